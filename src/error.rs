@@ -1,0 +1,77 @@
+//! The library's one error type: every variant is a sentence that a user can act on.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong, told to the person who can mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read, or whose content is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+
+    /// A value, key or name that is not allowed; the text says what is.
+    #[error("{0}")]
+    Input(String),
+
+    /// A file or folder that cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write { path: PathBuf, reason: String },
+
+    /// Training met a value that is not finite.
+    #[error(
+        "step {step}: {tensor} is not finite; the run stops here. Last good checkpoint: {checkpoint}. \
+         A lower learning rate (optimizer.lr) or tighter clipping (optimizer.clip) usually helps"
+    )]
+    Diverged {
+        step: u64,
+        tensor: String,
+        checkpoint: String,
+    },
+
+    /// The user asked to stop; everything is saved.
+    #[error("interrupted; everything up to here is saved, and the same command goes on from it")]
+    Interrupted,
+
+    /// The tensor library failed.
+    #[error("tensor computation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+
+    /// A figure could not be drawn.
+    #[error("cannot draw {}: {reason}", path.display())]
+    Figure { path: PathBuf, reason: String },
+}
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A complaint about the content of `path`.
+    pub fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A complaint that `path` cannot be written.
+    pub fn write(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A complaint about a value that the user gave.
+    pub fn input(reason: impl std::fmt::Display) -> Self {
+        Self::Input(reason.to_string())
+    }
+
+    /// 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::File { .. } | Self::Input(_) => 2,
+            Self::Interrupted => 130,
+            Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A data set: vocabulary, graph, and queries by split.
+
+use super::{Gap, Graph, Vocab};
+use crate::error::{Error, Result};
+
+/// The split that holds every row of `train.json`.
+pub const TRAIN: &str = "train";
+/// The split that holds every row of `valid.json`.
+pub const VALID: &str = "valid";
+
+/// The bridge entities of a query, as far as the atomic facts tell them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Bridges {
+    /// One entity for each relation but the last; none for an atomic fact.
+    Known(Box<[u32]>),
+    /// A fact on the way is not among the atomic facts.
+    Unknown,
+    /// A fact on the way has several tails.
+    Ambiguous,
+    /// The facts lead elsewhere than to the row's answer.
+    Contradicted,
+}
+
+/// One row of a data set: `<e_h><r_1>…<r_k>` and its answer, as vocabulary ids.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// Head entity, then the relations.
+    pub tokens: Box<[u32]>,
+    /// The answer.
+    pub target: u32,
+    /// The entities on the way.
+    pub bridges: Bridges,
+}
+
+impl Query {
+    /// The query of `tokens` with this answer; its bridges are read off the graph.
+    pub fn new(tokens: Box<[u32]>, target: u32, graph: &Graph) -> Self {
+        let bridges = match graph.walk(tokens[0], &tokens[1..]) {
+            Err(Gap::Unknown) => Bridges::Unknown,
+            Err(Gap::Ambiguous) => Bridges::Ambiguous,
+            Ok(mut path) => {
+                if path.pop() == Some(target) {
+                    Bridges::Known(path.into())
+                } else {
+                    Bridges::Contradicted
+                }
+            }
+        };
+        Self {
+            tokens,
+            target,
+            bridges,
+        }
+    }
+
+    /// The number of relations, k.
+    pub fn hops(&self) -> usize {
+        self.tokens.len() - 1
+    }
+
+    /// The entity after `hop` relations (1-based) where it is known; the last is the target.
+    pub fn entity_after(&self, hop: usize) -> Option<u32> {
+        if hop == self.hops() {
+            return Some(self.target);
+        }
+        match &self.bridges {
+            Bridges::Known(bridges) => bridges.get(hop.checked_sub(1)?).copied(),
+            _ => None,
+        }
+    }
+}
+
+/// Queries by split, with the graph that explains them.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub vocab: Vocab,
+    pub graph: Graph,
+    /// Split names with their rows, `train` first, then those of `test.json` in order, `valid` last.
+    pub splits: Vec<(String, Vec<Query>)>,
+    /// The content hash of the files, 16 hexadecimal digits.
+    pub hash: String,
+}
+
+impl Dataset {
+    /// The rows of `split`.
+    ///
+    /// # Errors
+    /// When there is no such split; the message lists those there are.
+    pub fn split(&self, split: &str) -> Result<&[Query]> {
+        self.splits
+            .iter()
+            .find(|(name, _)| name == split)
+            .map(|(_, rows)| rows.as_slice())
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "no split named `{split}` in the data; it has: {}",
+                    self.split_names().collect::<Vec<_>>().join(", ")
+                ))
+            })
+    }
+
+    /// The names of the splits.
+    pub fn split_names(&self) -> impl Iterator<Item = &str> {
+        self.splits.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The most tokens that a row has.
+    pub fn longest_row(&self) -> usize {
+        self.splits
+            .iter()
+            .flat_map(|(_, rows)| rows)
+            .map(|row| row.tokens.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// For each split that has any: how many rows have no known bridge, and why.
+    pub fn unexplained(&self) -> Vec<String> {
+        let count = |rows: &[Query], kind: &Bridges| rows.iter().filter(|row| row.bridges == *kind).count();
+        self.splits
+            .iter()
+            .filter_map(|(name, rows)| {
+                let (unknown, ambiguous, contradicted) = (
+                    count(rows, &Bridges::Unknown),
+                    count(rows, &Bridges::Ambiguous),
+                    count(rows, &Bridges::Contradicted),
+                );
+                (unknown + ambiguous + contradicted > 0).then(|| {
+                    format!(
+                        "split `{name}`: of {} rows, {unknown} have an unknown bridge, {ambiguous} an ambiguous one, \
+                         {contradicted} an answer that the atomic facts contradict; analyses of bridges leave them out",
+                        rows.len()
+                    )
+                })
+            })
+            .collect()
+    }
+}

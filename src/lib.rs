@@ -1,0 +1,16 @@
+//! loopscope: a mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
+//!
+//! Data flows one way, and the modules stand in that order:
+//! [`graph`] → [`model`] (packed rows, hooks) → [`train`] → [`checkpoint`] → [`measure`] → [`figure`], every arrow a
+//! call made by [`cli`].
+//!
+//! The science is that of *Loop, Think, & Generalize* (Kohli et al. 2026, arXiv 2604.07822).
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod files;
+pub mod graph;
+pub mod model;
+pub mod random;
+
+pub use error::{Error, Result};

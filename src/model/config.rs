@@ -1,0 +1,257 @@
+//! What a model is made of, and the tensors that follow from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a row's place in its chain reaches the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// A trained table of `max_positions` rows (the paper's systematic task).
+    #[default]
+    Learned,
+    /// Fixed sines and cosines (Vaswani et al. 2017, Section 3.5).
+    Sinusoidal,
+    /// None: the causal mask alone tells order (the paper's depth task).
+    None,
+}
+
+/// How the output projections of attention and MLP begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Zero: every block begins as the identity (Kohli et al. 2026, Section 4).
+    #[default]
+    Zero,
+    /// N(0, 0.02), as everything else (Appendix F).
+    Gaussian,
+}
+
+/// Where a query's answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readout {
+    /// At the query's last token (the paper's text).
+    #[default]
+    LastToken,
+    /// At the last of `columns` columns after right padding (the published code): for a shorter query, a `<pad>` row
+    /// that sees the tokens before it and is nobody's key.
+    LastColumn,
+}
+
+/// A looped GPT-2 (Kohli et al. 2026, Section 4): `layers` pre-norm blocks, applied `iterations` times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Layers of the recurrent block, L.
+    pub layers: usize,
+    /// Times that the block is applied in training, R; 1 is the vanilla transformer.
+    pub iterations: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Attention heads; must divide `d_model`.
+    pub heads: usize,
+    #[serde(default)]
+    pub positions: Positions,
+    /// Rows of the table of learned positions.
+    #[serde(default = "five")]
+    pub max_positions: usize,
+    #[serde(default)]
+    pub init: Init,
+    /// Standard deviation of the initial embeddings.
+    #[serde(default = "two_hundredths")]
+    pub embedding_std: f64,
+    /// Dropout probability at the embedding, the attention pattern, and what attention and MLP add to the stream.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Whether the output matrix is the token embedding.
+    #[serde(default = "yes")]
+    pub tied: bool,
+    #[serde(default)]
+    pub readout: Readout,
+    /// Columns after padding, for the readout `last-column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<usize>,
+}
+
+fn five() -> usize {
+    5
+}
+fn two_hundredths() -> f64 {
+    0.02
+}
+fn yes() -> bool {
+    true
+}
+
+/// What a weight tensor does: this decides how it begins and whether it decays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Embedding,
+    Matrix,
+    /// The last matrix of attention or MLP, zero at the start under [`Init::Zero`].
+    OutputProjection,
+    Bias,
+    NormWeight,
+}
+
+/// Name, shape and role of one weight tensor, named as in the published checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+}
+
+impl ModelConfig {
+    /// Says which value is impossible, if one is.
+    ///
+    /// # Errors
+    /// With the key, the value, and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let range = |key: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::input(format!("model.{key} = {value}; allowed: 1 to {most}")))
+            }
+        };
+        range("layers", self.layers, 1024)?;
+        range("iterations", self.iterations, 4096)?;
+        range("d_model", self.d_model, 65_536)?;
+        range("heads", self.heads, self.d_model)?;
+        range("max_positions", self.max_positions, 1 << 20)?;
+        if !self.d_model.is_multiple_of(self.heads) {
+            let divisors: Vec<String> =
+                (1..=self.d_model).filter(|h| self.d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
+            return Err(Error::input(format!(
+                "model.heads = {} does not divide model.d_model = {}; allowed: {}",
+                self.heads,
+                self.d_model,
+                divisors.join(", ")
+            )));
+        }
+        if self.positions == Positions::Sinusoidal && !self.d_model.is_multiple_of(2) {
+            return Err(Error::input(format!(
+                "model.d_model = {} is odd; sinusoidal positions need an even one",
+                self.d_model
+            )));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::input(format!("model.dropout = {}; allowed: 0 up to below 1", self.dropout)));
+        }
+        if !(self.embedding_std > 0.0 && self.embedding_std.is_finite()) {
+            return Err(Error::input(format!(
+                "model.embedding_std = {}; allowed: above 0",
+                self.embedding_std
+            )));
+        }
+        match (self.readout, self.columns) {
+            (Readout::LastColumn, None) => Err(Error::input(
+                "model.readout = \"last-column\" needs model.columns, the number of columns after padding",
+            )),
+            (Readout::LastToken, Some(columns)) => Err(Error::input(format!(
+                "model.columns = {columns} is for model.readout = \"last-column\" alone; the readout is \"last-token\""
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The effective depth D = layers × iterations.
+    pub fn effective_layers(&self) -> usize {
+        self.layers * self.iterations
+    }
+
+    /// The weight tensors of a model with so many tokens, in the order in which they are initialised.
+    pub fn slots(&self, vocab: usize) -> Vec<Slot> {
+        let d = self.d_model;
+        let mut slots = Vec::new();
+        let mut slot = |name: String, shape: &[usize], role: Role| {
+            slots.push(Slot {
+                name,
+                shape: shape.to_vec(),
+                role,
+            });
+        };
+        slot("token_embedding.weight".into(), &[vocab, d], Role::Embedding);
+        if self.positions == Positions::Learned {
+            slot("position_embedding.weight".into(), &[self.max_positions, d], Role::Embedding);
+        }
+        for i in 0..self.layers {
+            let name = |rest: &str| format!("blocks.{i}.{rest}");
+            slot(name("ln_1.weight"), &[d], Role::NormWeight);
+            slot(name("ln_1.bias"), &[d], Role::Bias);
+            slot(name("attn.c_attn.weight"), &[d, 3 * d], Role::Matrix);
+            slot(name("attn.c_attn.bias"), &[3 * d], Role::Bias);
+            slot(name("attn.c_proj.weight"), &[d, d], Role::OutputProjection);
+            slot(name("attn.c_proj.bias"), &[d], Role::Bias);
+            slot(name("ln_2.weight"), &[d], Role::NormWeight);
+            slot(name("ln_2.bias"), &[d], Role::Bias);
+            slot(name("mlp.c_fc.weight"), &[d, 4 * d], Role::Matrix);
+            slot(name("mlp.c_fc.bias"), &[4 * d], Role::Bias);
+            slot(name("mlp.c_proj.weight"), &[4 * d, d], Role::OutputProjection);
+            slot(name("mlp.c_proj.bias"), &[d], Role::Bias);
+        }
+        slot("ln_f.weight".into(), &[d], Role::NormWeight);
+        slot("ln_f.bias".into(), &[d], Role::Bias);
+        if !self.tied {
+            slot("lm_head.weight".into(), &[vocab, d], Role::Matrix);
+        }
+        slots
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self, vocab: usize) -> usize {
+        self.slots(vocab).iter().map(|slot| slot.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Floating-point operations of the matrix products of one forward pass over one query of `tokens` tokens, none of
+    /// them shared: 2 for each multiply-add, attention scores and mixing included, one readout.
+    pub fn forward_flops(&self, vocab: usize, tokens: usize) -> u64 {
+        let (d, n) = (self.d_model as u64, tokens as u64);
+        let matrices = 2 * 12 * d * d * n;
+        let attention = 2 * 2 * d * n * (n + 1) / 2;
+        self.effective_layers() as u64 * (matrices + attention) + 2 * d * vocab as u64
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn tiny() -> ModelConfig {
+        ModelConfig {
+            layers: 2,
+            iterations: 3,
+            d_model: 8,
+            heads: 2,
+            positions: Positions::Learned,
+            max_positions: 5,
+            init: Init::Gaussian,
+            embedding_std: 0.5,
+            dropout: 0.0,
+            tied: true,
+            readout: Readout::LastToken,
+            columns: None,
+        }
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_width_are_refused_with_those_that_do() {
+        let text = ModelConfig { heads: 3, ..tiny() }.check().unwrap_err().to_string();
+        assert!(text.contains("model.heads = 3") && text.contains("1, 2, 4, 8"), "{text}");
+    }
+
+    #[test]
+    fn the_paper_s_model_has_about_thirty_million_parameters() {
+        let paper = ModelConfig {
+            layers: 4,
+            iterations: 4,
+            d_model: 768,
+            heads: 12,
+            ..tiny()
+        };
+        assert_eq!(paper.parameters(2207), 30_051_840);
+    }
+}

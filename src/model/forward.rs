@@ -1,0 +1,369 @@
+//! The forward pass, over packed rows. Read beside Kohli et al. 2026, Section 4:
+//!
+//! ```text
+//! x⁰ = embedding + position
+//! xⁱ = block(xⁱ⁻¹),  i = 1 … R            one block of L pre-norm GPT-2 layers, the same each time
+//! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
+//! ```
+
+use candle_core::{D, Device, Tensor};
+
+use super::config::{ModelConfig, Positions};
+use super::hooks::{Hooks, Point, Site};
+use super::kernels::{self, AncestorAttention, BiasGelu, LayerNorm};
+use super::rows::{Rows, Sharing};
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::random::Stream;
+
+/// GPT-2's ε of layer norm.
+const EPSILON: f64 = 1e-5;
+
+/// A looped transformer, ready to run.
+pub struct Model {
+    config: ModelConfig,
+    vocab: usize,
+    token_embedding: Tensor,            // [vocab, d_model]
+    position_embedding: Option<Tensor>, // [max_positions, d_model]
+    layers: Vec<Layer>,
+    ln_f: Norm,
+    unembedding: Tensor, // [vocab, d_model]
+    device: Device,
+    composed: bool,
+}
+
+struct Norm {
+    weight: Tensor, // [d_model]
+    bias: Tensor,   // [d_model]
+}
+
+struct Linear {
+    weight: Tensor, // [in, out]
+    bias: Tensor,   // [out]
+}
+
+struct Layer {
+    ln_1: Norm,
+    c_attn: Linear, // [d_model, 3 × d_model]
+    attn_proj: Linear,
+    ln_2: Norm,
+    c_fc: Linear, // [d_model, 4 × d_model]
+    mlp_proj: Linear,
+}
+
+/// What one pass does beside computing logits.
+#[derive(Default)]
+pub struct Pass {
+    /// What to record and replace.
+    pub hooks: Hooks,
+    /// The randomness of dropout; without it nothing is dropped.
+    pub dropout: Option<Stream>,
+}
+
+impl Model {
+    /// A model of these weights.
+    ///
+    /// # Errors
+    /// When the config is impossible or a weight is missing.
+    pub fn new(config: ModelConfig, vocab: usize, weights: &Weights) -> Result<Self> {
+        config.check()?;
+        let norm = |name: &str| -> Result<Norm> {
+            Ok(Norm {
+                weight: weights.get(&format!("{name}.weight"))?,
+                bias: weights.get(&format!("{name}.bias"))?,
+            })
+        };
+        let linear = |name: &str| -> Result<Linear> {
+            Ok(Linear {
+                weight: weights.get(&format!("{name}.weight"))?,
+                bias: weights.get(&format!("{name}.bias"))?,
+            })
+        };
+        let layers = (0..config.layers)
+            .map(|i| {
+                Ok(Layer {
+                    ln_1: norm(&format!("blocks.{i}.ln_1"))?,
+                    c_attn: linear(&format!("blocks.{i}.attn.c_attn"))?,
+                    attn_proj: linear(&format!("blocks.{i}.attn.c_proj"))?,
+                    ln_2: norm(&format!("blocks.{i}.ln_2"))?,
+                    c_fc: linear(&format!("blocks.{i}.mlp.c_fc"))?,
+                    mlp_proj: linear(&format!("blocks.{i}.mlp.c_proj"))?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let token_embedding = weights.get("token_embedding.weight")?;
+        Ok(Self {
+            vocab,
+            position_embedding: match config.positions {
+                Positions::Learned => Some(weights.get("position_embedding.weight")?),
+                Positions::Sinusoidal | Positions::None => None,
+            },
+            layers,
+            ln_f: norm("ln_f")?,
+            unembedding: if config.tied {
+                token_embedding.clone()
+            } else {
+                weights.get("lm_head.weight")?
+            },
+            device: token_embedding.device().clone(),
+            token_embedding,
+            config,
+            composed: false,
+        })
+    }
+
+    /// The same model computed by candle's own operations alone, without the CPU kernels: the reference.
+    #[must_use]
+    pub fn composed(mut self) -> Self {
+        self.composed = true;
+        self
+    }
+
+    /// What the model is made of.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The number of tokens in the vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// Where the weights live.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Packs queries for this model.
+    ///
+    /// # Errors
+    /// As [`Rows::pack`].
+    pub fn pack<'a>(&self, queries: impl IntoIterator<Item = &'a [u32]>, sharing: Sharing) -> Result<Rows> {
+        Rows::pack(queries, &self.config, self.vocab, sharing)
+    }
+
+    /// Runs the block `iterations` times and gives the logits at the readout rows, `[readouts, vocab]`.
+    ///
+    /// # Errors
+    /// When a hook replaces something in a batch whose queries share rows, a replacement does not fit, or the device
+    /// fails.
+    pub fn forward(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
+        if pass.hooks.replaces() && rows.sharing() == Sharing::Prefixes {
+            return Err(Error::input(
+                "a hook replaces a state, but queries share rows in this batch; pack it with Sharing::Nothing",
+            ));
+        }
+        if iterations == 0 {
+            return Err(Error::input("iterations = 0; the block must run at least once"));
+        }
+        let readout = self.indices(&rows.readout)?;
+        let mut x = self.embed(rows)?; // [rows, d_model]
+        x = pass.hooks.visit(Site::embed(), x)?;
+        x = self.drop(x, pass)?;
+        for iteration in 0..iterations {
+            for (index, layer) in self.layers.iter().enumerate() {
+                let at = |point| Site::new(point, iteration, index);
+                x = self.layer(layer, x, rows, pass, &at)?;
+            }
+            let wanted = |point| pass.hooks.wants(Site::new(point, iteration, 0));
+            if iteration + 1 == iterations || wanted(Point::Final) || wanted(Point::Logits) {
+                let normed = self.norm(&self.ln_f, &x.index_select(&readout, 0)?)?; // [readouts, d_model]
+                let normed = pass.hooks.visit(Site::new(Point::Final, iteration, 0), normed)?;
+                let logits = normed.matmul(&self.unembedding.t()?)?; // [readouts, vocab]
+                let logits = pass.hooks.visit(Site::new(Point::Logits, iteration, 0), logits)?;
+                if iteration + 1 == iterations {
+                    return Ok(logits);
+                }
+            }
+        }
+        unreachable!("the last iteration returns")
+    }
+
+    /// The logit lens: final layer norm, then the output matrix, of any states `[n, d_model]` → `[n, vocab]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn unembed(&self, states: &Tensor) -> Result<Tensor> {
+        Ok(self.norm(&self.ln_f, states)?.matmul(&self.unembedding.t()?)?)
+    }
+
+    fn embed(&self, rows: &Rows) -> Result<Tensor> {
+        let tokens = self.token_embedding.index_select(&self.indices(&rows.tokens)?, 0)?;
+        let positions = match self.config.positions {
+            Positions::None => return Ok(tokens),
+            Positions::Learned => match &self.position_embedding {
+                Some(table) => table.index_select(&self.indices(&rows.positions)?, 0)?,
+                None => return Ok(tokens),
+            },
+            Positions::Sinusoidal => self.sinusoids(&rows.positions)?,
+        };
+        Ok((tokens + positions)?)
+    }
+
+    // sin(p / 10000^(2i/d)) at even places, cos at odd ones (Vaswani et al. 2017, Section 3.5): [rows, d_model]
+    fn sinusoids(&self, positions: &[u32]) -> Result<Tensor> {
+        let d = self.config.d_model;
+        let values = positions.iter().flat_map(|&position| {
+            (0..d).map(move |i| {
+                let exponent = (i / 2 * 2) as f64 / d as f64;
+                let angle = f64::from(position) / libm::pow(10_000.0, exponent);
+                if i % 2 == 0 { libm::sin(angle) } else { libm::cos(angle) }
+            })
+        });
+        let values: Vec<f64> = values.collect();
+        let table = Tensor::from_vec(values, (positions.len(), d), &Device::Cpu)?;
+        Ok(table.to_dtype(self.token_embedding.dtype())?.to_device(&self.device)?)
+    }
+
+    // x → resid_mid = x + attn(ln_1(x)) → resid_post = resid_mid + mlp(ln_2(resid_mid))
+    fn layer(
+        &self,
+        layer: &Layer,
+        x: Tensor,
+        rows: &Rows,
+        pass: &mut Pass,
+        at: &impl Fn(Point) -> Site,
+    ) -> Result<Tensor> {
+        let x = pass.hooks.visit(at(Point::ResidPre), x)?;
+        let z = self.attention(layer, &self.norm(&layer.ln_1, &x)?, rows, pass, at)?; // [rows, d_model]
+        let attn_out = linear(&layer.attn_proj, &z)?;
+        let attn_out = pass.hooks.visit(at(Point::AttnOut), attn_out)?;
+        let mid = (x + self.drop(attn_out, pass)?)?;
+        let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
+        let hidden = self.norm(&layer.ln_2, &mid)?.matmul(&layer.c_fc.weight)?; // [rows, 4 × d_model]
+        let post = pass.hooks.visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, hidden)?)?;
+        let mlp_out = linear(&layer.mlp_proj, &post)?;
+        let mlp_out = pass.hooks.visit(at(Point::MlpOut), mlp_out)?;
+        let out = (mid + self.drop(mlp_out, pass)?)?;
+        pass.hooks.visit(at(Point::ResidPost), out)
+    }
+
+    // What the heads gather, [rows, d_model].
+    fn attention(
+        &self,
+        layer: &Layer,
+        normed: &Tensor,
+        rows: &Rows,
+        pass: &mut Pass,
+        at: &impl Fn(Point) -> Site,
+    ) -> Result<Tensor> {
+        let (count, d) = normed.dims2()?;
+        let (heads, width) = (self.config.heads, d / self.config.heads);
+        let qkv = linear(&layer.c_attn, normed)?; // [rows, 3 × d_model]
+        let pattern_matters = pass.hooks.wants(at(Point::AttnPattern)) || pass.dropout.is_some();
+        let z = if self.kernels(&qkv) && !pattern_matters {
+            qkv.apply_op1(AncestorAttention {
+                ancestry: rows.ancestry.clone(),
+                heads,
+            })?
+            .reshape((count, heads, width))?
+        } else {
+            self.composed_attention(&qkv, rows, pass, at)?
+        };
+        let z = pass.hooks.visit(at(Point::Z), z)?; // [rows, heads, d_head]
+        Ok(z.reshape((count, d))?)
+    }
+
+    fn composed_attention(
+        &self,
+        qkv: &Tensor,
+        rows: &Rows,
+        pass: &mut Pass,
+        at: &impl Fn(Point) -> Site,
+    ) -> Result<Tensor> {
+        let (count, d) = (qkv.dims()[0], self.config.d_model);
+        let (heads, width) = (self.config.heads, d / self.config.heads);
+        let most = rows.most_ancestors();
+        let (index, mask) = rows.ancestor_table();
+        let index = self.indices(&index)?;
+        let mask = Tensor::from_vec(mask, (count, 1, most), &Device::Cpu)?
+            .to_dtype(qkv.dtype())?
+            .to_device(&self.device)?;
+        let part = |i: usize| qkv.narrow(1, i * d, d)?.contiguous();
+        let gathered = |i: usize| -> candle_core::Result<Tensor> {
+            part(i)?
+                .index_select(&index, 0)?
+                .reshape((count, most, heads, width))?
+                .transpose(1, 2)?
+                .contiguous() // [rows, heads, ancestors, d_head]
+        };
+        let q = part(0)?.reshape((count, heads, 1, width))?;
+        let scores = (q.broadcast_mul(&gathered(1)?)?.sum(D::Minus1)? / (width as f64).sqrt())?; // [rows, heads, ancestors]
+        let pattern = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+        let pattern = pass.hooks.visit(at(Point::AttnPattern), pattern)?;
+        let pattern = self.drop(pattern, pass)?;
+        Ok(pattern.unsqueeze(D::Minus1)?.broadcast_mul(&gathered(2)?)?.sum(2)?) // [rows, heads, d_head]
+    }
+
+    fn norm(&self, norm: &Norm, x: &Tensor) -> Result<Tensor> {
+        if self.kernels(x) {
+            let kernel = LayerNorm {
+                epsilon: EPSILON as f32,
+            };
+            return Ok(x.contiguous()?.apply_op3(&norm.weight, &norm.bias, kernel)?);
+        }
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let normal = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
+        Ok(normal.broadcast_mul(&norm.weight)?.broadcast_add(&norm.bias)?)
+    }
+
+    fn gelu(&self, bias: &Tensor, hidden: Tensor) -> Result<Tensor> {
+        if self.kernels(&hidden) {
+            return Ok(hidden.apply_op2(bias, BiasGelu)?);
+        }
+        Ok(hidden.broadcast_add(bias)?.gelu()?)
+    }
+
+    fn kernels(&self, x: &Tensor) -> bool {
+        !self.composed && kernels::available(x)
+    }
+
+    fn drop(&self, x: Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let (Some(stream), p) = (&mut pass.dropout, self.config.dropout) else {
+            return Ok(x);
+        };
+        if p == 0.0 {
+            return Ok(x);
+        }
+        let kept = (1.0 / (1.0 - p)) as f32;
+        let mask: Vec<f32> = (0..x.elem_count())
+            .map(|_| if stream.uniform() < p { 0.0 } else { kept })
+            .collect();
+        let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(&self.device)?;
+        Ok((x * mask)?)
+    }
+
+    fn indices(&self, values: &[u32]) -> Result<Tensor> {
+        Ok(Tensor::new(values, &self.device)?)
+    }
+}
+
+fn linear(layer: &Linear, x: &Tensor) -> Result<Tensor> {
+    Ok(x.matmul(&layer.weight)?.broadcast_add(&layer.bias)?)
+}
+
+/// The log-probabilities of `logits` over the last axis.
+///
+/// # Errors
+/// When the device fails.
+pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
+}
+
+/// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p.
+///
+/// `logits` `[queries, vocab]`, one target each.
+///
+/// # Errors
+/// When the device fails.
+pub fn cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
+    let log_p = log_softmax(logits)?;
+    let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
+    let of_target = log_p.gather(&index, 1)?.mean_all()?;
+    if smoothing == 0.0 {
+        return Ok(of_target.neg()?);
+    }
+    Ok(((of_target * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?)?)
+}

@@ -1,0 +1,17 @@
+//! The looped transformer: config, weights, packed rows, the forward pass, and hook points.
+
+mod config;
+mod forward;
+mod hooks;
+mod kernels;
+mod rows;
+mod weights;
+
+pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
+pub use forward::{Model, Pass, cross_entropy, log_softmax};
+pub use hooks::{Hooks, Point, Site};
+pub use rows::{Rows, Sharing};
+pub use weights::Weights;
+
+#[cfg(test)]
+mod tests;

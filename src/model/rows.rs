@@ -1,0 +1,279 @@
+//! Packed rows: a batch is one row per token, not a padded rectangle.
+//!
+//! Causal attention needs of a row only its token, its position, and the list of rows that it may look at: its
+//! *ancestors*, itself included. So chains of different length share a batch, and queries that begin alike may share
+//! the rows of their common prefix, which is exact in a causal model, for gradients too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::config::{ModelConfig, Positions, Readout};
+use crate::error::{Error, Result};
+use crate::graph::PAD;
+
+/// Whether queries with a common prefix share its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    Prefixes,
+    /// Every query has rows of its own, as replacing a state at one of them needs.
+    Nothing,
+}
+
+/// Which rows each row looks at, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ancestry {
+    rows: Vec<u32>,
+    // Those of row i are `rows[starts[i]..starts[i + 1]]`.
+    starts: Vec<u32>,
+}
+
+impl Ancestry {
+    /// The number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The rows that `row` looks at.
+    #[inline]
+    pub(super) fn of(&self, row: usize) -> &[u32] {
+        &self.rows[self.starts[row] as usize..self.starts[row + 1] as usize]
+    }
+}
+
+/// A batch of queries as rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// The token of each row.
+    pub(super) tokens: Vec<u32>,
+    /// The position of each row in its chain.
+    pub(super) positions: Vec<u32>,
+    pub(super) ancestry: Arc<Ancestry>,
+    /// The row at which each query's answer is read.
+    pub(super) readout: Vec<u32>,
+    // The rows of query q by position are `chains[chain_starts[q]..chain_starts[q + 1]]`.
+    chains: Vec<u32>,
+    chain_starts: Vec<u32>,
+    sharing: Sharing,
+}
+
+impl Rows {
+    /// Packs queries (token ids, head first) for a model with this config and so many tokens.
+    ///
+    /// # Errors
+    /// When a token is outside the vocabulary, or a query has more tokens than the model has positions or columns:
+    /// nothing is ever cut.
+    pub fn pack<'a>(
+        queries: impl IntoIterator<Item = &'a [u32]>,
+        config: &ModelConfig,
+        vocab: usize,
+        sharing: Sharing,
+    ) -> Result<Self> {
+        let mut rows = Self::empty(sharing);
+        let mut known: HashMap<(Option<u32>, u32), u32> = HashMap::new();
+        for tokens in queries {
+            if tokens.is_empty() {
+                return Err(Error::input("a query without tokens has nothing to read"));
+            }
+            let column = match config.readout {
+                Readout::LastToken => tokens.len() - 1,
+                Readout::LastColumn => config.columns.unwrap_or(tokens.len()) - 1,
+            };
+            if tokens.len() > column + 1 {
+                return Err(Error::input(format!(
+                    "a query has {} tokens; the model's answers are read at column {}, so at most that many are allowed",
+                    tokens.len(),
+                    column + 1
+                )));
+            }
+            let pad = (tokens.len() <= column).then_some((PAD, column));
+            let mut last = None;
+            for (token, position) in tokens.iter().copied().zip(0..).chain(pad) {
+                config.check_token(token, position, vocab)?;
+                let mut new_row = || rows.push(last, token, position, token != PAD);
+                let row = match sharing {
+                    Sharing::Prefixes => *known.entry((last, token)).or_insert_with(new_row),
+                    Sharing::Nothing => new_row(),
+                };
+                rows.chains.push(row);
+                last = Some(row);
+            }
+            rows.chain_starts.push(rows.chains.len() as u32);
+            rows.readout.extend(last);
+        }
+        Ok(rows)
+    }
+
+    /// Packs a right-padded rectangle so that every column is a row, `<pad>` too, and every row is read out: for
+    /// comparison with code that pads.
+    ///
+    /// # Errors
+    /// As [`Rows::pack`], and when a query begins with `<pad>`, which would have nothing to look at.
+    pub fn rectangle(tokens: &[Vec<u32>], config: &ModelConfig, vocab: usize) -> Result<Self> {
+        let mut rows = Self::empty(Sharing::Nothing);
+        for query in tokens {
+            if query.first().is_none_or(|&token| token == PAD) {
+                return Err(Error::input("a query begins with <pad>; tokens must be padded on the right"));
+            }
+            let mut last = None;
+            for (position, &token) in query.iter().enumerate() {
+                config.check_token(token, position, vocab)?;
+                let row = rows.push(last, token, position, token != PAD);
+                rows.chains.push(row);
+                rows.readout.push(row);
+                // A pad is nobody's key, so what follows it descends from the last real token.
+                if token != PAD {
+                    last = Some(row);
+                }
+            }
+            rows.chain_starts.push(rows.chains.len() as u32);
+        }
+        Ok(rows)
+    }
+
+    fn empty(sharing: Sharing) -> Self {
+        Self {
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            ancestry: Arc::new(Ancestry {
+                rows: Vec::new(),
+                starts: vec![0],
+            }),
+            readout: Vec::new(),
+            chains: Vec::new(),
+            chain_starts: vec![0],
+            sharing,
+        }
+    }
+
+    // A new row behind `parent`; `is_key` tells whether it looks at itself.
+    fn push(&mut self, parent: Option<u32>, token: u32, position: usize, is_key: bool) -> u32 {
+        let row = self.tokens.len() as u32;
+        self.tokens.push(token);
+        self.positions.push(position as u32);
+        // The only owner while packing, so nothing is copied.
+        let Ancestry { rows, starts } = Arc::make_mut(&mut self.ancestry);
+        if let Some(parent) = parent {
+            let (start, end) = (starts[parent as usize], starts[parent as usize + 1]);
+            rows.extend_from_within(start as usize..end as usize);
+        }
+        if is_key {
+            rows.push(row);
+        }
+        starts.push(rows.len() as u32);
+        row
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The number of queries.
+    pub fn queries(&self) -> usize {
+        self.chain_starts.len() - 1
+    }
+
+    /// The rows that `row` looks at, oldest first.
+    pub fn ancestors(&self, row: usize) -> &[u32] {
+        self.ancestry.of(row)
+    }
+
+    /// The rows of a query by position, a readout `<pad>` last.
+    pub fn of_query(&self, query: usize) -> &[u32] {
+        &self.chains[self.chain_starts[query] as usize..self.chain_starts[query + 1] as usize]
+    }
+
+    /// Whether queries share rows.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// The longest list of ancestors.
+    pub fn most_ancestors(&self) -> usize {
+        (0..self.len()).map(|row| self.ancestors(row).len()).max().unwrap_or(0)
+    }
+
+    /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.
+    pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
+        let most = self.most_ancestors();
+        let mut index = vec![0; self.len() * most];
+        let mut mask = vec![f32::NEG_INFINITY; self.len() * most];
+        for row in 0..self.len() {
+            let ancestors = self.ancestors(row);
+            index[row * most..][..ancestors.len()].copy_from_slice(ancestors);
+            mask[row * most..][..ancestors.len()].fill(0.0);
+        }
+        (index, mask)
+    }
+}
+
+impl ModelConfig {
+    fn check_token(&self, token: u32, position: usize, vocab: usize) -> Result<()> {
+        if token as usize >= vocab {
+            return Err(Error::input(format!(
+                "token {token} is outside the model's vocabulary; allowed: 0 to {}",
+                vocab - 1
+            )));
+        }
+        if self.positions == Positions::Learned && position >= self.max_positions {
+            return Err(Error::input(format!(
+                "a query reaches position {position}; the model has learned positions 0 to {} (model.max_positions)",
+                self.max_positions - 1
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::tiny;
+    use super::*;
+
+    fn packed(queries: &[&[u32]], sharing: Sharing) -> Rows {
+        Rows::pack(queries.iter().copied(), &tiny(), 10, sharing).unwrap()
+    }
+
+    #[test]
+    fn common_prefixes_are_shared_and_lengths_mix() {
+        let rows = packed(&[&[1, 5, 6], &[1, 5, 7], &[1, 5], &[2, 5]], Sharing::Prefixes);
+        assert_eq!(rows.tokens, [1, 5, 6, 7, 2, 5]);
+        assert_eq!(rows.positions, [0, 1, 2, 2, 0, 1]);
+        assert_eq!(rows.readout, [2, 3, 1, 5]);
+        assert_eq!(rows.ancestors(3), [0, 1, 3]);
+        assert_eq!(rows.of_query(2), [0, 1]);
+        assert_eq!(rows.most_ancestors(), 3);
+        let apart = packed(&[&[1, 5, 6], &[1, 5, 7]], Sharing::Nothing);
+        assert_eq!(apart.len(), 6);
+    }
+
+    #[test]
+    fn the_last_column_is_a_pad_that_nobody_sees() {
+        let config = ModelConfig {
+            readout: Readout::LastColumn,
+            columns: Some(3),
+            ..tiny()
+        };
+        let queries: [&[u32]; 2] = [&[1, 5], &[1, 5, 6]];
+        let rows = Rows::pack(queries, &config, 10, Sharing::Prefixes).unwrap();
+        assert_eq!(rows.tokens, [1, 5, PAD, 6]);
+        assert_eq!(rows.positions, [0, 1, 2, 2]);
+        assert_eq!(rows.ancestors(2), [0, 1]);
+        assert_eq!(rows.ancestors(3), [0, 1, 3]);
+        assert_eq!(rows.readout, [2, 3]);
+    }
+
+    #[test]
+    fn a_query_that_does_not_fit_is_an_error_never_cut() {
+        let refused = |tokens: &[u32]| {
+            Rows::pack([tokens], &tiny(), 10, Sharing::Prefixes).unwrap_err().to_string()
+        };
+        assert!(refused(&[1, 2, 3, 4, 5, 6]).contains("position 5"));
+        assert!(refused(&[1, 10]).contains("token 10"));
+    }
+}

@@ -1,0 +1,210 @@
+//! The kernels against the composed model, shared prefixes against unshared ones, and hooks.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::config::tests::tiny;
+use super::*;
+use crate::random::Stream;
+
+const VOCAB: usize = 11;
+
+fn weights(config: &ModelConfig, seed: u64) -> Weights {
+    // Larger than at the start of training, so that no term vanishes in the comparison.
+    let mut index = 0;
+    Weights::init(config, VOCAB, seed, &Device::Cpu)
+        .unwrap()
+        .map(|_, tensor| {
+            index += 1;
+            let mut stream = Stream::new(seed, "test noise", index);
+            let noise: Vec<f32> = (0..tensor.elem_count()).map(|_| 0.3 * stream.normal() as f32).collect();
+            Ok((tensor + Tensor::from_vec(noise, tensor.shape(), &Device::Cpu)?)?)
+        })
+        .unwrap()
+}
+
+fn queries(seed: u64) -> Vec<Vec<u32>> {
+    let mut stream = Stream::new(seed, "test queries", 0);
+    (0..12)
+        .map(|_| {
+            let length = 2 + stream.below(3);
+            (0..length).map(|i| 1 + stream.below(if i == 0 { 2 } else { 4 }) as u32).collect()
+        })
+        .collect()
+}
+
+fn loss_and_gradients(config: &ModelConfig, seed: u64, sharing: Sharing, composed: bool) -> Vec<(String, Tensor)> {
+    let mut vars = Vec::new();
+    let weights = weights(config, seed)
+        .map(|name, tensor| {
+            let var = Var::from_tensor(tensor)?;
+            vars.push((name.to_owned(), var.clone()));
+            Ok(var.as_tensor().clone())
+        })
+        .unwrap();
+    let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+    let model = if composed { model.composed() } else { model };
+    let queries = queries(seed);
+    let rows = model.pack(queries.iter().map(Vec::as_slice), sharing).unwrap();
+    let logits = model.forward(&rows, config.iterations, &mut Pass::default()).unwrap();
+    let targets: Vec<u32> = (0..queries.len()).map(|i| (i % VOCAB) as u32).collect();
+    let loss = cross_entropy(&logits, &targets, 0.1).unwrap();
+    let gradients = loss.backward().unwrap();
+    let mut all = vec![("loss".to_owned(), loss)];
+    for (name, var) in vars {
+        all.push((name, gradients.get(&var).expect("every weight has a gradient").clone()));
+    }
+    all
+}
+
+/// The largest difference relative to the largest expected number.
+fn relative_difference(got: &Tensor, expected: &Tensor) -> f32 {
+    let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, expected) = (numbers(got), numbers(expected));
+    assert_eq!(got.len(), expected.len());
+    let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+    got.iter().zip(&expected).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max)
+}
+
+fn assert_same(got: &[(String, Tensor)], expected: &[(String, Tensor)]) {
+    for ((name, got), (_, expected)) in got.iter().zip(expected) {
+        let difference = relative_difference(got, expected);
+        assert!(difference < 1e-4, "{name} differs by {difference}");
+    }
+}
+
+fn shapes() -> [ModelConfig; 4] {
+    [
+        tiny(),
+        ModelConfig {
+            layers: 1,
+            iterations: 4,
+            d_model: 36,
+            heads: 3,
+            positions: Positions::None,
+            ..tiny()
+        },
+        ModelConfig {
+            d_model: 64,
+            positions: Positions::Sinusoidal,
+            tied: false,
+            ..tiny()
+        },
+        ModelConfig {
+            readout: Readout::LastColumn,
+            columns: Some(4),
+            ..tiny()
+        },
+    ]
+}
+
+#[test]
+fn the_kernels_give_the_loss_and_gradients_of_the_composed_model() {
+    for (seed, config) in shapes().iter().enumerate() {
+        for sharing in [Sharing::Prefixes, Sharing::Nothing] {
+            let got = loss_and_gradients(config, seed as u64, sharing, false);
+            assert_same(&got, &loss_and_gradients(config, seed as u64, sharing, true));
+        }
+    }
+}
+
+#[test]
+fn shared_prefixes_give_the_loss_and_gradients_of_unshared_rows() {
+    for (seed, config) in shapes().iter().enumerate() {
+        let got = loss_and_gradients(config, seed as u64, Sharing::Prefixes, false);
+        assert_same(&got, &loss_and_gradients(config, seed as u64, Sharing::Nothing, false));
+    }
+}
+
+fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
+    let mut pass = Pass { hooks, dropout: None };
+    let logits = model.forward(rows, model.config().iterations, &mut pass).unwrap();
+    (logits, pass.hooks)
+}
+
+#[test]
+fn replacing_a_state_by_itself_changes_nothing_at_any_point() {
+    let config = tiny();
+    let model = Model::new(config.clone(), VOCAB, &weights(&config, 5)).unwrap();
+    let queries = queries(5);
+    let rows = model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing).unwrap();
+    let (expected, _) = forward(&model, &rows, Hooks::none());
+    use Point::*;
+    for point in [
+        Embed, ResidPre, AttnPattern, Z, AttnOut, ResidMid, MlpPost, MlpOut, ResidPost, Final, Logits,
+    ] {
+        for site in Site::all(point, config.iterations, config.layers) {
+            let (_, mut hooks) = forward(&model, &rows, Hooks::none().record(site));
+            let state = hooks.take(site).unwrap();
+            let all = (0..state.dims()[0] as u32).collect();
+            let (logits, _) = forward(&model, &rows, Hooks::none().replace(site, all, state));
+            let difference = relative_difference(&logits, &expected);
+            assert!(difference < 1e-5, "{site}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_hook_is_addressed_by_its_iteration() {
+    let config = tiny();
+    let model = Model::new(config.clone(), VOCAB, &weights(&config, 6)).unwrap();
+    let rows = model.pack([&[1_u32, 3, 4][..]], Sharing::Nothing).unwrap();
+    let sites = Site::all(Point::ResidPost, config.iterations, config.layers);
+    let hooks = sites.iter().fold(Hooks::none(), |hooks, &site| hooks.record(site));
+    let (logits, mut hooks) = forward(&model, &rows, hooks);
+    let states: Vec<Tensor> = sites.iter().map(|&site| hooks.take(site).unwrap()).collect();
+    assert_eq!(states.len(), 6);
+    for pair in states.windows(2) {
+        assert!(relative_difference(&pair[0], &pair[1]) > 1e-3, "the turns of a layer differ");
+    }
+    let lens = model.unembed(&states[5].narrow(0, 2, 1).unwrap()).unwrap();
+    assert!(relative_difference(&lens, &logits) < 1e-5, "the lens at the last layer is the output");
+}
+
+#[test]
+fn only_the_rows_that_are_asked_for_are_kept_and_replaced() {
+    let config = tiny();
+    let model = Model::new(config.clone(), VOCAB, &weights(&config, 7)).unwrap();
+    let rows = model.pack([&[1_u32, 3, 4][..], &[2, 3, 4]], Sharing::Nothing).unwrap();
+    let site = Site::new(Point::ResidPost, 0, 1);
+    let (clean, mut hooks) = forward(&model, &rows, Hooks::none().record_rows(site, vec![1]));
+    let kept = hooks.take(site).unwrap();
+    assert_eq!(kept.dims(), [1, 8]);
+    let (patched, _) = forward(&model, &rows, Hooks::none().replace(site, vec![4], kept));
+    let row = |x: &Tensor, i| x.narrow(0, i, 1).unwrap();
+    assert!(relative_difference(&row(&patched, 0), &row(&clean, 0)) == 0.0);
+    assert!(relative_difference(&row(&patched, 1), &row(&clean, 1)) > 1e-3);
+}
+
+#[test]
+fn a_replacement_in_a_batch_with_shared_rows_or_of_a_wrong_shape_is_refused() {
+    let config = tiny();
+    let model = Model::new(config.clone(), VOCAB, &weights(&config, 8)).unwrap();
+    let value = |d| Tensor::zeros((1, d), DType::F32, &Device::Cpu).unwrap();
+    let refused = |sharing, d| {
+        let rows = model.pack([&[1_u32, 3][..]], sharing).unwrap();
+        let mut pass = Pass {
+            hooks: Hooks::none().replace(Site::embed(), vec![0], value(d)),
+            dropout: None,
+        };
+        model.forward(&rows, 1, &mut pass).unwrap_err().to_string()
+    };
+    assert!(refused(Sharing::Prefixes, 8).contains("share rows"));
+    assert!(refused(Sharing::Nothing, 7).contains("[1, 8] is needed"));
+}
+
+#[test]
+fn dropout_follows_its_stream_and_is_off_without_one() {
+    let config = ModelConfig { dropout: 0.3, ..tiny() };
+    let model = Model::new(config.clone(), VOCAB, &weights(&config, 9)).unwrap();
+    let rows = model.pack([&[1_u32, 3, 4][..]], Sharing::Nothing).unwrap();
+    let run = |seed: Option<u64>| {
+        let mut pass = Pass {
+            hooks: Hooks::none(),
+            dropout: seed.map(|seed| Stream::new(seed, "dropout", 0)),
+        };
+        model.forward(&rows, 3, &mut pass).unwrap()
+    };
+    assert_eq!(relative_difference(&run(Some(1)), &run(Some(1))), 0.0);
+    assert!(relative_difference(&run(Some(1)), &run(Some(2))) > 1e-3);
+    assert_eq!(relative_difference(&run(None), &run(None)), 0.0);
+}
