@@ -7,10 +7,14 @@
 //! The science is that of *Loop, Think, & Generalize* (Kohli et al. 2026, arXiv 2604.07822).
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod cli;
+
 pub mod error;
 pub mod files;
 pub mod graph;
 pub mod model;
 pub mod random;
+pub mod train;
 
 pub use error::{Error, Result};

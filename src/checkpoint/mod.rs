@@ -1,0 +1,9 @@
+//! Files of a run: checkpoints as safetensors, run folders, other people's weights.
+
+mod file;
+mod import;
+mod run;
+
+pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
+pub use import::{ImportSettings, import};
+pub use run::{RunFolder, RunRecord, StagesFile, Subject, subjects};

@@ -1,0 +1,410 @@
+//! A run folder: resolved config, metrics, stages, checkpoints, and the state that a resume goes on from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::Weights;
+use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
+
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const STAGES: &str = "stages.json";
+const STATE: &str = "resume.safetensors";
+const FINAL: &str = "final.safetensors";
+
+/// What `stages.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StagesFile {
+    /// Steps done when the file was written.
+    pub step: u64,
+    /// Seconds of training until then.
+    pub seconds: f64,
+    /// Whether the run came to its end.
+    pub finished: bool,
+    /// Content hash of the training data.
+    pub data_hash: String,
+    /// Each stage with when it was reached, `null` where it was not.
+    pub stages: Vec<StageOutcome>,
+}
+
+/// A run on disk.
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: Vec<Evaluation>,
+    last_good: Option<PathBuf>,
+    saved: Instant,
+}
+
+impl RunFolder {
+    /// Whether `path` holds a run.
+    pub fn exists(path: &Path) -> bool {
+        path.join(CONFIG).exists()
+    }
+
+    /// Makes a new run in `path`.
+    ///
+    /// # Errors
+    /// When `path` holds a run already, or cannot be written.
+    pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
+        if Self::exists(path) {
+            return Err(Error::file(
+                path,
+                "holds a run already; nothing was changed. Use --resume to go on with it, or choose another --out",
+            ));
+        }
+        files::create_folder(path)?;
+        let folder = Self {
+            path: path.to_owned(),
+            metrics: Vec::new(),
+            last_good: None,
+            saved: Instant::now(),
+        };
+        folder.write_config(config)?;
+        Ok(folder)
+    }
+
+    fn write_config(&self, config: &RunConfig) -> Result<()> {
+        let path = self.path.join(CONFIG);
+        let config = RunConfig {
+            data: relative_to(&self.path, &config.data),
+            ..config.clone()
+        };
+        let text = toml::to_string(&config).map_err(|e| Error::write(&path, e))?;
+        files::write(&path, text.as_bytes())
+    }
+
+    /// Opens the run in `path` and brings `trainer` to where it stopped. A longer `train.steps` than the run had is
+    /// allowed; every other setting must be the run's.
+    ///
+    /// # Errors
+    /// When there is no run, its settings or data are others, or its files are damaged.
+    pub fn resume(path: &Path, trainer: &mut Trainer) -> Result<Self> {
+        let config_path = path.join(CONFIG);
+        let had = RunConfig::read(&config_path, &[])?;
+        let wants = trainer.config();
+        let comparable = |config: &RunConfig| RunConfig {
+            data: PathBuf::new(),
+            train: crate::train::LoopConfig {
+                steps: 0,
+                ..config.train.clone()
+            },
+            ..config.clone()
+        };
+        if comparable(&had) != comparable(wants) {
+            return Err(Error::file(
+                &config_path,
+                "the run has other settings than those given; only train.steps may change. Choose another --out for a new run",
+            ));
+        }
+        let mut folder = Self {
+            path: path.to_owned(),
+            metrics: Vec::new(),
+            last_good: None,
+            saved: Instant::now(),
+        };
+        if had.train.steps != wants.train.steps {
+            folder.write_config(wants)?;
+        }
+        let state = path.join(STATE);
+        if !state.exists() {
+            // Stopped before the first save: the start is where it stood.
+            return Ok(folder);
+        }
+        folder.restore(&state, trainer)?;
+        Ok(folder)
+    }
+
+    fn restore(&mut self, state: &Path, trainer: &mut Trainer) -> Result<()> {
+        let (tensors, info) = read_tensors(state)?;
+        let info = info.ok_or_else(|| Error::file(state, "has no loopscope metadata; it is no saved state"))?;
+        let info: SavedState =
+            serde_json::from_str(&info).map_err(|e| Error::file(state, format!("its metadata does not fit: {e}")))?;
+        if info.data_hash != trainer.data().hash {
+            return Err(Error::file(
+                state,
+                format!(
+                    "the run trains on data {}, the folder given holds data {}",
+                    info.data_hash,
+                    trainer.data().hash
+                ),
+            ));
+        }
+        if info.progress.step > trainer.config().train.steps {
+            return Err(Error::file(
+                state,
+                format!(
+                    "the run has done {} steps already, more than train.steps = {}",
+                    info.progress.step,
+                    trainer.config().train.steps
+                ),
+            ));
+        }
+        let device = trainer.model().device().clone();
+        let find = |name: &str| -> Result<[Tensor; 3]> {
+            let part = |kind: &str| -> Result<Tensor> {
+                tensors
+                    .get(&format!("{kind}.{name}"))
+                    .ok_or_else(|| Error::file(state, format!("the tensor {kind}.{name} is missing")))
+                    .and_then(|tensor| Ok(tensor.to_device(&device)?))
+            };
+            Ok([part("value")?, part("first_moment")?, part("second_moment")?])
+        };
+        let evaluated = info.progress.evaluated;
+        trainer.restore(info.progress, find)?;
+        // What was written after the state was saved will be measured again.
+        self.metrics = read_metrics(&self.path)?
+            .into_iter()
+            .filter(|line| Some(line.step) <= evaluated)
+            .collect();
+        self.write_metrics()?;
+        self.last_good = Some(state.to_owned());
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write_metrics(&self) -> Result<()> {
+        let path = self.path.join(METRICS);
+        let mut text = String::new();
+        for line in &self.metrics {
+            text.push_str(&serde_json::to_string(line).map_err(|e| Error::write(&path, e))?);
+            text.push('\n');
+        }
+        files::write(&path, text.as_bytes())
+    }
+
+    fn save_state(&mut self, trainer: &Trainer) -> Result<()> {
+        let tensors = trainer.parameters().flat_map(|p| {
+            [
+                ("value", p.value),
+                ("first_moment", p.first_moment),
+                ("second_moment", p.second_moment),
+            ]
+            .map(|(kind, tensor)| (format!("{kind}.{}", p.name), tensor.clone()))
+        });
+        let info = SavedState {
+            progress: trainer.progress(),
+            data_hash: trainer.data().hash.clone(),
+        };
+        let path = self.path.join(STATE);
+        write_tensors(&path, tensors, &info)?;
+        self.last_good = Some(path);
+        self.saved = Instant::now();
+        self.write_stages(trainer)
+    }
+
+    fn write_stages(&self, trainer: &Trainer) -> Result<()> {
+        let progress = trainer.progress();
+        files::write_json(
+            &self.path.join(STAGES),
+            &StagesFile {
+                step: progress.step,
+                seconds: progress.seconds,
+                finished: progress.step >= trainer.config().train.steps,
+                data_hash: trainer.data().hash.clone(),
+                stages: progress.stages.outcomes,
+            },
+        )
+    }
+
+    fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasion: Occasion) -> Result<()> {
+        let name = match occasion {
+            Occasion::Stage(place) => stage_file(place, &trainer.config().stages[place].name),
+            Occasion::Growth => format!("step-{:08}.safetensors", evaluation.step),
+            Occasion::Final => FINAL.to_owned(),
+        };
+        let vocab = &trainer.data().vocab;
+        let config = trainer.config();
+        let info = CheckpointInfo {
+            model: config.model.clone(),
+            vocab_size: vocab.len(),
+            vocab: Some(vocab.tokens().to_vec()),
+            step: evaluation.step,
+            epoch: evaluation.epoch,
+            seed: Some(config.seed),
+            data_hash: Some(trainer.data().hash.clone()),
+            accuracy: evaluation.accuracy.clone(),
+        };
+        let values: BTreeMap<&str, &Tensor> = trainer.parameters().map(|p| (p.name, p.value)).collect();
+        let weights = Weights::gather(&config.model, vocab.len(), |name| {
+            Ok(values.get(name).map(|&tensor| tensor.clone()))
+        })?;
+        let path = self.path.join(name);
+        Checkpoint::write(&path, &info, &weights)?;
+        self.last_good = Some(path);
+        Ok(())
+    }
+}
+
+impl Observer for RunFolder {
+    fn stepped(&mut self, _: &Trainer, _: f64) -> Result<()> {
+        Ok(())
+    }
+
+    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+        self.metrics.push(evaluation.clone());
+        self.write_metrics()?;
+        for &occasion in occasions {
+            self.write_checkpoint(trainer, evaluation, occasion)?;
+        }
+        let due = self.saved.elapsed().as_secs_f64() >= trainer.config().train.save_every_seconds;
+        if due || !occasions.is_empty() {
+            self.save_state(trainer)?;
+        }
+        Ok(())
+    }
+
+    fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
+        self.save_state(trainer)
+    }
+
+    fn last_good(&self) -> String {
+        self.last_good
+            .as_ref()
+            .map_or_else(|| "none yet".to_owned(), |path| path.display().to_string())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedState {
+    progress: Progress,
+    data_hash: String,
+}
+
+fn stage_file(place: usize, name: &str) -> String {
+    format!("stage-{}-{name}.safetensors", place + 1)
+}
+
+/// The lines of a run's `metrics.jsonl`.
+///
+/// # Errors
+/// When the file is missing or a line is not an evaluation.
+pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<Evaluation>> {
+    let path = folder.join(METRICS);
+    files::read_text(&path)?
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1)))
+        })
+        .collect()
+}
+
+/// What a finished or running run has to tell, beside its checkpoints.
+pub struct RunRecord {
+    pub config: RunConfig,
+    pub stages: StagesFile,
+    pub metrics: Vec<Evaluation>,
+}
+
+impl RunRecord {
+    /// Reads config, stages and metrics of the run in `folder`.
+    ///
+    /// # Errors
+    /// When it is no run folder or a file is damaged.
+    pub fn read(folder: &Path) -> Result<Self> {
+        expect_run(folder)?;
+        Ok(Self {
+            config: RunConfig::read(&folder.join(CONFIG), &[])?,
+            stages: files::read_json(&folder.join(STAGES))?,
+            metrics: read_metrics(folder)?,
+        })
+    }
+}
+
+fn expect_run(folder: &Path) -> Result<()> {
+    if RunFolder::exists(folder) {
+        return Ok(());
+    }
+    let reason = if folder.is_dir() {
+        "is no run folder (it has no config.toml)"
+    } else {
+        "no such file or folder"
+    };
+    Err(Error::file(folder, reason))
+}
+
+/// One checkpoint to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// How tables and figures call it.
+    pub label: String,
+    pub path: PathBuf,
+    /// The data that its run trained on, where a run folder tells.
+    pub data: Option<PathBuf>,
+}
+
+/// The checkpoints that `target` stands for: the file itself, or all stages that the run in that folder reached and
+/// its end.
+///
+/// # Errors
+/// When `target` is neither a file nor a run folder, or the run has no checkpoints yet.
+pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
+    if target.is_file() {
+        let data = target
+            .parent()
+            .map(|folder| folder.join(CONFIG))
+            .filter(|config| config.is_file())
+            .map(|config| RunConfig::read(&config, &[]).map(|config| config.data))
+            .transpose()?;
+        let label = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![Subject {
+            label,
+            path: target.to_owned(),
+            data,
+        }]);
+    }
+    expect_run(target)?;
+    let config = RunConfig::read(&target.join(CONFIG), &[])?;
+    let stages = config
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(place, stage)| (format!("stage {}: {}", place + 1, stage.name), stage_file(place, &stage.name)));
+    let found: Vec<Subject> = stages
+        .chain([("end of training".to_owned(), FINAL.to_owned())])
+        .map(|(label, file)| Subject {
+            label,
+            path: target.join(file),
+            data: Some(config.data.clone()),
+        })
+        .filter(|subject| subject.path.is_file())
+        .collect();
+    if found.is_empty() {
+        return Err(Error::file(
+            target,
+            "the run has reached no stage and has no final checkpoint; name one of its step-*.safetensors instead",
+        ));
+    }
+    Ok(found)
+}
+
+impl Subject {
+    /// Loads the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn load(&self, device: &Device) -> Result<Checkpoint> {
+        Checkpoint::read(&self.path, device)
+    }
+}
+
+// `to` as seen from `folder`, so that a run and its data can be moved together.
+fn relative_to(folder: &Path, to: &Path) -> PathBuf {
+    let (Ok(folder), Ok(to)) = (folder.canonicalize(), to.canonicalize()) else {
+        return to.to_owned();
+    };
+    let common = folder.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(common).map(|_| std::path::Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
+}

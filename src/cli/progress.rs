@@ -1,0 +1,112 @@
+//! What a person sees of a run: a progress bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::checkpoint::RunFolder;
+use crate::error::Result;
+use crate::train::{Evaluation, Observer, Occasion, Trainer};
+
+/// A run folder that is watched while it fills.
+pub(super) struct Watched {
+    name: String,
+    folder: RunFolder,
+    bar: Option<ProgressBar>,
+    message: String,
+    // Where and when this sitting began.
+    began: (u64, Instant),
+    // When the bar was last drawn: ten times a second is enough.
+    drawn: Instant,
+}
+
+impl Watched {
+    pub(super) fn new(name: &str, folder: RunFolder, trainer: &Trainer, bars: &MultiProgress) -> Self {
+        let step = trainer.progress().step;
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = bars.add(ProgressBar::new(trainer.config().train.steps).with_position(step));
+            let template = "{prefix:>14} {bar:24} {pos}/{len} steps, {per_sec}, {eta} left  {wide_msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.set_prefix(name.to_owned());
+            bar.reset_eta();
+            bar
+        });
+        Self {
+            name: name.to_owned(),
+            folder,
+            bar,
+            message: String::new(),
+            began: (step, Instant::now()),
+            drawn: Instant::now(),
+        }
+    }
+}
+
+fn short(split: &str) -> &str {
+    split.strip_prefix("test_inferred_").unwrap_or(split)
+}
+
+fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
+    let stages = &trainer.progress().stages;
+    let stage = match stages.count() {
+        0 => "before stage 1".to_owned(),
+        n => format!("stage {n}: {}", stages.outcomes[n - 1].stage.name),
+    };
+    let accuracies: Vec<String> = evaluation
+        .accuracy
+        .iter()
+        .map(|(split, accuracy)| format!("{} {accuracy:.3}", short(split)))
+        .collect();
+    format!("{stage} | {}", accuracies.join(" "))
+}
+
+impl Observer for Watched {
+    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
+        if let Some(bar) = &self.bar
+            && self.drawn.elapsed().as_millis() >= 100
+        {
+            self.drawn = Instant::now();
+            bar.set_position(trainer.progress().step);
+            bar.set_message(format!("loss {loss:.3} | {}", self.message));
+        }
+        self.folder.stepped(trainer, loss)
+    }
+
+    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+        self.message = summary(trainer, evaluation);
+        if self.bar.is_none() {
+            let (step, total) = (evaluation.step, trainer.config().train.steps);
+            let rate = (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64();
+            let loss = evaluation.loss.map_or(String::new(), |loss| format!("loss {loss:.3} | "));
+            let time = if rate > 0.0 {
+                format!("{rate:.1} steps/s, {:.0} s left | ", (total - step) as f64 / rate)
+            } else {
+                String::new()
+            };
+            eprintln!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
+        }
+        self.folder.evaluated(trainer, evaluation, occasions)
+    }
+
+    fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+        self.folder.interrupted(trainer)
+    }
+
+    fn last_good(&self) -> String {
+        self.folder.last_good()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `loopscope train`: train a model from a config file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle_core::Device;
+use clap::Args;
+use indicatif::MultiProgress;
+
+use super::progress::Watched;
+use crate::checkpoint::RunFolder;
+use crate::error::{Error, Result};
+use crate::graph::Dataset;
+use crate::train::{RunConfig, Trainer};
+
+#[derive(Args)]
+pub(super) struct TrainArgs {
+    /// Config file, or the folder of a run to resume
+    config: PathBuf,
+    /// Run folder [default: checkpoints/ and the config's name]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Seed, over the config's
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Settings over the config's, as in optimizer.lr=1e-3
+    #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
+    set: Vec<String>,
+    /// Go on with the run where it stopped, bit for bit
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    device: super::DeviceArg,
+}
+
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    let (config_path, out) = if args.config.is_dir() {
+        if !args.resume {
+            return Err(Error::file(&args.config, "is a folder; name a config file, or add --resume to go on with its run"));
+        }
+        (args.config.join("config.toml"), args.out.clone().unwrap_or_else(|| args.config.clone()))
+    } else {
+        let out = args.out.clone().unwrap_or_else(|| super::default_run_folder(&args.config));
+        (args.config.clone(), out)
+    };
+    let mut config = RunConfig::read(&config_path, &args.set)?;
+    config.seed = args.seed.unwrap_or(config.seed);
+    let data = Arc::new(Dataset::read(&config.data)?);
+    for line in data.unexplained() {
+        tracing::warn!("{line}");
+    }
+    let name = out.file_name().map_or_else(|| out.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let job = Job {
+        name: &name,
+        out: &out,
+        resume: args.resume,
+        device: &args.device.device.open()?,
+        bars: &MultiProgress::new(),
+        stop: &super::stop_flag(),
+    };
+    let trainer = job.run(config, data)?;
+    for outcome in &trainer.progress().stages.outcomes {
+        match &outcome.reached {
+            Some(reached) => println!(
+                "stage {}: reached at step {} (epoch {:.0}, {:.0} s): {} {:.3}",
+                outcome.stage.name,
+                reached.step,
+                reached.epoch,
+                reached.seconds,
+                outcome.stage.split,
+                reached.accuracy.get(&outcome.stage.split).copied().unwrap_or_default(),
+            ),
+            None => println!(
+                "stage {}: not reached in {} steps ({} stayed below {})",
+                outcome.stage.name,
+                trainer.progress().step,
+                outcome.stage.split,
+                outcome.stage.accuracy
+            ),
+        }
+    }
+    println!("{}", out.display());
+    Ok(())
+}
+
+/// A run to be trained into its folder.
+pub(super) struct Job<'a> {
+    pub(super) name: &'a str,
+    pub(super) out: &'a Path,
+    pub(super) resume: bool,
+    pub(super) device: &'a Device,
+    pub(super) bars: &'a MultiProgress,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// Trains to the end; gives the trainer as it stands then.
+    pub(super) fn run(&self, config: RunConfig, data: Arc<Dataset>) -> Result<Trainer> {
+        let mut trainer = Trainer::new(config.clone(), data, self.device)?;
+        let folder = if self.resume && RunFolder::exists(self.out) {
+            RunFolder::resume(self.out, &mut trainer)?
+        } else {
+            RunFolder::create(self.out, &config)?
+        };
+        let mut watched = Watched::new(self.name, folder, &trainer, self.bars);
+        trainer.run(self.stop, &mut watched)?;
+        Ok(trainer)
+    }
+}

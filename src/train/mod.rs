@@ -1,0 +1,12 @@
+//! Training: the loop, the optimizer, the grokking stages, the metrics. Knows nothing of files: an [`Observer`] does.
+
+mod config;
+mod metrics;
+mod optimizer;
+mod stages;
+mod trainer;
+
+pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage};
+pub use metrics::{Evaluation, accuracy, top1};
+pub use stages::{Reached, StageOutcome, StageTracker};
+pub use trainer::{Observer, Occasion, Progress, SavedParameter, Trainer};

@@ -1,0 +1,341 @@
+//! The trainer: one step, one evaluation, and a state that continues bit for bit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::config::RunConfig;
+use super::metrics::{self, Evaluation};
+use super::optimizer::{self, Gradients, Parameter};
+use super::stages::StageTracker;
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, Query, TRAIN, VALID};
+use crate::model::{Model, Pass, Sharing, Weights, cross_entropy};
+use crate::random::Stream;
+
+/// Everything that changes while training, beside the tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The step of the last evaluation.
+    pub evaluated: Option<u64>,
+    /// The step of the last checkpoint that was kept by its age.
+    pub kept: u64,
+    pub stages: StageTracker,
+    // Sum and count of the training losses since the last evaluation.
+    loss_sum: f64,
+    loss_count: u64,
+    gradient_norm: Option<f64>,
+    /// Seconds of training, over all sittings.
+    pub seconds: f64,
+}
+
+/// A weight with its AdamW moments, as saved for a resume.
+pub struct SavedParameter<'a> {
+    pub name: &'a str,
+    pub value: &'a Tensor,
+    pub first_moment: &'a Tensor,
+    pub second_moment: &'a Tensor,
+}
+
+/// Why a checkpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The stage with this place was reached.
+    Stage(usize),
+    /// The run has grown enough since the last one.
+    Growth,
+    /// The run is over.
+    Final,
+}
+
+/// What follows a run: the run folder, a progress bar.
+pub trait Observer {
+    /// After every step.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()>;
+
+    /// After every evaluation, with the occasions to keep a checkpoint that it gave.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()>;
+
+    /// When the run stops before its end.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn interrupted(&mut self, trainer: &Trainer) -> Result<()>;
+
+    /// The last checkpoint that is known to be good, for the message of a run that diverges.
+    fn last_good(&self) -> String;
+}
+
+/// Trains one model.
+pub struct Trainer {
+    config: RunConfig,
+    data: Arc<Dataset>,
+    model: Model,
+    parameters: Vec<Parameter>,
+    progress: Progress,
+    // The order of the training rows in this epoch.
+    order: (u64, Vec<u32>),
+    evaluation_sets: Vec<(String, Vec<Query>)>,
+    clock: Instant,
+    sharing: Sharing,
+}
+
+impl Trainer {
+    /// A trainer at step 0.
+    ///
+    /// # Errors
+    /// When the config does not fit the data (a stage's split, the model's positions), or the device fails.
+    pub fn new(config: RunConfig, data: Arc<Dataset>, device: &Device) -> Result<Self> {
+        config.check()?;
+        if data.split(TRAIN)?.is_empty() {
+            return Err(Error::input("the data has no training rows"));
+        }
+        for stage in &config.stages {
+            data.split(&stage.split)
+                .map_err(|e| Error::input(format!("stage `{}`: {e}", stage.name)))?;
+        }
+        let vocab = data.vocab.len();
+        let initial = Weights::init(&config.model, vocab, config.seed, device)?;
+        let mut parameters = Vec::new();
+        for slot in config.model.slots(vocab) {
+            parameters.push(Parameter::new(&slot, &initial.get(&slot.name)?, config.optimizer.decay)?);
+        }
+        let evaluation_sets = data
+            .splits
+            .iter()
+            .filter(|(name, rows)| name != VALID && !rows.is_empty())
+            .map(|(name, rows)| {
+                let rows = if name == TRAIN {
+                    Stream::new(config.seed, "evaluated training rows", 0).sample(rows, config.train.train_sample)
+                } else {
+                    rows.clone()
+                };
+                (name.clone(), rows)
+            })
+            .collect();
+        let mut live = parameters.iter();
+        let weights = initial.map(|_, tensor| {
+            // One parameter a slot, in the same order.
+            Ok(live.next().map_or_else(|| tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
+        })?;
+        Ok(Self {
+            model: Model::new(config.model.clone(), vocab, &weights)?,
+            progress: Progress {
+                step: 0,
+                evaluated: None,
+                kept: 0,
+                stages: StageTracker::new(&config.stages),
+                loss_sum: 0.0,
+                loss_count: 0,
+                gradient_norm: None,
+                seconds: 0.0,
+            },
+            sharing: if config.train.share_prefixes && config.model.dropout == 0.0 {
+                Sharing::Prefixes
+            } else {
+                Sharing::Nothing
+            },
+            order: (u64::MAX, Vec::new()),
+            clock: Instant::now(),
+            config,
+            data,
+            parameters,
+            evaluation_sets,
+        })
+    }
+
+    /// Goes back to a saved state; `find` gives a weight's value and moments by name.
+    ///
+    /// # Errors
+    /// When `find` fails or a tensor has a wrong shape.
+    pub fn restore(&mut self, progress: Progress, mut find: impl FnMut(&str) -> Result<[Tensor; 3]>) -> Result<()> {
+        for parameter in &mut self.parameters {
+            let [value, first_moment, second_moment] = find(&parameter.name)?;
+            parameter.var.set(&value)?;
+            parameter.first_moment = first_moment;
+            parameter.second_moment = second_moment;
+        }
+        self.progress = progress;
+        self.clock = Instant::now();
+        Ok(())
+    }
+
+    /// The run's settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The data it trains on.
+    pub fn data(&self) -> &Dataset {
+        &self.data
+    }
+
+    /// The model as it stands.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Where the run stands, the clock read now.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            seconds: self.seconds(),
+            ..self.progress.clone()
+        }
+    }
+
+    /// The weights and moments as they stand.
+    pub fn parameters(&self) -> impl Iterator<Item = SavedParameter<'_>> {
+        self.parameters.iter().map(|parameter| SavedParameter {
+            name: &parameter.name,
+            value: parameter.var.as_tensor(),
+            first_moment: &parameter.first_moment,
+            second_moment: &parameter.second_moment,
+        })
+    }
+
+    /// Passes over the training rows so far.
+    pub fn epoch(&self) -> f64 {
+        self.progress.step as f64 / self.batches() as f64
+    }
+
+    fn seconds(&self) -> f64 {
+        self.progress.seconds + self.clock.elapsed().as_secs_f64()
+    }
+
+    fn training_rows(&self) -> &[Query] {
+        // `train` is checked to be there, and stands first.
+        &self.data.splits[0].1
+    }
+
+    fn batches(&self) -> u64 {
+        self.training_rows().len().div_ceil(self.config.train.batch) as u64
+    }
+
+    // The rows of a step's batch: a function of (seed, epoch) and the place in it alone.
+    fn batch(&mut self) -> Vec<u32> {
+        let (epoch, place) = (self.progress.step / self.batches(), self.progress.step % self.batches());
+        if self.order.0 != epoch {
+            let mut order: Vec<u32> = (0..self.training_rows().len() as u32).collect();
+            Stream::new(self.config.seed, "batch order", epoch).shuffle(&mut order);
+            self.order = (epoch, order);
+        }
+        let size = self.config.train.batch;
+        self.order.1.chunks(size).nth(place as usize).unwrap_or_default().to_vec()
+    }
+
+    /// One training step; gives the loss in nats.
+    ///
+    /// # Errors
+    /// When loss or gradient are not finite (the weights are then as before the step), or the device fails.
+    pub fn step(&mut self, last_good: impl Fn() -> String) -> Result<f64> {
+        let step = self.progress.step;
+        let batch = self.batch();
+        let queries = || batch.iter().map(|&i| &self.training_rows()[i as usize]);
+        let rows = self.model.pack(queries().map(|query| &*query.tokens), self.sharing)?;
+        let targets: Vec<u32> = queries().map(|query| query.target).collect();
+        let mut pass = Pass {
+            dropout: (self.config.model.dropout > 0.0).then(|| Stream::new(self.config.seed, "dropout", step)),
+            ..Pass::default()
+        };
+        let logits = self.model.forward(&rows, self.config.model.iterations, &mut pass)?;
+        let loss = cross_entropy(&logits, &targets, self.config.train.label_smoothing)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        let diverged = |tensor: String| Error::Diverged {
+            step,
+            tensor,
+            checkpoint: last_good(),
+        };
+        if !value.is_finite() {
+            return Err(diverged("the loss".to_owned()));
+        }
+        let gradients = loss.backward()?;
+        let norm = match optimizer::inspect(&self.parameters, &gradients)? {
+            Gradients::Finite { norm } => norm,
+            Gradients::NotFinite { name } => return Err(diverged(format!("the gradient of {name}"))),
+        };
+        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, step)?;
+        self.progress.step += 1;
+        self.progress.loss_sum += value;
+        self.progress.loss_count += 1;
+        self.progress.gradient_norm = Some(norm);
+        Ok(value)
+    }
+
+    fn evaluation_is_due(&self) -> bool {
+        let progress = &self.progress;
+        let every = if progress.stages.count() == 0 && !self.config.stages.is_empty() {
+            self.config.train.evaluate_early.min(self.config.train.evaluate_every)
+        } else {
+            self.config.train.evaluate_every
+        };
+        let on_time = progress.step.is_multiple_of(every) || progress.step >= self.config.train.steps;
+        on_time && progress.evaluated != Some(progress.step)
+    }
+
+    // Measures every split; gives the occasions to keep a checkpoint.
+    fn evaluate(&mut self) -> Result<(Evaluation, Vec<Occasion>)> {
+        let iterations = self.config.model.iterations;
+        let accuracy = self
+            .evaluation_sets
+            .iter()
+            .map(|(name, rows)| Ok((name.clone(), metrics::accuracy(&self.model, rows, iterations)?)))
+            .collect::<Result<_>>()?;
+        let step = self.progress.step;
+        let count = self.progress.loss_count;
+        let evaluation = Evaluation {
+            step,
+            epoch: self.epoch(),
+            seconds: self.seconds(),
+            loss: (count > 0).then(|| self.progress.loss_sum / count as f64),
+            lr: optimizer::learning_rate(&self.config.optimizer, step),
+            gradient_norm: self.progress.gradient_norm,
+            accuracy,
+        };
+        self.progress.evaluated = Some(step);
+        (self.progress.loss_sum, self.progress.loss_count) = (0.0, 0);
+        let mut occasions: Vec<Occasion> =
+            self.progress.stages.observe(&evaluation).into_iter().map(Occasion::Stage).collect();
+        if step as f64 >= self.progress.kept as f64 * self.config.train.checkpoint_growth {
+            self.progress.kept = step;
+            occasions.push(Occasion::Growth);
+        }
+        if step >= self.config.train.steps {
+            occasions.push(Occasion::Final);
+        }
+        Ok((evaluation, occasions))
+    }
+
+    /// Trains until the last step, or until `stop` is set: then the step is finished, the state saved by the observer,
+    /// and [`Error::Interrupted`] given back.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::step`] and of the observer.
+    pub fn run(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<()> {
+        loop {
+            if self.evaluation_is_due() {
+                let (evaluation, occasions) = self.evaluate()?;
+                observer.evaluated(self, &evaluation, &occasions)?;
+            }
+            if self.progress.step >= self.config.train.steps {
+                return Ok(());
+            }
+            if stop.load(Ordering::Relaxed) {
+                observer.interrupted(self)?;
+                return Err(Error::Interrupted);
+            }
+            let loss = self.step(|| observer.last_good())?;
+            observer.stepped(self, loss)?;
+        }
+    }
+}
