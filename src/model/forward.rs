@@ -226,13 +226,13 @@ impl Model {
     ) -> Result<Tensor> {
         let x = pass.hooks.visit(at(Point::ResidPre), x)?;
         let z = self.attention(layer, &self.norm(&layer.ln_1, &x)?, rows, pass, at)?; // [rows, d_model]
-        let attn_out = linear(&layer.attn_proj, &z)?;
+        let attn_out = self.linear(&layer.attn_proj, &z)?;
         let attn_out = pass.hooks.visit(at(Point::AttnOut), attn_out)?;
         let mid = (x + self.drop(attn_out, pass)?)?;
         let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
         let hidden = self.norm(&layer.ln_2, &mid)?.matmul(&layer.c_fc.weight)?; // [rows, 4 × d_model]
         let post = pass.hooks.visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, hidden)?)?;
-        let mlp_out = linear(&layer.mlp_proj, &post)?;
+        let mlp_out = self.linear(&layer.mlp_proj, &post)?;
         let mlp_out = pass.hooks.visit(at(Point::MlpOut), mlp_out)?;
         let out = (mid + self.drop(mlp_out, pass)?)?;
         pass.hooks.visit(at(Point::ResidPost), out)
@@ -249,7 +249,7 @@ impl Model {
     ) -> Result<Tensor> {
         let (count, d) = normed.dims2()?;
         let (heads, width) = (self.config.heads, d / self.config.heads);
-        let qkv = linear(&layer.c_attn, normed)?; // [rows, 3 × d_model]
+        let qkv = self.linear(&layer.c_attn, normed)?; // [rows, 3 × d_model]
         let pattern_matters = pass.hooks.wants(at(Point::AttnPattern)) || pass.dropout.is_some();
         let z = if self.kernels(&qkv) && !pattern_matters {
             qkv.apply_op1(AncestorAttention {
@@ -308,6 +308,13 @@ impl Model {
         Ok(normal.broadcast_mul(&norm.weight)?.broadcast_add(&norm.bias)?)
     }
 
+    fn linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
+        if self.kernels(x) {
+            return Ok(x.contiguous()?.apply_op3(&layer.weight, &layer.bias, kernels::Linear)?);
+        }
+        Ok(x.matmul(&layer.weight)?.broadcast_add(&layer.bias)?)
+    }
+
     fn gelu(&self, bias: &Tensor, hidden: Tensor) -> Result<Tensor> {
         if self.kernels(&hidden) {
             return Ok(hidden.apply_op2(bias, BiasGelu)?);
@@ -337,10 +344,6 @@ impl Model {
     fn indices(&self, values: &[u32]) -> Result<Tensor> {
         Ok(Tensor::new(values, &self.device)?)
     }
-}
-
-fn linear(layer: &Linear, x: &Tensor) -> Result<Tensor> {
-    Ok(x.matmul(&layer.weight)?.broadcast_add(&layer.bias)?)
 }
 
 /// The log-probabilities of `logits` over the last axis.

@@ -33,6 +33,11 @@ impl Ancestry {
         self.starts.len() - 1
     }
 
+    /// The longest list.
+    pub(super) fn most(&self) -> usize {
+        self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0)
+    }
+
     /// The rows that `row` looks at.
     #[inline]
     pub(super) fn of(&self, row: usize) -> &[u32] {
@@ -195,7 +200,7 @@ impl Rows {
 
     /// The longest list of ancestors.
     pub fn most_ancestors(&self) -> usize {
-        (0..self.len()).map(|row| self.ancestors(row).len()).max().unwrap_or(0)
+        self.ancestry.most()
     }
 
     /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
-use super::{slice, values};
+use super::{like, slice, with_numbers};
 use crate::model::rows::Ancestry;
 
 /// Softmax attention of every row over its ancestors: queries, keys and values side by side `[rows, 3 × d]` → `z`
@@ -36,25 +36,22 @@ fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
     }
 }
 
-impl AncestorAttention {
-    // Calls `f(row, ancestors, head, pattern)` for every row and head.
-    #[inline(always)]
-    fn each_pattern(&self, qkv: &[f32], d: usize, mut f: impl FnMut(usize, &[u32], usize, &[f32])) {
-        let width = d / self.heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let mut pattern = Vec::new();
-        for row in 0..self.ancestry.len() {
-            let ancestors = self.ancestry.of(row);
-            for head in 0..self.heads {
-                let query = &qkv[row * 3 * d + head * width..][..width];
-                pattern.clear();
-                pattern.extend(ancestors.iter().map(|&ancestor| {
-                    let key = &qkv[ancestor as usize * 3 * d + d + head * width..][..width];
-                    scale * dot(query, key)
-                }));
-                softmax(&mut pattern);
-                f(row, ancestors, head, &pattern);
+// Calls `f(row, ancestors, offset of the head, pattern)` for every row and head.
+#[inline(always)]
+fn each_pattern(op: &AncestorAttention, qkv: &[f32], d: usize, mut f: impl FnMut(usize, &[u32], usize, &[f32])) {
+    let width = d / op.heads;
+    let scale = 1.0 / (width as f32).sqrt();
+    let mut pattern = vec![0.0; op.ancestry.most()];
+    for row in 0..op.ancestry.len() {
+        let ancestors = op.ancestry.of(row);
+        let pattern = &mut pattern[..ancestors.len()];
+        for head in (0..d).step_by(width) {
+            let query = &qkv[row * 3 * d + head..][..width];
+            for (p, &ancestor) in pattern.iter_mut().zip(ancestors) {
+                *p = scale * dot(query, &qkv[ancestor as usize * 3 * d + d + head..][..width]);
             }
+            softmax(pattern);
+            f(row, ancestors, head, pattern);
         }
     }
 }
@@ -72,6 +69,66 @@ fn softmax(scores: &mut [f32]) {
     }
 }
 
+struct Forward<'a> {
+    op: &'a AncestorAttention,
+    qkv: &'a [f32],
+    z: &'a mut [f32],
+    d: usize,
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (d, qkv) = (self.d, self.qkv);
+        let width = d / self.op.heads;
+        each_pattern(self.op, qkv, d, |row, ancestors, head, pattern| {
+            let z = &mut self.z[row * d + head..][..width];
+            for (&ancestor, &p) in ancestors.iter().zip(pattern) {
+                add_scaled(z, p, &qkv[ancestor as usize * 3 * d + 2 * d + head..][..width]);
+            }
+        });
+    }
+}
+
+struct Backward<'a> {
+    op: &'a AncestorAttention,
+    qkv: &'a [f32],
+    dz: &'a [f32],
+    grad: &'a mut [f32],
+    d: usize,
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (d, qkv, grad) = (self.d, self.qkv, self.grad);
+        let width = d / self.op.heads;
+        let scale = 1.0 / (width as f32).sqrt();
+        let mut dp = vec![0.0; self.op.ancestry.most()];
+        each_pattern(self.op, qkv, d, |row, ancestors, head, pattern| {
+            // Where a row's query (part 0), key (1) or value (2) begins.
+            let at = |row: u32, part: usize| row as usize * 3 * d + part * d + head;
+            let dz = &self.dz[row * d + head..][..width];
+            let dp = &mut dp[..ancestors.len()];
+            for (dp, &ancestor) in dp.iter_mut().zip(ancestors) {
+                *dp = dot(dz, &qkv[at(ancestor, 2)..][..width]);
+            }
+            let mean = dot(dp, pattern);
+            let row = row as u32;
+            for ((&ancestor, &p), &dp) in ancestors.iter().zip(pattern).zip(&*dp) {
+                let ds = scale * p * (dp - mean);
+                add_scaled(&mut grad[at(ancestor, 2)..][..width], p, dz);
+                add_scaled(&mut grad[at(ancestor, 1)..][..width], ds, &qkv[at(row, 0)..][..width]);
+                add_scaled(&mut grad[at(row, 0)..][..width], ds, &qkv[at(ancestor, 1)..][..width]);
+            }
+        });
+    }
+}
+
 impl CustomOp1 for AncestorAttention {
     fn name(&self) -> &'static str {
         "ancestor-attention"
@@ -79,49 +136,33 @@ impl CustomOp1 for AncestorAttention {
 
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let qkv = slice(qkv, layout)?;
-        let (rows, width3) = layout.shape().dims2()?;
-        let d = width3 / 3;
-        let width = d / self.heads;
+        let (rows, width) = layout.shape().dims2()?;
+        let d = width / 3;
         let mut z = vec![0.0; rows * d];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                self.each_pattern(qkv, d, |row, ancestors, head, pattern| {
-                    let z = &mut z[row * d + head * width..][..width];
-                    for (&ancestor, &p) in ancestors.iter().zip(pattern) {
-                        add_scaled(z, p, &qkv[ancestor as usize * 3 * d + 2 * d + head * width..][..width]);
-                    }
-                });
-            },
-        );
+        Arch::new().dispatch(Forward {
+            op: self,
+            qkv,
+            z: &mut z,
+            d,
+        });
         Ok((CpuStorage::F32(z), (rows, d).into()))
     }
 
     fn bwd(&self, qkv: &Tensor, _z: &Tensor, dz: &Tensor) -> Result<Option<Tensor>> {
-        let (qkvs, dzs) = (values(qkv)?, values(dz)?);
         let d = qkv.dims2()?.1 / 3;
-        let width = d / self.heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let mut grad = vec![0.0; qkvs.len()];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let mut dp = Vec::new();
-                self.each_pattern(&qkvs, d, |row, ancestors, head, pattern| {
-                    let at = |row: u32, part: usize| row as usize * 3 * d + part * d + head * width;
-                    let dz = &dzs[row * d + head * width..][..width];
-                    dp.clear();
-                    dp.extend(ancestors.iter().map(|&ancestor| dot(dz, &qkvs[at(ancestor, 2)..][..width])));
-                    let mean = dot(&dp, pattern);
-                    for ((&ancestor, &p), &dp) in ancestors.iter().zip(pattern).zip(&dp) {
-                        let ds = scale * p * (dp - mean);
-                        add_scaled(&mut grad[at(ancestor, 2)..][..width], p, dz);
-                        add_scaled(&mut grad[at(ancestor, 1)..][..width], ds, &qkvs[at(row as u32, 0)..][..width]);
-                        add_scaled(&mut grad[at(row as u32, 0)..][..width], ds, &qkvs[at(ancestor, 1)..][..width]);
-                    }
+        let mut grad = vec![0.0; qkv.elem_count()];
+        with_numbers(qkv, |qkv| {
+            with_numbers(dz, |dz| {
+                Arch::new().dispatch(Backward {
+                    op: self,
+                    qkv,
+                    dz,
+                    grad: &mut grad,
+                    d,
                 });
-            },
-        );
-        Ok(Some(Tensor::from_vec(grad, qkv.shape(), qkv.device())?))
+                Ok(())
+            })
+        })?;
+        like(qkv, grad)
     }
 }

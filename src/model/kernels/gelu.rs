@@ -1,9 +1,9 @@
 //! Bias and tanh-GELU in one pass, with the backward pass.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
-use super::{slice, values};
+use super::{like, slice, with_numbers};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
@@ -39,6 +39,55 @@ fn gate(x: f32) -> f32 {
     1.0 / (1.0 + exp(-2.0 * u))
 }
 
+struct Forward<'a> {
+    x: &'a [f32],
+    bias: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let d = self.bias.len();
+        for (x, y) in self.x.chunks_exact(d).zip(self.y.chunks_exact_mut(d)) {
+            for ((y, &x), &b) in y.iter_mut().zip(x).zip(self.bias) {
+                let x = x + b;
+                *y = x * gate(x);
+            }
+        }
+    }
+}
+
+struct Backward<'a> {
+    x: &'a [f32],
+    bias: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+    db: &'a mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let d = self.bias.len();
+        let (bias, db) = (&self.bias[..d], &mut self.db[..d]);
+        let rows = self.x.chunks_exact(d).zip(self.dy.chunks_exact(d));
+        for ((x, dy), dx) in rows.zip(self.dx.chunks_exact_mut(d)) {
+            for i in 0..d {
+                let x = x[i] + bias[i];
+                let gate = gate(x);
+                let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+                dx[i] = dy[i] * (gate + x * gate * (1.0 - gate) * slope);
+                db[i] += dx[i];
+            }
+        }
+    }
+}
+
 impl CustomOp2 for BiasGelu {
     fn name(&self) -> &'static str {
         "bias-gelu"
@@ -52,44 +101,28 @@ impl CustomOp2 for BiasGelu {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, bias) = (slice(x, x_layout)?, slice(bias, bias_layout)?);
-        let d = bias.len();
         let mut y = vec![0.0; x.len()];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
-                    for ((y, &x), &b) in y.iter_mut().zip(x).zip(bias) {
-                        let x = x + b;
-                        *y = x * gate(x);
-                    }
-                }
-            },
-        );
+        Arch::new().dispatch(Forward { x, bias, y: &mut y });
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, bias: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (xs, bs, dys) = (values(x)?, values(bias)?, values(dy)?);
-        let d = bs.len();
-        let (mut dx, mut db) = (vec![0.0; xs.len()], vec![0.0; d]);
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for ((x, dy), dx) in xs.chunks_exact(d).zip(dys.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
-                    for i in 0..d {
-                        let x = x[i] + bs[i];
-                        let gate = gate(x);
-                        let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
-                        dx[i] = dy[i] * (gate + x * gate * (1.0 - gate) * slope);
-                        db[i] += dx[i];
-                    }
-                }
-            },
-        );
-        Ok((
-            Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-            Some(Tensor::from_vec(db, bias.shape(), bias.device())?),
-        ))
+        let (mut dx, mut db) = (vec![0.0; x.elem_count()], vec![0.0; bias.elem_count()]);
+        with_numbers(x, |x| {
+            with_numbers(bias, |bias| {
+                with_numbers(dy, |dy| {
+                    Arch::new().dispatch(Backward {
+                        x,
+                        bias,
+                        dy,
+                        dx: &mut dx,
+                        db: &mut db,
+                    });
+                    Ok(())
+                })
+            })
+        })?;
+        Ok((like(x, dx)?, like(bias, db)?))
     }
 }
 

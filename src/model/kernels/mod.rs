@@ -6,12 +6,14 @@
 
 mod attention;
 mod gelu;
+mod linear;
 mod norm;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 
 pub(super) use attention::AncestorAttention;
 pub(super) use gelu::BiasGelu;
+pub(super) use linear::Linear;
 pub(super) use norm::LayerNorm;
 
 /// Whether the kernels can take `x`.
@@ -27,7 +29,16 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-// A copy of a tensor's numbers, row by row.
-fn values(x: &Tensor) -> Result<Vec<f32>> {
-    x.flatten_all()?.to_vec1::<f32>()
+// A tensor's numbers, borrowed while `f` runs; several tensors are nested calls.
+fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => f(slice(storage, layout)?),
+        _ => candle_core::bail!("a CPU kernel met a tensor of another device"),
+    }
+}
+
+fn like(x: &Tensor, numbers: Vec<f32>) -> Result<Option<Tensor>> {
+    Ok(Some(Tensor::from_vec(numbers, x.shape(), x.device())?))
 }
