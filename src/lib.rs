@@ -12,8 +12,10 @@ pub mod checkpoint;
 pub mod cli;
 
 pub mod error;
+pub mod figure;
 pub mod files;
 pub mod graph;
+pub mod measure;
 pub mod model;
 pub mod random;
 pub mod train;

@@ -337,7 +337,9 @@ fn expect_run(folder: &Path) -> Result<()> {
 /// One checkpoint to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// How tables and figures call it.
+    /// The run's name; the file's where it stands alone.
+    pub run: String,
+    /// The stage, or the file's name.
     pub label: String,
     pub path: PathBuf,
     /// The data that its run trained on, where a run folder tells.
@@ -358,7 +360,12 @@ pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
             .map(|config| RunConfig::read(&config, &[]).map(|config| config.data))
             .transpose()?;
         let label = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let run = match (&data, target.parent()) {
+            (Some(_), Some(folder)) => folder_name(folder),
+            _ => label.clone(),
+        };
         return Ok(vec![Subject {
+            run,
             label,
             path: target.to_owned(),
             data,
@@ -374,6 +381,7 @@ pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
     let found: Vec<Subject> = stages
         .chain([("end of training".to_owned(), FINAL.to_owned())])
         .map(|(label, file)| Subject {
+            run: folder_name(target),
             label,
             path: target.join(file),
             data: Some(config.data.clone()),
@@ -397,6 +405,11 @@ impl Subject {
     pub fn load(&self, device: &Device) -> Result<Checkpoint> {
         Checkpoint::read(&self.path, device)
     }
+}
+
+fn folder_name(folder: &Path) -> String {
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
 }
 
 // `to` as seen from `folder`, so that a run and its data can be moved together.

@@ -1,6 +1,14 @@
 //! The command line: one file a subcommand. Flags become checked settings at the door; the library does the work.
 
+mod activations;
+mod analyses;
+mod compare;
 mod data;
+mod eval;
+mod import;
+mod lens;
+mod patch;
+mod probe;
 mod progress;
 mod train;
 
@@ -32,6 +40,20 @@ enum Command {
     Data(data::DataCommand),
     /// Train a model from a config file
     Train(train::TrainArgs),
+    /// Accuracy by split at any list of inference iterations
+    Eval(eval::EvalArgs),
+    /// Logit lens at every effective layer
+    Lens(lens::LensArgs),
+    /// Linear probes on hidden states, as specs say
+    Probe(probe::ProbeArgs),
+    /// Activation patching on the recurrent block
+    Patch(patch::PatchArgs),
+    /// Runs side by side: stages, cost, accuracy, lens and patching
+    Compare(compare::CompareArgs),
+    /// Write the activations at any hook points
+    Activations(activations::ActivationsArgs),
+    /// Bring in someone else's weights
+    Import(import::ImportArgs),
 }
 
 /// Runs what the command line asks for.
@@ -43,6 +65,13 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Lens(args) => lens::run(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Patch(args) => patch::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Activations(args) => activations::run(&args),
+        Command::Import(args) => import::run(&args),
     }
 }
 
@@ -120,6 +149,17 @@ fn stop_flag() -> Arc<AtomicBool> {
         tracing::warn!("Ctrl-C will end the run at once, without saving: {error}");
     }
     stop
+}
+
+/// Iterations that a pass may be asked for, so that a typing mistake does not run for days.
+const MOST_ITERATIONS: usize = 4096;
+
+fn iterations(text: &str) -> std::result::Result<usize, String> {
+    text.trim()
+        .parse::<usize>()
+        .ok()
+        .filter(|n| (1..=MOST_ITERATIONS).contains(n))
+        .ok_or_else(|| format!("allowed: 1 to {MOST_ITERATIONS}"))
 }
 
 // `checkpoints/NAME` for a config file NAME.toml.

@@ -1,0 +1,96 @@
+//! `loopscope compare`: runs side by side.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{INSIDE_SPLITS, Inputs, print_table, splits};
+use crate::checkpoint::{Subject, subjects};
+use crate::error::Result;
+use crate::measure::{Comparison, RunSummary, compare};
+use crate::{figure, files};
+
+#[derive(Args)]
+pub(super) struct CompareArgs {
+    /// Run folders
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Splits to look inside on [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    #[arg(long, num_args = 1..)]
+    split: Vec<String>,
+    /// Patching pairs a split, at most
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Seed of the patching pairs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &CompareArgs) -> Result<()> {
+    let mut found: Vec<Subject> = Vec::new();
+    for run in &args.runs {
+        found.extend(subjects(run)?);
+    }
+    let data = args.inputs.read_data(&found)?;
+    let out = args.inputs.out(&found);
+    let splits = splits(&args.split, &INSIDE_SPLITS, &data)?;
+    let device = args.inputs.device().open()?;
+    let comparison = compare(&args.runs, &data, &splits, args.pairs as usize, args.seed, &device)?;
+    write(&comparison, &out)?;
+    print(&comparison);
+    println!("{}/compare.{{csv,json,svg,png}}", out.display());
+    Ok(())
+}
+
+/// Writes a comparison's tables and figure.
+pub(super) fn write(comparison: &Comparison, out: &std::path::Path) -> Result<()> {
+    for note in comparison.lens.notes.iter().chain(&comparison.patch.notes) {
+        tracing::warn!("{note}");
+    }
+    comparison.lens.write(out, "compare-lens")?;
+    comparison.patch.write(out, "compare-patch")?;
+    comparison.write_csv(out, "compare")?;
+    files::write_json(&out.join("compare.json"), comparison)?;
+    figure::compare(comparison).write(out, "compare")
+}
+
+/// Prints a comparison's table.
+pub(super) fn print(comparison: &Comparison) {
+    let accuracy = |run: &RunSummary, split: &str| {
+        run.accuracy.get(split).map_or_else(|| "–".to_owned(), |accuracy| format!("{accuracy:.3}"))
+    };
+    let rows: Vec<Vec<String>> = comparison
+        .runs
+        .iter()
+        .map(|run| {
+            let stages: Vec<String> = run
+                .stages
+                .iter()
+                .map(|outcome| {
+                    outcome
+                        .reached
+                        .as_ref()
+                        .map_or_else(|| "–".to_owned(), |reached| format!("{} ({:.0} s)", reached.step, reached.seconds))
+                })
+                .collect();
+            vec![
+                run.name.clone(),
+                format!("{} × {}", run.model.layers, run.model.iterations),
+                run.parameters.to_string(),
+                format!("{:.2}", run.forward_flops as f64 / 1e6),
+                run.steps.to_string(),
+                format!("{:.0}", run.seconds),
+                stages.join(" / "),
+                accuracy(run, "train"),
+                accuracy(run, "test_inferred_iid"),
+                accuracy(run, "test_inferred_ood"),
+            ]
+        })
+        .collect();
+    print_table(
+        &["run", "L × R", "parameters", "MFLOP/query", "steps", "seconds", "stages at step", "train", "ID", "OOD"],
+        &rows,
+    );
+}

@@ -1,0 +1,90 @@
+//! `loopscope eval`: accuracy by split at any list of inference iterations.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{Inputs, print_table, say_where, splits, write};
+use crate::error::{Error, Result};
+use crate::figure;
+use crate::graph::{TRAIN, VALID};
+use crate::measure::Eval;
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Checkpoint files or run folders (all their stages)
+    #[arg(required = true)]
+    targets: Vec<PathBuf>,
+    /// Splits [default: all of test.json]
+    #[arg(long, num_args = 1..)]
+    split: Vec<String>,
+    /// Inference iterations: a list of numbers and ranges, as in 1,2,4 or 1..8 [default: the model's own]
+    #[arg(long, value_delimiter = ',')]
+    iterations: Vec<String>,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let iterations = parse_iterations(&args.iterations)?;
+    let loaded = args.inputs.load(&args.targets)?;
+    let tests: Vec<&str> = loaded.data.split_names().filter(|name| *name != TRAIN && *name != VALID).collect();
+    let eval = Eval {
+        splits: splits(&args.split, &tests, &loaded.data)?,
+        iterations,
+    };
+    let report = eval.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::eval(&report), &loaded.out, "eval")?;
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.step.to_string(),
+                row.split.clone(),
+                row.iterations.to_string(),
+                row.n.to_string(),
+                format!("{:.3}", row.accuracy),
+                format!("{:.3}–{:.3}", row.low, row.high),
+            ]
+        })
+        .collect();
+    print_table(&["run", "checkpoint", "step", "split", "iterations", "n", "accuracy", "95 % interval"], &rows);
+    say_where(&loaded.out, "eval");
+    Ok(())
+}
+
+fn parse_iterations(items: &[String]) -> Result<Vec<usize>> {
+    let bad = |item: &str, reason: &str| Error::input(format!("--iterations {item}; {reason}, or ranges such as 1..8"));
+    let number = |text: &str, item: &str| super::iterations(text).map_err(|reason| bad(item, &reason));
+    let mut iterations = Vec::new();
+    for item in items {
+        match item.split_once("..") {
+            None => iterations.push(number(item, item)?),
+            Some((first, last)) => {
+                let range = number(first, item)?..=number(last, item)?;
+                if range.is_empty() {
+                    return Err(bad(item, "allowed: a first number up to the last"));
+                }
+                iterations.extend(range);
+            }
+        }
+    }
+    Ok(iterations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iterations_are_numbers_and_ranges() {
+        let parse = |text: &str| parse_iterations(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(parse("1,2..4,8").unwrap(), [1, 2, 3, 4, 8]);
+        for bad in ["0", "x", "4..2", "1..x", "5000", ""] {
+            assert!(parse(bad).unwrap_err().to_string().contains("allowed"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `loopscope lens`: the logit lens at every effective layer.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{INSIDE_SPLITS, Inputs, print_table, say_where, splits, write};
+use crate::error::Result;
+use crate::figure;
+use crate::measure::{Lens, LensRow};
+
+#[derive(Args)]
+pub(super) struct LensArgs {
+    /// Checkpoint files or run folders (all their stages)
+    #[arg(required = true)]
+    targets: Vec<PathBuf>,
+    /// Splits [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    #[arg(long, num_args = 1..)]
+    split: Vec<String>,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = super::iterations)]
+    iterations: Option<usize>,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &LensArgs) -> Result<()> {
+    let loaded = args.inputs.load(&args.targets)?;
+    let lens = Lens {
+        splits: splits(&args.split, &INSIDE_SPLITS, &loaded.data)?,
+        iterations: args.iterations,
+    };
+    let report = lens.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::lens(&report), &loaded.out, "lens")?;
+    print_table(
+        &["run", "checkpoint", "split", "entity", "at", "n", "best top-1", "at layer", "mrr", "probability"],
+        &best(&report.rows),
+    );
+    say_where(&loaded.out, "lens");
+    Ok(())
+}
+
+// The best effective layer of each line of the figure.
+fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
+    let line = |row: &LensRow| {
+        (row.run.clone(), row.checkpoint.clone(), row.split.clone(), row.hops, row.label.clone(), row.position.clone())
+    };
+    let mut best: Vec<&LensRow> = Vec::new();
+    for row in rows {
+        match best.iter_mut().find(|known| line(known) == line(row)) {
+            Some(known) if row.top1 > known.top1 => *known = row,
+            Some(_) => {}
+            None => best.push(row),
+        }
+    }
+    best.iter()
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.split.clone(),
+                row.label.clone(),
+                row.position.clone(),
+                row.n.to_string(),
+                format!("{:.3}", row.top1),
+                row.effective_layer.to_string(),
+                format!("{:.3}", row.mrr),
+                format!("{:.3}", row.probability),
+            ]
+        })
+        .collect()
+}

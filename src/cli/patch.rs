@@ -1,0 +1,88 @@
+//! `loopscope patch`: activation patching on the recurrent block.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{Inputs, print_table, say_where, splits, write};
+use crate::error::Result;
+use crate::figure;
+use crate::measure::{Corrupt, Patch, PatchRow};
+use crate::model::Point;
+
+/// The splits that are patched where none is named.
+pub(super) const PATCHED_SPLITS: [&str; 2] = ["test_inferred_iid", "test_inferred_ood"];
+
+#[derive(Args)]
+pub(super) struct PatchArgs {
+    /// Checkpoint files or run folders (all their stages)
+    #[arg(required = true)]
+    targets: Vec<PathBuf>,
+    /// Splits [default: test_inferred_iid and test_inferred_ood]
+    #[arg(long, num_args = 1..)]
+    split: Vec<String>,
+    /// What the corrupt query has in place of the clean one's
+    #[arg(long, value_enum, default_value = "prefix")]
+    corrupt: Corrupt,
+    /// The hook point whose clean state is restored
+    #[arg(long, value_enum, default_value = "resid_post")]
+    hook: Point,
+    /// Pairs a split, at most
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Only pairs that the model answers right, clean and corrupt
+    #[arg(long)]
+    correct_only: bool,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = super::iterations)]
+    iterations: Option<usize>,
+    /// Seed of the pairs and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &PatchArgs) -> Result<()> {
+    let loaded = args.inputs.load(&args.targets)?;
+    let patch = Patch {
+        splits: splits(&args.split, &PATCHED_SPLITS, &loaded.data)?,
+        corrupt: args.corrupt,
+        hook: args.hook,
+        pairs: args.pairs as usize,
+        correct_only: args.correct_only,
+        iterations: args.iterations,
+        seed: args.seed,
+    };
+    let report = patch.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::patch(&report), &loaded.out, "patch")?;
+    let rows: Vec<Vec<String>> = report.rows.iter().map(cells).collect();
+    print_table(
+        &[
+            "run", "checkpoint", "split", "hook", "at", "layer", "n", "recovery", "95 % interval", "flips", "gap", "clean",
+            "corrupt",
+        ],
+        &rows,
+    );
+    say_where(&loaded.out, "patch");
+    Ok(())
+}
+
+fn cells(row: &PatchRow) -> Vec<String> {
+    let interval = row.low.zip(row.high);
+    vec![
+        row.run.clone(),
+        row.checkpoint.clone(),
+        row.split.clone(),
+        row.hook.clone(),
+        row.position.clone(),
+        row.effective_layer.to_string(),
+        row.n.to_string(),
+        row.recovery.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}")),
+        interval.map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.3}–{high:.3}")),
+        format!("{:.3}", row.flips),
+        format!("{:.2}", row.gap),
+        format!("{:.3}", row.clean_accuracy),
+        format!("{:.3}", row.corrupt_accuracy),
+    ]
+}

@@ -1,0 +1,92 @@
+//! `loopscope probe`: linear probes, as specs say.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{Inputs, print_table, say_where, write};
+use crate::error::{Error, Result};
+use crate::figure;
+use crate::measure::{Probe, ProbeRow, ProbeSpec};
+
+#[derive(Args)]
+pub(super) struct ProbeArgs {
+    /// Probe specs (files ending in .toml), and checkpoint files or run folders (all their stages)
+    #[arg(required = true, value_name = "SPEC.toml or TARGET")]
+    inputs_named: Vec<PathBuf>,
+    /// Seed of the splits, the control labels and the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = super::iterations)]
+    iterations: Option<usize>,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &ProbeArgs) -> Result<()> {
+    let is_spec = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let specs = args.inputs_named.iter().filter(is_spec).map(|path| ProbeSpec::read(path)).collect::<Result<Vec<_>>>()?;
+    let targets: Vec<PathBuf> = args.inputs_named.iter().filter(|path| !is_spec(path)).cloned().collect();
+    if specs.is_empty() {
+        return Err(Error::input("no probe spec named; add one or more, as in probes/bridge-at-r1.toml"));
+    }
+    if targets.is_empty() {
+        return Err(Error::input("no checkpoint named; add a checkpoint file or a run folder"));
+    }
+    for (i, spec) in specs.iter().enumerate() {
+        if specs[..i].iter().any(|other| other.name == spec.name) {
+            return Err(Error::input(format!("two of the specs are called {}; each needs its own name", spec.name)));
+        }
+    }
+    let loaded = args.inputs.load(&targets)?;
+    let probe = Probe {
+        specs,
+        seed: args.seed,
+        iterations: args.iterations,
+    };
+    let report = probe.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::probe(&report), &loaded.out, "probe")?;
+    print_table(
+        &[
+            "run", "checkpoint", "probe", "at", "split", "n", "best", "95 % interval", "layer", "control", "selectivity",
+            "embeddings", "converged",
+        ],
+        &best(&report.rows),
+    );
+    say_where(&loaded.out, "probe");
+    Ok(())
+}
+
+// The best effective layer of each line of the figure.
+fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
+    let line =
+        |row: &ProbeRow| (row.run.clone(), row.checkpoint.clone(), row.probe.clone(), row.position.clone(), row.split.clone());
+    let mut best: Vec<&ProbeRow> = Vec::new();
+    for row in rows {
+        match best.iter_mut().find(|known| line(known) == line(row)) {
+            Some(known) if row.accuracy > known.accuracy => *known = row,
+            Some(_) => {}
+            None => best.push(row),
+        }
+    }
+    best.iter()
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.probe.clone(),
+                row.position.clone(),
+                row.split.clone(),
+                row.n.to_string(),
+                format!("{:.3}", row.accuracy),
+                format!("{:.3}–{:.3}", row.low, row.high),
+                row.effective_layer.to_string(),
+                format!("{:.3}", row.control),
+                format!("{:.3}", row.selectivity),
+                format!("{:.3}", row.baseline),
+                if row.converged { "yes" } else { "NO" }.to_owned(),
+            ]
+        })
+        .collect()
+}

@@ -1,0 +1,99 @@
+//! Figures: one drawing kit, one file a figure. They take tables only and never run a model.
+
+mod compare;
+mod eval;
+mod kit;
+mod lens;
+mod patch;
+mod probe;
+
+pub use compare::compare;
+pub use eval::eval;
+pub use kit::Figure;
+pub use lens::lens;
+pub use patch::patch;
+pub use probe::probe;
+
+use crate::measure::SubjectInfo;
+use kit::{Colour, Series};
+
+/// The columns of most figures: a checkpoint each.
+fn column_title(subject: &SubjectInfo, several_runs: bool) -> String {
+    let step = format!("step {}", thousands(subject.step));
+    if several_runs {
+        format!("{}, {}, {step}", subject.run, subject.checkpoint)
+    } else {
+        format!("{}, {step}", subject.checkpoint)
+    }
+}
+
+fn several_runs(subjects: &[SubjectInfo]) -> bool {
+    subjects.windows(2).any(|pair| pair[0].run != pair[1].run)
+}
+
+/// Seeds and data, as every figure states them.
+fn conditions(subjects: &[SubjectInfo], data_hash: &str) -> String {
+    let mut seeds: Vec<String> = subjects.iter().filter_map(|s| s.seed).map(|seed| seed.to_string()).collect();
+    seeds.dedup();
+    let checkpoints: Vec<&str> = subjects.iter().map(|s| &s.hash[..8]).collect();
+    let seeds = if seeds.is_empty() { "unknown".to_owned() } else { seeds.join(", ") };
+    format!("data {data_hash}, seed {seeds}, checkpoints {}", checkpoints.join(" "))
+}
+
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The same colour for the same split in every figure.
+fn split_colour(split: &str, place: usize) -> Colour {
+    match split {
+        "train" | "train_inferred" => Colour::BLUE,
+        "test_inferred_iid" => Colour::GREEN,
+        "test_inferred_ood" => Colour::VERMILION,
+        "id_atomic" => Colour::SKY,
+        "ood_atomic" => Colour::ORANGE,
+        _ => Colour::cycle(place),
+    }
+}
+
+/// What a split is called in a legend.
+fn split_name(split: &str) -> String {
+    match split {
+        "train" => "train".to_owned(),
+        "train_inferred" => "train (2-hop)".to_owned(),
+        "test_inferred_iid" => "ID test".to_owned(),
+        "test_inferred_ood" => "OOD test".to_owned(),
+        "id_atomic" => "ID facts".to_owned(),
+        "ood_atomic" => "OOD facts".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The distinct values of `key`, in the order in which they come.
+fn distinct<R, K: PartialEq>(rows: &[R], key: impl Fn(&R) -> K) -> Vec<K> {
+    let mut found = Vec::new();
+    for row in rows {
+        let value = key(row);
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    found
+}
+
+/// One legend entry a split.
+fn split_legend(splits: &[String]) -> Vec<(String, Series)> {
+    splits
+        .iter()
+        .enumerate()
+        .map(|(place, split)| (split_name(split), Series::new(split_colour(split, place))))
+        .collect()
+}

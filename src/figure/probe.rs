@@ -1,0 +1,81 @@
+//! Linear probes by effective layer.
+
+use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke};
+use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
+use crate::measure::{Probe, ProbeRow, Report, SubjectInfo};
+
+/// A column a checkpoint, a row a probe and position, a line a split; the control and the embedding-only baseline of
+/// each split are dashed and dotted in its colour.
+pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
+    let splits = distinct(&report.rows, |row| row.split.clone());
+    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position.clone()));
+    let several = several_runs(&report.subjects);
+    let row = |(probe, position): &(String, String)| {
+        let columns = report.subjects.iter().map(|subject| Panel {
+            title: column_title(subject, several),
+            content: panel(report, subject, probe, position, &splits),
+        });
+        columns.collect()
+    };
+    let mut legend = split_legend(&splits);
+    legend.push(("control (shuffled labels)".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Dashed)));
+    legend.push(("embeddings only".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Dotted)));
+    let unconverged = report.rows.iter().filter(|row| !row.converged).count();
+    let solver = if unconverged == 0 {
+        "every solver converged".to_owned()
+    } else {
+        format!("{unconverged} of {} fits did NOT converge", report.rows.len())
+    };
+    Figure {
+        title: "Linear probes: what is decodable from the hidden states".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!("fit and test share no causal prefix; bands: 95 % bootstrap intervals over prefixes; {solver}"),
+        ],
+        legend,
+        panels: probes.iter().map(row).collect(),
+    }
+}
+
+fn panel(
+    report: &Report<Probe, ProbeRow>,
+    subject: &SubjectInfo,
+    probe: &str,
+    position: &str,
+    splits: &[String],
+) -> Content {
+    let of_panel = |row: &&ProbeRow| {
+        row.run == subject.run
+            && row.checkpoint == subject.checkpoint
+            && row.step == subject.step
+            && row.probe == probe
+            && row.position == position
+    };
+    let deepest = report.rows.iter().filter(of_panel).map(|row| row.effective_layer).max().unwrap_or(1);
+    let mut series = Vec::new();
+    for (place, split) in splits.iter().enumerate() {
+        let rows = || report.rows.iter().filter(of_panel).filter(|row| row.split == *split);
+        let line = |stroke, y: fn(&ProbeRow) -> f64| {
+            Series::new(split_colour(split, place))
+                .stroke(stroke)
+                .points(rows().map(move |row| (row.effective_layer as f64, y(row), None)))
+        };
+        series.push(line(Stroke::Dashed, |row| row.control));
+        series.push(line(Stroke::Dotted, |row| row.baseline));
+        series.push(
+            Series::new(split_colour(split, place))
+                .points(rows().map(|row| (row.effective_layer as f64, row.accuracy, Some((row.low, row.high))))),
+        );
+    }
+    let label = report.rows.iter().find(of_panel).map_or("", |row| row.label.as_str());
+    Content::Lines {
+        x: Axis {
+            label: "effective layer".to_owned(),
+            range: (0.85, deepest as f64 + 0.15),
+            log: false,
+        },
+        y_label: format!("{label} at {position}: accuracy"),
+        series,
+        marks: Vec::new(),
+    }
+}

@@ -1,0 +1,191 @@
+//! The logit lens (Kohli et al. 2026, Figure 4): what the final layer norm and the output matrix read off the residual
+//! stream after every effective layer.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Report, Specimen};
+use super::statistics::{mean, wilson};
+use super::{BATCH, effective_layer, hop_counts, position_name, rows_of};
+use crate::error::Result;
+use crate::graph::{Dataset, Query};
+use crate::model::{Hooks, Pass, Point, Rows, Sharing, Site, log_softmax};
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lens {
+    pub splits: Vec<String>,
+    /// Inference iterations; `None` for each model's own.
+    pub iterations: Option<usize>,
+}
+
+/// Which entity is looked for, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// `bridge` or `target`; `bridge1`, `bridge2`, … on longer chains.
+    pub label: String,
+    /// The position it is read at.
+    pub position: usize,
+    // The entity after so many hops.
+    hop: usize,
+}
+
+impl Reading {
+    /// The readings of a chain of so many hops: every entity at the relation that leads to it, and every bridge at the
+    /// last position too, where it is decodable but invisible to the lens in the published models.
+    pub fn of_chain(hops: usize) -> Vec<Self> {
+        let label = |hop: usize| match (hop == hops, hops) {
+            (true, _) => "target".to_owned(),
+            (false, 2) => "bridge".to_owned(),
+            (false, _) => format!("bridge{hop}"),
+        };
+        let at_own = (1..=hops).map(|hop| (hop, hop));
+        let at_last = (1..hops).map(|hop| (hop, hops));
+        at_own
+            .chain(at_last)
+            .map(|(hop, position)| Self {
+                label: label(hop),
+                position,
+                hop,
+            })
+            .collect()
+    }
+}
+
+/// What the lens reads at one effective layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LensRow {
+    pub run: String,
+    pub checkpoint: String,
+    pub step: u64,
+    pub split: String,
+    pub hops: usize,
+    /// The entity looked for.
+    pub label: String,
+    /// Where it is read: `r1`, `r2`, …
+    pub position: String,
+    /// 0 is the embedding.
+    pub effective_layer: usize,
+    /// From 1; 0 at the embedding, as the layer.
+    pub iteration: usize,
+    pub layer: usize,
+    /// Queries.
+    pub n: usize,
+    /// Share of queries whose entity is the most likely token.
+    pub top1: f64,
+    /// 95 % interval of `top1` (Wilson).
+    pub low: f64,
+    pub high: f64,
+    /// Mean reciprocal rank among all tokens.
+    pub mrr: f64,
+    /// Mean probability.
+    pub probability: f64,
+}
+
+impl Lens {
+    /// Reads every checkpoint on every split.
+    ///
+    /// # Errors
+    /// When a split does not exist or the device fails.
+    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, LensRow>> {
+        let mut report = Report::new("lens", self.clone(), data, specimens);
+        for split in &self.splits {
+            let queries = data.split(split)?;
+            for hops in hop_counts(queries) {
+                let readings = Reading::of_chain(hops);
+                let of_length = queries.iter().filter(|query| query.hops() == hops);
+                let known: Vec<&Query> = of_length
+                    .clone()
+                    .filter(|query| (1..=hops).all(|hop| query.entity_after(hop).is_some()))
+                    .collect();
+                let left_out = of_length.count() - known.len();
+                if left_out > 0 {
+                    report.notes.push(format!(
+                        "split {split}: {left_out} rows of {hops} hops left out, their bridge is not known"
+                    ));
+                }
+                for specimen in specimens {
+                    self.read(specimen, split, hops, &known, &readings, &mut report.rows)?;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn read(
+        &self,
+        specimen: &Specimen,
+        split: &str,
+        hops: usize,
+        queries: &[&Query],
+        readings: &[Reading],
+        out: &mut Vec<LensRow>,
+    ) -> Result<()> {
+        let model = &specimen.model;
+        let layers = specimen.info.layers;
+        let iterations = self.iterations.unwrap_or(specimen.info.iterations);
+        let mut sites = vec![Site::embed()];
+        sites.extend(Site::all(Point::ResidPost, iterations, layers));
+        // [site][reading] → (reciprocal rank, probability) of every query
+        let mut seen = vec![vec![Vec::with_capacity(queries.len()); readings.len()]; sites.len()];
+        for chunk in queries.chunks(BATCH) {
+            let rows = model.pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
+            let at = |position: usize| rows_at(&rows, position);
+            let wanted: Vec<u32> = (1..=hops).flat_map(at).collect();
+            let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, wanted.clone());
+            let mut pass = Pass {
+                hooks: sites.iter().fold(Hooks::none(), record),
+                dropout: None,
+            };
+            model.forward(&rows, iterations, &mut pass)?;
+            for (site, seen) in sites.iter().zip(&mut seen) {
+                let log_p = rows_of(&log_softmax(&model.unembed(&pass.hooks.take(*site)?)?)?)?;
+                for (reading, seen) in readings.iter().zip(seen) {
+                    let of_position = &log_p[(reading.position - 1) * chunk.len()..][..chunk.len()];
+                    for (log_p, query) in of_position.iter().zip(chunk) {
+                        // Queries without the entity were left out above.
+                        if let Some(entity) = query.entity_after(reading.hop) {
+                            let own = log_p[entity as usize];
+                            let rank = 1 + log_p.iter().filter(|&&other| other > own).count();
+                            seen.push((1.0 / rank as f64, f64::from(own).exp()));
+                        }
+                    }
+                }
+            }
+        }
+        for (site, seen) in sites.iter().zip(&seen) {
+            for (reading, seen) in readings.iter().zip(seen) {
+                let top1 = mean(seen.iter().map(|&(reciprocal, _)| f64::from(u8::from(reciprocal == 1.0))));
+                let (low, high) = wilson(top1, seen.len());
+                let embedding = site.point() == Point::Embed;
+                out.push(LensRow {
+                    run: specimen.info.run.clone(),
+                    checkpoint: specimen.info.checkpoint.clone(),
+                    step: specimen.info.step,
+                    split: split.to_owned(),
+                    hops,
+                    label: reading.label.clone(),
+                    position: position_name(reading.position),
+                    effective_layer: if embedding {
+                        0
+                    } else {
+                        effective_layer(site.iteration(), site.layer(), layers)
+                    },
+                    iteration: if embedding { 0 } else { site.iteration() + 1 },
+                    layer: if embedding { 0 } else { site.layer() + 1 },
+                    n: seen.len(),
+                    top1,
+                    low,
+                    high,
+                    mrr: mean(seen.iter().map(|&(reciprocal, _)| reciprocal)),
+                    probability: mean(seen.iter().map(|&(_, p)| p)),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+// The row of every query at a position.
+fn rows_at(rows: &Rows, position: usize) -> Vec<u32> {
+    (0..rows.queries()).map(|query| rows.of_query(query)[position]).collect()
+}

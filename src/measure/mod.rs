@@ -1,0 +1,63 @@
+//! The analyses: each a small type with its settings, a `run`, and a result that knows its conditions.
+//!
+//! Iterations and layers count from 1 in every table, as in the paper. An *effective layer* is
+//! (iteration − 1) × layers + layer; 0 is the embedding.
+
+mod activations;
+mod compare;
+mod eval;
+mod lens;
+mod patch;
+mod probe;
+mod report;
+pub mod statistics;
+
+use candle_core::Tensor;
+
+pub use activations::activations;
+pub use compare::{Comparison, RunSummary, compare};
+pub use eval::{Eval, EvalRow};
+pub use lens::{Lens, LensRow, Reading};
+pub use patch::{Corrupt, Patch, PatchRow};
+pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
+pub use report::{Report, Specimen, SubjectInfo};
+
+use crate::error::Result;
+use crate::graph::Query;
+
+/// Queries in one forward pass of an analysis.
+const BATCH: usize = 512;
+
+/// The effective layer of an iteration and layer that count from 0.
+fn effective_layer(iteration: usize, layer: usize, layers: usize) -> usize {
+    iteration * layers + layer + 1
+}
+
+/// What the position of a chain is called: `head`, `r1`, `r2`, …
+pub fn position_name(position: usize) -> String {
+    match position {
+        0 => "head".to_owned(),
+        n => format!("r{n}"),
+    }
+}
+
+/// The position of that name.
+pub fn position_of(name: &str) -> Option<usize> {
+    match name {
+        "head" => Some(0),
+        _ => name.strip_prefix('r')?.parse().ok().filter(|&n| n > 0),
+    }
+}
+
+// The rows of a matrix as vectors.
+fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
+    Ok(x.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?)
+}
+
+// The numbers of hops that the queries have, in order.
+fn hop_counts(queries: &[Query]) -> Vec<usize> {
+    let mut hops: Vec<usize> = queries.iter().map(Query::hops).collect();
+    hops.sort_unstable();
+    hops.dedup();
+    hops
+}

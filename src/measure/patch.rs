@@ -1,0 +1,415 @@
+//! Activation patching on the recurrent block (Kohli et al. 2026, Appendix E): corrupt a query, restore the clean state
+//! at one (iteration, layer, position), and see how much of the answer returns.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::report::{Report, Specimen};
+use super::statistics::{bootstrap, mean};
+use super::{BATCH, effective_layer, position_name, rows_of};
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, Graph, Query};
+use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
+use crate::random::Stream;
+
+/// What of a clean query is exchanged to make the corrupt one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Corrupt {
+    /// The head entity.
+    Head,
+    /// The first relation.
+    Relation1,
+    /// Head and first relation.
+    Prefix,
+    /// The second relation; the bridge stays, only the answer changes.
+    Relation2,
+}
+
+impl Corrupt {
+    /// The name that users type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Relation1 => "relation1",
+            Self::Prefix => "prefix",
+            Self::Relation2 => "relation2",
+        }
+    }
+}
+
+/// What to patch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Patch {
+    pub splits: Vec<String>,
+    pub corrupt: Corrupt,
+    /// The hook point whose clean state is restored.
+    pub hook: Point,
+    /// Pairs a split, at most.
+    pub pairs: usize,
+    /// Only pairs that the model answers right, clean and corrupt.
+    pub correct_only: bool,
+    /// Inference iterations; `None` for each model's own.
+    pub iterations: Option<usize>,
+    /// Seed of the pairs and of the bootstrap.
+    pub seed: u64,
+}
+
+/// A clean and a corrupt query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pair {
+    clean: Vec<u32>,
+    corrupt: Vec<u32>,
+    clean_answer: u32,
+    corrupt_answer: u32,
+}
+
+/// The effect of one restored state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatchRow {
+    pub run: String,
+    pub checkpoint: String,
+    pub step: u64,
+    pub split: String,
+    pub corrupt: Corrupt,
+    /// The hook point, or `none` where nothing was restored.
+    pub hook: String,
+    /// `all` in the self-checks.
+    pub position: String,
+    pub effective_layer: usize,
+    /// From 1, as the layer; 0 at the embedding.
+    pub iteration: usize,
+    pub layer: usize,
+    /// Pairs.
+    pub n: usize,
+    /// (patched − corrupt) / (clean − corrupt) of the mean logit difference between the clean and the corrupt answer;
+    /// absent where clean and corrupt do not differ (the 95 % interval of their gap holds 0).
+    pub recovery: Option<f64>,
+    /// 95 % interval of `recovery` (bootstrap over pairs).
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Share of pairs whose most likely token becomes the clean answer and was not before.
+    pub flips: f64,
+    /// Mean logit-difference gap between the clean and the corrupt run.
+    pub gap: f64,
+    /// Accuracy on the clean and on the corrupt queries, unpatched.
+    pub clean_accuracy: f64,
+    pub corrupt_accuracy: f64,
+}
+
+// One run's outcome for each pair.
+struct Outcome {
+    difference: Vec<f64>,
+    top1: Vec<u32>,
+}
+
+impl Patch {
+    /// Patches every checkpoint on every split, one state at a time.
+    ///
+    /// # Errors
+    /// When a split does not exist or has no pairs, the hook is none of a layer, or the device fails.
+    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, PatchRow>> {
+        if !(self.hook.in_block() || self.hook == Point::Embed) {
+            return Err(Error::input(format!(
+                "hook {}; allowed: embed and the points of a layer",
+                self.hook.name()
+            )));
+        }
+        let mut report = Report::new("patch", self.clone(), data, specimens);
+        for split in &self.splits {
+            let (pairs, note) = self.pairs(split, data)?;
+            report.notes.extend(note);
+            for specimen in specimens {
+                let kept = if self.correct_only { self.answered_right(specimen, &pairs)? } else { pairs.clone() };
+                if kept.is_empty() {
+                    report.notes.push(format!(
+                        "{} {}, split {split}: no pair is answered right clean and corrupt; nothing to patch",
+                        specimen.info.run, specimen.info.checkpoint
+                    ));
+                    continue;
+                }
+                report.rows.extend(self.patch(specimen, split, &kept)?);
+            }
+        }
+        Ok(report)
+    }
+
+    fn iterations(&self, specimen: &Specimen) -> usize {
+        self.iterations.unwrap_or(specimen.info.iterations)
+    }
+
+    // Clean queries of the split, each with a partner drawn uniformly from all that the graph allows.
+    fn pairs(&self, split: &str, data: &Dataset) -> Result<(Vec<Pair>, Option<String>)> {
+        let hops = data.split(split)?.iter().map(Query::hops).max().unwrap_or(0);
+        if hops < 2 {
+            return Err(Error::input(format!("split {split} has no chains of two hops or more to patch")));
+        }
+        let whole: Vec<&Query> = data
+            .split(split)?
+            .iter()
+            .filter(|query| query.hops() == hops && query.entity_after(1).is_some())
+            .collect();
+        let mut stream = Stream::new(self.seed, &format!("patching pairs {split} {}", self.corrupt.name()), 0);
+        let sample = stream.sample(&whole, self.pairs);
+        let mut pairs = Vec::new();
+        for query in &sample {
+            let partners = partners(query, self.corrupt, &data.graph);
+            if partners.is_empty() {
+                continue;
+            }
+            let (corrupt, corrupt_answer) = partners[stream.below(partners.len())].clone();
+            pairs.push(Pair {
+                clean: query.tokens.to_vec(),
+                corrupt,
+                clean_answer: query.target,
+                corrupt_answer,
+            });
+        }
+        let without = sample.len() - pairs.len();
+        if pairs.is_empty() {
+            return Err(Error::input(format!(
+                "split {split}: no query has a partner that differs in its {} with another bridge and answer",
+                self.corrupt.name()
+            )));
+        }
+        let note = (without > 0).then(|| format!("split {split}: {without} queries left out, they have no corrupt partner"));
+        Ok((pairs, note))
+    }
+
+    fn answered_right(&self, specimen: &Specimen, pairs: &[Pair]) -> Result<Vec<Pair>> {
+        let mut kept = Vec::new();
+        for chunk in pairs.chunks(BATCH) {
+            let right = |corrupt: bool| -> Result<Vec<bool>> {
+                let outcome = self.plain(specimen, chunk, corrupt)?;
+                let answers = chunk.iter().map(|pair| if corrupt { pair.corrupt_answer } else { pair.clean_answer });
+                Ok(outcome.top1.iter().zip(answers).map(|(&top1, answer)| top1 == answer).collect())
+            };
+            let (clean, corrupt) = (right(false)?, right(true)?);
+            let both = chunk.iter().zip(clean.iter().zip(&corrupt)).filter(|(_, (a, b))| **a && **b);
+            kept.extend(both.map(|(pair, _)| pair.clone()));
+        }
+        Ok(kept)
+    }
+
+    fn plain(&self, specimen: &Specimen, pairs: &[Pair], corrupt: bool) -> Result<Outcome> {
+        let rows = pack(&specimen.model, pairs, corrupt)?;
+        run(&specimen.model, &rows, self.iterations(specimen), pairs, Hooks::none())
+    }
+
+    fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<Vec<PatchRow>> {
+        let model = &specimen.model;
+        let iterations = self.iterations(specimen);
+        let positions = pairs[0].clean.len();
+        let sites = Site::all(self.hook, iterations, specimen.info.layers);
+        // The self-checks first: the whole embedding, then nothing.
+        let mut cells: Vec<(Option<Site>, Option<usize>)> = vec![(Some(Site::embed()), None), (None, None)];
+        cells.extend(sites.iter().flat_map(|&site| (0..positions).map(move |position| (Some(site), Some(position)))));
+
+        let mut clean = Outcome::empty();
+        let mut corrupt = Outcome::empty();
+        let mut patched: Vec<Outcome> = cells.iter().map(|_| Outcome::empty()).collect();
+        for chunk in pairs.chunks(BATCH) {
+            let clean_rows = pack(model, chunk, false)?;
+            let corrupt_rows = pack(model, chunk, true)?;
+            let all = sites.iter().copied().chain([Site::embed()]);
+            let mut pass = Pass {
+                hooks: all.fold(Hooks::none(), Hooks::record),
+                dropout: None,
+            };
+            let logits = model.forward(&clean_rows, iterations, &mut pass)?;
+            clean.extend(outcome(&logits, chunk)?);
+            corrupt.extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
+            let mut states: Vec<(Site, Tensor)> = Vec::new();
+            for &(site, _) in &cells {
+                if let Some(site) = site
+                    && !states.iter().any(|(known, _)| *known == site)
+                {
+                    states.push((site, pass.hooks.take(site)?));
+                }
+            }
+            let restore = |&(site, position): &(Option<Site>, Option<usize>)| -> Result<Outcome> {
+                let mut hooks = Hooks::none();
+                if let Some(site) = site
+                    && let Some((_, state)) = states.iter().find(|(known, _)| *known == site)
+                {
+                    // Clean and corrupt queries have the same shape, so a row has the same number in both.
+                    let rows: Vec<u32> = match position {
+                        Some(position) => (0..chunk.len()).map(|q| corrupt_rows.of_query(q)[position]).collect(),
+                        None => (0..corrupt_rows.len() as u32).collect(),
+                    };
+                    let values = state.index_select(&Tensor::new(rows.as_slice(), state.device())?, 0)?;
+                    hooks = hooks.replace(site, rows, values);
+                }
+                run(model, &corrupt_rows, iterations, chunk, hooks)
+            };
+            let outcomes: Result<Vec<Outcome>> = cells.par_iter().map(restore).collect();
+            for (all, outcome) in patched.iter_mut().zip(outcomes?) {
+                all.extend(outcome);
+            }
+        }
+        Ok(self.table(specimen, split, pairs, &cells, &clean, &corrupt, &patched))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the three kinds of run and what they were made from")]
+    fn table(
+        &self,
+        specimen: &Specimen,
+        split: &str,
+        pairs: &[Pair],
+        cells: &[(Option<Site>, Option<usize>)],
+        clean: &Outcome,
+        corrupt: &Outcome,
+        patched: &[Outcome],
+    ) -> Vec<PatchRow> {
+        let n = pairs.len();
+        let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {
+            let right = outcome.top1.iter().zip(pairs).filter(|(top1, pair)| **top1 == answer(pair)).count();
+            right as f64 / n as f64
+        };
+        let clean_accuracy = accuracy(clean, &|pair| pair.clean_answer);
+        let corrupt_accuracy = accuracy(corrupt, &|pair| pair.corrupt_answer);
+        let gaps: Vec<f64> = clean.difference.iter().zip(&corrupt.difference).map(|(a, b)| a - b).collect();
+        let stream = |what: &str| Stream::new(self.seed, &format!("patching bootstrap {what}"), 0);
+        let (gap_low, _) = bootstrap(n, &mut stream("gap"), |places| mean(places.iter().map(|&i| gaps[i])));
+        let defined = gap_low > 0.0;
+        let row = |(&(site, position), outcome): (&(Option<Site>, Option<usize>), &Outcome)| {
+            let returned: Vec<f64> = outcome.difference.iter().zip(&corrupt.difference).map(|(a, b)| a - b).collect();
+            let ratio = |places: &mut dyn Iterator<Item = usize>| {
+                let (top, bottom) = places.fold((0.0, 0.0), |(t, b), i| (t + returned[i], b + gaps[i]));
+                top / bottom
+            };
+            let interval =
+                defined.then(|| bootstrap(n, &mut stream("recovery"), |places| ratio(&mut places.iter().copied())));
+            let flipped = outcome.top1.iter().zip(&corrupt.top1).zip(pairs);
+            let flips = flipped
+                .filter(|((patched, before), pair)| **patched == pair.clean_answer && **before != pair.clean_answer)
+                .count();
+            let in_block = site.filter(|site| site.point().in_block());
+            PatchRow {
+                run: specimen.info.run.clone(),
+                checkpoint: specimen.info.checkpoint.clone(),
+                step: specimen.info.step,
+                split: split.to_owned(),
+                corrupt: self.corrupt,
+                hook: site.map_or("none", |site| site.point().name()).to_owned(),
+                position: position.map_or_else(|| "all".to_owned(), position_name),
+                effective_layer: in_block
+                    .map_or(0, |site| effective_layer(site.iteration(), site.layer(), specimen.info.layers)),
+                iteration: in_block.map_or(0, |site| site.iteration() + 1),
+                layer: in_block.map_or(0, |site| site.layer() + 1),
+                n,
+                recovery: defined.then(|| ratio(&mut (0..n))),
+                low: interval.map(|(low, _)| low),
+                high: interval.map(|(_, high)| high),
+                flips: flips as f64 / n as f64,
+                gap: mean(gaps.iter().copied()),
+                clean_accuracy,
+                corrupt_accuracy,
+            }
+        };
+        cells.iter().zip(patched).map(row).collect()
+    }
+}
+
+impl Outcome {
+    fn empty() -> Self {
+        Self {
+            difference: Vec::new(),
+            top1: Vec::new(),
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.difference.extend(other.difference);
+        self.top1.extend(other.top1);
+    }
+}
+
+fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
+    let tokens = |pair: &'_ Pair| if corrupt { pair.corrupt.clone() } else { pair.clean.clone() };
+    let queries: Vec<Vec<u32>> = pairs.iter().map(tokens).collect();
+    model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing)
+}
+
+fn run(model: &Model, rows: &Rows, iterations: usize, pairs: &[Pair], hooks: Hooks) -> Result<Outcome> {
+    let mut pass = Pass { hooks, dropout: None };
+    outcome(&model.forward(rows, iterations, &mut pass)?, pairs)
+}
+
+fn outcome(logits: &Tensor, pairs: &[Pair]) -> Result<Outcome> {
+    let logits_by_pair = rows_of(logits)?;
+    let difference = logits_by_pair
+        .iter()
+        .zip(pairs)
+        .map(|(logits, pair)| f64::from(logits[pair.clean_answer as usize]) - f64::from(logits[pair.corrupt_answer as usize]))
+        .collect();
+    Ok(Outcome {
+        difference,
+        top1: crate::train::top1(logits)?,
+    })
+}
+
+// Every query that differs from `query` as asked, with its answer; bridge and answer are others, or, where the second
+// relation is exchanged, the answer alone.
+fn partners(query: &Query, corrupt: Corrupt, graph: &Graph) -> Vec<(Vec<u32>, u32)> {
+    let (head, relation1) = (query.tokens[0], query.tokens[1]);
+    let bridge = query.entity_after(1);
+    let candidate = |tokens: Vec<u32>| {
+        let path = graph.walk(tokens[0], &tokens[1..]).ok()?;
+        let answer = *path.last()?;
+        let another_bridge = corrupt == Corrupt::Relation2 || Some(path[0]) != bridge;
+        (another_bridge && answer != query.target).then_some((tokens, answer))
+    };
+    let with = |changes: &[(usize, u32)]| {
+        let mut tokens = query.tokens.to_vec();
+        for &(place, token) in changes {
+            tokens[place] = token;
+        }
+        tokens
+    };
+    let facts = graph.facts().iter();
+    match corrupt {
+        Corrupt::Head => facts
+            .filter(|(h, r)| *h != head && *r == relation1)
+            .filter_map(|&(h, _)| candidate(with(&[(0, h)])))
+            .collect(),
+        Corrupt::Relation1 => facts
+            .filter(|(h, r)| *h == head && *r != relation1)
+            .filter_map(|&(_, r)| candidate(with(&[(1, r)])))
+            .collect(),
+        Corrupt::Prefix => facts
+            .filter(|(h, r)| *h != head && *r != relation1)
+            .filter_map(|&(h, r)| candidate(with(&[(0, h), (1, r)])))
+            .collect(),
+        Corrupt::Relation2 => facts
+            .filter(|(h, r)| Some(*h) == bridge && *r != query.tokens[2])
+            .filter_map(|&(_, r)| candidate(with(&[(2, r)])))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 1 –10→ 2, 2 –10→ 3; 4 –10→ 5, 5 –10→ 6; 1 –11→ 5; 2 –11→ 6
+    fn graph() -> Graph {
+        let mut graph = Graph::default();
+        for (h, r, t) in [(1, 10, 2), (2, 10, 3), (4, 10, 5), (5, 10, 6), (1, 11, 5), (2, 11, 6)] {
+            graph.insert(h, r, t);
+        }
+        graph
+    }
+
+    #[test]
+    fn partners_differ_where_asked_and_have_another_bridge_and_answer() {
+        let graph = graph();
+        let query = Query::new([1, 10, 10].into(), 3, &graph);
+        let of = |corrupt| partners(&query, corrupt, &graph);
+        assert_eq!(of(Corrupt::Head), [(vec![4, 10, 10], 6)]);
+        assert_eq!(of(Corrupt::Relation1), [(vec![1, 11, 10], 6)]);
+        assert_eq!(of(Corrupt::Relation2), [(vec![1, 10, 11], 6)]);
+        assert!(of(Corrupt::Prefix).is_empty());
+    }
+}

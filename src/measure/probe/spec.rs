@@ -1,0 +1,238 @@
+//! Probe specs: what to measure, as data.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::graph::Query;
+use crate::measure::{position_name, position_of};
+use crate::model::Point;
+
+/// A probe, as a TOML file in `probes/` says it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeSpec {
+    /// Short name, for tables and files.
+    pub name: String,
+    /// What a figure calls it.
+    pub title: String,
+    /// What is to be decoded: `head`, `bridge` (`bridge1`, …), `target`, `relation1`, `relation2`, …
+    pub label: String,
+    /// The hops of the chains that are looked at.
+    #[serde(default = "two")]
+    pub hops: usize,
+    /// The hook point whose state is probed.
+    #[serde(default = "resid_post")]
+    pub site: Point,
+    /// Where: `head`, `r1`, `r2`, …
+    pub positions: Vec<String>,
+    /// Which iterations, from 1; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<Vec<usize>>,
+    /// Which layers of the block, from 1; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
+    /// The split whose rows the probe is fitted on.
+    #[serde(default = "train")]
+    pub fit: String,
+    /// The splits it is tested on, each without the causal prefixes it was fitted on.
+    pub test: Vec<String>,
+    /// Share of the fit split's causal prefixes that are kept for testing.
+    #[serde(default = "three_tenths")]
+    pub held_out: f64,
+    #[serde(default)]
+    pub classifier: ClassifierKind,
+    /// The classifier's L2 penalty; where absent, ridge chooses it on a fifth of the fit set, logistic uses 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
+    #[serde(default)]
+    pub control: Control,
+    /// Causal prefixes in the fit set and in each test set, at most.
+    #[serde(default = "four_thousand")]
+    pub most_prefixes: usize,
+}
+
+/// The linear classifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassifierKind {
+    /// Ridge regression on one-hot labels, in closed form.
+    #[default]
+    Ridge,
+    /// Multinomial logistic regression by L-BFGS.
+    Logistic,
+}
+
+/// The control task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// The same states with the labels shuffled among the causal prefixes (Hewitt & Liang 2019).
+    #[default]
+    ShuffledLabels,
+}
+
+fn two() -> usize {
+    2
+}
+fn resid_post() -> Point {
+    Point::ResidPost
+}
+fn train() -> String {
+    crate::graph::TRAIN.to_owned()
+}
+fn three_tenths() -> f64 {
+    0.3
+}
+fn four_thousand() -> usize {
+    4000
+}
+
+/// What a label is, once checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Label {
+    Head,
+    /// The entity after so many hops.
+    Entity(usize),
+    /// The relation with this place, from 1.
+    Relation(usize),
+}
+
+impl Label {
+    pub(super) fn of(self, query: &Query) -> Option<u32> {
+        match self {
+            Self::Head => query.tokens.first().copied(),
+            Self::Entity(hop) => query.entity_after(hop),
+            Self::Relation(place) => query.tokens.get(place).copied(),
+        }
+    }
+}
+
+impl ProbeSpec {
+    /// Reads and checks a spec.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a key is unknown, or a value is impossible; the message names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let spec: Self = toml::from_str(&files::read_text(path)?).map_err(|e| Error::file(path, e))?;
+        spec.check().map_err(|e| Error::file(path, e))?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::input(text));
+        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return refuse(format!("name = {:?}; allowed: letters, digits, - and _", self.name));
+        }
+        if self.hops == 0 {
+            return refuse("hops = 0; allowed: 1 or more".to_owned());
+        }
+        if !self.site.in_block() || self.site == Point::AttnPattern {
+            return refuse(format!(
+                "site = {:?}; allowed: resid_pre, z, attn_out, resid_mid, mlp_post, mlp_out, resid_post",
+                self.site.name()
+            ));
+        }
+        if self.positions.is_empty() || self.test.is_empty() {
+            return refuse("positions and test must each name one or more".to_owned());
+        }
+        if !(self.held_out > 0.0 && self.held_out < 1.0) {
+            return refuse(format!("held_out = {}; allowed: above 0 and below 1", self.held_out));
+        }
+        if self.penalty.is_some_and(|penalty| !(penalty.is_finite() && penalty > 0.0)) {
+            return refuse(format!("penalty = {}; allowed: above 0", self.penalty.unwrap_or_default()));
+        }
+        if self.most_prefixes < 10 {
+            return refuse(format!("most_prefixes = {}; allowed: 10 or more", self.most_prefixes));
+        }
+        for (key, list) in [("iterations", &self.iterations), ("layers", &self.layers)] {
+            if list.as_ref().is_some_and(|list| list.is_empty() || list.contains(&0)) {
+                return refuse(format!("{key} count from 1; leave the key out for all"));
+            }
+        }
+        self.label()?;
+        self.places().map(|_| ())
+    }
+
+    /// The label.
+    pub(super) fn label(&self) -> Result<Label> {
+        let place = |prefix: &str, most: usize| {
+            let digits = self.label.strip_prefix(prefix)?;
+            digits.parse::<usize>().ok().filter(|n| (1..=most).contains(n))
+        };
+        let label = match self.label.as_str() {
+            "head" => Some(Label::Head),
+            "target" => Some(Label::Entity(self.hops)),
+            "bridge" if self.hops == 2 => Some(Label::Entity(1)),
+            _ => place("bridge", self.hops - 1)
+                .map(Label::Entity)
+                .or_else(|| place("relation", self.hops).map(Label::Relation)),
+        };
+        label.ok_or_else(|| {
+            let bridges = match self.hops {
+                1 => String::new(),
+                2 => "bridge, ".to_owned(),
+                k => format!("bridge1 to bridge{}, ", k - 1),
+            };
+            Error::input(format!(
+                "label = {:?}; allowed for {} hops: head, {bridges}target, relation1 to relation{}",
+                self.label, self.hops, self.hops
+            ))
+        })
+    }
+
+    /// The positions as numbers.
+    pub(super) fn places(&self) -> Result<Vec<usize>> {
+        self.positions
+            .iter()
+            .map(|name| {
+                position_of(name).filter(|&position| position <= self.hops).ok_or_else(|| {
+                    let allowed: Vec<String> = (0..=self.hops).map(position_name).collect();
+                    Error::input(format!("position {name:?}; allowed for {} hops: {}", self.hops, allowed.join(", ")))
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ProbeSpec> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.toml");
+        std::fs::write(&path, text).unwrap();
+        ProbeSpec::read(&path)
+    }
+
+    const GOOD: &str = "name = 'b'\ntitle = 'B'\nlabel = 'bridge'\npositions = ['r1']\ntest = ['train']\n";
+
+    #[test]
+    fn every_shipped_spec_is_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let spec = ProbeSpec::read(&path).unwrap();
+                assert_eq!(Some(spec.name.as_str()), path.file_stem().and_then(|s| s.to_str()));
+                count += 1;
+            }
+        }
+        assert!(count >= 5);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_is_allowed() {
+        let refused = |text: &str| read(text).unwrap_err().to_string();
+        assert!(read(GOOD).is_ok());
+        assert!(refused(&GOOD.replace("bridge", "bridges")).contains("head, bridge, target, relation1 to relation2"));
+        assert!(refused(&GOOD.replace("r1", "r3")).contains("head, r1, r2"));
+        assert!(refused(&format!("{GOOD}site = 'logits'")).contains("resid_post"));
+        assert!(refused(&format!("{GOOD}sites = 'logits'")).contains("sites"));
+        assert!(refused(&format!("{GOOD}held_out = 1.0")).contains("below 1"));
+    }
+}
