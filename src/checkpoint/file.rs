@@ -135,7 +135,9 @@ impl Checkpoint {
             None => Ok(()),
             Some((id, (ours, theirs))) => Err(Error::file(
                 path,
-                format!("its vocabulary is not the data's: token {id} is {ours} in the checkpoint, {theirs} in the data"),
+                format!(
+                    "its vocabulary is not the data's: token {id} is {ours} in the checkpoint, {theirs} in the data"
+                ),
             )),
         }
     }
@@ -158,7 +160,10 @@ pub fn write_tensors<I: Serialize>(
     let views = data
         .iter()
         .map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| fail(&e))?))
+            Ok((
+                name,
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| fail(&e))?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     let info = serde_json::to_string(info).map_err(|e| fail(&e))?;
@@ -183,8 +188,12 @@ pub fn read_tensors(path: &Path) -> Result<(HashMap<String, Tensor>, Option<Stri
 }
 
 fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Option<String>)> {
-    let corrupt =
-        |e: safetensors::SafeTensorError| Error::file(path, format!("is no whole safetensors file (truncated or corrupted): {e}"));
+    let corrupt = |e: safetensors::SafeTensorError| {
+        Error::file(
+            path,
+            format!("is no whole safetensors file (truncated or corrupted): {e}"),
+        )
+    };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
     let info = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).cloned();
     Ok((SafeTensors::deserialize(bytes).map_err(corrupt)?, info))
@@ -200,7 +209,9 @@ fn dtype(tensor: &Tensor) -> Result<safetensors::Dtype> {
     match tensor.dtype() {
         DType::F32 => Ok(safetensors::Dtype::F32),
         DType::I64 => Ok(safetensors::Dtype::I64),
-        other => Err(Error::input(format!("tensors of {other:?} are not written; f32 and i64 are"))),
+        other => Err(Error::input(format!(
+            "tensors of {other:?} are not written; f32 and i64 are"
+        ))),
     }
 }
 

@@ -33,7 +33,12 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
     let tensors = match path.extension().and_then(|e| e.to_str()) {
         Some("safetensors") => read_tensors(path)?.0,
         Some("pt" | "pth" | "bin") => read_pickle(path)?,
-        _ => return Err(Error::file(path, "unknown kind of file; allowed: .pt, .pth, .bin, .safetensors")),
+        _ => {
+            return Err(Error::file(
+                path,
+                "unknown kind of file; allowed: .pt, .pth, .bin, .safetensors",
+            ));
+        }
     };
     let tensors: HashMap<String, Tensor> = tensors
         .into_iter()
@@ -47,20 +52,33 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
     {
         return Err(Error::file(
             path,
-            format!("embeds {vocab_size} tokens; the vocabulary given has {}, <pad> included", vocab.len()),
+            format!(
+                "embeds {vocab_size} tokens; the vocabulary given has {}, <pad> included",
+                vocab.len()
+            ),
         ));
     }
     let weights = Weights::gather(&config, vocab_size, |name| {
-        tensors.get(name).map(|tensor| Ok(tensor.to_dtype(DType::F32)?.contiguous()?)).transpose()
+        tensors
+            .get(name)
+            .map(|tensor| Ok(tensor.to_dtype(DType::F32)?.contiguous()?))
+            .transpose()
     })
     .map_err(wrong)?;
     let used: BTreeSet<&str> = weights.iter().map(|(name, _)| name).chain(["lm_head.weight"]).collect();
-    let mut unknown: Vec<&str> = tensors.keys().map(String::as_str).filter(|name| !used.contains(name)).collect();
+    let mut unknown: Vec<&str> = tensors
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !used.contains(name))
+        .collect();
     if !unknown.is_empty() {
         unknown.sort_unstable();
         return Err(Error::file(
             path,
-            format!("holds tensors that the looped GPT-2 does not have: {}", unknown.join(", ")),
+            format!(
+                "holds tensors that the looped GPT-2 does not have: {}",
+                unknown.join(", ")
+            ),
         ));
     }
     let info = CheckpointInfo {
@@ -81,7 +99,10 @@ fn read_pickle(path: &Path) -> Result<HashMap<String, Tensor>> {
     files::read(path)?;
     let read = |key| candle_core::pickle::read_all_with_key(path, key);
     let wrong = |e: candle_core::Error| {
-        Error::file(path, format!("is no PyTorch checkpoint that can be read (a zip of a pickle and tensors): {e}"))
+        Error::file(
+            path,
+            format!("is no PyTorch checkpoint that can be read (a zip of a pickle and tensors): {e}"),
+        )
     };
     let all = match read(Some("model_state_dict")) {
         Ok(all) if !all.is_empty() => all,
@@ -89,7 +110,10 @@ fn read_pickle(path: &Path) -> Result<HashMap<String, Tensor>> {
         _ => read(None).map_err(wrong)?,
     };
     if all.is_empty() {
-        return Err(Error::file(path, "holds no tensors, neither at the top nor under model_state_dict"));
+        return Err(Error::file(
+            path,
+            "holds no tensors, neither at the top nor under model_state_dict",
+        ));
     }
     Ok(all.into_iter().collect())
 }
@@ -99,7 +123,11 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
     let dims2 = |name: &str| -> Result<(usize, usize)> {
         tensors
             .get(name)
-            .ok_or_else(|| Error::input(format!("the tensor {name} is missing; this is not the published layout")))?
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "the tensor {name} is missing; this is not the published layout"
+                ))
+            })?
             .dims2()
             .map_err(|_| Error::input(format!("the tensor {name} is not a matrix")))
     };
@@ -110,7 +138,13 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
     let learned = tensors.contains_key("position_embedding.weight");
     let tied = match (tensors.get("lm_head.weight"), tensors.get("token_embedding.weight")) {
         (Some(head), Some(embedding)) => {
-            head.dims() == embedding.dims() && (head - embedding)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.0
+            head.dims() == embedding.dims()
+                && (head - embedding)?
+                    .abs()?
+                    .max_all()?
+                    .to_dtype(DType::F32)?
+                    .to_scalar::<f32>()?
+                    == 0.0
         }
         _ => true,
     };
@@ -121,13 +155,19 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
         heads: settings.heads,
         positions: match (learned, settings.sinusoidal) {
             (true, true) => {
-                return Err(Error::input("sinusoidal positions were asked for, but there is a table of learned ones"));
+                return Err(Error::input(
+                    "sinusoidal positions were asked for, but there is a table of learned ones",
+                ));
             }
             (true, false) => Positions::Learned,
             (false, true) => Positions::Sinusoidal,
             (false, false) => Positions::None,
         },
-        max_positions: if learned { dims2("position_embedding.weight")?.0 } else { 5 },
+        max_positions: if learned {
+            dims2("position_embedding.weight")?.0
+        } else {
+            5
+        },
         init: Init::Gaussian,
         embedding_std: 1.0,
         dropout: 0.0,

@@ -294,9 +294,7 @@ pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<Evaluation>> {
     files::read_text(&path)?
         .lines()
         .enumerate()
-        .map(|(i, line)| {
-            serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1)))
-        })
+        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1))))
         .collect()
 }
 
@@ -373,11 +371,12 @@ pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
     }
     expect_run(target)?;
     let config = RunConfig::read(&target.join(CONFIG), &[])?;
-    let stages = config
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(place, stage)| (format!("stage {}: {}", place + 1, stage.name), stage_file(place, &stage.name)));
+    let stages = config.stages.iter().enumerate().map(|(place, stage)| {
+        (
+            format!("stage {}: {}", place + 1, stage.name),
+            stage_file(place, &stage.name),
+        )
+    });
     let found: Vec<Subject> = stages
         .chain([("end of training".to_owned(), FINAL.to_owned())])
         .map(|(label, file)| Subject {
@@ -409,7 +408,11 @@ impl Subject {
 
 fn folder_name(folder: &Path) -> String {
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned()
+    whole
+        .file_name()
+        .unwrap_or(whole.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 // `to` as seen from `folder`, so that a run and its data can be moved together.
@@ -417,7 +420,14 @@ fn relative_to(folder: &Path, to: &Path) -> PathBuf {
     let (Ok(folder), Ok(to)) = (folder.canonicalize(), to.canonicalize()) else {
         return to.to_owned();
     };
-    let common = folder.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    let up = folder.components().skip(common).map(|_| std::path::Component::ParentDir);
+    let common = folder
+        .components()
+        .zip(to.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = folder
+        .components()
+        .skip(common)
+        .map(|_| std::path::Component::ParentDir);
     up.chain(to.components().skip(common)).collect()
 }

@@ -72,7 +72,11 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let flat: Vec<i64> = tokens.into_iter().flatten().map(i64::from).collect();
     let tokens = Tensor::from_vec(flat, (batch, columns), &Device::Cpu)?;
     let mut tensors = vec![("tokens".to_owned(), tokens)];
-    tensors.extend(taken.into_iter().map(|(point, tensor)| (point.name().to_owned(), tensor)));
+    tensors.extend(
+        taken
+            .into_iter()
+            .map(|(point, tensor)| (point.name().to_owned(), tensor)),
+    );
     let made = Made {
         checkpoint: &checkpoint.hash,
         step: checkpoint.info.step,
@@ -97,14 +101,21 @@ fn read_tokens(path: &std::path::Path) -> Result<Vec<Vec<u32>>> {
     if tokens.rank() != 2 || !matches!(tokens.dtype(), DType::I64 | DType::U32 | DType::U8) {
         return Err(Error::file(
             path,
-            format!("tokens is {:?} {:?}; expected whole numbers [batch, position]", tokens.dtype(), tokens.dims()),
+            format!(
+                "tokens is {:?} {:?}; expected whole numbers [batch, position]",
+                tokens.dtype(),
+                tokens.dims()
+            ),
         ));
     }
     let rows = tokens.to_dtype(DType::I64)?.to_vec2::<i64>()?;
     rows.into_iter()
         .map(|row| {
             row.into_iter()
-                .map(|token| u32::try_from(token).map_err(|_| Error::file(path, format!("the token {token} is negative or too large"))))
+                .map(|token| {
+                    u32::try_from(token)
+                        .map_err(|_| Error::file(path, format!("the token {token} is negative or too large")))
+                })
                 .collect()
         })
         .collect()

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
 use crate::checkpoint::{Subject, subjects};
 use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::graph::Dataset;
-use crate::measure::{Report, Specimen};
+use crate::measure::{Method, Report, Specimen};
 
 /// The splits of Figure 4 of the paper.
 pub(super) const INSIDE_SPLITS: [&str; 3] = ["train_inferred", "test_inferred_iid", "test_inferred_ood"];
@@ -42,7 +41,10 @@ impl Inputs {
         }
         let data = self.read_data(&found)?;
         let device = self.device.device.open()?;
-        let specimens = found.iter().map(|subject| Specimen::load(subject, &data, &device)).collect::<Result<Vec<_>>>()?;
+        let specimens = found
+            .iter()
+            .map(|subject| Specimen::load(subject, &data, &device))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Loaded {
             out: self.out(&found),
             data,
@@ -69,7 +71,9 @@ impl Inputs {
     pub(super) fn out(&self, found: &[Subject]) -> PathBuf {
         let mut runs: Vec<&str> = found.iter().map(|subject| subject.run.as_str()).collect();
         runs.dedup();
-        self.out.clone().unwrap_or_else(|| PathBuf::from("figures").join(runs.join("-")))
+        self.out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("figures").join(runs.join("-")))
     }
 }
 
@@ -82,24 +86,22 @@ pub(super) fn splits(named: &[String], preferred: &[&str], data: &Dataset) -> Re
         return Ok(named.to_vec());
     }
     let existing = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
-        data.split_names().filter(|name| wanted(name)).map(str::to_owned).collect()
+        data.split_names()
+            .filter(|name| wanted(name))
+            .map(str::to_owned)
+            .collect()
     };
     let found = existing(&|name| preferred.contains(&name));
     Ok(if found.is_empty() { existing(&|_| true) } else { found })
 }
 
 /// Writes a result's tables and figure.
-pub(super) fn write<S: Serialize, R: Serialize>(
-    report: &Report<S, R>,
-    figure: &Figure,
-    out: &Path,
-    name: &str,
-) -> Result<()> {
+pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out: &Path) -> Result<()> {
     for note in &report.notes {
         tracing::warn!("{note}");
     }
-    report.write(out, name)?;
-    figure.write(out, name)
+    report.write(out, M::NAME)?;
+    figure.write(out, M::NAME)
 }
 
 /// Says where a result is.
@@ -109,10 +111,18 @@ pub(super) fn say_where(out: &Path, name: &str) {
 
 /// Prints a table whose columns are as wide as their widest cell.
 pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).chain([header[i].chars().count()]).max();
+    let width = |i: usize| {
+        rows.iter()
+            .map(|row| row[i].chars().count())
+            .chain([header[i].chars().count()])
+            .max()
+    };
     let widths: Vec<usize> = (0..header.len()).filter_map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:<width$}"))
+            .collect();
         println!("{}", padded.join("  ").trim_end());
     };
     line(&mut header.iter().copied());

@@ -59,7 +59,9 @@ pub(super) fn write(comparison: &Comparison, out: &std::path::Path) -> Result<()
 /// Prints a comparison's table.
 pub(super) fn print(comparison: &Comparison) {
     let accuracy = |run: &RunSummary, split: &str| {
-        run.accuracy.get(split).map_or_else(|| "–".to_owned(), |accuracy| format!("{accuracy:.3}"))
+        run.accuracy
+            .get(split)
+            .map_or_else(|| "–".to_owned(), |accuracy| format!("{accuracy:.3}"))
     };
     let rows: Vec<Vec<String>> = comparison
         .runs
@@ -69,10 +71,10 @@ pub(super) fn print(comparison: &Comparison) {
                 .stages
                 .iter()
                 .map(|outcome| {
-                    outcome
-                        .reached
-                        .as_ref()
-                        .map_or_else(|| "–".to_owned(), |reached| format!("{} ({:.0} s)", reached.step, reached.seconds))
+                    outcome.reached.as_ref().map_or_else(
+                        || "–".to_owned(),
+                        |reached| format!("{} ({:.0} s)", reached.step, reached.seconds),
+                    )
                 })
                 .collect();
             vec![
@@ -90,7 +92,18 @@ pub(super) fn print(comparison: &Comparison) {
         })
         .collect();
     print_table(
-        &["run", "L × R", "parameters", "MFLOP/query", "steps", "seconds", "stages at step", "train", "ID", "OOD"],
+        &[
+            "run",
+            "L × R",
+            "parameters",
+            "MFLOP/query",
+            "steps",
+            "seconds",
+            "stages at step",
+            "train",
+            "ID",
+            "OOD",
+        ],
         &rows,
     );
 }

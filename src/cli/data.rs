@@ -26,7 +26,12 @@ pub(super) fn run(command: &DataCommand) -> Result<()> {
     let DataCommand::Systematic(args) = command;
     let data = args.settings.generate()?;
     data.write(&args.out, &args.settings)?;
-    println!("{} (data {}, seed {})", args.out.display(), data.hash, args.settings.seed);
+    println!(
+        "{} (data {}, seed {})",
+        args.out.display(),
+        data.hash,
+        args.settings.seed
+    );
     for (split, rows) in &data.splits {
         println!("  {split:<18} {:>8} rows", rows.len());
     }

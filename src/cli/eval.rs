@@ -8,7 +8,7 @@ use super::analyses::{Inputs, print_table, say_where, splits, write};
 use crate::error::{Error, Result};
 use crate::figure;
 use crate::graph::{TRAIN, VALID};
-use crate::measure::Eval;
+use crate::measure::{Eval, Method};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -28,13 +28,17 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let iterations = parse_iterations(&args.iterations)?;
     let loaded = args.inputs.load(&args.targets)?;
-    let tests: Vec<&str> = loaded.data.split_names().filter(|name| *name != TRAIN && *name != VALID).collect();
+    let tests: Vec<&str> = loaded
+        .data
+        .split_names()
+        .filter(|name| *name != TRAIN && *name != VALID)
+        .collect();
     let eval = Eval {
         splits: splits(&args.split, &tests, &loaded.data)?,
         iterations,
     };
     let report = eval.run(&loaded.specimens, &loaded.data)?;
-    write(&report, &figure::eval(&report), &loaded.out, "eval")?;
+    write(&report, &figure::eval(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report
         .rows
         .iter()
@@ -51,7 +55,19 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             ]
         })
         .collect();
-    print_table(&["run", "checkpoint", "step", "split", "iterations", "n", "accuracy", "95 % interval"], &rows);
+    print_table(
+        &[
+            "run",
+            "checkpoint",
+            "step",
+            "split",
+            "iterations",
+            "n",
+            "accuracy",
+            "95 % interval",
+        ],
+        &rows,
+    );
     say_where(&loaded.out, "eval");
     Ok(())
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::analyses::{INSIDE_SPLITS, Inputs, print_table, say_where, splits, write};
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Lens, LensRow};
+use crate::measure::{Lens, LensRow, Method};
 
 #[derive(Args)]
 pub(super) struct LensArgs {
@@ -31,9 +31,20 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
         iterations: args.iterations,
     };
     let report = lens.run(&loaded.specimens, &loaded.data)?;
-    write(&report, &figure::lens(&report), &loaded.out, "lens")?;
+    write(&report, &figure::lens(&report), &loaded.out)?;
     print_table(
-        &["run", "checkpoint", "split", "entity", "at", "n", "best top-1", "at layer", "mrr", "probability"],
+        &[
+            "run",
+            "checkpoint",
+            "split",
+            "entity",
+            "at",
+            "n",
+            "best top-1",
+            "at layer",
+            "mrr",
+            "probability",
+        ],
         &best(&report.rows),
     );
     say_where(&loaded.out, "lens");
@@ -43,7 +54,14 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
 // The best effective layer of each line of the figure.
 fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
     let line = |row: &LensRow| {
-        (row.run.clone(), row.checkpoint.clone(), row.split.clone(), row.hops, row.label.clone(), row.position.clone())
+        (
+            row.run.clone(),
+            row.checkpoint.clone(),
+            row.split.clone(),
+            row.hops,
+            row.label.clone(),
+            row.position.clone(),
+        )
     };
     let mut best: Vec<&LensRow> = Vec::new();
     for row in rows {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::analyses::{Inputs, print_table, say_where, splits, write};
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Corrupt, Patch, PatchRow};
+use crate::measure::{Corrupt, Method, Patch, PatchRow};
 use crate::model::Point;
 
 /// The splits that are patched where none is named.
@@ -55,11 +55,22 @@ pub(super) fn run(args: &PatchArgs) -> Result<()> {
         seed: args.seed,
     };
     let report = patch.run(&loaded.specimens, &loaded.data)?;
-    write(&report, &figure::patch(&report), &loaded.out, "patch")?;
+    write(&report, &figure::patch(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report.rows.iter().map(cells).collect();
     print_table(
         &[
-            "run", "checkpoint", "split", "hook", "at", "layer", "n", "recovery", "95 % interval", "flips", "gap", "clean",
+            "run",
+            "checkpoint",
+            "split",
+            "hook",
+            "at",
+            "layer",
+            "n",
+            "recovery",
+            "95 % interval",
+            "flips",
+            "gap",
+            "clean",
             "corrupt",
         ],
         &rows,

@@ -7,7 +7,7 @@ use clap::Args;
 use super::analyses::{Inputs, print_table, say_where, write};
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Probe, ProbeRow, ProbeSpec};
+use crate::measure::{Method, Probe, ProbeRow, ProbeSpec};
 
 #[derive(Args)]
 pub(super) struct ProbeArgs {
@@ -26,17 +26,34 @@ pub(super) struct ProbeArgs {
 
 pub(super) fn run(args: &ProbeArgs) -> Result<()> {
     let is_spec = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
-    let specs = args.inputs_named.iter().filter(is_spec).map(|path| ProbeSpec::read(path)).collect::<Result<Vec<_>>>()?;
-    let targets: Vec<PathBuf> = args.inputs_named.iter().filter(|path| !is_spec(path)).cloned().collect();
+    let specs = args
+        .inputs_named
+        .iter()
+        .filter(is_spec)
+        .map(|path| ProbeSpec::read(path))
+        .collect::<Result<Vec<_>>>()?;
+    let targets: Vec<PathBuf> = args
+        .inputs_named
+        .iter()
+        .filter(|path| !is_spec(path))
+        .cloned()
+        .collect();
     if specs.is_empty() {
-        return Err(Error::input("no probe spec named; add one or more, as in probes/bridge-at-r1.toml"));
+        return Err(Error::input(
+            "no probe spec named; add one or more, as in probes/bridge-at-r1.toml",
+        ));
     }
     if targets.is_empty() {
-        return Err(Error::input("no checkpoint named; add a checkpoint file or a run folder"));
+        return Err(Error::input(
+            "no checkpoint named; add a checkpoint file or a run folder",
+        ));
     }
     for (i, spec) in specs.iter().enumerate() {
         if specs[..i].iter().any(|other| other.name == spec.name) {
-            return Err(Error::input(format!("two of the specs are called {}; each needs its own name", spec.name)));
+            return Err(Error::input(format!(
+                "two of the specs are called {}; each needs its own name",
+                spec.name
+            )));
         }
     }
     let loaded = args.inputs.load(&targets)?;
@@ -46,11 +63,22 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
         iterations: args.iterations,
     };
     let report = probe.run(&loaded.specimens, &loaded.data)?;
-    write(&report, &figure::probe(&report), &loaded.out, "probe")?;
+    write(&report, &figure::probe(&report), &loaded.out)?;
     print_table(
         &[
-            "run", "checkpoint", "probe", "at", "split", "n", "best", "95 % interval", "layer", "control", "selectivity",
-            "embeddings", "converged",
+            "run",
+            "checkpoint",
+            "probe",
+            "at",
+            "split",
+            "n",
+            "best",
+            "95 % interval",
+            "layer",
+            "control",
+            "selectivity",
+            "embeddings",
+            "converged",
         ],
         &best(&report.rows),
     );
@@ -60,8 +88,15 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
 
 // The best effective layer of each line of the figure.
 fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
-    let line =
-        |row: &ProbeRow| (row.run.clone(), row.checkpoint.clone(), row.probe.clone(), row.position.clone(), row.split.clone());
+    let line = |row: &ProbeRow| {
+        (
+            row.run.clone(),
+            row.checkpoint.clone(),
+            row.probe.clone(),
+            row.position.clone(),
+            row.split.clone(),
+        )
+    };
     let mut best: Vec<&ProbeRow> = Vec::new();
     for row in rows {
         match best.iter_mut().find(|known| line(known) == line(row)) {

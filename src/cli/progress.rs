@@ -80,7 +80,9 @@ impl Observer for Watched {
         if self.bar.is_none() {
             let (step, total) = (evaluation.step, trainer.config().train.steps);
             let rate = (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64();
-            let loss = evaluation.loss.map_or(String::new(), |loss| format!("loss {loss:.3} | "));
+            let loss = evaluation
+                .loss
+                .map_or(String::new(), |loss| format!("loss {loss:.3} | "));
             let time = if rate > 0.0 {
                 format!("{rate:.1} steps/s, {:.0} s left | ", (total - step) as f64 / rate)
             } else {

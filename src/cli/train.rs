@@ -37,11 +37,20 @@ pub(super) struct TrainArgs {
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (config_path, out) = if args.config.is_dir() {
         if !args.resume {
-            return Err(Error::file(&args.config, "is a folder; name a config file, or add --resume to go on with its run"));
+            return Err(Error::file(
+                &args.config,
+                "is a folder; name a config file, or add --resume to go on with its run",
+            ));
         }
-        (args.config.join("config.toml"), args.out.clone().unwrap_or_else(|| args.config.clone()))
+        (
+            args.config.join("config.toml"),
+            args.out.clone().unwrap_or_else(|| args.config.clone()),
+        )
     } else {
-        let out = args.out.clone().unwrap_or_else(|| super::default_run_folder(&args.config));
+        let out = args
+            .out
+            .clone()
+            .unwrap_or_else(|| super::default_run_folder(&args.config));
         (args.config.clone(), out)
     };
     let mut config = RunConfig::read(&config_path, &args.set)?;
@@ -50,7 +59,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     for line in data.unexplained() {
         tracing::warn!("{line}");
     }
-    let name = out.file_name().map_or_else(|| out.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let name = out
+        .file_name()
+        .map_or_else(|| out.display().to_string(), |name| name.to_string_lossy().into_owned());
     let job = Job {
         name: &name,
         out: &out,

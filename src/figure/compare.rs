@@ -9,7 +9,12 @@ use crate::measure::{Comparison, RunSummary, SubjectInfo};
 pub fn compare(comparison: &Comparison) -> Figure {
     let splits = distinct(&comparison.lens.rows, |row| row.split.clone());
     let mut curves: Vec<String> = vec!["train".to_owned()];
-    curves.extend(splits.iter().filter(|split| *split != "train" && *split != "train_inferred").cloned());
+    curves.extend(
+        splits
+            .iter()
+            .filter(|split| *split != "train" && *split != "train_inferred")
+            .cloned(),
+    );
     let columns: Vec<_> = comparison.runs.iter().zip(&comparison.subjects).collect();
     let mut panels: Vec<Vec<Panel>> = vec![columns.iter().map(|(run, _)| training(run, &curves)).collect()];
     let readings = distinct(&comparison.lens.rows, lens::reading);
@@ -45,7 +50,12 @@ pub fn compare(comparison: &Comparison) -> Figure {
 }
 
 fn training(run: &RunSummary, splits: &[String]) -> Panel {
-    let first = run.metrics.iter().map(|line| line.step).find(|&step| step > 0).unwrap_or(1);
+    let first = run
+        .metrics
+        .iter()
+        .map(|line| line.step)
+        .find(|&step| step > 0)
+        .unwrap_or(1);
     let log = |step: u64| (step.max(1) as f64).log10();
     let line = |(place, split): (usize, &String)| {
         let points = run
@@ -53,7 +63,9 @@ fn training(run: &RunSummary, splits: &[String]) -> Panel {
             .iter()
             .filter(|line| line.step > 0)
             .filter_map(|line| Some((log(line.step), *line.accuracy.get(split)?, None)));
-        Series::new(split_colour(split, place)).stroke(Stroke::Solid).points(points)
+        Series::new(split_colour(split, place))
+            .stroke(Stroke::Solid)
+            .points(points)
     };
     let marks = run
         .stages

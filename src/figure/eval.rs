@@ -35,8 +35,10 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
         }
     };
     let sizes = distinct(&report.rows, |row| (row.split.clone(), row.n));
-    let sizes: Vec<String> =
-        sizes.iter().map(|(split, n)| format!("{} n = {n}", super::split_name(split))).collect();
+    let sizes: Vec<String> = sizes
+        .iter()
+        .map(|(split, n)| format!("{} n = {n}", super::split_name(split)))
+        .collect();
     Figure {
         title: "Accuracy by inference iterations".to_owned(),
         conditions: vec![

@@ -42,7 +42,14 @@ impl Colour {
 
     /// The n-th colour for things without one of their own.
     pub(super) fn cycle(n: usize) -> Self {
-        [Self::PURPLE, Self::ORANGE, Self::SKY, Self::BLUE, Self::GREEN, Self::VERMILION][n % 6]
+        [
+            Self::PURPLE,
+            Self::ORANGE,
+            Self::SKY,
+            Self::BLUE,
+            Self::GREEN,
+            Self::VERMILION,
+        ][n % 6]
     }
 
     fn plain(self) -> RGBColor {
@@ -172,8 +179,11 @@ impl Figure {
             move |reason: String| Error::Figure { path, reason }
         };
         let mut svg = String::new();
-        self.draw(&SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area(), 1)
-            .map_err(failed(&path))?;
+        self.draw(
+            &SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area(),
+            1,
+        )
+        .map_err(failed(&path))?;
         files::write(&path, svg.as_bytes())?;
 
         let path = folder.join(format!("{name}.png"));
@@ -193,7 +203,11 @@ impl Figure {
     }
 
     fn header(&self) -> u32 {
-        let legend = if self.legend.is_empty() { 0 } else { LEGEND * self.legend_lines().len() as u32 };
+        let legend = if self.legend.is_empty() {
+            0
+        } else {
+            LEGEND * self.legend_lines().len() as u32
+        };
         TITLE + self.conditions.len() as u32 * LINE + legend + 8
     }
 
@@ -230,10 +244,12 @@ impl Figure {
         root.fill(&WHITE).map_err(text_of)?;
         let px = |n: u32| (n * scale) as i32;
         let title = style(15, scale, INK, true);
-        root.draw(&Text::new(self.title.clone(), (px(MARGIN), px(MARGIN)), title)).map_err(text_of)?;
+        root.draw(&Text::new(self.title.clone(), (px(MARGIN), px(MARGIN)), title))
+            .map_err(text_of)?;
         for (i, line) in self.conditions.iter().enumerate() {
             let at = (px(MARGIN), px(MARGIN + TITLE - 6 + i as u32 * LINE));
-            root.draw(&Text::new(line.clone(), at, style(10, scale, FAINT_INK, false))).map_err(text_of)?;
+            root.draw(&Text::new(line.clone(), at, style(10, scale, FAINT_INK, false)))
+                .map_err(text_of)?;
         }
         let top = MARGIN + TITLE + self.conditions.len() as u32 * LINE + 2;
         for (i, line) in self.legend_lines().into_iter().enumerate() {
@@ -242,10 +258,13 @@ impl Figure {
                 let x = px(MARGIN + x);
                 series.draw_sample(root, x, y, scale)?;
                 let text = style(11, scale, INK, false).pos(Pos::new(HPos::Left, VPos::Center));
-                root.draw(&Text::new(name.clone(), (x + px(32), y), text)).map_err(text_of)?;
+                root.draw(&Text::new(name.clone(), (x + px(32), y), text))
+                    .map_err(text_of)?;
             }
         }
-        let (_, below) = root.margin(px(MARGIN), px(MARGIN), px(MARGIN), px(MARGIN)).split_vertically(px(self.header()));
+        let (_, below) = root
+            .margin(px(MARGIN), px(MARGIN), px(MARGIN), px(MARGIN))
+            .split_vertically(px(self.header()));
         let height = below.dim_in_pixel().1 / self.panels.len().max(1) as u32;
         for (i, row) in self.panels.iter().enumerate() {
             for (j, panel) in row.iter().enumerate() {
@@ -273,10 +292,12 @@ impl Series {
             Stroke::Dotted => vec![(0, 2), (6, 8), (12, 14), (18, 20), (24, 26)],
         };
         for (from, to) in pieces {
-            root.draw(&PathElement::new(vec![(x + from * s, y), (x + to * s, y)], line)).map_err(text_of)?;
+            root.draw(&PathElement::new(vec![(x + from * s, y), (x + to * s, y)], line))
+                .map_err(text_of)?;
         }
         if self.stroke == Stroke::Marked {
-            root.draw(&Circle::new((x + 13 * s, y), 3 * s, self.colour.plain().filled())).map_err(text_of)?;
+            root.draw(&Circle::new((x + 13 * s, y), 3 * s, self.colour.plain().filled()))
+                .map_err(text_of)?;
         }
         Ok(())
     }
@@ -285,10 +306,19 @@ impl Series {
 impl Panel {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: u32) -> Drawn {
         match &self.content {
-            Content::Lines { x, y_label, series, marks } => self.draw_lines(area, scale, x, y_label, series, marks),
-            Content::Cells { x_label, y_label, columns, rows, cells } => {
-                self.draw_cells(area, scale, [x_label, y_label], columns, rows, cells)
-            }
+            Content::Lines {
+                x,
+                y_label,
+                series,
+                marks,
+            } => self.draw_lines(area, scale, x, y_label, series, marks),
+            Content::Cells {
+                x_label,
+                y_label,
+                columns,
+                rows,
+                cells,
+            } => self.draw_cells(area, scale, [x_label, y_label], columns, rows, cells),
         }
     }
 
@@ -305,7 +335,7 @@ impl Panel {
             .margin(6 * scale)
             .margin_right(12 * scale)
             .caption(&self.title, style(11, scale, INK, true))
-            .x_label_area_size(36 * scale)
+            .x_label_area_size(34 * scale)
             .y_label_area_size(42 * scale)
             .build_cartesian_2d(x.range.0..x.range.1, -0.03..1.03)
             .map_err(text_of)?;
@@ -333,10 +363,17 @@ impl Panel {
         for (at, name) in marks {
             let line = vec![(*at, -0.03), (*at, 1.03)];
             chart
-                .draw_series(DashedLineSeries::new(line, 3 * scale, 3 * scale, FAINT_INK.stroke_width(scale)))
+                .draw_series(DashedLineSeries::new(
+                    line,
+                    3 * scale,
+                    3 * scale,
+                    FAINT_INK.stroke_width(scale),
+                ))
                 .map_err(text_of)?;
             let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Right, VPos::Top));
-            chart.draw_series([Text::new(format!("{name} "), (*at, 1.02), text)]).map_err(text_of)?;
+            chart
+                .draw_series([Text::new(format!("{name} "), (*at, 1.02), text)])
+                .map_err(text_of)?;
         }
         for line in series {
             let band: Vec<(f64, f64)> = line.points.iter().filter_map(|&(x, _, i)| Some((x, i?.1))).collect();
@@ -352,7 +389,9 @@ impl Panel {
             let colour = line.colour.plain();
             match line.stroke {
                 Stroke::Marked | Stroke::Solid => {
-                    chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2 * scale))).map_err(text_of)?;
+                    chart
+                        .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2 * scale)))
+                        .map_err(text_of)?;
                 }
                 Stroke::Dashed | Stroke::Dotted => {
                     let (on, off) = if line.stroke == Stroke::Dashed { (6, 4) } else { (2, 4) };
@@ -363,7 +402,9 @@ impl Panel {
                 }
             }
             if line.stroke == Stroke::Marked {
-                let dots = points.iter().map(|&at| Circle::new(at, 2 * scale as i32 + 1, colour.filled()));
+                let dots = points
+                    .iter()
+                    .map(|&at| Circle::new(at, 2 * scale as i32 + 1, colour.filled()));
                 chart.draw_series(dots).map_err(text_of)?;
             }
         }
@@ -384,7 +425,7 @@ impl Panel {
             .margin(6 * scale)
             .margin_right(12 * scale)
             .caption(&self.title, style(11, scale, INK, true))
-            .x_label_area_size(36 * scale)
+            .x_label_area_size(34 * scale)
             .y_label_area_size(42 * scale)
             .build_cartesian_2d(0.0..width, 0.0..height)
             .map_err(text_of)?;
@@ -405,25 +446,42 @@ impl Panel {
             let text = style(10, scale, INK, false).pos(Pos::new(HPos::Center, VPos::Top));
             let at = chart.backend_coord(&(j as f64 + 0.5, 0.0));
             let (x0, y0) = area.get_base_pixel();
-            area.draw(&Text::new(name.clone(), (at.0 - x0, at.1 - y0 + 3 * scale as i32), text)).map_err(text_of)?;
+            area.draw(&Text::new(
+                name.clone(),
+                (at.0 - x0, at.1 - y0 + 3 * scale as i32),
+                text,
+            ))
+            .map_err(text_of)?;
         }
         for (i, name) in rows.iter().enumerate() {
             let text = style(10, scale, INK, false).pos(Pos::new(HPos::Right, VPos::Center));
             let at = chart.backend_coord(&(0.0, height - i as f64 - 0.5));
             let (x0, y0) = area.get_base_pixel();
-            area.draw(&Text::new(name.clone(), (at.0 - x0 - 4 * scale as i32, at.1 - y0), text)).map_err(text_of)?;
+            area.draw(&Text::new(
+                name.clone(),
+                (at.0 - x0 - 4 * scale as i32, at.1 - y0),
+                text,
+            ))
+            .map_err(text_of)?;
         }
         for (i, row) in cells.iter().enumerate() {
             for (j, value) in row.iter().enumerate() {
                 let (x, y) = (j as f64, height - i as f64 - 1.0);
                 let colour = value.map_or(RGBColor(205, 205, 205), shade);
                 let corners = [(x + 0.02, y + 0.02), (x + 0.98, y + 0.98)];
-                chart.draw_series([Rectangle::new(corners, colour.filled())]).map_err(text_of)?;
+                chart
+                    .draw_series([Rectangle::new(corners, colour.filled())])
+                    .map_err(text_of)?;
                 if columns.len() <= 10 {
                     let ink = if value.is_some_and(|v| v > 0.55) { WHITE } else { INK };
                     let text = style(10, scale, ink, false).pos(Pos::new(HPos::Center, VPos::Center));
-                    let label = value.map_or_else(|| "–".to_owned(), |v| format!("{v:.2}"));
-                    chart.draw_series([Text::new(label, (x + 0.5, y + 0.5), text)]).map_err(text_of)?;
+                    let label = value.map_or_else(
+                        || "–".to_owned(),
+                        |v| format!("{:.2}", if v.abs() < 0.005 { 0.0 } else { v }),
+                    );
+                    chart
+                        .draw_series([Text::new(label, (x + 0.5, y + 0.5), text)])
+                        .map_err(text_of)?;
                 }
             }
         }

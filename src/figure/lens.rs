@@ -38,9 +38,17 @@ pub(super) fn panel(
     splits: &[String],
 ) -> Content {
     let of_subject = |row: &&LensRow| {
-        row.run == subject.run && row.checkpoint == subject.checkpoint && row.step == subject.step && reading(row) == *key
+        row.run == subject.run
+            && row.checkpoint == subject.checkpoint
+            && row.step == subject.step
+            && reading(row) == *key
     };
-    let deepest = rows.iter().filter(of_subject).map(|row| row.effective_layer).max().unwrap_or(1);
+    let deepest = rows
+        .iter()
+        .filter(of_subject)
+        .map(|row| row.effective_layer)
+        .max()
+        .unwrap_or(1);
     let line = |(place, split): (usize, &String)| {
         let points = rows.iter().filter(of_subject).filter(|row| row.split == *split);
         Series::new(split_colour(split, place))
@@ -48,7 +56,7 @@ pub(super) fn panel(
     };
     Content::Lines {
         x: effective_layer_axis(deepest),
-        y_label: format!("{} at {}: top-1", key.1, key.2),
+        y_label: format!("{} ({}), top-1", key.1, key.2),
         series: splits.iter().enumerate().map(line).collect(),
         marks: Vec::new(),
     }
@@ -66,7 +74,7 @@ fn sample_sizes(rows: &[LensRow]) -> String {
     let sizes = distinct(rows, |row| (row.split.clone(), row.hops, row.n));
     let text: Vec<String> = sizes
         .iter()
-        .map(|(split, hops, n)| format!("{} ({hops}-hop) n = {n}", super::split_name(split)))
+        .map(|(split, hops, n)| format!("{}, {hops} hops: n = {n}", super::split_name(split)))
         .collect();
-    text.join(", ")
+    text.join("; ")
 }

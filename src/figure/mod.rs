@@ -33,11 +33,23 @@ fn several_runs(subjects: &[SubjectInfo]) -> bool {
 
 /// Seeds and data, as every figure states them.
 fn conditions(subjects: &[SubjectInfo], data_hash: &str) -> String {
-    let mut seeds: Vec<String> = subjects.iter().filter_map(|s| s.seed).map(|seed| seed.to_string()).collect();
+    let mut seeds: Vec<String> = subjects
+        .iter()
+        .filter_map(|s| s.seed)
+        .map(|seed| seed.to_string())
+        .collect();
     seeds.dedup();
+    let runs = distinct(subjects, |s| s.run.clone()).join(", ");
     let checkpoints: Vec<&str> = subjects.iter().map(|s| &s.hash[..8]).collect();
-    let seeds = if seeds.is_empty() { "unknown".to_owned() } else { seeds.join(", ") };
-    format!("data {data_hash}, seed {seeds}, checkpoints {}", checkpoints.join(" "))
+    let seeds = if seeds.is_empty() {
+        "unknown".to_owned()
+    } else {
+        seeds.join(", ")
+    };
+    format!(
+        "run {runs}; data {data_hash}; seed {seeds}; checkpoints {}",
+        checkpoints.join(" ")
+    )
 }
 
 fn thousands(n: u64) -> String {
@@ -68,7 +80,7 @@ fn split_colour(split: &str, place: usize) -> Colour {
 fn split_name(split: &str) -> String {
     match split {
         "train" => "train".to_owned(),
-        "train_inferred" => "train (2-hop)".to_owned(),
+        "train_inferred" => "train chains".to_owned(),
         "test_inferred_iid" => "ID test".to_owned(),
         "test_inferred_ood" => "OOD test".to_owned(),
         "id_atomic" => "ID facts".to_owned(),

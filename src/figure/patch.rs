@@ -16,7 +16,10 @@ pub fn patch(report: &Report<Patch, PatchRow>) -> Figure {
         columns.collect()
     };
     let pairs = distinct(&report.rows, |row| (row.split.clone(), row.n));
-    let pairs: Vec<String> = pairs.iter().map(|(split, n)| format!("{} n = {n}", split_name(split))).collect();
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(split, n)| format!("{} n = {n}", split_name(split)))
+        .collect();
     Figure {
         title: format!(
             "Activation patching: recovery of the answer when {} is restored (corrupt {})",

@@ -18,8 +18,14 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
         columns.collect()
     };
     let mut legend = split_legend(&splits);
-    legend.push(("control (shuffled labels)".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Dashed)));
-    legend.push(("embeddings only".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Dotted)));
+    legend.push((
+        "control (shuffled labels)".to_owned(),
+        Series::new(Colour::GREY).stroke(Stroke::Dashed),
+    ));
+    legend.push((
+        "embeddings only".to_owned(),
+        Series::new(Colour::GREY).stroke(Stroke::Dotted),
+    ));
     let unconverged = report.rows.iter().filter(|row| !row.converged).count();
     let solver = if unconverged == 0 {
         "every solver converged".to_owned()
@@ -51,7 +57,13 @@ fn panel(
             && row.probe == probe
             && row.position == position
     };
-    let deepest = report.rows.iter().filter(of_panel).map(|row| row.effective_layer).max().unwrap_or(1);
+    let deepest = report
+        .rows
+        .iter()
+        .filter(of_panel)
+        .map(|row| row.effective_layer)
+        .max()
+        .unwrap_or(1);
     let mut series = Vec::new();
     for (place, split) in splits.iter().enumerate() {
         let rows = || report.rows.iter().filter(of_panel).filter(|row| row.split == *split);
@@ -74,7 +86,7 @@ fn panel(
             range: (0.85, deepest as f64 + 0.15),
             log: false,
         },
-        y_label: format!("{label} at {position}: accuracy"),
+        y_label: format!("{label} ({position}), accuracy"),
         series,
         marks: Vec::new(),
     }

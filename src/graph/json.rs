@@ -31,7 +31,10 @@ impl Dataset {
     /// When a file is missing or is not in the layout; the message names the file, the row and the token.
     pub fn read(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            return Err(Error::file(folder, "no such folder; expected one with train.json, test.json and vocab.json"));
+            return Err(Error::file(
+                folder,
+                "no such folder; expected one with train.json, test.json and vocab.json",
+            ));
         }
         let path = |name: &str| folder.join(name);
         let mut hasher = Sha256::new();
@@ -61,7 +64,9 @@ impl Dataset {
             graph.insert(row.tokens[0], row.tokens[1], row.target);
         }
         let queries = |rows: Vec<Parsed>| -> Vec<Query> {
-            rows.into_iter().map(|row| Query::new(row.tokens, row.target, &graph)).collect()
+            rows.into_iter()
+                .map(|row| Query::new(row.tokens, row.target, &graph))
+                .collect()
         };
         let mut splits = vec![(TRAIN.to_owned(), queries(train))];
         for row in parse(&path("test.json"), &test, &vocab)? {
@@ -108,7 +113,10 @@ impl Dataset {
         };
         files::create_folder(parent)?;
         let fail = |e: std::io::Error| Error::write(folder, e);
-        let staging = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(fail)?;
+        let staging = tempfile::Builder::new()
+            .prefix(".writing-")
+            .tempdir_in(parent)
+            .map_err(fail)?;
         let inside = staging.path().join("data");
         for (name, bytes) in FILES.iter().zip(self.serialized()) {
             files::write(&inside.join(name), &bytes)?;
@@ -177,12 +185,17 @@ struct Parsed {
 
 fn parse(path: &Path, bytes: &[u8], vocab: &Vocab) -> Result<Vec<Parsed>> {
     let items: Vec<Item> = serde_json::from_slice(bytes).map_err(|e| {
-        Error::file(path, format!("bad JSON: {e}; expected a list of objects with input_text and target_text"))
+        Error::file(
+            path,
+            format!("bad JSON: {e}; expected a list of objects with input_text and target_text"),
+        )
     })?;
     items
         .into_iter()
         .enumerate()
-        .map(|(i, item)| parse_item(item, vocab).map_err(|reason| Error::file(path, format!("row {}: {reason}", i + 1))))
+        .map(|(i, item)| {
+            parse_item(item, vocab).map_err(|reason| Error::file(path, format!("row {}: {reason}", i + 1)))
+        })
         .collect()
 }
 
@@ -269,7 +282,10 @@ mod tests {
                 {"input_text":"<e_0><r_0><r_1>","target_text":"<e_0><r_0><r_1><e_1></a>"}]"#,
         );
         let data = Dataset::read(folder.path()).unwrap();
-        let bridges: Vec<_> = data.split(TRAIN).unwrap()[4..].iter().map(|q| q.bridges.clone()).collect();
+        let bridges: Vec<_> = data.split(TRAIN).unwrap()[4..]
+            .iter()
+            .map(|q| q.bridges.clone())
+            .collect();
         assert_eq!(
             bridges,
             [

@@ -110,11 +110,8 @@ impl Systematic {
             let ([head, r1, _], [_, r2, target]) = (facts[first as usize], facts[second as usize]);
             Query::new([head, r1, r2].into(), target, &graph)
         };
-        let places = |ood: bool| -> Vec<u32> {
-            (0..facts.len() as u32)
-                .filter(|&i| is_ood[i as usize] == ood)
-                .collect()
-        };
+        let places =
+            |ood: bool| -> Vec<u32> { (0..facts.len() as u32).filter(|&i| is_ood[i as usize] == ood).collect() };
         let (id_facts, ood_facts) = (places(false), places(true));
         let sampled = |name: &str| Stream::new(self.seed, name, 0);
         let atomic_sample = |name: &str, facts: &[u32]| -> (String, Vec<Query>) {
@@ -240,7 +237,12 @@ mod tests {
         for query in data.split("test_inferred_iid").unwrap() {
             assert!(ood_facts(query) == 0 && !trained.contains(query));
         }
-        assert!(data.split("test_inferred_ood").unwrap().iter().all(|q| ood_facts(q) == 2));
+        assert!(
+            data.split("test_inferred_ood")
+                .unwrap()
+                .iter()
+                .all(|q| ood_facts(q) == 2)
+        );
     }
 
     #[test]
@@ -255,9 +257,27 @@ mod tests {
     #[test]
     fn impossible_settings_are_refused_by_name() {
         let refused = |settings: Systematic| settings.generate().unwrap_err().to_string();
-        assert!(refused(Systematic { out_degree: 21, ..small() }).contains("out-degree is 21"));
-        assert!(refused(Systematic { ood_share: 1.5, ..small() }).contains("ood-share is 1.5"));
-        assert!(refused(Systematic { phi: f64::NAN, ..small() }).contains("phi is NaN"));
+        assert!(
+            refused(Systematic {
+                out_degree: 21,
+                ..small()
+            })
+            .contains("out-degree is 21")
+        );
+        assert!(
+            refused(Systematic {
+                ood_share: 1.5,
+                ..small()
+            })
+            .contains("ood-share is 1.5")
+        );
+        assert!(
+            refused(Systematic {
+                phi: f64::NAN,
+                ..small()
+            })
+            .contains("phi is NaN")
+        );
         assert!(refused(Systematic { entities: 0, ..small() }).contains("entities is 0"));
     }
 }

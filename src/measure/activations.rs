@@ -20,10 +20,17 @@ use crate::model::{Hooks, Model, Pass, Point, Rows, Site};
 ///
 /// # Errors
 /// When the tokens are no rectangle or do not fit the model.
-pub fn activations(model: &Model, tokens: &[Vec<u32>], points: &[Point], iterations: usize) -> Result<Vec<(Point, Tensor)>> {
+pub fn activations(
+    model: &Model,
+    tokens: &[Vec<u32>],
+    points: &[Point],
+    iterations: usize,
+) -> Result<Vec<(Point, Tensor)>> {
     let columns = tokens.first().map_or(0, Vec::len);
     if columns == 0 || tokens.iter().any(|row| row.len() != columns) {
-        return Err(Error::input("tokens must be a rectangle [batch, position] with at least one column and row"));
+        return Err(Error::input(
+            "tokens must be a rectangle [batch, position] with at least one column and row",
+        ));
     }
     let layers = model.config().layers;
     let sites_of = |point: Point| {
@@ -49,7 +56,11 @@ pub fn activations(model: &Model, tokens: &[Vec<u32>], points: &[Point], iterati
                 let state = match taken.iter().find(|(known, _)| *known == site) {
                     Some((_, state)) => state.clone(),
                     None => {
-                        let state = pass.hooks.take(site)?.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?;
+                        let state = pass
+                            .hooks
+                            .take(site)?
+                            .to_dtype(DType::F32)?
+                            .to_device(&candle_core::Device::Cpu)?;
                         taken.push((site, state.clone()));
                         state
                     }
@@ -88,9 +99,14 @@ fn dense_pattern(pattern: &Tensor, rows: &Rows, columns: usize) -> Result<Tensor
         for head in 0..heads {
             for (i, &ancestor) in rows.ancestors(row).iter().enumerate() {
                 let key = ancestor as usize % columns;
-                dense[((query * heads + head) * columns + position) * columns + key] = values[(row * heads + head) * most + i];
+                dense[((query * heads + head) * columns + position) * columns + key] =
+                    values[(row * heads + head) * most + i];
             }
         }
     }
-    Ok(Tensor::from_vec(dense, (batch, heads, columns, columns), pattern.device())?)
+    Ok(Tensor::from_vec(
+        dense,
+        (batch, heads, columns, columns),
+        pattern.device(),
+    )?)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lens::{Lens, LensRow};
 use super::patch::{Corrupt, Patch, PatchRow};
-use super::report::{Report, Specimen, SubjectInfo, write_csv};
+use super::report::{Method, Report, Specimen, SubjectInfo, write_csv};
 use crate::checkpoint::{RunRecord, Subject, subjects};
 use crate::error::{Error, Result};
 use crate::graph::Dataset;
@@ -117,7 +117,10 @@ pub fn compare(
         let last = last_subject(folder)?;
         let summary = summarize(folder, &last, data)?;
         if runs.iter().any(|run| run.name == summary.name) {
-            return Err(Error::file(folder, format!("two of the runs are called {}; rename a folder", summary.name)));
+            return Err(Error::file(
+                folder,
+                format!("two of the runs are called {}; rename a folder", summary.name),
+            ));
         }
         runs.push(summary);
         specimens.push(Specimen::load(&last, data, device)?);
@@ -169,7 +172,11 @@ fn summarize(folder: &Path, last: &Subject, data: &Dataset) -> Result<RunSummary
         seconds: record.stages.seconds,
         finished: record.stages.finished,
         stages: record.stages.stages,
-        accuracy: record.metrics.last().map(|line| line.accuracy.clone()).unwrap_or_default(),
+        accuracy: record
+            .metrics
+            .last()
+            .map(|line| line.accuracy.clone())
+            .unwrap_or_default(),
         metrics: record.metrics,
     })
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, Specimen};
-use super::statistics::wilson;
 use super::BATCH;
+use super::report::{Method, Report, Specimen};
+use super::statistics::wilson;
 use crate::error::{Error, Result};
 use crate::graph::Dataset;
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -36,13 +36,11 @@ pub struct EvalRow {
     pub high: f64,
 }
 
-impl Eval {
-    /// Evaluates every checkpoint on every split.
-    ///
-    /// # Errors
-    /// When a split does not exist, an iteration is 0, or the device fails.
-    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, EvalRow>> {
-        let mut report = Report::new("eval", self.clone(), data, specimens);
+impl Method for Eval {
+    const NAME: &'static str = "eval";
+    type Row = EvalRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, EvalRow>) -> Result<()> {
         for specimen in specimens {
             let mut iterations = self.iterations.clone();
             if iterations.is_empty() {
@@ -57,7 +55,9 @@ impl Eval {
                 let queries = data.split(split)?;
                 let mut right = vec![0_usize; iterations.len()];
                 for chunk in queries.chunks(BATCH) {
-                    let rows = specimen.model.pack(chunk.iter().map(|q| &*q.tokens), Sharing::Prefixes)?;
+                    let rows = specimen
+                        .model
+                        .pack(chunk.iter().map(|q| &*q.tokens), Sharing::Prefixes)?;
                     let sites = iterations.iter().map(|&i| Site::new(Point::Logits, i - 1, 0));
                     let mut pass = Pass {
                         hooks: sites.clone().fold(Hooks::none(), Hooks::record),
@@ -86,6 +86,6 @@ impl Eval {
                 }
             }
         }
-        Ok(report)
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, Specimen};
+use super::report::{Method, Report, Specimen};
 use super::statistics::{mean, wilson};
 use super::{BATCH, effective_layer, hop_counts, position_name, rows_of};
 use crate::error::Result;
@@ -81,13 +81,11 @@ pub struct LensRow {
     pub probability: f64,
 }
 
-impl Lens {
-    /// Reads every checkpoint on every split.
-    ///
-    /// # Errors
-    /// When a split does not exist or the device fails.
-    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, LensRow>> {
-        let mut report = Report::new("lens", self.clone(), data, specimens);
+impl Method for Lens {
+    const NAME: &'static str = "lens";
+    type Row = LensRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
         for split in &self.splits {
             let queries = data.split(split)?;
             for hops in hop_counts(queries) {
@@ -108,9 +106,11 @@ impl Lens {
                 }
             }
         }
-        Ok(report)
+        Ok(())
     }
+}
 
+impl Lens {
     fn read(
         &self,
         specimen: &Specimen,
@@ -154,7 +154,10 @@ impl Lens {
         }
         for (site, seen) in sites.iter().zip(&seen) {
             for (reading, seen) in readings.iter().zip(seen) {
-                let top1 = mean(seen.iter().map(|&(reciprocal, _)| f64::from(u8::from(reciprocal == 1.0))));
+                let top1 = mean(
+                    seen.iter()
+                        .map(|&(reciprocal, _)| f64::from(u8::from(reciprocal == 1.0))),
+                );
                 let (low, high) = wilson(top1, seen.len());
                 let embedding = site.point() == Point::Embed;
                 out.push(LensRow {
@@ -187,5 +190,7 @@ impl Lens {
 
 // The row of every query at a position.
 fn rows_at(rows: &Rows, position: usize) -> Vec<u32> {
-    (0..rows.queries()).map(|query| rows.of_query(query)[position]).collect()
+    (0..rows.queries())
+        .map(|query| rows.of_query(query)[position])
+        .collect()
 }

@@ -20,7 +20,7 @@ pub use eval::{Eval, EvalRow};
 pub use lens::{Lens, LensRow, Reading};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
-pub use report::{Report, Specimen, SubjectInfo};
+pub use report::{Method, Report, Specimen, SubjectInfo};
 
 use crate::error::Result;
 use crate::graph::Query;

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, Specimen};
+use super::report::{Method, Report, Specimen};
 use super::statistics::{bootstrap, mean};
 use super::{BATCH, effective_layer, position_name, rows_of};
 use crate::error::{Error, Result};
@@ -104,24 +104,26 @@ struct Outcome {
     top1: Vec<u32>,
 }
 
-impl Patch {
-    /// Patches every checkpoint on every split, one state at a time.
-    ///
-    /// # Errors
-    /// When a split does not exist or has no pairs, the hook is none of a layer, or the device fails.
-    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, PatchRow>> {
+impl Method for Patch {
+    const NAME: &'static str = "patch";
+    type Row = PatchRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, PatchRow>) -> Result<()> {
         if !(self.hook.in_block() || self.hook == Point::Embed) {
             return Err(Error::input(format!(
                 "hook {}; allowed: embed and the points of a layer",
                 self.hook.name()
             )));
         }
-        let mut report = Report::new("patch", self.clone(), data, specimens);
         for split in &self.splits {
             let (pairs, note) = self.pairs(split, data)?;
             report.notes.extend(note);
             for specimen in specimens {
-                let kept = if self.correct_only { self.answered_right(specimen, &pairs)? } else { pairs.clone() };
+                let kept = if self.correct_only {
+                    self.answered_right(specimen, &pairs)?
+                } else {
+                    pairs.clone()
+                };
                 if kept.is_empty() {
                     report.notes.push(format!(
                         "{} {}, split {split}: no pair is answered right clean and corrupt; nothing to patch",
@@ -132,9 +134,11 @@ impl Patch {
                 report.rows.extend(self.patch(specimen, split, &kept)?);
             }
         }
-        Ok(report)
+        Ok(())
     }
+}
 
+impl Patch {
     fn iterations(&self, specimen: &Specimen) -> usize {
         self.iterations.unwrap_or(specimen.info.iterations)
     }
@@ -143,7 +147,9 @@ impl Patch {
     fn pairs(&self, split: &str, data: &Dataset) -> Result<(Vec<Pair>, Option<String>)> {
         let hops = data.split(split)?.iter().map(Query::hops).max().unwrap_or(0);
         if hops < 2 {
-            return Err(Error::input(format!("split {split} has no chains of two hops or more to patch")));
+            return Err(Error::input(format!(
+                "split {split} has no chains of two hops or more to patch"
+            )));
         }
         let whole: Vec<&Query> = data
             .split(split)?
@@ -173,7 +179,8 @@ impl Patch {
                 self.corrupt.name()
             )));
         }
-        let note = (without > 0).then(|| format!("split {split}: {without} queries left out, they have no corrupt partner"));
+        let note =
+            (without > 0).then(|| format!("split {split}: {without} queries left out, they have no corrupt partner"));
         Ok((pairs, note))
     }
 
@@ -182,11 +189,25 @@ impl Patch {
         for chunk in pairs.chunks(BATCH) {
             let right = |corrupt: bool| -> Result<Vec<bool>> {
                 let outcome = self.plain(specimen, chunk, corrupt)?;
-                let answers = chunk.iter().map(|pair| if corrupt { pair.corrupt_answer } else { pair.clean_answer });
-                Ok(outcome.top1.iter().zip(answers).map(|(&top1, answer)| top1 == answer).collect())
+                let answers = chunk.iter().map(|pair| {
+                    if corrupt {
+                        pair.corrupt_answer
+                    } else {
+                        pair.clean_answer
+                    }
+                });
+                Ok(outcome
+                    .top1
+                    .iter()
+                    .zip(answers)
+                    .map(|(&top1, answer)| top1 == answer)
+                    .collect())
             };
             let (clean, corrupt) = (right(false)?, right(true)?);
-            let both = chunk.iter().zip(clean.iter().zip(&corrupt)).filter(|(_, (a, b))| **a && **b);
+            let both = chunk
+                .iter()
+                .zip(clean.iter().zip(&corrupt))
+                .filter(|(_, (a, b))| **a && **b);
             kept.extend(both.map(|(pair, _)| pair.clone()));
         }
         Ok(kept)
@@ -204,7 +225,11 @@ impl Patch {
         let sites = Site::all(self.hook, iterations, specimen.info.layers);
         // The self-checks first: the whole embedding, then nothing.
         let mut cells: Vec<(Option<Site>, Option<usize>)> = vec![(Some(Site::embed()), None), (None, None)];
-        cells.extend(sites.iter().flat_map(|&site| (0..positions).map(move |position| (Some(site), Some(position)))));
+        cells.extend(
+            sites
+                .iter()
+                .flat_map(|&site| (0..positions).map(move |position| (Some(site), Some(position)))),
+        );
 
         let mut clean = Outcome::empty();
         let mut corrupt = Outcome::empty();
@@ -251,7 +276,10 @@ impl Patch {
         Ok(self.table(specimen, split, pairs, &cells, &clean, &corrupt, &patched))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the three kinds of run and what they were made from")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the three kinds of run and what they were made from"
+    )]
     fn table(
         &self,
         specimen: &Specimen,
@@ -264,17 +292,32 @@ impl Patch {
     ) -> Vec<PatchRow> {
         let n = pairs.len();
         let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {
-            let right = outcome.top1.iter().zip(pairs).filter(|(top1, pair)| **top1 == answer(pair)).count();
+            let right = outcome
+                .top1
+                .iter()
+                .zip(pairs)
+                .filter(|(top1, pair)| **top1 == answer(pair))
+                .count();
             right as f64 / n as f64
         };
         let clean_accuracy = accuracy(clean, &|pair| pair.clean_answer);
         let corrupt_accuracy = accuracy(corrupt, &|pair| pair.corrupt_answer);
-        let gaps: Vec<f64> = clean.difference.iter().zip(&corrupt.difference).map(|(a, b)| a - b).collect();
+        let gaps: Vec<f64> = clean
+            .difference
+            .iter()
+            .zip(&corrupt.difference)
+            .map(|(a, b)| a - b)
+            .collect();
         let stream = |what: &str| Stream::new(self.seed, &format!("patching bootstrap {what}"), 0);
         let (gap_low, _) = bootstrap(n, &mut stream("gap"), |places| mean(places.iter().map(|&i| gaps[i])));
         let defined = gap_low > 0.0;
         let row = |(&(site, position), outcome): (&(Option<Site>, Option<usize>), &Outcome)| {
-            let returned: Vec<f64> = outcome.difference.iter().zip(&corrupt.difference).map(|(a, b)| a - b).collect();
+            let returned: Vec<f64> = outcome
+                .difference
+                .iter()
+                .zip(&corrupt.difference)
+                .map(|(a, b)| a - b)
+                .collect();
             let ratio = |places: &mut dyn Iterator<Item = usize>| {
                 let (top, bottom) = places.fold((0.0, 0.0), |(t, b), i| (t + returned[i], b + gaps[i]));
                 top / bottom
@@ -294,8 +337,9 @@ impl Patch {
                 corrupt: self.corrupt,
                 hook: site.map_or("none", |site| site.point().name()).to_owned(),
                 position: position.map_or_else(|| "all".to_owned(), position_name),
-                effective_layer: in_block
-                    .map_or(0, |site| effective_layer(site.iteration(), site.layer(), specimen.info.layers)),
+                effective_layer: in_block.map_or(0, |site| {
+                    effective_layer(site.iteration(), site.layer(), specimen.info.layers)
+                }),
                 iteration: in_block.map_or(0, |site| site.iteration() + 1),
                 layer: in_block.map_or(0, |site| site.layer() + 1),
                 n,
@@ -327,7 +371,13 @@ impl Outcome {
 }
 
 fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
-    let tokens = |pair: &'_ Pair| if corrupt { pair.corrupt.clone() } else { pair.clean.clone() };
+    let tokens = |pair: &'_ Pair| {
+        if corrupt {
+            pair.corrupt.clone()
+        } else {
+            pair.clean.clone()
+        }
+    };
     let queries: Vec<Vec<u32>> = pairs.iter().map(tokens).collect();
     model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing)
 }
@@ -342,7 +392,9 @@ fn outcome(logits: &Tensor, pairs: &[Pair]) -> Result<Outcome> {
     let difference = logits_by_pair
         .iter()
         .zip(pairs)
-        .map(|(logits, pair)| f64::from(logits[pair.clean_answer as usize]) - f64::from(logits[pair.corrupt_answer as usize]))
+        .map(|(logits, pair)| {
+            f64::from(logits[pair.clean_answer as usize]) - f64::from(logits[pair.corrupt_answer as usize])
+        })
         .collect();
     Ok(Outcome {
         difference,

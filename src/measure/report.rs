@@ -68,6 +68,44 @@ impl Specimen {
     }
 }
 
+/// A way of looking at checkpoints: its settings are the type itself.
+pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
+    /// What results and files are called.
+    const NAME: &'static str;
+    /// One row of the result.
+    type Row: Serialize + DeserializeOwned;
+
+    /// Measures into a report that [`Report::new`] has begun.
+    ///
+    /// # Errors
+    /// When a setting does not fit the data or the models, or the device fails.
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, Self::Row>) -> Result<()>;
+
+    /// Measures these checkpoints on the data.
+    ///
+    /// # Errors
+    /// As [`Method::measure`].
+    fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, Self::Row>> {
+        let mut report = Report::new(self.clone(), data, specimens);
+        self.measure(specimens, data, &mut report)?;
+        Ok(report)
+    }
+
+    /// The report of this very measurement (settings, checkpoints, data, version) in `folder`, if it is there whole.
+    fn done(&self, folder: &Path, specimens: &[Specimen], data: &Dataset) -> Option<Report<Self, Self::Row>> {
+        let found = Report::<Self, Self::Row>::read(folder, Self::NAME).ok()?;
+        let expected: Report<Self, Self::Row> = Report::new(self.clone(), data, specimens);
+        let whole = ["csv", "svg", "png"]
+            .iter()
+            .all(|kind| folder.join(format!("{}.{kind}", Self::NAME)).is_file());
+        let same = found.loopscope == expected.loopscope
+            && found.settings == expected.settings
+            && found.data_hash == expected.data_hash
+            && found.subjects == expected.subjects;
+        (whole && same).then_some(found)
+    }
+}
+
 /// A finished measurement: rows of type `R` made with settings of type `S`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report<S, R> {
@@ -84,11 +122,11 @@ pub struct Report<S, R> {
     pub rows: Vec<R>,
 }
 
-impl<S: Serialize, R: Serialize> Report<S, R> {
+impl<S: Method<Row = R>, R: Serialize + DeserializeOwned> Report<S, R> {
     /// A report without rows.
-    pub fn new(method: &str, settings: S, data: &Dataset, specimens: &[Specimen]) -> Self {
+    fn new(settings: S, data: &Dataset, specimens: &[Specimen]) -> Self {
         Self {
-            method: method.to_owned(),
+            method: S::NAME.to_owned(),
             loopscope: env!("CARGO_PKG_VERSION").to_owned(),
             settings,
             data_hash: data.hash.clone(),
@@ -97,7 +135,9 @@ impl<S: Serialize, R: Serialize> Report<S, R> {
             rows: Vec::new(),
         }
     }
+}
 
+impl<S: Serialize, R: Serialize> Report<S, R> {
     /// Writes `NAME.json` (all) and `NAME.csv` (the rows) into `folder`.
     ///
     /// # Errors

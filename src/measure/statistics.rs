@@ -39,7 +39,9 @@ pub fn bootstrap(n: usize, stream: &mut Stream, statistic: impl Fn(&[usize]) -> 
 
 /// The mean; NaN of nothing.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (sum, count) = values.into_iter().fold((0.0, 0_usize), |(sum, count), x| (sum + x, count + 1));
+    let (sum, count) = values
+        .into_iter()
+        .fold((0.0, 0_usize), |(sum, count), x| (sum + x, count + 1));
     sum / count as f64
 }
 
@@ -51,7 +53,10 @@ mod tests {
     fn wilson_agrees_with_a_published_example() {
         // 10 of 20: 0.299 to 0.701 (Newcombe 1998, method 3).
         let (low, high) = wilson(0.5, 20);
-        assert!((low - 0.299).abs() < 1e-3 && (high - 0.701).abs() < 1e-3, "{low} {high}");
+        assert!(
+            (low - 0.299).abs() < 1e-3 && (high - 0.701).abs() < 1e-3,
+            "{low} {high}"
+        );
         let (low, high) = wilson(0.0, 50);
         assert!(low == 0.0 && high > 0.05);
     }
@@ -60,8 +65,13 @@ mod tests {
     fn the_bootstrap_of_a_mean_has_its_standard_error() {
         let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
         let mut stream = Stream::new(1, "test", 0);
-        let (low, high) = bootstrap(values.len(), &mut stream, |places| mean(places.iter().map(|&i| values[i])));
+        let (low, high) = bootstrap(values.len(), &mut stream, |places| {
+            mean(places.iter().map(|&i| values[i]))
+        });
         // ± 1.96 × 0.5 / √400 = ± 0.049
-        assert!((low - 0.451).abs() < 0.01 && (high - 0.549).abs() < 0.01, "{low} {high}");
+        assert!(
+            (low - 0.451).abs() < 0.01 && (high - 0.549).abs() < 0.01,
+            "{low} {high}"
+        );
     }
 }

@@ -123,8 +123,10 @@ impl ModelConfig {
         range("heads", self.heads, self.d_model)?;
         range("max_positions", self.max_positions, 1 << 20)?;
         if !self.d_model.is_multiple_of(self.heads) {
-            let divisors: Vec<String> =
-                (1..=self.d_model).filter(|h| self.d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
+            let divisors: Vec<String> = (1..=self.d_model)
+                .filter(|h| self.d_model.is_multiple_of(*h))
+                .map(|h| h.to_string())
+                .collect();
             return Err(Error::input(format!(
                 "model.heads = {} does not divide model.d_model = {}; allowed: {}",
                 self.heads,
@@ -139,7 +141,10 @@ impl ModelConfig {
             )));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::input(format!("model.dropout = {}; allowed: 0 up to below 1", self.dropout)));
+            return Err(Error::input(format!(
+                "model.dropout = {}; allowed: 0 up to below 1",
+                self.dropout
+            )));
         }
         if !(self.embedding_std > 0.0 && self.embedding_std.is_finite()) {
             return Err(Error::input(format!(
@@ -176,7 +181,11 @@ impl ModelConfig {
         };
         slot("token_embedding.weight".into(), &[vocab, d], Role::Embedding);
         if self.positions == Positions::Learned {
-            slot("position_embedding.weight".into(), &[self.max_positions, d], Role::Embedding);
+            slot(
+                "position_embedding.weight".into(),
+                &[self.max_positions, d],
+                Role::Embedding,
+            );
         }
         for i in 0..self.layers {
             let name = |rest: &str| format!("blocks.{i}.{rest}");
@@ -203,7 +212,10 @@ impl ModelConfig {
 
     /// The number of weights.
     pub fn parameters(&self, vocab: usize) -> usize {
-        self.slots(vocab).iter().map(|slot| slot.shape.iter().product::<usize>()).sum()
+        self.slots(vocab)
+            .iter()
+            .map(|slot| slot.shape.iter().product::<usize>())
+            .sum()
     }
 
     /// Floating-point operations of the matrix products of one forward pass over one query of `tokens` tokens, none of
@@ -240,7 +252,10 @@ pub(crate) mod tests {
     #[test]
     fn heads_that_do_not_divide_the_width_are_refused_with_those_that_do() {
         let text = ModelConfig { heads: 3, ..tiny() }.check().unwrap_err().to_string();
-        assert!(text.contains("model.heads = 3") && text.contains("1, 2, 4, 8"), "{text}");
+        assert!(
+            text.contains("model.heads = 3") && text.contains("1, 2, 4, 8"),
+            "{text}"
+        );
     }
 
     #[test]

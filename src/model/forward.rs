@@ -231,7 +231,9 @@ impl Model {
         let mid = (x + self.drop(attn_out, pass)?)?;
         let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
         let hidden = self.norm(&layer.ln_2, &mid)?.matmul(&layer.c_fc.weight)?; // [rows, 4 × d_model]
-        let post = pass.hooks.visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, hidden)?)?;
+        let post = pass
+            .hooks
+            .visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, hidden)?)?;
         let mlp_out = self.linear(&layer.mlp_proj, &post)?;
         let mlp_out = pass.hooks.visit(at(Point::MlpOut), mlp_out)?;
         let out = (mid + self.drop(mlp_out, pass)?)?;
@@ -337,7 +339,9 @@ impl Model {
         let mask: Vec<f32> = (0..x.elem_count())
             .map(|_| if stream.uniform() < p { 0.0 } else { kept })
             .collect();
-        let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(&self.device)?;
+        let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?
+            .to_dtype(x.dtype())?
+            .to_device(&self.device)?;
         Ok((x * mask)?)
     }
 

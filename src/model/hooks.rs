@@ -125,7 +125,13 @@ impl std::fmt::Display for Site {
         match self.point {
             Point::Embed => write!(f, "embed"),
             Point::Final | Point::Logits => write!(f, "{} at iteration {}", self.point.name(), self.iteration),
-            _ => write!(f, "{} at iteration {}, layer {}", self.point.name(), self.iteration, self.layer),
+            _ => write!(
+                f,
+                "{} at iteration {}, layer {}",
+                self.point.name(),
+                self.iteration,
+                self.layer
+            ),
         }
     }
 }
@@ -220,7 +226,10 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
         return Ok(x.clone());
     }
     if let Some(row) = rows.iter().find(|&&row| row as usize >= x.dims()[0]) {
-        return Err(Error::input(format!("a replacement for {site} names row {row} of {}", x.dims()[0])));
+        return Err(Error::input(format!(
+            "a replacement for {site} names row {row} of {}",
+            x.dims()[0]
+        )));
     }
     let mut index_shape = vec![1; wanted.len()];
     index_shape[0] = rows.len();
@@ -228,5 +237,6 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
         .reshape(index_shape)?
         .broadcast_as(wanted)?
         .contiguous()?;
-    Ok(x.contiguous()?.scatter(&index, &values.to_dtype(x.dtype())?.contiguous()?, 0)?)
+    Ok(x.contiguous()?
+        .scatter(&index, &values.to_dtype(x.dtype())?.contiguous()?, 0)?)
 }

@@ -35,7 +35,11 @@ impl Ancestry {
 
     /// The longest list.
     pub(super) fn most(&self) -> usize {
-        self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0)
+        self.starts
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]) as usize)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The rows that `row` looks at.
@@ -117,7 +121,9 @@ impl Rows {
         let mut rows = Self::empty(Sharing::Nothing);
         for query in tokens {
             if query.first().is_none_or(|&token| token == PAD) {
-                return Err(Error::input("a query begins with <pad>; tokens must be padded on the right"));
+                return Err(Error::input(
+                    "a query begins with <pad>; tokens must be padded on the right",
+                ));
             }
             let mut last = None;
             for (position, &token) in query.iter().enumerate() {
@@ -276,7 +282,9 @@ mod tests {
     #[test]
     fn a_query_that_does_not_fit_is_an_error_never_cut() {
         let refused = |tokens: &[u32]| {
-            Rows::pack([tokens], &tiny(), 10, Sharing::Prefixes).unwrap_err().to_string()
+            Rows::pack([tokens], &tiny(), 10, Sharing::Prefixes)
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&[1, 2, 3, 4, 5, 6]).contains("position 5"));
         assert!(refused(&[1, 10]).contains("token 10"));

@@ -27,7 +27,9 @@ fn queries(seed: u64) -> Vec<Vec<u32>> {
     (0..12)
         .map(|_| {
             let length = 2 + stream.below(3);
-            (0..length).map(|i| 1 + stream.below(if i == 0 { 2 } else { 4 }) as u32).collect()
+            (0..length)
+                .map(|i| 1 + stream.below(if i == 0 { 2 } else { 4 }) as u32)
+                .collect()
         })
         .collect()
 }
@@ -62,7 +64,10 @@ fn relative_difference(got: &Tensor, expected: &Tensor) -> f32 {
     let (got, expected) = (numbers(got), numbers(expected));
     assert_eq!(got.len(), expected.len());
     let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
-    got.iter().zip(&expected).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max)
+    got.iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs() / scale)
+        .fold(0.0, f32::max)
 }
 
 fn assert_same(got: &[(String, Tensor)], expected: &[(String, Tensor)]) {
@@ -130,7 +135,17 @@ fn replacing_a_state_by_itself_changes_nothing_at_any_point() {
     let (expected, _) = forward(&model, &rows, Hooks::none());
     use Point::*;
     for point in [
-        Embed, ResidPre, AttnPattern, Z, AttnOut, ResidMid, MlpPost, MlpOut, ResidPost, Final, Logits,
+        Embed,
+        ResidPre,
+        AttnPattern,
+        Z,
+        AttnOut,
+        ResidMid,
+        MlpPost,
+        MlpOut,
+        ResidPost,
+        Final,
+        Logits,
     ] {
         for site in Site::all(point, config.iterations, config.layers) {
             let (_, mut hooks) = forward(&model, &rows, Hooks::none().record(site));
@@ -154,10 +169,16 @@ fn a_hook_is_addressed_by_its_iteration() {
     let states: Vec<Tensor> = sites.iter().map(|&site| hooks.take(site).unwrap()).collect();
     assert_eq!(states.len(), 6);
     for pair in states.windows(2) {
-        assert!(relative_difference(&pair[0], &pair[1]) > 1e-3, "the turns of a layer differ");
+        assert!(
+            relative_difference(&pair[0], &pair[1]) > 1e-3,
+            "the turns of a layer differ"
+        );
     }
     let lens = model.unembed(&states[5].narrow(0, 2, 1).unwrap()).unwrap();
-    assert!(relative_difference(&lens, &logits) < 1e-5, "the lens at the last layer is the output");
+    assert!(
+        relative_difference(&lens, &logits) < 1e-5,
+        "the lens at the last layer is the output"
+    );
 }
 
 #[test]

@@ -48,8 +48,8 @@ impl Weights {
     ) -> Result<Self> {
         let mut weights = Vec::new();
         for slot in config.slots(vocab) {
-            let tensor = find(&slot.name)?
-                .ok_or_else(|| Error::input(format!("the tensor {} is missing", slot.name)))?;
+            let tensor =
+                find(&slot.name)?.ok_or_else(|| Error::input(format!("the tensor {} is missing", slot.name)))?;
             if tensor.dims() != slot.shape {
                 return Err(Error::input(format!(
                     "the tensor {} has shape {:?}; the config asks for {:?}",
@@ -84,7 +84,9 @@ impl Weights {
     /// # Errors
     /// When `f` fails.
     pub fn map(&self, mut f: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
-        let mapped = self.iter().map(|(name, tensor)| Ok((name.to_owned(), f(name, tensor)?)));
+        let mapped = self
+            .iter()
+            .map(|(name, tensor)| Ok((name.to_owned(), f(name, tensor)?)));
         Ok(Self(mapped.collect::<Result<_>>()?))
     }
 

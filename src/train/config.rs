@@ -207,7 +207,12 @@ impl RunConfig {
                     part.parse::<usize>()
                         .ok()
                         .and_then(|i| items.get_mut(i))
-                        .ok_or_else(|| bad(format!("`{part}` is no index; allowed: 0 to {}", count.saturating_sub(1))))?
+                        .ok_or_else(|| {
+                            bad(format!(
+                                "`{part}` is no index; allowed: 0 to {}",
+                                count.saturating_sub(1)
+                            ))
+                        })?
                 }
                 _ => return Err(bad(format!("`{part}` is inside a value that has no keys"))),
             };
@@ -217,7 +222,8 @@ impl RunConfig {
             (toml::Value::Float(_), toml::Value::Integer(i)) => toml::Value::Float(i as f64),
             (_, parsed) => parsed,
         };
-        root.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))
+        root.try_into()
+            .map_err(|e: toml::de::Error| bad(e.message().to_owned()))
     }
 
     /// Says which value is impossible, if one is.
@@ -239,8 +245,18 @@ impl RunConfig {
         for beta in o.betas {
             allow((0.0..1.0).contains(&beta), "optimizer.betas", &beta, "0 up to below 1")?;
         }
-        allow(finite(o.epsilon) && o.epsilon > 0.0, "optimizer.epsilon", &o.epsilon, "above 0")?;
-        allow(finite(o.weight_decay), "optimizer.weight_decay", &o.weight_decay, "0 or more")?;
+        allow(
+            finite(o.epsilon) && o.epsilon > 0.0,
+            "optimizer.epsilon",
+            &o.epsilon,
+            "above 0",
+        )?;
+        allow(
+            finite(o.weight_decay),
+            "optimizer.weight_decay",
+            &o.weight_decay,
+            "0 or more",
+        )?;
         allow(finite(o.clip), "optimizer.clip", &o.clip, "0 (off) or more")?;
         let t = &self.train;
         allow(t.steps > 0, "train.steps", &t.steps, "1 or more")?;
@@ -251,8 +267,18 @@ impl RunConfig {
             &t.label_smoothing,
             "0 up to below 1",
         )?;
-        allow(t.evaluate_every > 0, "train.evaluate_every", &t.evaluate_every, "1 or more")?;
-        allow(t.evaluate_early > 0, "train.evaluate_early", &t.evaluate_early, "1 or more")?;
+        allow(
+            t.evaluate_every > 0,
+            "train.evaluate_every",
+            &t.evaluate_every,
+            "1 or more",
+        )?;
+        allow(
+            t.evaluate_early > 0,
+            "train.evaluate_early",
+            &t.evaluate_early,
+            "1 or more",
+        )?;
         allow(t.train_sample > 0, "train.train_sample", &t.train_sample, "1 or more")?;
         allow(
             t.checkpoint_growth.is_finite() && t.checkpoint_growth > 1.0,
@@ -260,7 +286,12 @@ impl RunConfig {
             &t.checkpoint_growth,
             "above 1",
         )?;
-        allow(finite(t.save_every_seconds), "train.save_every_seconds", &t.save_every_seconds, "0 or more")?;
+        allow(
+            finite(t.save_every_seconds),
+            "train.save_every_seconds",
+            &t.save_every_seconds,
+            "0 or more",
+        )?;
         for (i, stage) in self.stages.iter().enumerate() {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             let key = |field: &str| format!("stages.{i}.{field}");
@@ -270,7 +301,12 @@ impl RunConfig {
                 &format!("{:?}", stage.name),
                 "letters, digits, - and _",
             )?;
-            allow((0.0..=1.0).contains(&stage.accuracy), &key("accuracy"), &stage.accuracy, "0 to 1")?;
+            allow(
+                (0.0..=1.0).contains(&stage.accuracy),
+                &key("accuracy"),
+                &stage.accuracy,
+                "0 to 1",
+            )?;
             allow(stage.hold > 0, &key("hold"), &stage.hold, "1 or more")?;
         }
         Ok(())
@@ -305,7 +341,13 @@ mod tests {
     fn overrides_reach_every_section() {
         let config = read(
             TEXT,
-            &["optimizer.lr=1", "model.positions=none", "stages.2.accuracy=0.3", "seed=9", "optimizer.decay=all"],
+            &[
+                "optimizer.lr=1",
+                "model.positions=none",
+                "stages.2.accuracy=0.3",
+                "seed=9",
+                "optimizer.decay=all",
+            ],
         )
         .unwrap();
         assert_eq!(config.optimizer.lr, 1.0);

@@ -49,7 +49,11 @@ pub fn accuracy(model: &Model, queries: &[Query], iterations: usize) -> Result<f
         let rows = model.pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
         let logits = model.forward(&rows, iterations, &mut Pass::default())?;
         let answers = top1(&logits)?;
-        right += answers.iter().zip(chunk).filter(|(answer, query)| **answer == query.target).count();
+        right += answers
+            .iter()
+            .zip(chunk)
+            .filter(|(answer, query)| **answer == query.target)
+            .count();
     }
     Ok(right as f64 / queries.len().max(1) as f64)
 }

@@ -92,7 +92,11 @@ pub(super) fn update(
         let second = ((&parameter.second_moment * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
         let spread = ((&second / correction2)?.sqrt()? + config.epsilon)?;
         let change = ((&first * (lr / correction1))? / spread)?;
-        let kept = if parameter.decays { 1.0 - lr * config.weight_decay } else { 1.0 };
+        let kept = if parameter.decays {
+            1.0 - lr * config.weight_decay
+        } else {
+            1.0
+        };
         let value = ((parameter.var.as_tensor() * kept)? - change)?;
         parameter.var.set(&value.detach())?;
         parameter.first_moment = first.detach();

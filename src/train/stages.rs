@@ -52,7 +52,10 @@ impl StageTracker {
 
     /// How many stages have been reached.
     pub fn count(&self) -> usize {
-        self.outcomes.iter().take_while(|outcome| outcome.reached.is_some()).count()
+        self.outcomes
+            .iter()
+            .take_while(|outcome| outcome.reached.is_some())
+            .count()
     }
 
     /// Takes note of an evaluation; gives the places of the stages that it reached.
@@ -64,7 +67,11 @@ impl StageTracker {
                 break;
             };
             let accuracy = evaluation.accuracy.get(&outcome.stage.split).copied().unwrap_or(0.0);
-            self.held = if accuracy >= outcome.stage.accuracy { self.held + 1 } else { 0 };
+            self.held = if accuracy >= outcome.stage.accuracy {
+                self.held + 1
+            } else {
+                0
+            };
             if self.held < outcome.stage.hold {
                 break;
             }

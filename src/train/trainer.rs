@@ -109,7 +109,11 @@ impl Trainer {
         let initial = Weights::init(&config.model, vocab, config.seed, device)?;
         let mut parameters = Vec::new();
         for slot in config.model.slots(vocab) {
-            parameters.push(Parameter::new(&slot, &initial.get(&slot.name)?, config.optimizer.decay)?);
+            parameters.push(Parameter::new(
+                &slot,
+                &initial.get(&slot.name)?,
+                config.optimizer.decay,
+            )?);
         }
         let evaluation_sets = data
             .splits
@@ -127,7 +131,9 @@ impl Trainer {
         let mut live = parameters.iter();
         let weights = initial.map(|_, tensor| {
             // One parameter a slot, in the same order.
-            Ok(live.next().map_or_else(|| tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
+            Ok(live
+                .next()
+                .map_or_else(|| tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
         })?;
         Ok(Self {
             model: Model::new(config.model.clone(), vocab, &weights)?,
@@ -231,7 +237,12 @@ impl Trainer {
             self.order = (epoch, order);
         }
         let size = self.config.train.batch;
-        self.order.1.chunks(size).nth(place as usize).unwrap_or_default().to_vec()
+        self.order
+            .1
+            .chunks(size)
+            .nth(place as usize)
+            .unwrap_or_default()
+            .to_vec()
     }
 
     /// One training step; gives the loss in nats.
@@ -304,8 +315,13 @@ impl Trainer {
         };
         self.progress.evaluated = Some(step);
         (self.progress.loss_sum, self.progress.loss_count) = (0.0, 0);
-        let mut occasions: Vec<Occasion> =
-            self.progress.stages.observe(&evaluation).into_iter().map(Occasion::Stage).collect();
+        let mut occasions: Vec<Occasion> = self
+            .progress
+            .stages
+            .observe(&evaluation)
+            .into_iter()
+            .map(Occasion::Stage)
+            .collect();
         if step as f64 >= self.progress.kept as f64 * self.config.train.checkpoint_growth {
             self.progress.kept = step;
             occasions.push(Occasion::Growth);

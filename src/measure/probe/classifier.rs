@@ -49,7 +49,10 @@ impl Classifier {
     pub(super) fn fit(kind: ClassifierKind, penalty: Option<f64>, samples: &Samples, classes: usize) -> Result<Self> {
         let mean = samples.x.mean_axis(Axis(0)).unwrap_or_default();
         // A feature that never changes says nothing; dividing by 1 keeps it at 0.
-        let scale = samples.x.std_axis(Axis(0), 0.0).mapv(|s| if s > 1e-12 { s } else { 1.0 });
+        let scale = samples
+            .x
+            .std_axis(Axis(0), 0.0)
+            .mapv(|s| if s > 1e-12 { s } else { 1.0 });
         let standard = Samples {
             x: (&samples.x - &mean) / &scale,
             y: samples.y.clone(),
@@ -82,7 +85,12 @@ impl Classifier {
 
 fn right(scores: &Array2<f64>, labels: &[usize]) -> Vec<bool> {
     let best = |row: ndarray::ArrayView1<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
-    scores.rows().into_iter().zip(labels).map(|(row, &label)| best(row) == Some(label)).collect()
+    scores
+        .rows()
+        .into_iter()
+        .zip(labels)
+        .map(|(row, &label)| best(row) == Some(label))
+        .collect()
 }
 
 type Solution = (Array2<f64>, Array1<f64>, Fit);
@@ -129,7 +137,10 @@ fn choose_penalty(samples: &Samples, classes: usize) -> Result<f64> {
     let mut best = (0, PENALTIES[PENALTIES.len() - 1]);
     for &penalty in PENALTIES.iter().rev() {
         let (weights, intercept, _) = ridge(&fit, classes, penalty)?;
-        let hits = right(&(check.x.dot(&weights) + &intercept), &check.y).into_iter().filter(|&r| r).count();
+        let hits = right(&(check.x.dot(&weights) + &intercept), &check.y)
+            .into_iter()
+            .filter(|&r| r)
+            .count();
         if hits > best.0 {
             best = (hits, penalty);
         }
@@ -163,7 +174,9 @@ fn logistic(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution>
         }
     }
     let mut gradient = samples.x.t().dot(&difference);
-    Zip::from(&mut gradient).and(model.params()).for_each(|g, &w| *g += penalty * w);
+    Zip::from(&mut gradient)
+        .and(model.params())
+        .for_each(|g, &w| *g += penalty * w);
     let residual = gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs())) / n;
     let fit = Fit {
         penalty,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::classifier::{Classifier, Samples};
 use self::split::{Sample, Split};
-use super::report::{Report, Specimen};
+use super::report::{Method, Report, Specimen};
 use super::statistics::{bootstrap, mean};
 use super::{BATCH, effective_layer, position_name, rows_of};
 use crate::error::{Error, Result};
@@ -68,15 +68,12 @@ pub struct ProbeRow {
     pub residual: f64,
 }
 
-impl Probe {
-    /// Fits every probe on every checkpoint.
-    ///
-    /// A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
-    ///
-    /// # Errors
-    /// When a split does not exist, a spec cannot be tested, or the device fails.
-    pub fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, ProbeRow>> {
-        let mut report = Report::new("probe", self.clone(), data, specimens);
+impl Method for Probe {
+    const NAME: &'static str = "probe";
+    type Row = ProbeRow;
+
+    // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ProbeRow>) -> Result<()> {
         for spec in &self.specs {
             let mut refused = None;
             let mut tested = false;
@@ -100,9 +97,11 @@ impl Probe {
                 return Err(Error::Input(reason));
             }
         }
-        Ok(report)
+        Ok(())
     }
+}
 
+impl Probe {
     fn at_position(
         &self,
         spec: &ProbeSpec,
@@ -132,7 +131,8 @@ impl Probe {
         let baseline = Classifier::fit(spec.classifier, spec.penalty, embedded_fit, split.classes.len())?;
         let shuffle = |samples: &Samples, what: &str| {
             let mut shuffled = samples.clone();
-            Stream::new(self.seed, &format!("control labels {} {position} {what}", spec.name), 0).shuffle(&mut shuffled.y);
+            Stream::new(self.seed, &format!("control labels {} {position} {what}", spec.name), 0)
+                .shuffle(&mut shuffled.y);
             shuffled
         };
         let place = |(i, site): (usize, &Site)| -> Result<Vec<ProbeRow>> {
@@ -146,7 +146,11 @@ impl Probe {
                 classes,
             )?;
             let share = |right: &[bool]| mean(right.iter().map(|&r| f64::from(u8::from(r))));
-            let tested = split.test.iter().zip(&test).filter(|((_, samples), _)| !samples.is_empty());
+            let tested = split
+                .test
+                .iter()
+                .zip(&test)
+                .filter(|((_, samples), _)| !samples.is_empty());
             Ok(tested
                 .map(|((name, samples), states)| {
                     let right = probe.right(&states.sites[i]);
@@ -213,7 +217,10 @@ impl Probe {
             let prefix: Vec<u32> = chains().flat_map(|chain| chain[..=position].iter().copied()).collect();
             let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, probed.clone());
             let mut pass = Pass {
-                hooks: sites.iter().fold(Hooks::none(), record).record_rows(Site::embed(), prefix),
+                hooks: sites
+                    .iter()
+                    .fold(Hooks::none(), record)
+                    .record_rows(Site::embed(), prefix),
                 dropout: None,
             };
             model.forward(&rows, iterations, &mut pass)?;

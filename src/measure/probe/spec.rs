@@ -123,7 +123,12 @@ impl ProbeSpec {
 
     fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::input(text));
-        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        if self.name.is_empty()
+            || !self
+                .name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        {
             return refuse(format!("name = {:?}; allowed: letters, digits, - and _", self.name));
         }
         if self.hops == 0 {
@@ -141,8 +146,14 @@ impl ProbeSpec {
         if !(self.held_out > 0.0 && self.held_out < 1.0) {
             return refuse(format!("held_out = {}; allowed: above 0 and below 1", self.held_out));
         }
-        if self.penalty.is_some_and(|penalty| !(penalty.is_finite() && penalty > 0.0)) {
-            return refuse(format!("penalty = {}; allowed: above 0", self.penalty.unwrap_or_default()));
+        if self
+            .penalty
+            .is_some_and(|penalty| !(penalty.is_finite() && penalty > 0.0))
+        {
+            return refuse(format!(
+                "penalty = {}; allowed: above 0",
+                self.penalty.unwrap_or_default()
+            ));
         }
         if self.most_prefixes < 10 {
             return refuse(format!("most_prefixes = {}; allowed: 10 or more", self.most_prefixes));
@@ -188,10 +199,16 @@ impl ProbeSpec {
         self.positions
             .iter()
             .map(|name| {
-                position_of(name).filter(|&position| position <= self.hops).ok_or_else(|| {
-                    let allowed: Vec<String> = (0..=self.hops).map(position_name).collect();
-                    Error::input(format!("position {name:?}; allowed for {} hops: {}", self.hops, allowed.join(", ")))
-                })
+                position_of(name)
+                    .filter(|&position| position <= self.hops)
+                    .ok_or_else(|| {
+                        let allowed: Vec<String> = (0..=self.hops).map(position_name).collect();
+                        Error::input(format!(
+                            "position {name:?}; allowed for {} hops: {}",
+                            self.hops,
+                            allowed.join(", ")
+                        ))
+                    })
             })
             .collect()
     }

@@ -50,12 +50,19 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
     // What is held out stays out of the fit set even where the cap leaves room.
     let fit: Vec<Sample> = prefixes.into_iter().take(kept.min(spec.most_prefixes)).collect();
     let fitted: HashSet<&[u32]> = fit.iter().map(|sample| &sample.query.tokens[..=position]).collect();
-    let classes: Vec<u32> = fit.iter().map(|sample| sample.label).collect::<BTreeSet<_>>().into_iter().collect();
+    let classes: Vec<u32> = fit
+        .iter()
+        .map(|sample| sample.label)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let mut test = Vec::new();
     for name in &spec.test {
         let all = self::prefixes(spec, position, label, data.split(name)?, &mut notes)?;
-        let mut apart: Vec<Sample> =
-            all.into_iter().filter(|sample| !fitted.contains(&sample.query.tokens[..=position])).collect();
+        let mut apart: Vec<Sample> = all
+            .into_iter()
+            .filter(|sample| !fitted.contains(&sample.query.tokens[..=position]))
+            .collect();
         let before = apart.len();
         apart.retain(|sample| classes.binary_search(&sample.label).is_ok());
         if before > apart.len() {
@@ -102,7 +109,9 @@ fn prefixes<'a>(
             unknown += 1;
             continue;
         };
-        let sample = found.entry(&query.tokens[..=position]).or_insert(Sample { query, label });
+        let sample = found
+            .entry(&query.tokens[..=position])
+            .or_insert(Sample { query, label });
         if sample.label != label {
             return Err(Error::input(format!(
                 "probe {}: at {} a state of a causal model cannot know the {}: rows with the same tokens up to there \
@@ -114,7 +123,10 @@ fn prefixes<'a>(
         }
     }
     if unknown > 0 {
-        notes.push(format!("probe {}: {unknown} rows left out, their {} is not known", spec.name, spec.label));
+        notes.push(format!(
+            "probe {}: {unknown} rows left out, their {} is not known",
+            spec.name, spec.label
+        ));
     }
     Ok(found.into_values().collect())
 }

@@ -135,7 +135,10 @@ mod tests {
         for i in -8700..=8700 {
             let x = i as f32 / 100.0;
             let (got, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((got - expected).abs() / expected < 4e-7, "exp({x}) = {got}, not {expected}");
+            assert!(
+                (got - expected).abs() / expected < 4e-7,
+                "exp({x}) = {got}, not {expected}"
+            );
         }
     }
 }

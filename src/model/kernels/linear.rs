@@ -113,14 +113,23 @@ impl CustomOp3 for Linear {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (slice(x, x_layout)?, slice(weight, weight_layout)?, slice(bias, bias_layout)?);
+        let (x, weight, bias) = (
+            slice(x, x_layout)?,
+            slice(weight, weight_layout)?,
+            slice(bias, bias_layout)?,
+        );
         let (inner, columns) = weight_layout.shape().dims2()?;
         let rows = x_layout.shape().dims2()?.0;
         let mut y = Vec::with_capacity(rows * columns);
         for _ in 0..rows {
             y.extend_from_slice(bias);
         }
-        product(&mut y, Matrix::new(x, rows, inner), Matrix::new(weight, inner, columns), true);
+        product(
+            &mut y,
+            Matrix::new(x, rows, inner),
+            Matrix::new(weight, inner, columns),
+            true,
+        );
         Ok((CpuStorage::F32(y), (rows, columns).into()))
     }
 
@@ -133,21 +142,27 @@ impl CustomOp3 for Linear {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((rows, inner), columns) = (x.dims2()?, bias.elem_count());
-        let (mut dx, mut dw, mut db) = (vec![0.0; x.elem_count()], vec![0.0; weight.elem_count()], vec![0.0; columns]);
+        let (mut dx, mut dw, mut db) = (
+            vec![0.0; x.elem_count()],
+            vec![0.0; weight.elem_count()],
+            vec![0.0; columns],
+        );
         with_numbers(dy, |dy| {
             let dy_matrix = Matrix::new(dy, rows, columns);
             with_numbers(weight, |weight| {
-                product(&mut dx, dy_matrix, Matrix::new(weight, inner, columns).transposed(), false);
+                product(
+                    &mut dx,
+                    dy_matrix,
+                    Matrix::new(weight, inner, columns).transposed(),
+                    false,
+                );
                 Ok(())
             })?;
             with_numbers(x, |x| {
                 product(&mut dw, Matrix::new(x, rows, inner).transposed(), dy_matrix, false);
                 Ok(())
             })?;
-            Arch::new().dispatch(ColumnSums {
-                x: dy,
-                sums: &mut db,
-            });
+            Arch::new().dispatch(ColumnSums { x: dy, sums: &mut db });
             Ok(())
         })?;
         Ok((like(x, dx)?, like(weight, dw)?, like(bias, db)?))

@@ -107,7 +107,11 @@ impl CustomOp3 for LayerNorm {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (slice(x, x_layout)?, slice(weight, weight_layout)?, slice(bias, bias_layout)?);
+        let (x, weight, bias) = (
+            slice(x, x_layout)?,
+            slice(weight, weight_layout)?,
+            slice(bias, bias_layout)?,
+        );
         let mut y = vec![0.0; x.len()];
         Arch::new().dispatch(Forward {
             x,
