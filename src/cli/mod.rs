@@ -10,6 +10,7 @@ mod lens;
 mod patch;
 mod probe;
 mod progress;
+mod reproduce;
 mod train;
 
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The main job: data, a looped model and vanilla controls, their stages, and what is inside
+    Reproduce(reproduce::ReproduceArgs),
     /// Make a data set
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -63,6 +66,7 @@ enum Command {
 pub fn run(cli: Cli) -> Result<()> {
     start_log(cli.verbose);
     match cli.command {
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),

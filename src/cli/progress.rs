@@ -17,7 +17,7 @@ pub(super) struct Watched {
     message: String,
     // Where and when this sitting began.
     began: (u64, Instant),
-    // When the bar was last drawn: ten times a second is enough.
+    // When the bar or a plain line was last drawn.
     drawn: Instant,
 }
 
@@ -77,7 +77,10 @@ impl Observer for Watched {
 
     fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
         self.message = summary(trainer, evaluation);
-        if self.bar.is_none() {
+        // Plain lines keep to one in ten seconds, but for evaluations at which something happened.
+        let worth_a_line = !occasions.is_empty() || self.drawn.elapsed().as_secs() >= 10;
+        if self.bar.is_none() && worth_a_line {
+            self.drawn = Instant::now();
             let (step, total) = (evaluation.step, trainer.config().train.steps);
             let rate = (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64();
             let loss = evaluation

@@ -142,7 +142,7 @@ fn one_evaluation() -> u32 {
 }
 
 /// The three stages of Kohli et al. 2026, Section 5.
-fn grokking_stages() -> Vec<Stage> {
+pub fn grokking_stages() -> Vec<Stage> {
     [
         ("memorization", TRAIN, 0.99),
         ("id", "test_inferred_iid", 0.95),

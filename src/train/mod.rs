@@ -6,7 +6,7 @@ mod optimizer;
 mod stages;
 mod trainer;
 
-pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage};
+pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
 pub use metrics::{Evaluation, accuracy, top1};
 pub use stages::{Reached, StageOutcome, StageTracker};
 pub use trainer::{Observer, Occasion, Progress, SavedParameter, Trainer};

@@ -116,8 +116,16 @@ impl ProbeSpec {
     /// # Errors
     /// When the file cannot be read, a key is unknown, or a value is impossible; the message names it.
     pub fn read(path: &Path) -> Result<Self> {
-        let spec: Self = toml::from_str(&files::read_text(path)?).map_err(|e| Error::file(path, e))?;
-        spec.check().map_err(|e| Error::file(path, e))?;
+        Self::parse(&files::read_text(path)?).map_err(|e| Error::file(path, e))
+    }
+
+    /// Parses and checks the text of a spec.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value is impossible; the message names it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let spec: Self = toml::from_str(text).map_err(Error::input)?;
+        spec.check()?;
         Ok(spec)
     }
 
