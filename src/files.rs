@@ -85,10 +85,12 @@ pub fn short_hash(bytes: &[u8]) -> String {
 
 /// As [`short_hash`], of what the hasher has been fed.
 pub fn hex16(hasher: Sha256) -> String {
-    hasher.finalize()[..8]
+    let digest = hasher.finalize();
+    let first = digest
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .take(8)
+        .fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    format!("{first:016x}")
 }
 
 // A temporary file is private by default; a finished one has the permissions of any new file.

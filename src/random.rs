@@ -22,12 +22,14 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key.into()))
     }
 
-    /// A uniform number in `0..bound`; `bound` must not be 0.
+    /// A uniform number in `0..bound`; 0 where `bound` is 0.
     ///
     /// Widening multiplication with rejection (Lemire 2019), so that it is unbiased.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64;
-        assert!(bound > 0, "a range with nothing in it");
+        if bound == 0 {
+            return 0;
+        }
         let threshold = bound.wrapping_neg() % bound;
         loop {
             let wide = u128::from(self.0.next_u64()) * u128::from(bound);

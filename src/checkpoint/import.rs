@@ -132,7 +132,7 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
             .map_err(|_| Error::input(format!("the tensor {name} is not a matrix")))
     };
     let (vocab_size, d_model) = dims2("token_embedding.weight")?;
-    let layers = (0..)
+    let layers = (0..tensors.len())
         .take_while(|i| tensors.contains_key(&format!("blocks.{i}.ln_1.weight")))
         .count();
     let learned = tensors.contains_key("position_embedding.weight");

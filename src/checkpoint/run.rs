@@ -80,8 +80,8 @@ impl RunFolder {
         files::write(&path, text.as_bytes())
     }
 
-    /// Opens the run in `path` and brings `trainer` to where it stopped. A longer `train.steps` than the run had is
-    /// allowed; every other setting must be the run's.
+    /// Opens the run in `path` and brings `trainer` to where it stopped. Another `train.steps` than the run had is
+    /// allowed where no cooldown hangs on it; every other setting must be the run's.
     ///
     /// # Errors
     /// When there is no run, its settings or data are others, or its files are damaged.
@@ -97,10 +97,12 @@ impl RunFolder {
             },
             ..config.clone()
         };
-        if comparable(&had) != comparable(wants) {
+        let other_rates = had.train.steps != wants.train.steps && wants.optimizer.cooldown > 0;
+        if comparable(&had) != comparable(wants) || other_rates {
             return Err(Error::file(
                 &config_path,
-                "the run has other settings than those given; only train.steps may change. Choose another --out for a new run",
+                "the run has other settings than those given; only train.steps may change, and only without a cooldown. \
+                 Choose another --out for a new run",
             ));
         }
         let mut folder = Self {

@@ -76,6 +76,8 @@ const SPECS: [&str; 5] = [
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Preset {
+    /// Whether the experiment is long enough to hold the paper's claims against it.
+    claims: bool,
     evaluate_at: usize,
     pairs: usize,
     data: Systematic,
@@ -132,7 +134,7 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
     let comparison = comparison(&preset, &folders, &data, &figures, &evidence, &device)?;
     super::compare::print(&comparison);
 
-    let text = summary(&name, &preset.data, &comparison, &evidence);
+    let text = summary(&name, preset.claims, &preset.data, &comparison, &evidence);
     files::write(&figures.join("summary.md"), text.as_bytes())?;
     println!("\n{text}");
     println!("checkpoints: {}\nfigures:     {}", runs.display(), figures.display());
@@ -184,7 +186,7 @@ fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Devic
             bars: &bars,
             stop: &stop,
         };
-        job.run(config, data.clone()).map(|_| ())
+        job.run(&config, data.clone()).map(|_| ())
     };
     let work = || -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -198,7 +200,7 @@ fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Devic
     };
     let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
         let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let joined = started.into_iter().map(|worker| worker.join());
+        let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined
             .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::input("a training thread stopped"))))
             .collect()
@@ -231,7 +233,8 @@ fn look_inside(
     };
     let specs = SPECS
         .iter()
-        .map(|text| ProbeSpec::parse(text))
+        .copied()
+        .map(ProbeSpec::parse)
         .collect::<Result<Vec<_>>>()?;
     let probe = Probe {
         specs,

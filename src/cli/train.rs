@@ -70,7 +70,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         bars: &MultiProgress::new(),
         stop: &super::stop_flag(),
     };
-    let trainer = job.run(config, data)?;
+    let trainer = job.run(&config, data)?;
     for outcome in &trainer.progress().stages.outcomes {
         match &outcome.reached {
             Some(reached) => println!(
@@ -107,12 +107,12 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// Trains to the end; gives the trainer as it stands then.
-    pub(super) fn run(&self, config: RunConfig, data: Arc<Dataset>) -> Result<Trainer> {
+    pub(super) fn run(&self, config: &RunConfig, data: Arc<Dataset>) -> Result<Trainer> {
         let mut trainer = Trainer::new(config.clone(), data, self.device)?;
         let folder = if self.resume && RunFolder::exists(self.out) {
             RunFolder::resume(self.out, &mut trainer)?
         } else {
-            RunFolder::create(self.out, &config)?
+            RunFolder::create(self.out, config)?
         };
         let mut watched = Watched::new(self.name, folder, &trainer, self.bars);
         trainer.run(self.stop, &mut watched)?;

@@ -33,18 +33,21 @@ pub fn compare(comparison: &Comparison) -> Figure {
         panels.push(columns.iter().map(panel).collect());
     }
     let mut all = splits.clone();
-    all.extend(curves.iter().filter(|curve| !splits.contains(curve)).cloned());
-    let mut legend = split_legend(&all);
-    // Training rows and their 2-hop sample share a colour.
-    legend.dedup_by(|a, b| a.1 == b.1);
+    // Training rows and their 2-hop sample share a colour, so one of the two is named.
+    all.extend(
+        curves
+            .iter()
+            .filter(|curve| !splits.contains(curve) && *curve != "train")
+            .cloned(),
+    );
     Figure {
         title: "Runs side by side: training, logit lens and patching at the last checkpoint".to_owned(),
         conditions: vec![
             conditions(&comparison.subjects, &comparison.data_hash),
-            "dashed: steps at which the stages were reached; bands: 95 % intervals (Wilson); cells: recovery of the clean answer"
+            "curves: all training rows, ID and OOD test; dashed: stages reached; bands: 95 % intervals (Wilson); cells: recovery of the clean answer"
                 .to_owned(),
         ],
-        legend,
+        legend: split_legend(&all),
         panels,
     }
 }

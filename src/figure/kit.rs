@@ -72,12 +72,15 @@ pub(super) enum Stroke {
     Dotted,
 }
 
-/// One line: (x, y) with the ends of its interval where it has one.
+/// (x, y) with the ends of its interval where it has one.
+pub(super) type Point = (f64, f64, Option<(f64, f64)>);
+
+/// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Series {
     pub(super) colour: Colour,
     pub(super) stroke: Stroke,
-    pub(super) points: Vec<(f64, f64, Option<(f64, f64)>)>,
+    pub(super) points: Vec<Point>,
 }
 
 impl Series {
@@ -96,7 +99,7 @@ impl Series {
     }
 
     #[must_use]
-    pub(super) fn points(mut self, points: impl IntoIterator<Item = (f64, f64, Option<(f64, f64)>)>) -> Self {
+    pub(super) fn points(mut self, points: impl IntoIterator<Item = Point>) -> Self {
         self.points = points.into_iter().collect();
         self
     }
@@ -370,9 +373,9 @@ impl Panel {
                     FAINT_INK.stroke_width(scale),
                 ))
                 .map_err(text_of)?;
-            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Right, VPos::Top));
+            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Left, VPos::Center));
             chart
-                .draw_series([Text::new(format!("{name} "), (*at, 1.02), text)])
+                .draw_series([Text::new(format!(" {name}"), (*at, 0.1), text)])
                 .map_err(text_of)?;
         }
         for line in series {

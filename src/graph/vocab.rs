@@ -33,8 +33,9 @@ impl Vocab {
             .chain((0..entities).map(|i| format!("<e_{i}>")))
             .chain((0..relations).map(|j| format!("<r_{j}>")))
             .chain(SPECIAL.map(str::to_owned));
-        // Every name above differs from the others, which is all that `from_tokens` asks for.
-        Self::from_tokens(tokens.collect()).expect("distinct tokens")
+        let tokens: Vec<String> = tokens.collect();
+        let ids = (0..).zip(&tokens).map(|(id, token)| (token.clone(), id)).collect();
+        Self { tokens, ids }
     }
 
     /// A vocabulary from its tokens in order; `<pad>` is put in front where it is absent.

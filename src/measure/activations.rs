@@ -1,6 +1,6 @@
 //! Raw activations of a rectangle of tokens, at any hook points.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::BATCH;
 use crate::error::{Error, Result};
@@ -49,35 +49,27 @@ pub fn activations(
             dropout: None,
         };
         model.forward(&rows, iterations, &mut pass)?;
-        let mut taken: Vec<(Site, Tensor)> = Vec::new();
         for (&point, parts) in points.iter().zip(&mut parts) {
             let mut of_point = Vec::new();
             for site in sites_of(point) {
-                let state = match taken.iter().find(|(known, _)| *known == site) {
-                    Some((_, state)) => state.clone(),
-                    None => {
-                        let state = pass
-                            .hooks
-                            .take(site)?
-                            .to_dtype(DType::F32)?
-                            .to_device(&candle_core::Device::Cpu)?;
-                        taken.push((site, state.clone()));
-                        state
-                    }
-                };
-                of_point.push(match point {
-                    Point::AttnPattern => dense_pattern(&state, &rows, columns)?,
-                    _ => {
-                        let mut shape = vec![chunk.len(), columns];
-                        shape.extend(&state.dims()[1..]);
-                        state.reshape(shape)?
-                    }
+                let state = pass
+                    .hooks
+                    .recorded(site)?
+                    .to_dtype(DType::F32)?
+                    .to_device(&Device::Cpu)?;
+                of_point.push(if point == Point::AttnPattern {
+                    dense_pattern(&state, &rows, columns)?
+                } else {
+                    let mut shape = vec![chunk.len(), columns];
+                    shape.extend(&state.dims()[1..]);
+                    state.reshape(shape)?
                 });
             }
             // [sites, batch, position, …]; the embedding alone has no list of sites
-            parts.push(match point {
-                Point::Embed => of_point.swap_remove(0),
-                _ => Tensor::stack(&of_point, 0)?,
+            parts.push(if point == Point::Embed {
+                of_point.swap_remove(0)
+            } else {
+                Tensor::stack(&of_point, 0)?
             });
         }
     }

@@ -11,7 +11,7 @@ use super::patch::{Corrupt, Patch, PatchRow};
 use super::report::{Method, Report, Specimen, SubjectInfo, write_csv};
 use crate::checkpoint::{RunRecord, Subject, subjects};
 use crate::error::{Error, Result};
-use crate::graph::Dataset;
+use crate::graph::{Dataset, TRAIN};
 use crate::model::{ModelConfig, Point};
 use crate::train::{Evaluation, StageOutcome};
 
@@ -129,8 +129,17 @@ pub fn compare(
         splits: splits.to_vec(),
         iterations: None,
     };
+    // What the model was trained on says least about how it generalizes.
+    let mut tests: Vec<String> = splits
+        .iter()
+        .filter(|split| !split.starts_with(TRAIN))
+        .cloned()
+        .collect();
+    if tests.is_empty() {
+        tests = splits.to_vec();
+    }
     let patch = Patch {
-        splits: splits.to_vec(),
+        splits: tests,
         corrupt: Corrupt::Prefix,
         hook: Point::ResidPost,
         pairs,

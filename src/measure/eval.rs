@@ -65,7 +65,7 @@ impl Method for Eval {
                     };
                     specimen.model.forward(&rows, most, &mut pass)?;
                     for (count, site) in right.iter_mut().zip(sites) {
-                        let answers = top1(&pass.hooks.take(site)?)?;
+                        let answers = top1(&pass.hooks.recorded(site)?)?;
                         *count += answers.iter().zip(chunk).filter(|(a, q)| **a == q.target).count();
                     }
                 }

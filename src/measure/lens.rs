@@ -138,7 +138,7 @@ impl Lens {
             };
             model.forward(&rows, iterations, &mut pass)?;
             for (site, seen) in sites.iter().zip(&mut seen) {
-                let log_p = rows_of(&log_softmax(&model.unembed(&pass.hooks.take(*site)?)?)?)?;
+                let log_p = rows_of(&log_softmax(&model.unembed(&pass.hooks.recorded(*site)?)?)?)?;
                 for (reading, seen) in readings.iter().zip(seen) {
                     let of_position = &log_p[(reading.position - 1) * chunk.len()..][..chunk.len()];
                     for (log_p, query) in of_position.iter().zip(chunk) {

@@ -245,19 +245,10 @@ impl Patch {
             let logits = model.forward(&clean_rows, iterations, &mut pass)?;
             clean.extend(outcome(&logits, chunk)?);
             corrupt.extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
-            let mut states: Vec<(Site, Tensor)> = Vec::new();
-            for &(site, _) in &cells {
-                if let Some(site) = site
-                    && !states.iter().any(|(known, _)| *known == site)
-                {
-                    states.push((site, pass.hooks.take(site)?));
-                }
-            }
             let restore = |&(site, position): &(Option<Site>, Option<usize>)| -> Result<Outcome> {
                 let mut hooks = Hooks::none();
-                if let Some(site) = site
-                    && let Some((_, state)) = states.iter().find(|(known, _)| *known == site)
-                {
+                if let Some(site) = site {
+                    let state = pass.hooks.recorded(site)?;
                     // Clean and corrupt queries have the same shape, so a row has the same number in both.
                     let rows: Vec<u32> = match position {
                         Some(position) => (0..chunk.len()).map(|q| corrupt_rows.of_query(q)[position]).collect(),

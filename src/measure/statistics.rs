@@ -10,10 +10,10 @@ pub type Interval = (f64, f64);
 
 /// Wilson's 95 % interval of a share of `n` (Wilson 1927); (0, 1) where there is nothing.
 pub fn wilson(share: f64, n: usize) -> Interval {
+    const Z: f64 = 1.959_964;
     if n == 0 {
         return (0.0, 1.0);
     }
-    const Z: f64 = 1.959_964;
     let n = n as f64;
     let centre = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();

@@ -233,7 +233,7 @@ impl Model {
         let hidden = self.norm(&layer.ln_2, &mid)?.matmul(&layer.c_fc.weight)?; // [rows, 4 × d_model]
         let post = pass
             .hooks
-            .visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, hidden)?)?;
+            .visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, &hidden)?)?;
         let mlp_out = self.linear(&layer.mlp_proj, &post)?;
         let mlp_out = pass.hooks.visit(at(Point::MlpOut), mlp_out)?;
         let out = (mid + self.drop(mlp_out, pass)?)?;
@@ -317,8 +317,8 @@ impl Model {
         Ok(x.matmul(&layer.weight)?.broadcast_add(&layer.bias)?)
     }
 
-    fn gelu(&self, bias: &Tensor, hidden: Tensor) -> Result<Tensor> {
-        if self.kernels(&hidden) {
+    fn gelu(&self, bias: &Tensor, hidden: &Tensor) -> Result<Tensor> {
+        if self.kernels(hidden) {
             return Ok(hidden.apply_op2(bias, BiasGelu)?);
         }
         Ok(hidden.broadcast_add(bias)?.gelu()?)

@@ -173,13 +173,14 @@ impl Hooks {
         self
     }
 
-    /// What was recorded at `site`; it is handed over.
+    /// What was recorded at `site`.
     ///
     /// # Errors
     /// When nothing was recorded there.
-    pub fn take(&mut self, site: Site) -> Result<Tensor> {
+    pub fn recorded(&self, site: Site) -> Result<Tensor> {
         self.recorded
-            .remove(&site)
+            .get(&site)
+            .cloned()
             .ok_or_else(|| Error::input(format!("nothing was recorded for {site}; the pass does not reach it")))
     }
 

@@ -128,12 +128,12 @@ fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
 
 #[test]
 fn replacing_a_state_by_itself_changes_nothing_at_any_point() {
+    use Point::{AttnOut, AttnPattern, Embed, Final, Logits, MlpOut, MlpPost, ResidMid, ResidPost, ResidPre, Z};
     let config = tiny();
     let model = Model::new(config.clone(), VOCAB, &weights(&config, 5)).unwrap();
     let queries = queries(5);
     let rows = model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing).unwrap();
     let (expected, _) = forward(&model, &rows, Hooks::none());
-    use Point::*;
     for point in [
         Embed,
         ResidPre,
@@ -148,8 +148,8 @@ fn replacing_a_state_by_itself_changes_nothing_at_any_point() {
         Logits,
     ] {
         for site in Site::all(point, config.iterations, config.layers) {
-            let (_, mut hooks) = forward(&model, &rows, Hooks::none().record(site));
-            let state = hooks.take(site).unwrap();
+            let (_, hooks) = forward(&model, &rows, Hooks::none().record(site));
+            let state = hooks.recorded(site).unwrap();
             let all = (0..state.dims()[0] as u32).collect();
             let (logits, _) = forward(&model, &rows, Hooks::none().replace(site, all, state));
             let difference = relative_difference(&logits, &expected);
@@ -165,8 +165,8 @@ fn a_hook_is_addressed_by_its_iteration() {
     let rows = model.pack([&[1_u32, 3, 4][..]], Sharing::Nothing).unwrap();
     let sites = Site::all(Point::ResidPost, config.iterations, config.layers);
     let hooks = sites.iter().fold(Hooks::none(), |hooks, &site| hooks.record(site));
-    let (logits, mut hooks) = forward(&model, &rows, hooks);
-    let states: Vec<Tensor> = sites.iter().map(|&site| hooks.take(site).unwrap()).collect();
+    let (logits, hooks) = forward(&model, &rows, hooks);
+    let states: Vec<Tensor> = sites.iter().map(|&site| hooks.recorded(site).unwrap()).collect();
     assert_eq!(states.len(), 6);
     for pair in states.windows(2) {
         assert!(
@@ -187,8 +187,8 @@ fn only_the_rows_that_are_asked_for_are_kept_and_replaced() {
     let model = Model::new(config.clone(), VOCAB, &weights(&config, 7)).unwrap();
     let rows = model.pack([&[1_u32, 3, 4][..], &[2, 3, 4]], Sharing::Nothing).unwrap();
     let site = Site::new(Point::ResidPost, 0, 1);
-    let (clean, mut hooks) = forward(&model, &rows, Hooks::none().record_rows(site, vec![1]));
-    let kept = hooks.take(site).unwrap();
+    let (clean, hooks) = forward(&model, &rows, Hooks::none().record_rows(site, vec![1]));
+    let kept = hooks.recorded(site).unwrap();
     assert_eq!(kept.dims(), [1, 8]);
     let (patched, _) = forward(&model, &rows, Hooks::none().replace(site, vec![4], kept));
     let row = |x: &Tensor, i| x.narrow(0, i, 1).unwrap();

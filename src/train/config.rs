@@ -55,6 +55,10 @@ pub struct OptimizerConfig {
     pub decay: Decay,
     /// Steps of linear warm-up.
     pub warmup: u64,
+    /// Last steps of the run, over which the rate falls linearly to `final_lr`; 0 keeps it constant.
+    pub cooldown: u64,
+    /// Learning rate of the last step of a cooldown, as a share of `lr`.
+    pub final_lr: f64,
     /// Largest gradient norm; 0 turns clipping off.
     pub clip: f64,
 }
@@ -68,6 +72,8 @@ impl Default for OptimizerConfig {
             weight_decay: 0.01,
             decay: Decay::Matrices,
             warmup: 2000,
+            cooldown: 0,
+            final_lr: 0.1,
             clip: 1.0,
         }
     }
@@ -256,6 +262,12 @@ impl RunConfig {
             "optimizer.weight_decay",
             &o.weight_decay,
             "0 or more",
+        )?;
+        allow(
+            (0.0..=1.0).contains(&o.final_lr),
+            "optimizer.final_lr",
+            &o.final_lr,
+            "0 to 1",
         )?;
         allow(finite(o.clip), "optimizer.clip", &o.clip, "0 (off) or more")?;
         let t = &self.train;

@@ -135,8 +135,16 @@ impl Trainer {
                 .next()
                 .map_or_else(|| tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
         })?;
+        let model = Model::new(config.model.clone(), vocab, &weights)?;
+        // A row that does not fit is told now, not when its batch comes.
+        let longest = data
+            .splits
+            .iter()
+            .flat_map(|(_, rows)| rows)
+            .max_by_key(|query| query.tokens.len());
+        model.pack(longest.map(|query| &*query.tokens), Sharing::Nothing)?;
         Ok(Self {
-            model: Model::new(config.model.clone(), vocab, &weights)?,
+            model,
             progress: Progress {
                 step: 0,
                 evaluated: None,
@@ -275,12 +283,17 @@ impl Trainer {
             Gradients::Finite { norm } => norm,
             Gradients::NotFinite { name } => return Err(diverged(format!("the gradient of {name}"))),
         };
-        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, step)?;
+        let lr = self.learning_rate(step);
+        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, lr, step)?;
         self.progress.step += 1;
         self.progress.loss_sum += value;
         self.progress.loss_count += 1;
         self.progress.gradient_norm = Some(norm);
         Ok(value)
+    }
+
+    fn learning_rate(&self, step: u64) -> f64 {
+        optimizer::learning_rate(&self.config.optimizer, step, self.config.train.steps)
     }
 
     fn evaluation_is_due(&self) -> bool {
@@ -309,7 +322,7 @@ impl Trainer {
             epoch: self.epoch(),
             seconds: self.seconds(),
             loss: (count > 0).then(|| self.progress.loss_sum / count as f64),
-            lr: optimizer::learning_rate(&self.config.optimizer, step),
+            lr: self.learning_rate(step),
             gradient_norm: self.progress.gradient_norm,
             accuracy,
         };

@@ -121,11 +121,11 @@ impl Probe {
                 spec.name, specimen.info.run, specimen.info.layers
             )));
         }
-        let fit = self.states(specimen, &sites, iterations, position, &split.fit, split)?;
+        let fit = states(specimen, &sites, iterations, position, &split.fit, split)?;
         let test = split
             .test
             .iter()
-            .map(|(_, samples)| self.states(specimen, &sites, iterations, position, samples, split))
+            .map(|(_, samples)| states(specimen, &sites, iterations, position, samples, split))
             .collect::<Result<Vec<_>>>()?;
         let embedded_fit = &fit.embedded;
         let baseline = Classifier::fit(spec.classifier, spec.penalty, embedded_fit, split.classes.len())?;
@@ -192,53 +192,6 @@ impl Probe {
         let rows: Result<Vec<Vec<ProbeRow>>> = sites.par_iter().enumerate().map(place).collect();
         Ok(rows?.into_iter().flatten().collect())
     }
-
-    // The states of the samples at every site, and the embeddings of their causal prefixes.
-    fn states(
-        &self,
-        specimen: &Specimen,
-        sites: &[Site],
-        iterations: usize,
-        position: usize,
-        samples: &[Sample],
-        split: &Split,
-    ) -> Result<States> {
-        let model = &specimen.model;
-        let labels: Vec<usize> = samples
-            .iter()
-            .filter_map(|sample| split.classes.binary_search(&sample.label).ok())
-            .collect();
-        let mut states: Vec<Vec<Vec<f32>>> = vec![Vec::new(); sites.len()];
-        let mut embedded: Vec<Vec<f32>> = Vec::new();
-        for chunk in samples.chunks(BATCH) {
-            let rows = model.pack(chunk.iter().map(|s| &*s.query.tokens), Sharing::Prefixes)?;
-            let chains = || (0..rows.queries()).map(|query| rows.of_query(query));
-            let probed: Vec<u32> = chains().map(|chain| chain[position]).collect();
-            let prefix: Vec<u32> = chains().flat_map(|chain| chain[..=position].iter().copied()).collect();
-            let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, probed.clone());
-            let mut pass = Pass {
-                hooks: sites
-                    .iter()
-                    .fold(Hooks::none(), record)
-                    .record_rows(Site::embed(), prefix),
-                dropout: None,
-            };
-            model.forward(&rows, iterations, &mut pass)?;
-            let side_by_side = |x: Tensor| -> Result<Vec<Vec<f32>>> { rows_of(&x.reshape((chunk.len(), ()))?) };
-            for (site, states) in sites.iter().zip(&mut states) {
-                states.extend(side_by_side(pass.hooks.take(*site)?)?);
-            }
-            embedded.extend(side_by_side(pass.hooks.take(Site::embed())?)?);
-        }
-        let samples = |rows: Vec<Vec<f32>>| Samples {
-            x: matrix(&rows),
-            y: labels.clone(),
-        };
-        Ok(States {
-            embedded: samples(embedded),
-            sites: states.into_iter().map(samples).collect(),
-        })
-    }
 }
 
 struct States {
@@ -254,4 +207,50 @@ fn matrix(rows: &[Vec<f32>]) -> Array2<f64> {
         }
     }
     x
+}
+
+// The states of the samples at every site, and the embeddings of their causal prefixes.
+fn states(
+    specimen: &Specimen,
+    sites: &[Site],
+    iterations: usize,
+    position: usize,
+    samples: &[Sample],
+    split: &Split,
+) -> Result<States> {
+    let model = &specimen.model;
+    let labels: Vec<usize> = samples
+        .iter()
+        .filter_map(|sample| split.classes.binary_search(&sample.label).ok())
+        .collect();
+    let mut states: Vec<Vec<Vec<f32>>> = vec![Vec::new(); sites.len()];
+    let mut embedded: Vec<Vec<f32>> = Vec::new();
+    for chunk in samples.chunks(BATCH) {
+        let rows = model.pack(chunk.iter().map(|s| &*s.query.tokens), Sharing::Prefixes)?;
+        let chains = || (0..rows.queries()).map(|query| rows.of_query(query));
+        let probed: Vec<u32> = chains().map(|chain| chain[position]).collect();
+        let prefix: Vec<u32> = chains().flat_map(|chain| chain[..=position].iter().copied()).collect();
+        let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, probed.clone());
+        let mut pass = Pass {
+            hooks: sites
+                .iter()
+                .fold(Hooks::none(), record)
+                .record_rows(Site::embed(), prefix),
+            dropout: None,
+        };
+        model.forward(&rows, iterations, &mut pass)?;
+        let side_by_side = |x: Tensor| -> Result<Vec<Vec<f32>>> { rows_of(&x.reshape((chunk.len(), ()))?) };
+        for (site, states) in sites.iter().zip(&mut states) {
+            states.extend(side_by_side(pass.hooks.recorded(*site)?)?);
+        }
+        embedded.extend(side_by_side(pass.hooks.recorded(Site::embed())?)?);
+    }
+    let samples = |rows: Vec<Vec<f32>>| Samples {
+        x: matrix(&rows),
+        y: labels.clone(),
+    };
+    Ok(States {
+        embedded: samples(embedded),
+        sites: states.into_iter().map(samples).collect(),
+    })
 }

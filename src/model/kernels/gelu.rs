@@ -16,9 +16,9 @@ pub(in super::super) struct BiasGelu;
 #[inline(always)]
 #[allow(clippy::excessive_precision)] // ln 2 in two parts, as Cephes has it
 fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 87.0);
     // Adding 1.5 × 2^23 rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 87.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * 0.693_359_375) + n * 2.121_944_4e-4;

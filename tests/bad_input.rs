@@ -1,0 +1,256 @@
+//! Bad input: one clear message that names the file, key or value, exit code 2, nothing harmed, never a panic.
+
+mod common;
+
+use std::path::Path;
+
+use common::{SMALL_RUN, prepared, run, shipped, text};
+
+fn write(folder: &Path, name: &str, content: &str) {
+    std::fs::write(folder.join(name), content).unwrap();
+}
+
+#[test]
+fn configs() {
+    let folder = prepared();
+    let at = folder.path();
+    let refused = |content: &str, parts: &[&str]| {
+        write(at, "bad.toml", content);
+        run(at, &["train", "bad.toml", "--out", "r"]).expect(2).says(parts);
+        assert!(!at.join("r").exists(), "nothing is left behind");
+    };
+    refused(
+        &SMALL_RUN.replace("heads = 2", "heads = 3"),
+        &["bad.toml", "model.heads = 3", "1, 2, 4, 8, 16"],
+    );
+    refused(&SMALL_RUN.replace("heads", "head"), &["bad.toml", "head"]);
+    refused(
+        &SMALL_RUN.replace("\"data\"", "\"nowhere\""),
+        &["nowhere", "no such folder"],
+    );
+    refused(
+        &SMALL_RUN.replace("max_positions = 3", "max_positions = 2"),
+        &["position 2", "max_positions"],
+    );
+    refused(
+        &SMALL_RUN.replace("steps = 60", "steps = 0"),
+        &["train.steps = 0", "1 or more"],
+    );
+    refused(
+        &format!("{SMALL_RUN}\n[[stages]]\nname = 'x'\nsplit = 'nope'\naccuracy = 0.5"),
+        &["nope", "test_inferred_ood"],
+    );
+    refused("data = [", &["bad.toml"]);
+    run(at, &["train", "missing.toml"])
+        .expect(2)
+        .says(&["missing.toml", "no such file"]);
+    run(at, &["train", "run.toml", "--out", "r", "--set", "train.batchh=3"])
+        .expect(2)
+        .says(&["train.batchh=3"]);
+    run(at, &["train", "run.toml", "--out", "r", "--device", "tpu"])
+        .expect(2)
+        .says(&["cuda:N"]);
+    run(at, &["train", "data", "--out", "r"])
+        .expect(2)
+        .says(&["is a folder"]);
+}
+
+#[test]
+fn data() {
+    let folder = prepared();
+    let at = folder.path();
+    let before = std::fs::read(at.join("data/train.json")).unwrap();
+    run(at, &["data", "systematic", "--out", "data"])
+        .expect(2)
+        .says(&["data", "not empty"]);
+    assert_eq!(before, std::fs::read(at.join("data/train.json")).unwrap());
+    run(at, &["data", "systematic", "--out", "d", "--out-degree", "300"])
+        .expect(2)
+        .says(&["out-degree is 300", "200"]);
+    run(at, &["data", "systematic", "--out", "d", "--ood-share", "2"])
+        .expect(2)
+        .says(&["ood-share is 2"]);
+    run(
+        at,
+        &[
+            "data",
+            "systematic",
+            "--out",
+            "d",
+            "--entities",
+            "999999",
+            "--out-degree",
+            "200",
+        ],
+    )
+    .expect(2)
+    .says(&["chains"]);
+    let train = String::from_utf8(before).unwrap();
+    write(at, "data/train.json", &train.replacen("<e_0>", "<e_99>", 1));
+    run(at, &["train", "run.toml", "--out", "r"])
+        .expect(2)
+        .says(&["train.json", "row 1", "<e_99>"]);
+    write(at, "data/train.json", &train[..train.len() / 2]);
+    run(at, &["train", "run.toml", "--out", "r"])
+        .expect(2)
+        .says(&["train.json", "bad JSON"]);
+    std::fs::remove_file(at.join("data/train.json")).unwrap();
+    run(at, &["train", "run.toml", "--out", "r"])
+        .expect(2)
+        .says(&["train.json", "no such file"]);
+    assert!(!at.join("d").exists() && !at.join("r").exists());
+}
+
+#[test]
+fn checkpoints() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let whole = std::fs::read(at.join("r/final.safetensors")).unwrap();
+    for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(at.join("cut.safetensors"), &whole[..length]).unwrap();
+        run(at, &["lens", "cut.safetensors", "--data", "data"])
+            .expect(2)
+            .says(&["cut.safetensors", "truncated or corrupted"]);
+    }
+    run(at, &["lens", "nowhere"])
+        .expect(2)
+        .says(&["nowhere", "no such file or folder"]);
+    run(at, &["lens", "data"]).expect(2).says(&["data", "is no run folder"]);
+    run(at, &["lens", "r", "--split", "trian"])
+        .expect(2)
+        .says(&["trian", "test_inferred_iid"]);
+    run(at, &["patch", "r", "--split", "id_atomic"])
+        .expect(2)
+        .says(&["id_atomic", "two hops"]);
+    run(at, &["patch", "r", "--hook", "logits"])
+        .expect(2)
+        .says(&["logits", "points of a layer"]);
+    run(at, &["eval", "r", "--iterations", "0"])
+        .expect(2)
+        .says(&["0", "1 to 4096"]);
+    run(at, &["compare", "r/final.safetensors"])
+        .expect(2)
+        .says(&["run folders"]);
+    run(at, &["compare", "r", "r"])
+        .expect(2)
+        .says(&["two of the runs are called r"]);
+    let learned = shipped("tests/reference/learned/weights.safetensors");
+    run(at, &["lens", text(&learned), "--data", "data"])
+        .expect(2)
+        .says(&["loopscope import"]);
+    run(
+        at,
+        &["import", text(&learned), "--heads", "5", "--out", "m.safetensors"],
+    )
+    .expect(2)
+    .says(&["model.heads = 5"]);
+    run(at, &["import", "run.toml", "--heads", "4", "--out", "m.safetensors"])
+        .expect(2)
+        .says(&["run.toml", ".pt"]);
+    run(
+        at,
+        &[
+            "import",
+            text(&learned),
+            "--heads",
+            "4",
+            "--readout",
+            "last-column",
+            "--out",
+            "m.safetensors",
+        ],
+    )
+    .expect(2)
+    .says(&["model.columns"]);
+    assert!(!at.join("m.safetensors").exists());
+    run(
+        at,
+        &["import", text(&learned), "--heads", "4", "--out", "m.safetensors"],
+    )
+    .expect(0);
+    run(at, &["eval", "m.safetensors", "--data", "data"])
+        .expect(2)
+        .says(&["m.safetensors", "37 tokens", "24"]);
+    run(at, &["eval", "m.safetensors"]).expect(2).says(&["--data"]);
+    std::fs::write(at.join("bad.pt"), b"not a zip at all").unwrap();
+    run(at, &["import", "bad.pt", "--heads", "4", "--out", "x.safetensors"])
+        .expect(2)
+        .says(&["bad.pt"]);
+    let pickle = std::fs::read(shipped("tests/reference/learned/checkpoint.pt")).unwrap();
+    for length in [100, pickle.len() / 2, pickle.len() - 10] {
+        std::fs::write(at.join("cut.pt"), &pickle[..length]).unwrap();
+        run(at, &["import", "cut.pt", "--heads", "4", "--out", "x.safetensors"])
+            .expect(2)
+            .says(&["cut.pt"]);
+    }
+    run(
+        at,
+        &[
+            "activations",
+            "r/final.safetensors",
+            "--data",
+            "data",
+            "--split",
+            "x",
+            "--out",
+            "a",
+        ],
+    )
+    .expect(2)
+    .says(&["`x`"]);
+    run(
+        at,
+        &[
+            "activations",
+            "r/final.safetensors",
+            "--tokens",
+            "r/final.safetensors",
+            "--out",
+            "a",
+        ],
+    )
+    .expect(2)
+    .says(&["no tensor named tokens"]);
+}
+
+#[test]
+fn probe_specs() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let spec = |label: &str, position: &str| {
+        let content = format!(
+            "name = 'x'\ntitle = 'X'\nlabel = '{label}'\npositions = ['{position}']\ntest = ['test_inferred_iid', 'train']"
+        );
+        write(at, "x.toml", &content);
+        run(at, &["probe", "x.toml", "r", "--out", "f"])
+    };
+    spec("bridge", "r1").expect(0);
+    spec("brigde", "r1")
+        .expect(2)
+        .says(&["x.toml", "brigde", "head, bridge, target"]);
+    spec("bridge", "r9").expect(2).says(&["r9", "head, r1, r2"]);
+    spec("target", "r1").expect(2).says(&["cannot know the target"]);
+    spec("head", "head").expect(2).says(&["cannot be tested at head"]);
+    run(at, &["probe", "r"]).expect(2).says(&["no probe spec named"]);
+    run(at, &["probe", "x.toml"]).expect(2).says(&["no checkpoint named"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_that_cannot_be_written() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    // A file where a folder is needed: this stops even the superuser.
+    write(at, "taken", "mine");
+    for arguments in [
+        &["train", "run.toml", "--out", "taken/r"][..],
+        &["lens", "r", "--out", "taken/f"],
+        &["data", "systematic", "--out", "taken/d"],
+    ] {
+        run(at, arguments).expect(1).says(&["cannot write", "taken"]);
+    }
+    assert_eq!(std::fs::read_to_string(at.join("taken")).unwrap(), "mine");
+}

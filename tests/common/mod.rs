@@ -1,0 +1,108 @@
+//! What the integration tests share: running the binary in a folder of its own.
+#![allow(dead_code)] // each test file is a crate and uses a part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A run of the binary that has ended.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// Panics with everything printed unless the exit code is this one.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self
+    }
+
+    /// Panics unless stderr holds every one of `parts`.
+    #[track_caller]
+    pub fn says(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.err.contains(part), "stderr lacks {part:?}:\n{}", self.err);
+        }
+        self
+    }
+}
+
+/// The binary, to be run in `folder`.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loopscope"));
+    command.current_dir(folder).args(arguments);
+    command
+}
+
+/// Runs the binary in `folder` to its end.
+pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } = command(folder, arguments).output().expect("the binary starts");
+    Ran {
+        code: status.code(),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// Arguments that make a small data set in `data`.
+pub const SMALL_DATA: [&str; 17] = [
+    "data",
+    "systematic",
+    "--entities",
+    "12",
+    "--relations",
+    "5",
+    "--out-degree",
+    "5",
+    "--ood-share",
+    "0.2",
+    "--held-out",
+    "0.1",
+    "--phi",
+    "4",
+    "--out",
+    "data",
+    "--seed=3",
+];
+
+/// A config that trains a small model on `data`.
+pub const SMALL_RUN: &str = r#"
+data = "data"
+[model]
+layers = 1
+iterations = 2
+d_model = 16
+heads = 2
+max_positions = 3
+[optimizer]
+lr = 3e-3
+warmup = 5
+[train]
+steps = 60
+batch = 32
+label_smoothing = 0.1
+evaluate_every = 10
+evaluate_early = 5
+save_every_seconds = 0
+"#;
+
+/// A folder with the small data set and `run.toml`.
+pub fn prepared() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    run(folder.path(), &SMALL_DATA).expect(0);
+    std::fs::write(folder.path().join("run.toml"), SMALL_RUN).expect("writable");
+    folder
+}
+
+/// A file that the repository ships.
+pub fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}

@@ -1,0 +1,252 @@
+//! Runs: what they leave behind, and that stopping them changes nothing.
+
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{SMALL_DATA, SMALL_RUN, command, prepared, run};
+use serde_json::Value;
+
+/// The lines of `metrics.jsonl` without their times.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("seconds");
+        line
+    });
+    lines.collect()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} never came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn assert_same_run(a: &Path, b: &Path) {
+    assert_eq!(metrics(a), metrics(b));
+    let mut names: Vec<_> = std::fs::read_dir(a)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    for name in names {
+        let name = name.to_str().unwrap();
+        // The saved state holds the seconds of training; its numbers are those of the final checkpoint.
+        if name.ends_with(".safetensors") && name != "resume.safetensors" {
+            let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(read(a) == read(b), "{name} differs");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_and_resumed_is_bit_for_bit_the_uninterrupted_one() {
+    let folder = prepared();
+    let at = folder.path();
+    let steps = ["--set", "train.steps=400"];
+    run(at, &[&["train", "run.toml", "--out", "whole"], &steps[..]].concat()).expect(0);
+    // Killed three times, each time later; nothing is told beforehand.
+    for kill_after in [3, 12, 25] {
+        let arguments = [&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat();
+        let mut child = command(at, &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("evaluation", || {
+            metrics(&at.join("killed")).len() > kill_after || child.try_wait().unwrap().is_some()
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            !at.join("killed/final.safetensors").exists(),
+            "the run ended before it was killed"
+        );
+    }
+    run(
+        at,
+        &[&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat(),
+    )
+    .expect(0);
+    assert_same_run(&at.join("whole"), &at.join("killed"));
+    // What is finished is left alone.
+    let before = std::fs::read(at.join("killed/metrics.jsonl")).unwrap();
+    run(
+        at,
+        &[&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat(),
+    )
+    .expect(0);
+    assert!(before == std::fs::read(at.join("killed/metrics.jsonl")).unwrap());
+}
+
+#[test]
+fn dropout_and_the_padded_readout_resume_bit_for_bit_too() {
+    let folder = prepared();
+    let at = folder.path();
+    let set = [
+        "--set",
+        "model.dropout=0.1",
+        "model.readout=last-column",
+        "model.columns=3",
+        "optimizer.decay=all",
+        "model.positions=sinusoidal",
+        "model.init=gaussian",
+    ];
+    run(at, &[&["train", "run.toml", "--out", "whole"], &set[..]].concat()).expect(0);
+    run(
+        at,
+        &[&["train", "run.toml", "--out", "parts"], &set[..], &["train.steps=33"]].concat(),
+    )
+    .expect(0);
+    // A run that ended earlier has a final checkpoint and an evaluation at its last step; both are its own.
+    run(
+        at,
+        &[&["train", "run.toml", "--out", "parts", "--resume"], &set[..]].concat(),
+    )
+    .expect(0);
+    let read = |name: &str| std::fs::read(at.join(name).join("final.safetensors")).unwrap();
+    assert!(read("whole") == read("parts"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
+    let folder = prepared();
+    let at = folder.path();
+    run(
+        at,
+        &["train", "run.toml", "--out", "whole", "--set", "train.steps=3000"],
+    )
+    .expect(0);
+    let arguments = [
+        "train",
+        "run.toml",
+        "--out",
+        "stopped",
+        "--set",
+        "train.steps=3000",
+        "train.save_every_seconds=1000",
+    ];
+    let mut child = command(at, &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("evaluation", || metrics(&at.join("stopped")).len() > 5);
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(at.join("stopped/resume.safetensors").exists());
+    run(at, &[&arguments[..], &["--resume"]].concat()).expect(0);
+    assert_same_run(&at.join("whole"), &at.join("stopped"));
+}
+
+#[test]
+fn a_run_leaves_what_it_promises() {
+    let folder = prepared();
+    let at = folder.path();
+    run(
+        at,
+        &["train", "run.toml", "--seed", "5", "--set", "stages.0.accuracy=0.02"],
+    )
+    .expect(0);
+    let at = at.join("checkpoints/run");
+    let config = std::fs::read_to_string(at.join("config.toml")).unwrap();
+    assert!(
+        config.contains("seed = 5") && config.contains("data = \"../../data\""),
+        "{config}"
+    );
+    let stages: Value = serde_json::from_slice(&std::fs::read(at.join("stages.json")).unwrap()).unwrap();
+    assert_eq!(stages["finished"], true);
+    assert_eq!(stages["stages"].as_array().unwrap().len(), 3);
+    assert!(stages["stages"][0]["reached"]["step"].is_u64());
+    assert!(
+        stages["stages"][2]["reached"].is_null(),
+        "a stage that is never reached is said to be so"
+    );
+    assert!(at.join("stage-1-memorization.safetensors").exists());
+    assert!(!at.join("stage-3-systematic.safetensors").exists());
+    let lines = metrics(&at);
+    for key in ["step", "epoch", "loss", "lr", "gradient_norm", "accuracy"] {
+        assert!(lines[1].get(key).is_some_and(|value| !value.is_null()), "{key}");
+    }
+    for split in [
+        "train",
+        "id_atomic",
+        "ood_atomic",
+        "train_inferred",
+        "test_inferred_iid",
+        "test_inferred_ood",
+    ] {
+        assert!(lines[1]["accuracy"][split].is_f64(), "{split}");
+    }
+    let (_, info) = loopscope::checkpoint::read_tensors(&at.join("final.safetensors")).unwrap();
+    let info: Value = serde_json::from_str(&info.unwrap()).unwrap();
+    assert_eq!(info["step"], 60);
+    assert_eq!(info["accuracy"], lines.last().unwrap()["accuracy"]);
+    assert_eq!(info["model"]["d_model"], 16);
+}
+
+#[test]
+fn a_run_that_diverges_names_the_step_the_tensor_and_the_last_good_checkpoint() {
+    let folder = prepared();
+    let arguments = [
+        "train",
+        "run.toml",
+        "--out",
+        "r",
+        "--set",
+        "optimizer.lr=1e30",
+        "optimizer.clip=0",
+    ];
+    let ran = run(folder.path(), &arguments)
+        .expect(1)
+        .says(&["step ", "is not finite", "Last good checkpoint: r/"]);
+    let checkpoint = ran
+        .err
+        .split("Last good checkpoint: ")
+        .nth(1)
+        .unwrap()
+        .split(". ")
+        .next()
+        .unwrap();
+    assert!(folder.path().join(checkpoint).exists(), "{checkpoint}");
+}
+
+#[test]
+fn a_run_is_never_overwritten_nor_resumed_with_other_settings_or_data() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let before = std::fs::read(at.join("r/final.safetensors")).unwrap();
+    run(at, &["train", "run.toml", "--out", "r"])
+        .expect(2)
+        .says(&["holds a run already", "--resume"]);
+    run(at, &["train", "run.toml", "--out", "r", "--resume", "--seed", "9"])
+        .expect(2)
+        .says(&["other settings"]);
+    run(
+        at,
+        &["train", "run.toml", "--out", "r", "--resume", "--set", "train.steps=5"],
+    )
+    .expect(2)
+    .says(&["has done 60 steps already"]);
+    let mut other = SMALL_DATA;
+    other[16] = "--seed=4";
+    other[15] = "other";
+    run(at, &other).expect(0);
+    std::fs::write(at.join("other.toml"), SMALL_RUN.replace("\"data\"", "\"other\"")).unwrap();
+    run(at, &["train", "other.toml", "--out", "r", "--resume"])
+        .expect(2)
+        .says(&["trains on data"]);
+    assert_eq!(before, std::fs::read(at.join("r/final.safetensors")).unwrap());
+}
