@@ -15,8 +15,8 @@ pub(super) struct CompareArgs {
     /// Run folders
     #[arg(required = true)]
     runs: Vec<PathBuf>,
-    /// Splits to look inside on [default: train_inferred, test_inferred_iid and test_inferred_ood]
-    #[arg(long, num_args = 1..)]
+    /// Splits to look inside on, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// Patching pairs a split, at most
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]

@@ -15,8 +15,8 @@ pub(super) struct EvalArgs {
     /// Checkpoint files or run folders (all their stages)
     #[arg(required = true)]
     targets: Vec<PathBuf>,
-    /// Splits [default: all of test.json]
-    #[arg(long, num_args = 1..)]
+    /// Splits, separated by commas [default: all of test.json]
+    #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// Inference iterations: a list of numbers and ranges, as in 1,2,4 or 1..8 [default: the model's own]
     #[arg(long, value_delimiter = ',')]

@@ -14,8 +14,8 @@ pub(super) struct LensArgs {
     /// Checkpoint files or run folders (all their stages)
     #[arg(required = true)]
     targets: Vec<PathBuf>,
-    /// Splits [default: train_inferred, test_inferred_iid and test_inferred_ood]
-    #[arg(long, num_args = 1..)]
+    /// Splits, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// Inference iterations [default: the model's own]
     #[arg(long, value_parser = super::iterations)]

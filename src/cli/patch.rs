@@ -18,8 +18,8 @@ pub(super) struct PatchArgs {
     /// Checkpoint files or run folders (all their stages)
     #[arg(required = true)]
     targets: Vec<PathBuf>,
-    /// Splits [default: test_inferred_iid and test_inferred_ood]
-    #[arg(long, num_args = 1..)]
+    /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood]
+    #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// What the corrupt query has in place of the clean one's
     #[arg(long, value_enum, default_value = "prefix")]

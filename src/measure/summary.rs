@@ -204,17 +204,6 @@ fn first_at_least<'a>(line: &[&'a LensRow], least: f64) -> Option<&'a LensRow> {
     line.iter().copied().find(|row| row.top1 >= least)
 }
 
-// The deepest stage that the run reached, or its end.
-fn last_stage(evidence: &RunEvidence) -> String {
-    let stage = evidence
-        .lens
-        .subjects
-        .iter()
-        .rev()
-        .find(|subject| subject.checkpoint != END);
-    stage.map_or(END.to_owned(), |subject| subject.checkpoint.clone())
-}
-
 fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary, &RunEvidence)]) -> Claim {
     let own = final_accuracy(run, evidence, OOD);
     let reached = run.stages.last().is_some_and(|outcome| outcome.reached.is_some());
@@ -329,29 +318,27 @@ fn first_stage(evidence: &RunEvidence) -> Claim {
 }
 
 fn reading(evidence: &RunEvidence) -> Claim {
-    let checkpoint = last_stage(evidence);
     let mut numbers = Vec::new();
     let mut met = true;
     for (split, name, least) in [(ID, "ID", 0.9), (OOD, "OOD", 0.5)] {
-        let bridge = lens_line(evidence, &checkpoint, split, "bridge", "r1");
-        let target = lens_line(evidence, &checkpoint, split, "target", "r2");
+        let bridge = lens_line(evidence, END, split, "bridge", "r1");
+        let target = lens_line(evidence, END, split, "target", "r2");
         met &= [&bridge, &target]
             .iter()
             .all(|line| best(line).is_some_and(|row| row.top1 >= least));
-        numbers.push(format!("{checkpoint}, {name}: bridge at r1 {}", best_text(&bridge)));
-        numbers.push(format!("{checkpoint}, {name}: target at r2 {}", best_text(&target)));
+        numbers.push(format!("{END}, {name}: bridge at r1 {}", best_text(&bridge)));
+        numbers.push(format!("{END}, {name}: target at r2 {}", best_text(&target)));
     }
     Claim {
         says: format!("3b. The bridge is read at r1 and the target at r2 ({})", evidence.name),
-        criterion: "at the last stage both are top-1 for at least 0.90 of ID and half of OOD test chains at some effective layer.",
+        criterion: "at the end of training both are top-1 for at least 0.90 of ID and half of OOD test chains at some effective layer.",
         verdict: Verdict::of(met),
         numbers,
     }
 }
 
 fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
-    let checkpoint = last_stage(evidence);
-    let line = lens_line(evidence, &checkpoint, OOD, "target", "r2");
+    let line = lens_line(evidence, END, OOD, "target", "r2");
     let half = best(&line).map_or(1.0, |row| row.top1) / 2.0;
     let first = first_at_least(&line, half.max(0.05));
     let course: Vec<String> = line
@@ -368,10 +355,7 @@ fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
         verdict: first.map_or(Verdict::NotTested, |row| Verdict::of(row.iteration == 2)),
         numbers: vec![
             first.map_or("it never appears".to_owned(), |row| {
-                format!(
-                    "{checkpoint}: it appears in iteration {}, layer {}",
-                    row.iteration, row.layer
-                )
+                format!("{END}: it appears in iteration {}, layer {}", row.iteration, row.layer)
             }),
             format!("top-1 by effective layer: {}", course.join(", ")),
         ],
@@ -422,15 +406,14 @@ fn recovery_text(rows: &[&PatchRow]) -> String {
 }
 
 fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
-    let checkpoint = last_stage(evidence);
     let mut numbers = Vec::new();
     let mut met = true;
     for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
-        let rows = recovery(evidence, &checkpoint, split);
+        let rows = recovery(evidence, END, split);
         let first: Vec<&&PatchRow> = rows.iter().filter(|row| row.iteration == 1).collect();
         met &= !first.is_empty() && first.iter().all(|row| row.recovery.is_some_and(|r| r >= 0.9));
         numbers.push(format!(
-            "{checkpoint}, {name}, recovery at r1 by effective layer: {}",
+            "{END}, {name}, recovery at r1 by effective layer: {}",
             recovery_text(&rows)
         ));
     }
@@ -439,7 +422,7 @@ fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
             "4a. Every layer of the first iteration is causal at r1 (R = {})",
             run.model.iterations
         ),
-        criterion: "at the last stage, restoring the clean state at r1 after each layer of iteration 1 brings at least 0.90 of the \
+        criterion: "at the end of training, restoring the clean state at r1 after each layer of iteration 1 brings at least 0.90 of the \
                     answer back, ID and OOD.",
         verdict: Verdict::of(met),
         numbers,

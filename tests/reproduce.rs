@@ -1,0 +1,55 @@
+//! The main job, at its smallest, and what is done is not done again.
+
+mod common;
+
+use std::time::SystemTime;
+
+use common::run;
+
+#[test]
+fn the_quick_preset_runs_to_its_end_and_then_has_nothing_left_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let first = run(at, &["reproduce", "--preset", "quick", "--out", "all"]).expect(0);
+    assert!(
+        first.out.contains("What `quick` found") && !first.out.contains("reproduced"),
+        "{}",
+        first.out
+    );
+    let runs = ["looped", "vanilla-same-flops", "vanilla-same-parameters"];
+    for run in runs {
+        for file in ["config.toml", "metrics.jsonl", "stages.json", "final.safetensors"] {
+            assert!(
+                at.join("all/checkpoints").join(run).join(file).is_file(),
+                "{run}/{file}"
+            );
+        }
+        for name in ["eval", "lens", "probe", "patch"] {
+            for kind in ["csv", "json", "svg", "png"] {
+                assert!(
+                    at.join("all/figures")
+                        .join(run)
+                        .join(format!("{name}.{kind}"))
+                        .is_file(),
+                    "{run}/{name}.{kind}"
+                );
+            }
+        }
+    }
+    let written = |path: &str| -> SystemTime { at.join(path).metadata().unwrap().modified().unwrap() };
+    let watched = [
+        "all/checkpoints/looped/final.safetensors",
+        "all/figures/looped/lens.json",
+        "all/figures/vanilla-same-flops/probe.png",
+        "all/figures/compare.png",
+    ];
+    let before = watched.map(written);
+    let second = run(at, &["reproduce", "--preset", "quick", "--out", "all"]).expect(0);
+    assert_eq!(before, watched.map(written));
+    let found = |out: &str| out.split("this sitting").next().unwrap().to_owned();
+    assert_eq!(found(&first.out), found(&second.out));
+    // Another seed is another experiment and does not fit this folder.
+    run(at, &["reproduce", "--preset", "quick", "--out", "all", "--seed", "2"])
+        .expect(2)
+        .says(&["holds other data"]);
+}
