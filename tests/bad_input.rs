@@ -135,6 +135,40 @@ fn checkpoints() {
     run(at, &["compare", "r", "r"])
         .expect(2)
         .says(&["two of the runs are called r"]);
+    run(
+        at,
+        &[
+            "activations",
+            "r/final.safetensors",
+            "--data",
+            "data",
+            "--split",
+            "x",
+            "--out",
+            "a",
+        ],
+    )
+    .expect(2)
+    .says(&["`x`"]);
+    run(
+        at,
+        &[
+            "activations",
+            "r/final.safetensors",
+            "--tokens",
+            "r/final.safetensors",
+            "--out",
+            "a",
+        ],
+    )
+    .expect(2)
+    .says(&["no tensor named tokens"]);
+}
+
+#[test]
+fn someone_else_s_weights() {
+    let folder = prepared();
+    let at = folder.path();
     let learned = shipped("tests/reference/learned/weights.safetensors");
     run(at, &["lens", text(&learned), "--data", "data"])
         .expect(2)
@@ -184,34 +218,6 @@ fn checkpoints() {
             .expect(2)
             .says(&["cut.pt"]);
     }
-    run(
-        at,
-        &[
-            "activations",
-            "r/final.safetensors",
-            "--data",
-            "data",
-            "--split",
-            "x",
-            "--out",
-            "a",
-        ],
-    )
-    .expect(2)
-    .says(&["`x`"]);
-    run(
-        at,
-        &[
-            "activations",
-            "r/final.safetensors",
-            "--tokens",
-            "r/final.safetensors",
-            "--out",
-            "a",
-        ],
-    )
-    .expect(2)
-    .says(&["no tensor named tokens"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use loopscope::model::{Init, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights, cross_entropy};
 
 const VOCAB: usize = 9;
+const STEP: f64 = 1e-5;
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -51,7 +52,6 @@ fn every_weight_s_gradient_is_that_of_finite_differences() {
         .unwrap();
     let gradients = loss(&weights).backward().unwrap();
     let value = || loss(&weights).to_scalar::<f64>().unwrap();
-    const STEP: f64 = 1e-5;
     let mut checked = 0;
     for (name, var) in &vars {
         let gradient = gradients

@@ -101,6 +101,9 @@ impl Method for Lens {
                         "split {split}: {left_out} rows of {hops} hops left out, their bridge is not known"
                     ));
                 }
+                if known.is_empty() {
+                    continue;
+                }
                 for specimen in specimens {
                     self.read(specimen, split, hops, &known, &readings, &mut report.rows)?;
                 }

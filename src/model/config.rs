@@ -159,7 +159,8 @@ impl ModelConfig {
             (Readout::LastToken, Some(columns)) => Err(Error::input(format!(
                 "model.columns = {columns} is for model.readout = \"last-column\" alone; the readout is \"last-token\""
             ))),
-            _ => Ok(()),
+            (Readout::LastColumn, Some(columns)) => range("columns", columns, 1 << 20),
+            (Readout::LastToken, None) => Ok(()),
         }
     }
 
