@@ -1,7 +1,8 @@
 //! loopscope: a mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
 //!
 //! Data flows one way, and the modules stand in that order:
-//! [`graph`] → [`model`] (packed rows, hooks) → [`train`] → [`checkpoint`] → [`measure`] → [`figure`], every arrow a
+//! [`graph`] → [`model`] (packed rows, hooks) → [`train`] → [`checkpoint`] → [`measure`] → [`figure`] → [`report`], every
+//! arrow a
 //! call made by [`cli`].
 //!
 //! The science is that of *Loop, Think, & Generalize* (Kohli et al. 2026, arXiv 2604.07822).
@@ -18,6 +19,7 @@ pub mod graph;
 pub mod measure;
 pub mod model;
 pub mod random;
+pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -109,6 +109,20 @@ pub(super) fn say_where(out: &Path, name: &str) {
     println!("{}/{name}.{{csv,json,svg,png}}", out.display());
 }
 
+/// Of the rows that share a line of the figure, the one with the largest value; the first of equals.
+pub(super) fn best_of<R, K: PartialEq>(rows: &[R], line: impl Fn(&R) -> K, value: impl Fn(&R) -> f64) -> Vec<&R> {
+    let mut best: Vec<(K, &R)> = Vec::new();
+    for row in rows {
+        let key = line(row);
+        match best.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) if value(row) > value(known) => *known = row,
+            Some(_) => {}
+            None => best.push((key, row)),
+        }
+    }
+    best.into_iter().map(|(_, row)| row).collect()
+}
+
 /// Prints a table whose columns are as wide as their widest cell.
 pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     let width = |i: usize| {

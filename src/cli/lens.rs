@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{INSIDE_SPLITS, Inputs, print_table, say_where, splits, write};
+use super::analyses::{INSIDE_SPLITS, Inputs, best_of, print_table, say_where, splits, write};
 use crate::error::Result;
 use crate::figure;
 use crate::measure::{Lens, LensRow, Method};
@@ -53,25 +53,20 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
 
 // The best effective layer of each line of the figure.
 fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
-    let line = |row: &LensRow| {
-        (
-            row.run.clone(),
-            row.checkpoint.clone(),
-            row.split.clone(),
-            row.hops,
-            row.label.clone(),
-            row.position.clone(),
-        )
+    let line = |row: &LensRow| -> Vec<String> {
+        [
+            &row.run,
+            &row.checkpoint,
+            &row.split,
+            &row.hops.to_string(),
+            &row.label,
+            &row.position,
+        ]
+        .map(Clone::clone)
+        .into()
     };
-    let mut best: Vec<&LensRow> = Vec::new();
-    for row in rows {
-        match best.iter_mut().find(|known| line(known) == line(row)) {
-            Some(known) if row.top1 > known.top1 => *known = row,
-            Some(_) => {}
-            None => best.push(row),
-        }
-    }
-    best.iter()
+    best_of(rows, line, |row| row.top1)
+        .iter()
         .map(|row| {
             vec![
                 row.run.clone(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_where, write};
+use super::analyses::{Inputs, best_of, print_table, say_where, write};
 use crate::error::{Error, Result};
 use crate::figure;
 use crate::measure::{Method, Probe, ProbeRow, ProbeSpec};
@@ -88,24 +88,13 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
 
 // The best effective layer of each line of the figure.
 fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
-    let line = |row: &ProbeRow| {
-        (
-            row.run.clone(),
-            row.checkpoint.clone(),
-            row.probe.clone(),
-            row.position.clone(),
-            row.split.clone(),
-        )
+    let line = |row: &ProbeRow| -> Vec<String> {
+        [&row.run, &row.checkpoint, &row.probe, &row.position, &row.split]
+            .map(Clone::clone)
+            .into()
     };
-    let mut best: Vec<&ProbeRow> = Vec::new();
-    for row in rows {
-        match best.iter_mut().find(|known| line(known) == line(row)) {
-            Some(known) if row.accuracy > known.accuracy => *known = row,
-            Some(_) => {}
-            None => best.push(row),
-        }
-    }
-    best.iter()
+    best_of(rows, line, |row| row.accuracy)
+        .iter()
         .map(|row| {
             vec![
                 row.run.clone(),

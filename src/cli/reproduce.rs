@@ -18,10 +18,9 @@ use crate::error::{Error, Result};
 use crate::figure::{self, Figure};
 use crate::files;
 use crate::graph::{Dataset, Systematic, TRAIN, VALID};
-use crate::measure::{
-    Comparison, Corrupt, Eval, Lens, Method, Patch, Probe, ProbeSpec, Report, RunEvidence, Specimen, compare, summary,
-};
+use crate::measure::{Comparison, Corrupt, Eval, Lens, Method, Patch, Probe, ProbeSpec, Report, Specimen, compare};
 use crate::model::{ModelConfig, Point};
+use crate::report::{RunEvidence, summary};
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig, grokking_stages};
 
 #[derive(Args)]

@@ -11,7 +11,6 @@ mod patch;
 mod probe;
 mod report;
 pub mod statistics;
-mod summary;
 
 use candle_core::Tensor;
 
@@ -22,7 +21,6 @@ pub use lens::{Lens, LensRow, Reading};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
 pub use report::{Method, Report, Specimen, SubjectInfo};
-pub use summary::{RunEvidence, summary};
 
 use crate::error::Result;
 use crate::graph::Query;

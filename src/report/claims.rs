@@ -1,31 +1,11 @@
-//! What a reproduction found, in plain language: claim by claim, with the criterion, the numbers and a verdict.
+//! The paper's claims held against a reproduction: each with its criterion, the numbers and a verdict.
 
-use std::fmt::Write;
-
-use super::eval::{Eval, EvalRow};
-use super::lens::{Lens, LensRow};
-use super::patch::{Patch, PatchRow};
-use super::probe::{Probe, ProbeRow};
-use super::report::Report;
-use super::{Comparison, RunSummary};
-use crate::graph::Systematic;
-
-const ID: &str = "test_inferred_iid";
-const OOD: &str = "test_inferred_ood";
-const END: &str = "end of training";
-
-/// What was measured on one run.
-pub struct RunEvidence {
-    pub name: String,
-    pub eval: Report<Eval, EvalRow>,
-    pub lens: Report<Lens, LensRow>,
-    pub probe: Report<Probe, ProbeRow>,
-    pub patch: Report<Patch, PatchRow>,
-}
+use super::{END, ID, OOD, RunEvidence, final_accuracy, shown};
+use crate::measure::{EvalRow, LensRow, PatchRow, RunSummary};
 
 /// Whether a criterion was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Reproduced,
     NotReproduced,
     /// What the criterion needs was not there to measure.
@@ -37,7 +17,7 @@ impl Verdict {
         if met { Self::Reproduced } else { Self::NotReproduced }
     }
 
-    fn words(self) -> &'static str {
+    pub(super) fn words(self) -> &'static str {
         match self {
             Self::Reproduced => "reproduced",
             Self::NotReproduced => "not reproduced",
@@ -46,39 +26,15 @@ impl Verdict {
     }
 }
 
-struct Claim {
-    says: String,
-    criterion: &'static str,
-    verdict: Verdict,
-    numbers: Vec<String>,
+pub(super) struct Claim {
+    pub(super) says: String,
+    pub(super) criterion: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) numbers: Vec<String>,
 }
 
-/// The summary of an experiment as Markdown; without `claims`, the paper's claims are not held against it.
-pub fn summary(
-    name: &str,
-    claims: bool,
-    data: &Systematic,
-    comparison: &Comparison,
-    evidence: &[RunEvidence],
-) -> String {
-    let mut text = format!("# What `{name}` found\n\n");
-    let runs: Vec<(&RunSummary, &RunEvidence)> = comparison
-        .runs
-        .iter()
-        .filter_map(|run| Some((run, evidence.iter().find(|evidence| evidence.name == run.name)?)))
-        .collect();
-    // Writing into a string cannot fail.
-    let _ = writeln!(
-        text,
-        "One seed ({}), data {} ({} entities, {} relations, out-degree {}, φ {}), loopscope {}. Intervals are 95 %; one \
-         run a model, so nothing here says how much seeds differ.\n",
-        data.seed, comparison.data_hash, data.entities, data.relations, data.out_degree, data.phi, comparison.loopscope
-    );
-    text.push_str(&table(&runs));
-    if !claims {
-        text.push_str("\nThis preset shows that everything works; it is too short to hold any claim against it.\n");
-        return text;
-    }
+/// Every claim that the runs can speak to, in the paper's order.
+pub(super) fn all(runs: &[(&RunSummary, &RunEvidence)]) -> Vec<Claim> {
     let looped: Vec<_> = runs
         .iter()
         .copied()
@@ -110,67 +66,7 @@ pub fn summary(
         claims.push(invisible(evidence));
         claims.push(more_iterations(evidence));
     }
-    text.push_str("\n## Claims\n");
-    for claim in claims {
-        let _ = write!(
-            text,
-            "\n**{}**: {}.\n*Criterion:* {}\n",
-            claim.says,
-            claim.verdict.words(),
-            claim.criterion
-        );
-        for line in claim.numbers {
-            let _ = writeln!(text, "- {line}");
-        }
-    }
-    text.push_str("\nNot tested here: claims 5 to 10 (chains of more than two hops).\n");
-    text
-}
-
-fn table(runs: &[(&RunSummary, &RunEvidence)]) -> String {
-    let mut text = String::from(
-        "| model | L × R | weights | MFLOP a query | steps | stage 1 / 2 / 3 at step | train | ID (95 %) | OOD (95 %) |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
-    );
-    for (run, evidence) in runs {
-        let stages: Vec<String> = run
-            .stages
-            .iter()
-            .map(|outcome| {
-                outcome
-                    .reached
-                    .as_ref()
-                    .map_or("never".to_owned(), |reached| reached.step.to_string())
-            })
-            .collect();
-        let _ = writeln!(
-            text,
-            "| {} | {} × {} | {} | {:.2} | {} | {} | {:.3} | {} | {} |",
-            run.name,
-            run.model.layers,
-            run.model.iterations,
-            run.parameters,
-            run.forward_flops as f64 / 1e6,
-            run.steps,
-            stages.join(" / "),
-            run.accuracy.get("train").copied().unwrap_or(f64::NAN),
-            final_accuracy(run, evidence, ID).map_or("–".to_owned(), shown),
-            final_accuracy(run, evidence, OOD).map_or("–".to_owned(), shown),
-        );
-    }
-    text
-}
-
-fn shown(row: &EvalRow) -> String {
-    format!("{:.3} ({:.3}–{:.3}, n = {})", row.accuracy, row.low, row.high, row.n)
-}
-
-fn final_accuracy<'a>(run: &RunSummary, evidence: &'a RunEvidence, split: &str) -> Option<&'a EvalRow> {
-    evidence
-        .eval
-        .rows
-        .iter()
-        .find(|row| row.checkpoint == END && row.split == split && row.iterations == run.model.iterations)
+    claims
 }
 
 // The lens's line for an entity at a position, by effective layer.

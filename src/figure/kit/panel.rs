@@ -1,0 +1,217 @@
+//! One panel: lines or cells.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{Axis, Content, Drawn, FAINT_INK, FRAME, GRID, INK, Panel, Series, Stroke, style, text_of};
+
+impl Panel {
+    // Title and margins, the same for every panel.
+    fn frame<'a, DB: DrawingBackend>(
+        &self,
+        area: &'a DrawingArea<DB, Shift>,
+        scale: u32,
+    ) -> ChartBuilder<'a, 'static, DB> {
+        let mut builder = ChartBuilder::on(area);
+        builder
+            .margin(6 * scale)
+            .margin_right(12 * scale)
+            .caption(&self.title, style(11, scale, INK, true))
+            .x_label_area_size(34 * scale)
+            .y_label_area_size(42 * scale);
+        builder
+    }
+
+    pub(super) fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: u32) -> Drawn {
+        match &self.content {
+            Content::Lines {
+                x,
+                y_label,
+                series,
+                marks,
+            } => self.draw_lines(area, scale, x, y_label, series, marks),
+            Content::Cells {
+                x_label,
+                y_label,
+                columns,
+                rows,
+                cells,
+            } => self.draw_cells(area, scale, [x_label, y_label], columns, rows, cells),
+        }
+    }
+
+    fn draw_lines<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        scale: u32,
+        x: &Axis,
+        y_label: &str,
+        series: &[Series],
+        marks: &[(f64, String)],
+    ) -> Drawn {
+        let mut chart = self
+            .frame(area, scale)
+            .build_cartesian_2d(x.range.0..x.range.1, -0.03..1.03)
+            .map_err(text_of)?;
+        let tick = |value: &f64| match (x.log, value.fract().abs() < 1e-6) {
+            (true, true) => power_of_ten(*value),
+            (false, true) => format!("{value:.0}"),
+            (_, false) => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID.stroke_width(scale))
+            .light_line_style(TRANSPARENT)
+            .axis_style(FRAME.stroke_width(scale))
+            .x_desc(x.label.as_str())
+            .y_desc(y_label)
+            .x_labels(8)
+            .y_labels(5)
+            .x_label_formatter(&tick)
+            .y_label_formatter(&|y| format!("{y:.2}"))
+            .label_style(style(10, scale, INK, false))
+            .axis_desc_style(style(10, scale, INK, false))
+            .draw()
+            .map_err(text_of)?;
+        for (at, name) in marks {
+            let line = vec![(*at, -0.03), (*at, 1.03)];
+            chart
+                .draw_series(DashedLineSeries::new(
+                    line,
+                    3 * scale,
+                    3 * scale,
+                    FAINT_INK.stroke_width(scale),
+                ))
+                .map_err(text_of)?;
+            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Left, VPos::Center));
+            chart
+                .draw_series([Text::new(format!(" {name}"), (*at, 0.1), text)])
+                .map_err(text_of)?;
+        }
+        for line in series {
+            let band: Vec<(f64, f64)> = line.points.iter().filter_map(|&(x, _, i)| Some((x, i?.1))).collect();
+            let back = line.points.iter().rev().filter_map(|&(x, _, i)| Some((x, i?.0)));
+            let outline: Vec<(f64, f64)> = band.iter().copied().chain(back).collect();
+            if band.len() > 1 {
+                let fill = line.colour.plain().mix(0.15).filled();
+                chart.draw_series([Polygon::new(outline, fill)]).map_err(text_of)?;
+            }
+        }
+        for line in series {
+            let points: Vec<(f64, f64)> = line.points.iter().map(|&(x, y, _)| (x, y)).collect();
+            let colour = line.colour.plain();
+            match line.stroke {
+                Stroke::Marked | Stroke::Solid => {
+                    chart
+                        .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2 * scale)))
+                        .map_err(text_of)?;
+                }
+                Stroke::Dashed | Stroke::Dotted => {
+                    let (on, off) = if line.stroke == Stroke::Dashed { (6, 4) } else { (2, 4) };
+                    let thin = colour.stroke_width(scale + scale / 2);
+                    chart
+                        .draw_series(DashedLineSeries::new(points.clone(), on * scale, off * scale, thin))
+                        .map_err(text_of)?;
+                }
+            }
+            if line.stroke == Stroke::Marked {
+                let dots = points
+                    .iter()
+                    .map(|&at| Circle::new(at, 2 * scale as i32 + 1, colour.filled()));
+                chart.draw_series(dots).map_err(text_of)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw_cells<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        scale: u32,
+        [x_label, y_label]: [&str; 2],
+        columns: &[String],
+        rows: &[String],
+        cells: &[Vec<Option<f64>>],
+    ) -> Drawn {
+        let (width, height) = (columns.len() as f64, rows.len() as f64);
+        let mut chart = self
+            .frame(area, scale)
+            .build_cartesian_2d(0.0..width, 0.0..height)
+            .map_err(text_of)?;
+        chart
+            .configure_mesh()
+            .disable_mesh()
+            .x_labels(0)
+            .y_labels(0)
+            .axis_style(TRANSPARENT)
+            .x_desc(x_label)
+            .y_desc(y_label)
+            .axis_desc_style(style(10, scale, INK, false))
+            .draw()
+            .map_err(text_of)?;
+        // Every column is named where there is room, else every second, third, …
+        let step = columns.len().div_ceil(16).max(1);
+        for (j, name) in columns.iter().enumerate().filter(|(j, _)| j.is_multiple_of(step)) {
+            let text = style(10, scale, INK, false).pos(Pos::new(HPos::Center, VPos::Top));
+            let at = chart.backend_coord(&(j as f64 + 0.5, 0.0));
+            let (x0, y0) = area.get_base_pixel();
+            area.draw(&Text::new(
+                name.clone(),
+                (at.0 - x0, at.1 - y0 + 3 * scale as i32),
+                text,
+            ))
+            .map_err(text_of)?;
+        }
+        for (i, name) in rows.iter().enumerate() {
+            let text = style(10, scale, INK, false).pos(Pos::new(HPos::Right, VPos::Center));
+            let at = chart.backend_coord(&(0.0, height - i as f64 - 0.5));
+            let (x0, y0) = area.get_base_pixel();
+            area.draw(&Text::new(
+                name.clone(),
+                (at.0 - x0 - 4 * scale as i32, at.1 - y0),
+                text,
+            ))
+            .map_err(text_of)?;
+        }
+        for (i, row) in cells.iter().enumerate() {
+            for (j, value) in row.iter().enumerate() {
+                let (x, y) = (j as f64, height - i as f64 - 1.0);
+                let colour = value.map_or(RGBColor(205, 205, 205), shade);
+                let corners = [(x + 0.02, y + 0.02), (x + 0.98, y + 0.98)];
+                chart
+                    .draw_series([Rectangle::new(corners, colour.filled())])
+                    .map_err(text_of)?;
+                if columns.len() <= 10 {
+                    let ink = if value.is_some_and(|v| v > 0.55) { WHITE } else { INK };
+                    let text = style(10, scale, ink, false).pos(Pos::new(HPos::Center, VPos::Center));
+                    let label = value.map_or_else(
+                        || "–".to_owned(),
+                        |v| format!("{:.2}", if v.abs() < 0.005 { 0.0 } else { v }),
+                    );
+                    chart
+                        .draw_series([Text::new(label, (x + 0.5, y + 0.5), text)])
+                        .map_err(text_of)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn power_of_ten(exponent: f64) -> String {
+    match exponent as i32 {
+        n @ 0..3 => format!("{}", 10_i32.pow(n as u32)),
+        n @ 3..6 => format!("{}k", 10_i32.pow(n as u32 - 3)),
+        n @ 6..9 => format!("{}M", 10_i32.pow(n as u32 - 6)),
+        n => format!("1e{n}"),
+    }
+}
+
+// White to blue; what is beyond 0 and 1 is shown as 0 and 1.
+fn shade(value: f64) -> RGBColor {
+    let t = value.clamp(0.0, 1.0);
+    let mix = |from: f64, to: f64| (from + (to - from) * t) as u8;
+    RGBColor(mix(247.0, 8.0), mix(250.0, 69.0), mix(253.0, 148.0))
+}

@@ -1,0 +1,157 @@
+//! Clean and corrupt queries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, Graph, Query};
+use crate::random::Stream;
+
+/// What of a clean query is exchanged to make the corrupt one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Corrupt {
+    /// The head entity.
+    Head,
+    /// The first relation.
+    Relation1,
+    /// Head and first relation.
+    Prefix,
+    /// The second relation; the bridge stays, only the answer changes.
+    Relation2,
+}
+
+impl Corrupt {
+    /// The name that users type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Relation1 => "relation1",
+            Self::Prefix => "prefix",
+            Self::Relation2 => "relation2",
+        }
+    }
+}
+
+/// A clean and a corrupt query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) clean: Vec<u32>,
+    pub(super) corrupt: Vec<u32>,
+    pub(super) clean_answer: u32,
+    pub(super) corrupt_answer: u32,
+}
+
+/// At most `most` clean queries of the split, each with a partner drawn uniformly from all that the graph allows, and a
+/// note where some have none.
+///
+/// # Errors
+/// When the split does not exist, or no query in it has a partner.
+pub(super) fn pairs(
+    split: &str,
+    data: &Dataset,
+    corrupt: Corrupt,
+    most: usize,
+    seed: u64,
+) -> Result<(Vec<Pair>, Option<String>)> {
+    let hops = data.split(split)?.iter().map(Query::hops).max().unwrap_or(0);
+    if hops < 2 {
+        return Err(Error::input(format!(
+            "split {split} has no chains of two hops or more to patch"
+        )));
+    }
+    let whole: Vec<&Query> = data
+        .split(split)?
+        .iter()
+        .filter(|query| query.hops() == hops && query.entity_after(1).is_some())
+        .collect();
+    let mut stream = Stream::new(seed, &format!("patching pairs {split} {}", corrupt.name()), 0);
+    let sample = stream.sample(&whole, most);
+    let mut pairs = Vec::new();
+    for query in &sample {
+        let partners = partners(query, corrupt, &data.graph);
+        if partners.is_empty() {
+            continue;
+        }
+        let (corrupt, corrupt_answer) = partners[stream.below(partners.len())].clone();
+        pairs.push(Pair {
+            clean: query.tokens.to_vec(),
+            corrupt,
+            clean_answer: query.target,
+            corrupt_answer,
+        });
+    }
+    let without = sample.len() - pairs.len();
+    if pairs.is_empty() {
+        return Err(Error::input(format!(
+            "split {split}: no query has a partner that differs in its {} with another bridge and answer",
+            corrupt.name()
+        )));
+    }
+    let note =
+        (without > 0).then(|| format!("split {split}: {without} queries left out, they have no corrupt partner"));
+    Ok((pairs, note))
+}
+
+// Every query that differs from `query` as asked, with its answer; bridge and answer are others, or, where the second
+// relation is exchanged, the answer alone.
+fn partners(query: &Query, corrupt: Corrupt, graph: &Graph) -> Vec<(Vec<u32>, u32)> {
+    let (head, relation1) = (query.tokens[0], query.tokens[1]);
+    let bridge = query.entity_after(1);
+    let candidate = |tokens: Vec<u32>| {
+        let path = graph.walk(tokens[0], &tokens[1..]).ok()?;
+        let answer = *path.last()?;
+        let another_bridge = corrupt == Corrupt::Relation2 || Some(path[0]) != bridge;
+        (another_bridge && answer != query.target).then_some((tokens, answer))
+    };
+    let with = |changes: &[(usize, u32)]| {
+        let mut tokens = query.tokens.to_vec();
+        for &(place, token) in changes {
+            tokens[place] = token;
+        }
+        tokens
+    };
+    let facts = graph.facts().iter();
+    match corrupt {
+        Corrupt::Head => facts
+            .filter(|(h, r)| *h != head && *r == relation1)
+            .filter_map(|&(h, _)| candidate(with(&[(0, h)])))
+            .collect(),
+        Corrupt::Relation1 => facts
+            .filter(|(h, r)| *h == head && *r != relation1)
+            .filter_map(|&(_, r)| candidate(with(&[(1, r)])))
+            .collect(),
+        Corrupt::Prefix => facts
+            .filter(|(h, r)| *h != head && *r != relation1)
+            .filter_map(|&(h, r)| candidate(with(&[(0, h), (1, r)])))
+            .collect(),
+        Corrupt::Relation2 => facts
+            .filter(|(h, r)| Some(*h) == bridge && *r != query.tokens[2])
+            .filter_map(|&(_, r)| candidate(with(&[(2, r)])))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 1 –10→ 2, 2 –10→ 3; 4 –10→ 5, 5 –10→ 6; 1 –11→ 5; 2 –11→ 6
+    fn graph() -> Graph {
+        let mut graph = Graph::default();
+        for (h, r, t) in [(1, 10, 2), (2, 10, 3), (4, 10, 5), (5, 10, 6), (1, 11, 5), (2, 11, 6)] {
+            graph.insert(h, r, t);
+        }
+        graph
+    }
+
+    #[test]
+    fn partners_differ_where_asked_and_have_another_bridge_and_answer() {
+        let graph = graph();
+        let query = Query::new([1, 10, 10].into(), 3, &graph);
+        let of = |corrupt| partners(&query, corrupt, &graph);
+        assert_eq!(of(Corrupt::Head), [(vec![4, 10, 10], 6)]);
+        assert_eq!(of(Corrupt::Relation1), [(vec![1, 11, 10], 6)]);
+        assert_eq!(of(Corrupt::Relation2), [(vec![1, 10, 11], 6)]);
+        assert!(of(Corrupt::Prefix).is_empty());
+    }
+}
