@@ -26,7 +26,7 @@ impl Watched {
         let step = trainer.progress().step;
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = bars.add(ProgressBar::new(trainer.config().train.steps).with_position(step));
-            let template = "{prefix:>14} {bar:24} {pos}/{len} steps, {per_sec}, {eta} left  {wide_msg}";
+            let template = "{prefix:<24} {bar:24} {pos}/{len} steps, {eta} left\n  {wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -45,8 +45,19 @@ impl Watched {
     }
 }
 
+impl Watched {
+    // Steps a second in this sitting.
+    fn rate(&self, step: u64) -> f64 {
+        (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64()
+    }
+}
+
 fn short(split: &str) -> &str {
-    split.strip_prefix("test_inferred_").unwrap_or(split)
+    match split {
+        "test_inferred_iid" => "ID",
+        "test_inferred_ood" => "OOD",
+        other => other,
+    }
 }
 
 fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
@@ -55,8 +66,11 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
         0 => "before stage 1".to_owned(),
         n => format!("stage {n}: {}", stages.outcomes[n - 1].stage.name),
     };
-    let accuracies: Vec<String> = evaluation
-        .accuracy
+    // What the stages hang on comes first: a narrow terminal cuts the rest.
+    let mut splits: Vec<(&String, &f64)> = evaluation.accuracy.iter().collect();
+    let watched = |split: &str| stages.outcomes.iter().position(|outcome| outcome.stage.split == split);
+    splits.sort_by_key(|(split, _)| watched(split).unwrap_or(usize::MAX));
+    let accuracies: Vec<String> = splits
         .iter()
         .map(|(split, accuracy)| format!("{} {accuracy:.3}", short(split)))
         .collect();
@@ -69,8 +83,13 @@ impl Observer for Watched {
             && self.drawn.elapsed().as_millis() >= 100
         {
             self.drawn = Instant::now();
-            bar.set_position(trainer.progress().step);
-            bar.set_message(format!("loss {loss:.3} | {}", self.message));
+            let step = trainer.progress().step;
+            bar.set_position(step);
+            bar.set_message(format!(
+                "{:.0} steps/s | loss {loss:.3} | {}",
+                self.rate(step),
+                self.message
+            ));
         }
         self.folder.stepped(trainer, loss)
     }
@@ -82,7 +101,7 @@ impl Observer for Watched {
         if self.bar.is_none() && worth_a_line {
             self.drawn = Instant::now();
             let (step, total) = (evaluation.step, trainer.config().train.steps);
-            let rate = (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64();
+            let rate = self.rate(step);
             let loss = evaluation
                 .loss
                 .map_or(String::new(), |loss| format!("loss {loss:.3} | "));
