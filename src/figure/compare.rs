@@ -3,7 +3,7 @@
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke};
 use super::lens;
 use super::{conditions, distinct, patch, split_colour, split_legend, split_name};
-use crate::measure::{Comparison, RunSummary, SubjectInfo};
+use crate::measure::{Comparison, RunSummary, SubjectInfo, position_name};
 
 /// A column a run: accuracy over training, the lens at its last checkpoint, patching there.
 pub fn compare(comparison: &Comparison) -> Figure {
@@ -18,7 +18,11 @@ pub fn compare(comparison: &Comparison) -> Figure {
     let columns: Vec<_> = comparison.runs.iter().zip(&comparison.subjects).collect();
     let mut panels: Vec<Vec<Panel>> = vec![columns.iter().map(|(run, _)| training(run, &curves)).collect()];
     let readings = distinct(&comparison.lens.rows, lens::reading);
-    for key in readings.iter().filter(|(hops, ..)| *hops > 1) {
+    // Every entity at the relation that leads to it; what the lens does not see elsewhere is the lens figure's matter.
+    let own = |(hops, label, position): &&(usize, String, String)| {
+        *hops > 1 && (label == "target" || *position != position_name(*hops))
+    };
+    for key in readings.iter().filter(own) {
         let panel = |(run, subject): &(&RunSummary, &SubjectInfo)| Panel {
             title: format!("{}: lens", run.name),
             content: lens::panel(&comparison.lens.rows, subject, key, &splits),
@@ -44,8 +48,14 @@ pub fn compare(comparison: &Comparison) -> Figure {
         title: "Runs side by side: training, logit lens and patching at the last checkpoint".to_owned(),
         conditions: vec![
             conditions(&comparison.subjects, &comparison.data_hash),
-            "curves: all training rows, ID and OOD test; dashed: stages reached; bands: 95 % intervals (Wilson); cells: recovery of the clean answer"
-                .to_owned(),
+            format!(
+                "curves: training rows, ID and OOD test; dashed: stages reached; lens: {}",
+                lens::sample_sizes(&comparison.lens.rows)
+            ),
+            format!(
+                "bands: 95 % intervals (Wilson); cells: recovery of the clean answer, at most {} pairs",
+                comparison.patch.settings.pairs
+            ),
         ],
         legend: split_legend(&all),
         panels,

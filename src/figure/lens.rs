@@ -70,7 +70,7 @@ pub(super) fn effective_layer_axis(deepest: usize) -> Axis {
     }
 }
 
-fn sample_sizes(rows: &[LensRow]) -> String {
+pub(super) fn sample_sizes(rows: &[LensRow]) -> String {
     let sizes = distinct(rows, |row| (row.split.clone(), row.hops, row.n));
     let text: Vec<String> = sizes
         .iter()

@@ -36,7 +36,10 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
         title: "Linear probes: what is decodable from the hidden states".to_owned(),
         conditions: vec![
             conditions(&report.subjects, &report.data_hash),
-            format!("fit and test share no causal prefix; bands: 95 % bootstrap intervals over prefixes; {solver}"),
+            format!(
+                "{}; bands: 95 % bootstrap intervals over prefixes; {solver}",
+                sizes(&report.rows)
+            ),
         ],
         legend,
         panels: probes.iter().map(row).collect(),
@@ -90,4 +93,23 @@ fn panel(
         series,
         marks: Vec::new(),
     }
+}
+
+// Causal prefixes fitted on and tested on, over all probes and positions.
+fn sizes(rows: &[ProbeRow]) -> String {
+    let range = |sizes: Vec<usize>| match (sizes.iter().min(), sizes.iter().max()) {
+        (Some(least), Some(most)) if least == most => format!("{least}"),
+        (Some(least), Some(most)) => format!("{least}–{most}"),
+        _ => "0".to_owned(),
+    };
+    let tested = distinct(rows, |row| row.split.clone()).into_iter().map(|split| {
+        let sizes = rows.iter().filter(|row| row.split == split).map(|row| row.n).collect();
+        format!("{} {}", super::split_name(&split), range(sizes))
+    });
+    let tested: Vec<String> = tested.collect();
+    let fitted = range(rows.iter().map(|row| row.n_fit).collect());
+    format!(
+        "causal prefixes, none shared: {fitted} fitted; tested: {}",
+        tested.join(", ")
+    )
 }

@@ -416,7 +416,7 @@ fn more_iterations(evidence: &RunEvidence) -> Claim {
         .collect();
     Claim {
         says: format!(
-            "Beside the claims: OOD accuracy by inference iterations ({})",
+            "Beside the claims: more iterations than in training raise OOD accuracy ({})",
             evidence.name
         ),
         criterion: "the best accuracy beyond the training iterations lies above the interval at the training iterations.",

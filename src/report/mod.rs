@@ -42,6 +42,12 @@ pub fn summary(
         data.seed, comparison.data_hash, data.entities, data.relations, data.out_degree, data.phi, comparison.loopscope
     );
     text.push_str(&table(&runs));
+    let checkpoints: Vec<String> = comparison
+        .subjects
+        .iter()
+        .map(|subject| format!("{} {}", subject.run, subject.hash))
+        .collect();
+    let _ = writeln!(text, "\nFinal checkpoints: {}.", checkpoints.join(", "));
     if !claims {
         text.push_str("\nThis preset shows that everything works; it is too short to hold any claim against it.\n");
         return text;

@@ -104,9 +104,16 @@ impl Panel {
             let colour = line.colour.plain();
             match line.stroke {
                 Stroke::Marked | Stroke::Solid => {
-                    chart
-                        .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2 * scale)))
-                        .map_err(text_of)?;
+                    let width = if line.stroke == Stroke::Marked {
+                        2 * scale
+                    } else {
+                        scale + scale / 2
+                    };
+                    // Segment by segment: joined, a sharp turn of a thick line would be drawn as a long spike.
+                    let segments = points
+                        .windows(2)
+                        .map(|ends| PathElement::new(ends, colour.stroke_width(width)));
+                    chart.draw_series(segments).map_err(text_of)?;
                 }
                 Stroke::Dashed | Stroke::Dotted => {
                     let (on, off) = if line.stroke == Stroke::Dashed { (6, 4) } else { (2, 4) };

@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 const MOST_ITERATIONS: u64 = 500;
 /// The largest component of the loss gradient, per sample, that counts as converged for L-BFGS.
 const GRADIENT_TOLERANCE: f64 = 1e-4;
-/// The relative residual of the normal equations that counts as solved.
+/// The relative residual of linear equations that counts as solved.
 const RESIDUAL_TOLERANCE: f64 = 1e-6;
-/// The penalties, per sample, among which ridge chooses.
+/// The score of a class that was never seen: it never wins.
+const NEVER: f64 = -1e9;
+/// The penalties, per sample, among which the closed forms choose.
 const PENALTIES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 
 /// States with their labels `0..classes`; x `[n, features]`.
@@ -31,8 +33,18 @@ pub(super) struct Samples {
 pub(super) struct Fit {
     pub(super) penalty: f64,
     pub(super) converged: bool,
-    /// Relative residual of the normal equations (ridge), largest gradient component per sample (logistic).
+    /// Relative residual of the linear equations (closed forms), largest gradient component per sample (logistic).
     pub(super) residual: f64,
+}
+
+impl Fit {
+    fn solved(penalty: f64, residual: f64) -> Self {
+        Self {
+            penalty,
+            converged: residual < RESIDUAL_TOLERANCE,
+            residual,
+        }
+    }
 }
 
 /// A fitted linear classifier with the standardisation of its inputs.
@@ -45,7 +57,7 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    /// Fits `samples`; where no penalty is given, ridge chooses it on the last fifth of them.
+    /// Fits `samples`; where no penalty is given, the closed forms choose it on the last fifth of them.
     pub(super) fn fit(kind: ClassifierKind, penalty: Option<f64>, samples: &Samples, classes: usize) -> Result<Self> {
         let mean = samples.x.mean_axis(Axis(0)).unwrap_or_default();
         // A feature that never changes says nothing; dividing by 1 keeps it at 0.
@@ -57,16 +69,12 @@ impl Classifier {
             x: (&samples.x - &mean) / &scale,
             y: samples.y.clone(),
         };
-        let (weights, intercept, fit) = match kind {
-            ClassifierKind::Ridge => {
-                let penalty = match penalty {
-                    Some(penalty) => penalty,
-                    None => choose_penalty(&standard, classes)?,
-                };
-                ridge(&standard, classes, penalty)?
-            }
-            ClassifierKind::Logistic => logistic(&standard, classes, penalty.unwrap_or(1.0))?,
+        let penalty = match (kind, penalty) {
+            (_, Some(penalty)) => penalty,
+            (ClassifierKind::Logistic, None) => 1.0,
+            (_, None) => choose_penalty(kind, &standard, classes)?,
         };
+        let (weights, intercept, fit) = solve(kind, &standard, classes, penalty)?;
         Ok(Self {
             mean,
             scale,
@@ -95,7 +103,43 @@ fn right(scores: &Array2<f64>, labels: &[usize]) -> Vec<bool> {
 
 type Solution = (Array2<f64>, Array1<f64>, Fit);
 
-// Ridge regression of centred one-hot labels on standardised states: (XᵀX + λnI) W = XᵀY, by Cholesky.
+fn solve(kind: ClassifierKind, samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
+    match kind {
+        ClassifierKind::Discriminant => discriminant(samples, classes, penalty),
+        ClassifierKind::Ridge => ridge(samples, classes, penalty),
+        ClassifierKind::Logistic => logistic(samples, classes, penalty),
+    }
+}
+
+// Linear discriminant analysis (Hastie et al. 2009, Section 4.3): with class means μ, shares π and the covariance Σ
+// within classes, the score of class k is x · Σ⁻¹μ_k − ½ μ_k · Σ⁻¹μ_k + ln π_k. Σ gets λ on its diagonal.
+fn discriminant(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
+    let n = samples.y.len() as f64;
+    let mut counts = vec![0.0; classes];
+    let mut means = Array2::<f64>::zeros((samples.x.ncols(), classes));
+    for (row, &label) in samples.x.rows().into_iter().zip(&samples.y) {
+        counts[label] += 1.0;
+        let mut mean = means.column_mut(label);
+        mean += &row;
+    }
+    for (mut mean, &count) in means.columns_mut().into_iter().zip(&counts) {
+        mean /= f64::max(count, 1.0);
+    }
+    let mut residuals = samples.x.clone();
+    for (mut row, &label) in residuals.rows_mut().into_iter().zip(&samples.y) {
+        row -= &means.column(label);
+    }
+    let mut covariance = residuals.t().dot(&residuals) / n;
+    covariance.diag_mut().mapv_inplace(|x| x + penalty);
+    let (weights, residual) = solve_symmetric(&covariance, &means)?;
+    let mut intercept = (&means * &weights).sum_axis(Axis(0)) * -0.5;
+    for (intercept, &count) in intercept.iter_mut().zip(&counts) {
+        *intercept += if count > 0.0 { (count / n).ln() } else { NEVER };
+    }
+    Ok((weights, intercept, Fit::solved(penalty, residual)))
+}
+
+// Ridge regression of centred one-hot labels on standardised states: (XᵀX + λnI) W = XᵀY.
 fn ridge(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
     let n = samples.y.len() as f64;
     let mut labels = Array2::<f64>::zeros((samples.y.len(), classes));
@@ -106,19 +150,23 @@ fn ridge(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
     let centred = labels - &intercept;
     let mut gram = samples.x.t().dot(&samples.x);
     gram.diag_mut().mapv_inplace(|x| x + penalty * n);
-    let right_side = samples.x.t().dot(&centred);
-    let failed = |e: &dyn std::fmt::Display| Error::input(format!("the ridge probe has no solution: {e}"));
-    let mut weights = right_side.clone();
-    let mut factor = gram.clone();
-    factor.cholesky_inplace().map_err(|e| failed(&e))?;
-    forward_and_back(&factor, &mut weights).map_err(|e| failed(&e))?;
-    let residual = norm(&(gram.dot(&weights) - &right_side)) / norm(&right_side).max(f64::MIN_POSITIVE);
-    let fit = Fit {
-        penalty,
-        converged: residual < RESIDUAL_TOLERANCE,
-        residual,
+    let (weights, residual) = solve_symmetric(&gram, &samples.x.t().dot(&centred))?;
+    Ok((weights, intercept, Fit::solved(penalty, residual)))
+}
+
+// The solution of A X = B for a positive definite A, by Cholesky, with its relative residual.
+fn solve_symmetric(a: &Array2<f64>, b: &Array2<f64>) -> Result<(Array2<f64>, f64)> {
+    let solved = || -> linfa_linalg::Result<Array2<f64>> {
+        let mut factor = a.clone();
+        factor.cholesky_inplace()?;
+        let mut x = b.clone();
+        factor.solve_triangular_inplace(&mut x, UPLO::Lower)?;
+        factor.t().to_owned().solve_triangular_inplace(&mut x, UPLO::Upper)?;
+        Ok(x)
     };
-    Ok((weights, intercept, fit))
+    let x = solved().map_err(|e| Error::input(format!("the probe's equations have no solution: {e}")))?;
+    let residual = norm(&(a.dot(&x) - b)) / norm(b).max(f64::MIN_POSITIVE);
+    Ok((x, residual))
 }
 
 fn norm(x: &Array2<f64>) -> f64 {
@@ -126,7 +174,7 @@ fn norm(x: &Array2<f64>) -> f64 {
 }
 
 // The penalty with the best accuracy on the last fifth; the larger of two equals.
-fn choose_penalty(samples: &Samples, classes: usize) -> Result<f64> {
+fn choose_penalty(kind: ClassifierKind, samples: &Samples, classes: usize) -> Result<f64> {
     let n = samples.y.len();
     let cut = (n - n / 5).clamp(1, n);
     let part = |range: std::ops::Range<usize>| Samples {
@@ -136,7 +184,7 @@ fn choose_penalty(samples: &Samples, classes: usize) -> Result<f64> {
     let (fit, check) = (part(0..cut), part(cut..n));
     let mut best = (0, PENALTIES[PENALTIES.len() - 1]);
     for &penalty in PENALTIES.iter().rev() {
-        let (weights, intercept, _) = ridge(&fit, classes, penalty)?;
+        let (weights, intercept, _) = solve(kind, &fit, classes, penalty)?;
         let hits = right(&(check.x.dot(&weights) + &intercept), &check.y)
             .into_iter()
             .filter(|&r| r)
@@ -160,7 +208,7 @@ fn logistic(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution>
         .map_err(|e| Error::input(format!("the logistic probe cannot be fitted: {e}")))?;
     // A class without a sample has no column; it gets one that never wins.
     let mut weights = Array2::zeros((samples.x.ncols(), classes));
-    let mut intercept = Array1::from_elem(classes, -1e9);
+    let mut intercept = Array1::from_elem(classes, NEVER);
     for (column, &class) in model.classes().iter().enumerate() {
         weights.column_mut(class).assign(&model.params().column(column));
         intercept[class] = model.intercept()[column];
@@ -186,17 +234,16 @@ fn logistic(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution>
     Ok((weights, intercept, fit))
 }
 
-// Solves L Lᵀ X = B in place.
-fn forward_and_back(factor: &Array2<f64>, b: &mut Array2<f64>) -> linfa_linalg::Result<()> {
-    factor.solve_triangular_inplace(b, UPLO::Lower)?;
-    factor.t().to_owned().solve_triangular_inplace(b, UPLO::Upper)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::Stream;
+
+    const KINDS: [ClassifierKind; 3] = [
+        ClassifierKind::Discriminant,
+        ClassifierKind::Ridge,
+        ClassifierKind::Logistic,
+    ];
 
     // Points around one centre a class.
     fn clusters(classes: usize, each: usize, seed: u64) -> Samples {
@@ -216,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn both_classifiers_separate_what_is_separable_and_say_that_they_converged() {
-        for kind in [ClassifierKind::Ridge, ClassifierKind::Logistic] {
+    fn every_classifier_separates_what_is_separable_and_says_that_it_converged() {
+        for kind in KINDS {
             let classifier = Classifier::fit(kind, None, &clusters(5, 30, 1), 5).unwrap();
             assert!(classifier.fit.converged, "{:?}", classifier.fit);
             let right = classifier.right(&clusters(5, 30, 2));
@@ -226,8 +273,22 @@ mod tests {
     }
 
     #[test]
+    fn classes_on_a_line_hide_behind_one_another_in_ridge_but_not_in_the_discriminant() {
+        let mut stream = Stream::new(5, "line", 0);
+        let y: Vec<usize> = (0..150).map(|i| i % 3).collect();
+        let x = Array2::from_shape_fn((150, 1), |(i, _)| y[i] as f64 + 0.05 * stream.normal());
+        let line = Samples { x, y };
+        let right = |kind| {
+            let classifier = Classifier::fit(kind, Some(1e-4), &line, 3).unwrap();
+            classifier.right(&line).into_iter().filter(|&r| r).count()
+        };
+        assert!(right(ClassifierKind::Ridge) < 120);
+        assert_eq!(right(ClassifierKind::Discriminant), 150);
+    }
+
+    #[test]
     fn a_class_without_samples_is_never_predicted() {
-        for kind in [ClassifierKind::Ridge, ClassifierKind::Logistic] {
+        for kind in KINDS {
             let classifier = Classifier::fit(kind, Some(0.1), &clusters(3, 20, 3), 4).unwrap();
             let mut test = clusters(3, 20, 4);
             test.y.fill(3);
