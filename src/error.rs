@@ -29,7 +29,7 @@ pub enum Error {
     },
 
     /// The user asked to stop; everything is saved.
-    #[error("interrupted; everything up to here is saved, and the same command goes on from it")]
+    #[error("interrupted; everything up to here is saved, and the same command goes on from it (train: with --resume)")]
     Interrupted,
 
     /// The tensor library failed.

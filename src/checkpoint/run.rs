@@ -111,15 +111,14 @@ impl RunFolder {
             last_good: None,
             saved: Instant::now(),
         };
-        if had.train.steps != wants.train.steps {
-            folder.write_config(wants)?;
-        }
         let state = path.join(STATE);
-        if !state.exists() {
-            // Stopped before the first save: the start is where it stood.
-            return Ok(folder);
+        // A run that stopped before its first save stands at its start.
+        if state.exists() {
+            folder.restore(&state, trainer)?;
         }
-        folder.restore(&state, trainer)?;
+        if had.train.steps != trainer.config().train.steps {
+            folder.write_config(trainer.config())?;
+        }
         Ok(folder)
     }
 

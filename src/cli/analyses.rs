@@ -109,6 +109,12 @@ pub(super) fn say_where(out: &Path, name: &str) {
     println!("{}/{name}.{{csv,json,svg,png}}", out.display());
 }
 
+/// Three decimals, without a sign on what rounds to zero.
+pub(super) fn fixed(x: f64) -> String {
+    let rounded = (x * 1000.0).round() / 1000.0;
+    format!("{:.3}", if rounded == 0.0 { 0.0 } else { rounded })
+}
+
 /// Of the rows that share a line of the figure, the one with the largest value; the first of equals.
 pub(super) fn best_of<R, K: PartialEq>(rows: &[R], line: impl Fn(&R) -> K, value: impl Fn(&R) -> f64) -> Vec<&R> {
     let mut best: Vec<(K, &R)> = Vec::new();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_where, splits, write};
+use super::analyses::{Inputs, fixed, print_table, say_where, splits, write};
 use crate::error::Result;
 use crate::figure;
 use crate::measure::{Corrupt, Method, Patch, PatchRow};
@@ -89,8 +89,11 @@ fn cells(row: &PatchRow) -> Vec<String> {
         row.position.clone(),
         row.effective_layer.to_string(),
         row.n.to_string(),
-        row.recovery.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}")),
-        interval.map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.3}–{high:.3}")),
+        row.recovery.map_or_else(|| "–".to_owned(), fixed),
+        interval.map_or_else(
+            || "–".to_owned(),
+            |(low, high)| format!("{} to {}", fixed(low), fixed(high)),
+        ),
         format!("{:.3}", row.flips),
         format!("{:.2}", row.gap),
         format!("{:.3}", row.clean_accuracy),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -115,10 +116,12 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
         preset.runs.len(),
         runs.display()
     );
-    train_all(&preset, &data, &runs, &device)?;
+    let stop = super::stop_flag();
+    train_all(&preset, &data, &runs, &device, &stop)?;
     eprintln!("3/4 looking inside each of them");
     let mut evidence = Vec::new();
     for run in &preset.runs {
+        go_on(&stop)?;
         evidence.push(look_inside(
             &preset,
             run,
@@ -128,6 +131,7 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
             &device,
         )?);
     }
+    go_on(&stop)?;
     eprintln!("4/4 comparing");
     let folders: Vec<PathBuf> = preset.runs.iter().map(|run| runs.join(&run.name)).collect();
     let comparison = comparison(&preset, &folders, &data, &figures, &evidence, &device)?;
@@ -138,6 +142,13 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
     println!("\n{text}");
     println!("checkpoints: {}\nfigures:     {}", runs.display(), figures.display());
     println!("this sitting took {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
     Ok(())
 }
 
@@ -161,8 +172,7 @@ fn make_data(settings: &Systematic, folder: &Path) -> Result<Dataset> {
 }
 
 // Trains what is not trained yet, as many at once as there are cores.
-fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Device) -> Result<()> {
-    let stop = super::stop_flag();
+fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Device, stop: &AtomicBool) -> Result<()> {
     let bars = MultiProgress::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = cores.min(preset.runs.len()).max(1);
@@ -183,7 +193,7 @@ fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Devic
             resume: true,
             device,
             bars: &bars,
-            stop: &stop,
+            stop,
         };
         job.run(&config, data.clone()).map(|_| ())
     };
