@@ -76,9 +76,9 @@ fn write_model(path: &Path) {
     }
     let weights = Weights::init(&config(), vocab.len(), 1, &Device::Cpu)
         .unwrap()
-        .map(|name, tensor| match name {
-            "token_embedding.weight" => Ok(Tensor::from_vec(embedding.clone(), tensor.shape(), &Device::Cpu)?),
-            _ => Ok(tensor.clone()),
+        .map(|leaf| match leaf.name.as_str() {
+            "token_embedding.weight" => Ok(Tensor::from_vec(embedding.clone(), leaf.tensor.shape(), &Device::Cpu)?),
+            _ => Ok(leaf.tensor.clone()),
         })
         .unwrap();
     let info = CheckpointInfo {

@@ -185,13 +185,13 @@ impl RunFolder {
     }
 
     fn save_state(&mut self, trainer: &Trainer) -> Result<()> {
-        let tensors = trainer.parameters().flat_map(|p| {
+        let tensors = trainer.parameters()?.into_iter().flat_map(|p| {
             [
                 ("value", p.value),
                 ("first_moment", p.first_moment),
                 ("second_moment", p.second_moment),
             ]
-            .map(|(kind, tensor)| (format!("{kind}.{}", p.name), tensor.clone()))
+            .map(|(kind, tensor)| (format!("{kind}.{}", p.name), tensor))
         });
         let info = SavedState {
             progress: trainer.progress(),
@@ -236,10 +236,9 @@ impl RunFolder {
             data_hash: Some(trainer.data().hash.clone()),
             accuracy: evaluation.accuracy.clone(),
         };
-        let values: BTreeMap<&str, &Tensor> = trainer.parameters().map(|p| (p.name, p.value)).collect();
-        let weights = Weights::gather(&config.model, vocab.len(), |name| {
-            Ok(values.get(name).map(|&tensor| tensor.clone()))
-        })?;
+        let mut values: BTreeMap<String, Tensor> =
+            trainer.parameters()?.into_iter().map(|p| (p.name, p.value)).collect();
+        let weights = Weights::gather(&config.model, vocab.len(), |name| Ok(values.remove(name)))?;
         let path = self.path.join(name);
         Checkpoint::write(&path, &info, &weights)?;
         self.last_good = Some(path);

@@ -46,7 +46,7 @@ pub fn activations(
         let sites = points.iter().flat_map(|&point| sites_of(point));
         let mut pass = Pass {
             hooks: sites.fold(Hooks::none(), Hooks::record),
-            dropout: None,
+            ..Pass::default()
         };
         model.forward(&rows, iterations, &mut pass)?;
         for (&point, parts) in points.iter().zip(&mut parts) {

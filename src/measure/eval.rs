@@ -61,7 +61,7 @@ impl Method for Eval {
                     let sites = iterations.iter().map(|&i| Site::new(Point::Logits, i - 1, 0));
                     let mut pass = Pass {
                         hooks: sites.clone().fold(Hooks::none(), Hooks::record),
-                        dropout: None,
+                        ..Pass::default()
                     };
                     specimen.model.forward(&rows, most, &mut pass)?;
                     for (count, site) in right.iter_mut().zip(sites) {

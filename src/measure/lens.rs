@@ -137,7 +137,7 @@ impl Lens {
             let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, wanted.clone());
             let mut pass = Pass {
                 hooks: sites.iter().fold(Hooks::none(), record),
-                dropout: None,
+                ..Pass::default()
             };
             model.forward(&rows, iterations, &mut pass)?;
             for (site, seen) in sites.iter().zip(&mut seen) {

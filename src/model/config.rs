@@ -104,6 +104,18 @@ pub struct Slot {
     pub role: Role,
 }
 
+impl Slot {
+    /// The number of weights.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it belongs to a layer of the recurrent block.
+    pub fn in_block(&self) -> bool {
+        self.name.starts_with("blocks.")
+    }
+}
+
 impl ModelConfig {
     /// Says which value is impossible, if one is.
     ///
@@ -213,10 +225,7 @@ impl ModelConfig {
 
     /// The number of weights.
     pub fn parameters(&self, vocab: usize) -> usize {
-        self.slots(vocab)
-            .iter()
-            .map(|slot| slot.shape.iter().product::<usize>())
-            .sum()
+        self.slots(vocab).iter().map(Slot::count).sum()
     }
 
     /// Floating-point operations of the matrix products of one forward pass over one query of `tokens` tokens, none of

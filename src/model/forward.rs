@@ -6,18 +6,21 @@
 //! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
 //! ```
 
+use std::sync::{Arc, Mutex};
+
 use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
-use super::kernels::{self, AncestorAttention, BiasGelu, LayerNorm};
+use super::kernels::{self, CrossEntropy, LayerNorm, Plan, Stack, Workspace};
 use super::rows::{Rows, Sharing};
-use super::weights::Weights;
+use super::taps::HookTaps;
+use super::weights::{BLOCK, Weights};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
 /// GPT-2's ε of layer norm.
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// A looped transformer, ready to run.
 pub struct Model {
@@ -25,11 +28,13 @@ pub struct Model {
     vocab: usize,
     token_embedding: Tensor,            // [vocab, d_model]
     position_embedding: Option<Tensor>, // [max_positions, d_model]
-    layers: Vec<Layer>,
+    block: Tensor,                      // [layers, weights of a layer]
+    layers: Vec<Layer>,                 // views of the block
     ln_f: Norm,
     unembedding: Tensor, // [vocab, d_model]
     device: Device,
     composed: bool,
+    workspace: Arc<Mutex<Workspace>>,
 }
 
 struct Norm {
@@ -51,6 +56,21 @@ struct Layer {
     mlp_proj: Linear,
 }
 
+impl Norm {
+    fn compose(&self, x: &Tensor) -> Result<Tensor> {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let normal = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
+        Ok(normal.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?)
+    }
+}
+
+impl Linear {
+    fn compose(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.matmul(&self.weight)?.broadcast_add(&self.bias)?)
+    }
+}
+
 /// What one pass does beside computing logits.
 #[derive(Default)]
 pub struct Pass {
@@ -58,6 +78,8 @@ pub struct Pass {
     pub hooks: Hooks,
     /// The randomness of dropout; without it nothing is dropped.
     pub dropout: Option<Stream>,
+    /// Whether the logits are to be differentiated; otherwise they come detached, and nothing is kept for it.
+    pub gradients: bool,
 }
 
 impl Model {
@@ -98,6 +120,7 @@ impl Model {
                 Positions::Learned => Some(weights.get("position_embedding.weight")?),
                 Positions::Sinusoidal | Positions::None => None,
             },
+            block: weights.get(BLOCK)?,
             layers,
             ln_f: norm("ln_f")?,
             unembedding: if config.tied {
@@ -109,6 +132,7 @@ impl Model {
             token_embedding,
             config,
             composed: false,
+            workspace: Arc::default(),
         })
     }
 
@@ -156,27 +180,75 @@ impl Model {
         if iterations == 0 {
             return Err(Error::input("iterations = 0; the block must run at least once"));
         }
-        let readout = self.indices(&rows.readout)?;
         let mut x = self.embed(rows)?; // [rows, d_model]
         x = pass.hooks.visit(Site::embed(), x)?;
         x = self.drop(x, pass)?;
+        // The fused loop knows neither dropout nor gradients through hooks.
+        let fused = self.kernels(&x) && pass.dropout.is_none() && (!pass.gradients || pass.hooks.is_empty());
+        let logits = if fused {
+            self.fused(&x, rows, iterations, pass)?
+        } else {
+            self.unfused(x, rows, iterations, pass)?
+        };
+        Ok(if pass.gradients { logits } else { logits.detach() })
+    }
+
+    // All iterations by the CPU kernels: what is asked for at the end of earlier ones is tapped on the way.
+    fn fused(&self, x: &Tensor, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
+        let last = iterations - 1;
+        let early: Vec<usize> = (0..last).filter(|&i| pass.hooks.wants_readout(i)).collect();
+        let plan = Arc::new(Plan::new(rows));
+        let readouts_only = !pass.hooks.wants_layer(last, self.config.layers - 1);
+        let readout = if readouts_only { &plan.readout } else { &rows.readout };
+        let readout = self.indices(readout)?;
+        let stack = Stack {
+            plan: plan.clone(),
+            d: self.config.d_model,
+            heads: self.config.heads,
+            layers: self.config.layers,
+            iterations,
+            readouts_only,
+            workspace: self.workspace.clone(),
+        };
+        let out = if pass.gradients {
+            stack.differentiable(x, &self.block)?
+        } else if early.is_empty() && !pass.hooks.wants_block() {
+            stack.run(x, &self.block, None)?
+        } else {
+            let taps = HookTaps::new(&pass.hooks, &self.config, rows, iterations, &early)?;
+            let out = stack.run(x, &self.block, Some(&taps))?;
+            let (recorded, ends) = taps.finish()?;
+            pass.hooks.keep(recorded);
+            for (iteration, state) in early.into_iter().zip(ends) {
+                self.read(&state, iteration, pass)?;
+            }
+            out
+        };
+        self.read(&out.index_select(&readout, 0)?, last, pass)
+    }
+
+    // All iterations by candle's own operations.
+    fn unfused(&self, mut x: Tensor, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
+        let readout = self.indices(&rows.readout)?;
+        let last = iterations - 1;
         for iteration in 0..iterations {
             for (index, layer) in self.layers.iter().enumerate() {
                 let at = |point| Site::new(point, iteration, index);
                 x = self.layer(layer, x, rows, pass, &at)?;
             }
-            let wanted = |point| pass.hooks.wants(Site::new(point, iteration, 0));
-            if iteration + 1 == iterations || wanted(Point::Final) || wanted(Point::Logits) {
-                let normed = self.norm(&self.ln_f, &x.index_select(&readout, 0)?)?; // [readouts, d_model]
-                let normed = pass.hooks.visit(Site::new(Point::Final, iteration, 0), normed)?;
-                let logits = normed.matmul(&self.unembedding.t()?)?; // [readouts, vocab]
-                let logits = pass.hooks.visit(Site::new(Point::Logits, iteration, 0), logits)?;
-                if iteration + 1 == iterations {
-                    return Ok(logits);
-                }
+            if iteration < last && pass.hooks.wants_readout(iteration) {
+                self.read(&x.index_select(&readout, 0)?, iteration, pass)?;
             }
         }
-        unreachable!("the last iteration returns")
+        self.read(&x.index_select(&readout, 0)?, last, pass)
+    }
+
+    // The logits of states at the readout rows after an iteration: [readouts, d_model] → [readouts, vocab].
+    fn read(&self, states: &Tensor, iteration: usize, pass: &mut Pass) -> Result<Tensor> {
+        let normed = self.norm(&self.ln_f, states)?;
+        let normed = pass.hooks.visit(Site::new(Point::Final, iteration, 0), normed)?;
+        let logits = normed.matmul(&self.unembedding.t()?)?;
+        pass.hooks.visit(Site::new(Point::Logits, iteration, 0), logits)
     }
 
     /// The logit lens: final layer norm, then the output matrix, of any states `[n, d_model]` → `[n, vocab]`.
@@ -225,16 +297,14 @@ impl Model {
         at: &impl Fn(Point) -> Site,
     ) -> Result<Tensor> {
         let x = pass.hooks.visit(at(Point::ResidPre), x)?;
-        let z = self.attention(layer, &self.norm(&layer.ln_1, &x)?, rows, pass, at)?; // [rows, d_model]
-        let attn_out = self.linear(&layer.attn_proj, &z)?;
+        let z = self.attention(layer, &layer.ln_1.compose(&x)?, rows, pass, at)?; // [rows, d_model]
+        let attn_out = layer.attn_proj.compose(&z)?;
         let attn_out = pass.hooks.visit(at(Point::AttnOut), attn_out)?;
         let mid = (x + self.drop(attn_out, pass)?)?;
         let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
-        let hidden = self.norm(&layer.ln_2, &mid)?.matmul(&layer.c_fc.weight)?; // [rows, 4 × d_model]
-        let post = pass
-            .hooks
-            .visit(at(Point::MlpPost), self.gelu(&layer.c_fc.bias, &hidden)?)?;
-        let mlp_out = self.linear(&layer.mlp_proj, &post)?;
+        let hidden = layer.c_fc.compose(&layer.ln_2.compose(&mid)?)?; // [rows, 4 × d_model]
+        let post = pass.hooks.visit(at(Point::MlpPost), hidden.gelu()?)?;
+        let mlp_out = layer.mlp_proj.compose(&post)?;
         let mlp_out = pass.hooks.visit(at(Point::MlpOut), mlp_out)?;
         let out = (mid + self.drop(mlp_out, pass)?)?;
         pass.hooks.visit(at(Point::ResidPost), out)
@@ -249,31 +319,8 @@ impl Model {
         pass: &mut Pass,
         at: &impl Fn(Point) -> Site,
     ) -> Result<Tensor> {
+        let qkv = layer.c_attn.compose(normed)?; // [rows, 3 × d_model]
         let (count, d) = normed.dims2()?;
-        let (heads, width) = (self.config.heads, d / self.config.heads);
-        let qkv = self.linear(&layer.c_attn, normed)?; // [rows, 3 × d_model]
-        let pattern_matters = pass.hooks.wants(at(Point::AttnPattern)) || pass.dropout.is_some();
-        let z = if self.kernels(&qkv) && !pattern_matters {
-            qkv.apply_op1(AncestorAttention {
-                ancestry: rows.ancestry.clone(),
-                heads,
-            })?
-            .reshape((count, heads, width))?
-        } else {
-            self.composed_attention(&qkv, rows, pass, at)?
-        };
-        let z = pass.hooks.visit(at(Point::Z), z)?; // [rows, heads, d_head]
-        Ok(z.reshape((count, d))?)
-    }
-
-    fn composed_attention(
-        &self,
-        qkv: &Tensor,
-        rows: &Rows,
-        pass: &mut Pass,
-        at: &impl Fn(Point) -> Site,
-    ) -> Result<Tensor> {
-        let (count, d) = (qkv.dims()[0], self.config.d_model);
         let (heads, width) = (self.config.heads, d / self.config.heads);
         let most = rows.most_ancestors();
         let (index, mask) = rows.ancestor_table();
@@ -294,34 +341,18 @@ impl Model {
         let pattern = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
         let pattern = pass.hooks.visit(at(Point::AttnPattern), pattern)?;
         let pattern = self.drop(pattern, pass)?;
-        Ok(pattern.unsqueeze(D::Minus1)?.broadcast_mul(&gathered(2)?)?.sum(2)?) // [rows, heads, d_head]
+        let z = pattern.unsqueeze(D::Minus1)?.broadcast_mul(&gathered(2)?)?.sum(2)?; // [rows, heads, d_head]
+        Ok(pass.hooks.visit(at(Point::Z), z)?.reshape((count, d))?)
     }
 
     fn norm(&self, norm: &Norm, x: &Tensor) -> Result<Tensor> {
-        if self.kernels(x) {
-            let kernel = LayerNorm {
-                epsilon: EPSILON as f32,
-            };
-            return Ok(x.contiguous()?.apply_op3(&norm.weight, &norm.bias, kernel)?);
+        if !self.kernels(x) {
+            return norm.compose(x);
         }
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let normal = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
-        Ok(normal.broadcast_mul(&norm.weight)?.broadcast_add(&norm.bias)?)
-    }
-
-    fn linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        if self.kernels(x) {
-            return Ok(x.contiguous()?.apply_op3(&layer.weight, &layer.bias, kernels::Linear)?);
-        }
-        Ok(x.matmul(&layer.weight)?.broadcast_add(&layer.bias)?)
-    }
-
-    fn gelu(&self, bias: &Tensor, hidden: &Tensor) -> Result<Tensor> {
-        if self.kernels(hidden) {
-            return Ok(hidden.apply_op2(bias, BiasGelu)?);
-        }
-        Ok(hidden.broadcast_add(bias)?.gelu()?)
+        let kernel = LayerNorm {
+            epsilon: EPSILON as f32,
+        };
+        Ok(x.contiguous()?.apply_op3(&norm.weight, &norm.bias, kernel)?)
     }
 
     fn kernels(&self, x: &Tensor) -> bool {
@@ -364,13 +395,22 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 /// `logits` `[queries, vocab]`, one target each.
 ///
 /// # Errors
-/// When the device fails.
+/// When a target is outside the vocabulary, or the device fails.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
+    if kernels::available(logits) {
+        let kernel = CrossEntropy {
+            targets: targets.to_vec(),
+            smoothing: smoothing as f32,
+        };
+        return Ok(logits.contiguous()?.apply_op1(kernel)?);
+    }
+    compose_cross_entropy(logits, targets, smoothing)
+}
+
+/// [`cross_entropy`] by candle's own operations: the reference.
+pub(super) fn compose_cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
     let log_p = log_softmax(logits)?;
     let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
     let of_target = log_p.gather(&index, 1)?.mean_all()?;
-    if smoothing == 0.0 {
-        return Ok(of_target.neg()?);
-    }
     Ok(((of_target * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?)?)
 }

@@ -194,9 +194,51 @@ impl Hooks {
         self.records.contains_key(&site) || self.replacements.contains_key(&site)
     }
 
+    /// Whether there is nothing to record or replace.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.replacements.is_empty()
+    }
+
+    fn sites(&self) -> impl Iterator<Item = Site> {
+        self.records.keys().chain(self.replacements.keys()).copied()
+    }
+
+    /// Whether any site inside a layer is wanted.
+    pub(super) fn wants_block(&self) -> bool {
+        self.sites().any(|site| site.point.in_block())
+    }
+
+    /// Whether any site inside this layer of this iteration is wanted.
+    pub(super) fn wants_layer(&self, iteration: usize, layer: usize) -> bool {
+        self.sites()
+            .any(|site| site.point.in_block() && (site.iteration, site.layer) == (iteration, layer))
+    }
+
+    /// Whether the states are to be read out after this iteration.
+    pub(super) fn wants_readout(&self, iteration: usize) -> bool {
+        self.wants(Site::new(Point::Final, iteration, 0)) || self.wants(Site::new(Point::Logits, iteration, 0))
+    }
+
+    /// The rows to record at each site, all where there are none named.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Site, Option<&[u32]>)> {
+        self.records.iter().map(|(&site, rows)| (site, rows.as_deref()))
+    }
+
+    /// The rows to replace at each site, and by what.
+    pub(super) fn replacements(&self) -> impl Iterator<Item = (Site, &[u32], &Tensor)> {
+        self.replacements
+            .iter()
+            .flat_map(|(&site, parts)| parts.iter().map(move |(rows, values)| (site, rows.as_slice(), values)))
+    }
+
+    /// Keeps what was recorded.
+    pub(super) fn keep(&mut self, recorded: Vec<(Site, Tensor)>) {
+        self.recorded.extend(recorded);
+    }
+
     /// Called by the forward pass as it meets `site` with the state `x`; gives back the state to go on with.
     pub(super) fn visit(&mut self, site: Site, mut x: Tensor) -> Result<Tensor> {
-        if self.records.is_empty() && self.replacements.is_empty() {
+        if self.is_empty() {
             return Ok(x);
         }
         for (rows, values) in self.replacements.get(&site).into_iter().flatten() {
@@ -215,22 +257,9 @@ impl Hooks {
 
 // Exact: the rows become `values` bit for bit, the others stay as they are.
 fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result<Tensor> {
-    let mut wanted = x.dims().to_vec();
-    wanted[0] = rows.len();
-    if values.dims() != wanted {
-        return Err(Error::input(format!(
-            "a replacement for {site} has shape {:?}; {wanted:?} is needed",
-            values.dims()
-        )));
-    }
+    let wanted = check_replacement(site, x.dims(), rows, values)?;
     if rows.is_empty() {
         return Ok(x.clone());
-    }
-    if let Some(row) = rows.iter().find(|&&row| row as usize >= x.dims()[0]) {
-        return Err(Error::input(format!(
-            "a replacement for {site} names row {row} of {}",
-            x.dims()[0]
-        )));
     }
     let mut index_shape = vec![1; wanted.len()];
     index_shape[0] = rows.len();
@@ -240,4 +269,26 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
         .contiguous()?;
     Ok(x.contiguous()?
         .scatter(&index, &values.to_dtype(x.dtype())?.contiguous()?, 0)?)
+}
+
+/// The shape that `values` need to take the place of `rows` in a state of shape `state`, which they have.
+///
+/// # Errors
+/// When they have not, or a row is not in the state.
+pub(super) fn check_replacement(site: Site, state: &[usize], rows: &[u32], values: &Tensor) -> Result<Vec<usize>> {
+    let mut wanted = state.to_vec();
+    wanted[0] = rows.len();
+    if values.dims() != wanted {
+        return Err(Error::input(format!(
+            "a replacement for {site} has shape {:?}; {wanted:?} is needed",
+            values.dims()
+        )));
+    }
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= state[0]) {
+        return Err(Error::input(format!(
+            "a replacement for {site} names row {row} of {}",
+            state[0]
+        )));
+    }
+    Ok(wanted)
 }

@@ -3,15 +3,16 @@
 mod config;
 mod forward;
 mod hooks;
-mod kernels;
+pub(crate) mod kernels;
 mod rows;
+mod taps;
 mod weights;
 
 pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
 pub use forward::{Model, Pass, cross_entropy, log_softmax};
 pub use hooks::{Hooks, Point, Site};
 pub use rows::{Rows, Sharing};
-pub use weights::Weights;
+pub use weights::{Leaf, Weights};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,6 @@
 //! *ancestors*, itself included. So chains of different length share a batch, and queries that begin alike may share
 //! the rows of their common prefix, which is exact in a causal model, for gradients too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Positions, Readout};
@@ -28,11 +27,6 @@ pub(super) struct Ancestry {
 }
 
 impl Ancestry {
-    /// The number of rows.
-    pub(super) fn len(&self) -> usize {
-        self.starts.len() - 1
-    }
-
     /// The longest list.
     pub(super) fn most(&self) -> usize {
         self.starts
@@ -77,37 +71,41 @@ impl Rows {
         vocab: usize,
         sharing: Sharing,
     ) -> Result<Self> {
+        let queries: Vec<&[u32]> = queries.into_iter().collect();
         let mut rows = Self::empty(sharing);
-        let mut known: HashMap<(Option<u32>, u32), u32> = HashMap::new();
-        for tokens in queries {
-            if tokens.is_empty() {
-                return Err(Error::input("a query without tokens has nothing to read"));
-            }
-            let column = match config.readout {
-                Readout::LastToken => tokens.len() - 1,
-                Readout::LastColumn => config.columns.unwrap_or(tokens.len()) - 1,
+        for tokens in &queries {
+            let length = config.check_query(tokens, vocab)?;
+            rows.chain_starts
+                .push(rows.chain_starts[rows.queries()] + length as u32);
+        }
+        rows.chains = vec![0; rows.chain_starts[queries.len()] as usize];
+        rows.readout = vec![0; queries.len()];
+        let mut order: Vec<usize> = (0..queries.len()).collect();
+        if sharing == Sharing::Prefixes {
+            // What begins alike stands together, so that a chain's rows and those it shares are one tree.
+            order.sort_by_key(|&query| queries[query]);
+        }
+        // The rows of the query before, and the tokens that they stand for.
+        let mut before: Vec<(u32, u32)> = Vec::new();
+        for query in order {
+            let start = rows.chain_starts[query] as usize;
+            let length = rows.chain_starts[query + 1] as usize - start;
+            let tokens = queries[query].iter().copied().chain([PAD]).take(length);
+            let shared = match sharing {
+                Sharing::Prefixes => before.iter().zip(tokens.clone()).take_while(|(b, t)| b.1 == *t).count(),
+                Sharing::Nothing => 0,
             };
-            if tokens.len() > column + 1 {
-                return Err(Error::input(format!(
-                    "a query has {} tokens; the model's answers are read at column {}, so at most that many are allowed",
-                    tokens.len(),
-                    column + 1
-                )));
+            before.truncate(shared);
+            for (place, token) in tokens.enumerate().skip(shared) {
+                let is_pad = place == queries[query].len();
+                let position = if is_pad { config.pad_column() } else { place };
+                let parent = before.last().map(|&(row, _)| row);
+                before.push((rows.push(parent, token, position, !is_pad), token));
             }
-            let pad = (tokens.len() <= column).then_some((PAD, column));
-            let mut last = None;
-            for (token, position) in tokens.iter().copied().zip(0..).chain(pad) {
-                config.check_token(token, position, vocab)?;
-                let mut new_row = || rows.push(last, token, position, token != PAD);
-                let row = match sharing {
-                    Sharing::Prefixes => *known.entry((last, token)).or_insert_with(new_row),
-                    Sharing::Nothing => new_row(),
-                };
-                rows.chains.push(row);
-                last = Some(row);
+            for (place, &(row, _)) in rows.chains[start..].iter_mut().zip(&before) {
+                *place = row;
             }
-            rows.chain_starts.push(rows.chains.len() as u32);
-            rows.readout.extend(last);
+            rows.readout[query] = before.last().map_or(0, |&(row, _)| row);
         }
         Ok(rows)
     }
@@ -224,6 +222,37 @@ impl Rows {
 }
 
 impl ModelConfig {
+    // The rows of a query: its tokens, and the `<pad>` at which a short one is read.
+    fn check_query(&self, tokens: &[u32], vocab: usize) -> Result<usize> {
+        if tokens.is_empty() {
+            return Err(Error::input("a query without tokens has nothing to read"));
+        }
+        for (position, &token) in tokens.iter().enumerate() {
+            self.check_token(token, position, vocab)?;
+        }
+        if self.readout == Readout::LastToken {
+            return Ok(tokens.len());
+        }
+        let column = self.pad_column();
+        if tokens.len() > column + 1 {
+            return Err(Error::input(format!(
+                "a query has {} tokens; the model's answers are read at column {}, so at most that many are allowed",
+                tokens.len(),
+                column + 1
+            )));
+        }
+        if tokens.len() <= column {
+            self.check_token(PAD, column, vocab)?;
+            return Ok(tokens.len() + 1);
+        }
+        Ok(tokens.len())
+    }
+
+    // The position of the `<pad>` at which short queries are read.
+    fn pad_column(&self) -> usize {
+        self.columns.unwrap_or(1) - 1
+    }
+
     fn check_token(&self, token: u32, position: usize, vocab: usize) -> Result<()> {
         if token as usize >= vocab {
             return Err(Error::input(format!(

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::tests::tiny;
+use super::forward::compose_cross_entropy;
 use super::*;
 use crate::random::Stream;
 
@@ -13,11 +14,12 @@ fn weights(config: &ModelConfig, seed: u64) -> Weights {
     let mut index = 0;
     Weights::init(config, VOCAB, seed, &Device::Cpu)
         .unwrap()
-        .map(|_, tensor| {
+        .map(|leaf| {
             index += 1;
             let mut stream = Stream::new(seed, "test noise", index);
-            let noise: Vec<f32> = (0..tensor.elem_count()).map(|_| 0.3 * stream.normal() as f32).collect();
-            Ok((tensor + Tensor::from_vec(noise, tensor.shape(), &Device::Cpu)?)?)
+            let count = leaf.tensor.elem_count();
+            let noise: Vec<f32> = (0..count).map(|_| 0.3 * stream.normal() as f32).collect();
+            Ok((&leaf.tensor + Tensor::from_vec(noise, leaf.tensor.shape(), &Device::Cpu)?)?)
         })
         .unwrap()
 }
@@ -37,9 +39,9 @@ fn queries(seed: u64) -> Vec<Vec<u32>> {
 fn loss_and_gradients(config: &ModelConfig, seed: u64, sharing: Sharing, composed: bool) -> Vec<(String, Tensor)> {
     let mut vars = Vec::new();
     let weights = weights(config, seed)
-        .map(|name, tensor| {
-            let var = Var::from_tensor(tensor)?;
-            vars.push((name.to_owned(), var.clone()));
+        .map(|leaf| {
+            let var = Var::from_tensor(&leaf.tensor)?;
+            vars.push((leaf.clone(), var.clone()));
             Ok(var.as_tensor().clone())
         })
         .unwrap();
@@ -47,13 +49,23 @@ fn loss_and_gradients(config: &ModelConfig, seed: u64, sharing: Sharing, compose
     let model = if composed { model.composed() } else { model };
     let queries = queries(seed);
     let rows = model.pack(queries.iter().map(Vec::as_slice), sharing).unwrap();
-    let logits = model.forward(&rows, config.iterations, &mut Pass::default()).unwrap();
+    let mut pass = Pass {
+        gradients: true,
+        ..Pass::default()
+    };
+    let logits = model.forward(&rows, config.iterations, &mut pass).unwrap();
     let targets: Vec<u32> = (0..queries.len()).map(|i| (i % VOCAB) as u32).collect();
-    let loss = cross_entropy(&logits, &targets, 0.1).unwrap();
+    let loss = if composed {
+        compose_cross_entropy(&logits, &targets, 0.1).unwrap()
+    } else {
+        cross_entropy(&logits, &targets, 0.1).unwrap()
+    };
     let gradients = loss.backward().unwrap();
     let mut all = vec![("loss".to_owned(), loss)];
-    for (name, var) in vars {
-        all.push((name, gradients.get(&var).expect("every weight has a gradient").clone()));
+    for (leaf, var) in vars {
+        let gradient = gradients.get(&var).expect("every weight has a gradient");
+        let names = leaf.slots.iter().map(|slot| slot.name.clone());
+        all.extend(names.zip(leaf.views(gradient).unwrap()));
     }
     all
 }
@@ -121,7 +133,10 @@ fn shared_prefixes_give_the_loss_and_gradients_of_unshared_rows() {
 }
 
 fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
-    let mut pass = Pass { hooks, dropout: None };
+    let mut pass = Pass {
+        hooks,
+        ..Pass::default()
+    };
     let logits = model.forward(rows, model.config().iterations, &mut pass).unwrap();
     (logits, pass.hooks)
 }
@@ -205,7 +220,7 @@ fn a_replacement_in_a_batch_with_shared_rows_or_of_a_wrong_shape_is_refused() {
         let rows = model.pack([&[1_u32, 3][..]], sharing).unwrap();
         let mut pass = Pass {
             hooks: Hooks::none().replace(Site::embed(), vec![0], value(d)),
-            dropout: None,
+            ..Pass::default()
         };
         model.forward(&rows, 1, &mut pass).unwrap_err().to_string()
     };
@@ -222,6 +237,7 @@ fn dropout_follows_its_stream_and_is_off_without_one() {
         let mut pass = Pass {
             hooks: Hooks::none(),
             dropout: seed.map(|seed| Stream::new(seed, "dropout", 0)),
+            gradients: false,
         };
         model.forward(&rows, 3, &mut pass).unwrap()
     };

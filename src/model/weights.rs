@@ -1,17 +1,75 @@
 //! A model's weights: initialised from a seed, or checked against a config.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 
-use super::config::{Init, ModelConfig, Role};
+use super::config::{Init, ModelConfig, Role, Slot};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
 /// Standard deviation of initial matrices (GPT-2).
 const MATRIX_STD: f64 = 0.02;
 
-/// Named weight tensors, in the order of [`ModelConfig::slots`].
+/// The leaf that holds the whole recurrent block.
+pub(super) const BLOCK: &str = "blocks";
+
+/// A tensor that is trained as one: all layers of the block lie in one flat tensor `[layers, weights of a layer]`, each
+/// in the order of its slots; every other slot is a leaf of its own.
 #[derive(Clone)]
-pub struct Weights(Vec<(String, Tensor)>);
+pub struct Leaf {
+    /// The slot's name, or `blocks`.
+    pub name: String,
+    pub tensor: Tensor,
+    /// The slots that lie in it, one after the other.
+    pub slots: Vec<Slot>,
+}
+
+impl Leaf {
+    /// Each slot with its place in the flattened leaf.
+    pub fn places(&self) -> impl Iterator<Item = (&Slot, Range<usize>)> {
+        let mut end = 0;
+        self.slots.iter().map(move |slot| {
+            let start = end;
+            end += slot.count();
+            (slot, start..end)
+        })
+    }
+
+    /// The slots as views of `tensor`, which is shaped as this leaf.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn views(&self, tensor: &Tensor) -> Result<Vec<Tensor>> {
+        let flat = tensor.flatten_all()?;
+        self.places()
+            .map(|(slot, place)| {
+                Ok(flat
+                    .narrow(0, place.start, place.len())?
+                    .reshape(slot.shape.as_slice())?)
+            })
+            .collect()
+    }
+
+    /// The leaf's shape around these slots: the opposite of [`Leaf::views`].
+    ///
+    /// # Errors
+    /// When they do not fill it.
+    pub fn join(&self, slots: &[Tensor]) -> Result<Tensor> {
+        let flat: Vec<Tensor> = slots
+            .iter()
+            .map(Tensor::flatten_all)
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Tensor::cat(&flat, 0)?.reshape(self.tensor.shape())?)
+    }
+}
+
+/// Named weight tensors: leaves, and by name the slots of [`ModelConfig::slots`] as views of them.
+#[derive(Clone)]
+pub struct Weights {
+    leaves: Vec<Leaf>,
+    views: Vec<(String, Tensor)>,
+}
 
 impl Weights {
     /// Initial weights, a function of (config, vocabulary size, seed) alone.
@@ -19,22 +77,24 @@ impl Weights {
     /// # Errors
     /// When the device fails.
     pub fn init(config: &ModelConfig, vocab: usize, seed: u64, device: &Device) -> Result<Self> {
-        let mut weights = Vec::new();
+        let mut tensors = Vec::new();
         for (index, slot) in config.slots(vocab).into_iter().enumerate() {
-            let count = slot.shape.iter().product();
             let normal = |std: f64| {
                 let mut stream = Stream::new(seed, "initial weights", index as u64);
-                (0..count).map(|_| (std * stream.normal()) as f32).collect::<Vec<f32>>()
+                (0..slot.count())
+                    .map(|_| (std * stream.normal()) as f32)
+                    .collect::<Vec<f32>>()
             };
             let values = match (slot.role, config.init) {
                 (Role::Embedding, _) => normal(config.embedding_std),
                 (Role::Matrix, _) | (Role::OutputProjection, Init::Gaussian) => normal(MATRIX_STD),
-                (Role::OutputProjection, Init::Zero) | (Role::Bias, _) => vec![0.0; count],
-                (Role::NormWeight, _) => vec![1.0; count],
+                (Role::OutputProjection, Init::Zero) | (Role::Bias, _) => vec![0.0; slot.count()],
+                (Role::NormWeight, _) => vec![1.0; slot.count()],
             };
-            weights.push((slot.name, Tensor::from_vec(values, slot.shape, device)?));
+            let tensor = Tensor::from_vec(values, slot.shape.as_slice(), device)?;
+            tensors.push((slot, tensor));
         }
-        Ok(Self(weights))
+        Self::from_slots(config, tensors)
     }
 
     /// Weights found under their names by `find`, checked against the config.
@@ -46,7 +106,7 @@ impl Weights {
         vocab: usize,
         mut find: impl FnMut(&str) -> Result<Option<Tensor>>,
     ) -> Result<Self> {
-        let mut weights = Vec::new();
+        let mut tensors = Vec::new();
         for slot in config.slots(vocab) {
             let tensor =
                 find(&slot.name)?.ok_or_else(|| Error::input(format!("the tensor {} is missing", slot.name)))?;
@@ -58,36 +118,78 @@ impl Weights {
                     slot.shape
                 )));
             }
-            weights.push((slot.name, tensor));
+            tensors.push((slot, tensor));
         }
-        Ok(Self(weights))
+        Self::from_slots(config, tensors)
     }
 
-    /// The weights with their names, in order.
+    fn from_slots(config: &ModelConfig, tensors: Vec<(Slot, Tensor)>) -> Result<Self> {
+        let (block, alone): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|(slot, _)| slot.in_block());
+        let mut leaves: Vec<Leaf> = alone
+            .into_iter()
+            .map(|(slot, tensor)| Leaf {
+                name: slot.name.clone(),
+                tensor,
+                slots: vec![slot],
+            })
+            .collect();
+        let (slots, tensors): (Vec<Slot>, Vec<Tensor>) = block.into_iter().unzip();
+        let flat: Vec<Tensor> = tensors
+            .iter()
+            .map(Tensor::flatten_all)
+            .collect::<candle_core::Result<_>>()?;
+        leaves.push(Leaf {
+            name: BLOCK.to_owned(),
+            tensor: Tensor::cat(&flat, 0)?.reshape((config.layers, ()))?,
+            slots,
+        });
+        Self::from_leaves(leaves)
+    }
+
+    fn from_leaves(leaves: Vec<Leaf>) -> Result<Self> {
+        let mut views = Vec::new();
+        for leaf in &leaves {
+            let names = leaf.slots.iter().map(|slot| slot.name.clone());
+            views.extend(names.zip(leaf.views(&leaf.tensor)?));
+        }
+        Ok(Self { leaves, views })
+    }
+
+    /// The leaves.
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The slots with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.views.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// The tensor of this name.
+    /// The slot or leaf of this name.
     ///
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Tensor> {
+        let leaves = self.leaves.iter().map(|leaf| (leaf.name.as_str(), &leaf.tensor));
         self.iter()
+            .chain(leaves)
             .find(|(known, _)| *known == name)
             .map(|(_, tensor)| tensor.clone())
             .ok_or_else(|| Error::input(format!("the model has no tensor {name}")))
     }
 
-    /// The same weights after `f`.
+    /// The same weights after `f` of each leaf.
     ///
     /// # Errors
     /// When `f` fails.
-    pub fn map(&self, mut f: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
-        let mapped = self
-            .iter()
-            .map(|(name, tensor)| Ok((name.to_owned(), f(name, tensor)?)));
-        Ok(Self(mapped.collect::<Result<_>>()?))
+    pub fn map(&self, mut f: impl FnMut(&Leaf) -> Result<Tensor>) -> Result<Self> {
+        let mapped = self.leaves.iter().map(|leaf| {
+            Ok(Leaf {
+                tensor: f(leaf)?,
+                ..leaf.clone()
+            })
+        });
+        Self::from_leaves(mapped.collect::<Result<_>>()?)
     }
 
     /// The same weights in another precision; f64 is for checks.
@@ -95,6 +197,6 @@ impl Weights {
     /// # Errors
     /// When the device fails.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        self.map(|_, tensor| Ok(tensor.to_dtype(dtype)?))
+        self.map(|leaf| Ok(leaf.tensor.to_dtype(dtype)?))
     }
 }

@@ -1,33 +1,40 @@
-//! AdamW over named weights, with gradient clipping.
+//! AdamW over leaves, with gradient clipping.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use super::config::{Decay, OptimizerConfig};
 use crate::error::Result;
-use crate::model::{Role, Slot};
+use crate::model::kernels::{self, adamw};
+use crate::model::{Leaf, Role};
 
-/// One weight with its moments.
+/// One leaf with its moments.
 pub(super) struct Parameter {
-    pub(super) name: String,
+    pub(super) leaf: Leaf,
     pub(super) var: Var,
     pub(super) first_moment: Tensor,
     pub(super) second_moment: Tensor,
-    decays: bool,
+    // The number of weights of each slot, and whether they decay.
+    decays: Vec<(usize, bool)>,
 }
 
 impl Parameter {
     /// A parameter at the start of training.
-    pub(super) fn new(slot: &Slot, value: &Tensor, decay: Decay) -> Result<Self> {
+    pub(super) fn new(leaf: &Leaf, decay: Decay) -> Result<Self> {
+        let decays = |role| match decay {
+            Decay::All => true,
+            Decay::Matrices => !matches!(role, Role::Bias | Role::NormWeight),
+        };
         Ok(Self {
-            name: slot.name.clone(),
-            var: Var::from_tensor(value)?,
-            first_moment: value.zeros_like()?,
-            second_moment: value.zeros_like()?,
-            decays: match decay {
-                Decay::All => true,
-                Decay::Matrices => !matches!(slot.role, Role::Bias | Role::NormWeight),
-            },
+            leaf: leaf.clone(),
+            var: Var::from_tensor(&leaf.tensor)?,
+            first_moment: leaf.tensor.zeros_like()?,
+            second_moment: leaf.tensor.zeros_like()?,
+            decays: leaf
+                .slots
+                .iter()
+                .map(|slot| (slot.count(), decays(slot.role)))
+                .collect(),
         })
     }
 }
@@ -40,19 +47,36 @@ pub(super) enum Gradients {
     NotFinite { name: String },
 }
 
+fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    if kernels::available(x) {
+        return Ok(adamw::sum_of_squares(x)?);
+    }
+    Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?))
+}
+
 /// Measures the gradients of all parameters.
 pub(super) fn inspect(parameters: &[Parameter], gradients: &GradStore) -> Result<Gradients> {
     let mut total = 0.0;
     for parameter in parameters {
-        if let Some(gradient) = gradients.get(&parameter.var) {
-            let squares = f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            if !squares.is_finite() {
-                return Ok(Gradients::NotFinite {
-                    name: parameter.name.clone(),
-                });
+        let Some(gradient) = gradients.get(&parameter.var) else {
+            continue;
+        };
+        let squares = sum_of_squares(gradient)?;
+        if !squares.is_finite() {
+            for (slot, view) in parameter.leaf.slots.iter().zip(parameter.leaf.views(gradient)?) {
+                if !sum_of_squares(&view)?.is_finite() {
+                    return Ok(Gradients::NotFinite {
+                        name: slot.name.clone(),
+                    });
+                }
             }
-            total += squares;
         }
+        total += squares;
+    }
+    if !total.is_finite() {
+        return Ok(Gradients::NotFinite {
+            name: "all weights together".to_owned(),
+        });
     }
     Ok(Gradients::Finite { norm: total.sqrt() })
 }
@@ -87,22 +111,43 @@ pub(super) fn update(
     let [beta1, beta2] = config.betas;
     let t = i32::try_from(step + 1).unwrap_or(i32::MAX);
     let (correction1, correction2) = (1.0 - beta1.powi(t), 1.0 - beta2.powi(t));
+    let adamw = adamw::Step {
+        scale: scale as f32,
+        betas: [beta1 as f32, beta2 as f32],
+        rate: (lr / correction1) as f32,
+        correction: (1.0 / correction2) as f32,
+        epsilon: config.epsilon as f32,
+    };
+    let kept = |decays: bool| if decays { 1.0 - lr * config.weight_decay } else { 1.0 };
     for parameter in parameters {
         let Some(gradient) = gradients.get(&parameter.var) else {
             continue;
         };
+        if kernels::available(gradient) {
+            let kept: Vec<(usize, f32)> = parameter.decays.iter().map(|&(n, d)| (n, kept(d) as f32)).collect();
+            let Parameter {
+                var,
+                first_moment,
+                second_moment,
+                ..
+            } = parameter;
+            adamw::update(adamw, &kept, var, first_moment, second_moment, gradient)?;
+            continue;
+        }
         let gradient = (gradient * scale)?;
         let first = ((&parameter.first_moment * beta1)? + (&gradient * (1.0 - beta1))?)?;
         let second = ((&parameter.second_moment * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
         let spread = ((&second / correction2)?.sqrt()? + config.epsilon)?;
         let change = ((&first * (lr / correction1))? / spread)?;
-        let kept = if parameter.decays {
-            1.0 - lr * config.weight_decay
-        } else {
-            1.0
-        };
-        let value = ((parameter.var.as_tensor() * kept)? - change)?;
-        parameter.var.set(&value.detach())?;
+        let old = parameter.leaf.views(parameter.var.as_tensor())?;
+        let decayed = old
+            .iter()
+            .zip(&parameter.decays)
+            .map(|(view, &(_, decays))| view * kept(decays));
+        let decayed = parameter
+            .leaf
+            .join(&decayed.collect::<candle_core::Result<Vec<_>>>()?)?;
+        parameter.var.set(&(decayed - change)?.detach())?;
         parameter.first_moment = first.detach();
         parameter.second_moment = second.detach();
     }
@@ -114,6 +159,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::model::Slot;
 
     #[test]
     fn the_rate_warms_up_holds_and_cools_down() {
@@ -142,20 +188,32 @@ mod tests {
             clip: 1.0,
             ..OptimizerConfig::default()
         };
-        let step = |role| {
+        let step = |role, dtype| {
             let slot = Slot {
                 name: "x".to_owned(),
                 shape: vec![1],
                 role,
             };
-            let start = Tensor::new(&[3.0_f32], &Device::Cpu).unwrap();
-            let mut parameters = [Parameter::new(&slot, &start, Decay::Matrices).unwrap()];
+            let leaf = Leaf {
+                name: slot.name.clone(),
+                tensor: Tensor::new(&[3.0_f32], &Device::Cpu).unwrap().to_dtype(dtype).unwrap(),
+                slots: vec![slot],
+            };
+            let mut parameters = [Parameter::new(&leaf, Decay::Matrices).unwrap()];
             let loss = (parameters[0].var.as_tensor() * 2.0).unwrap().sum_all().unwrap();
-            let gradients = loss.to_dtype(DType::F32).unwrap().backward().unwrap();
+            let gradients = loss.backward().unwrap();
             update(&config, &mut parameters, &gradients, 2.0, 0.1, 0).unwrap();
-            parameters[0].var.to_vec1::<f32>().unwrap()[0]
+            parameters[0]
+                .var
+                .to_dtype(DType::F32)
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()[0]
         };
-        assert!((step(Role::Matrix) - 2.75).abs() < 1e-6);
-        assert!((step(Role::Bias) - 2.9).abs() < 1e-6);
+        // The kernel takes f32, candle's operations the rest.
+        for dtype in [DType::F32, DType::F64] {
+            assert!((step(Role::Matrix, dtype) - 2.75).abs() < 1e-6);
+            assert!((step(Role::Bias, dtype) - 2.9).abs() < 1e-6);
+        }
     }
 }

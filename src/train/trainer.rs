@@ -35,11 +35,11 @@ pub struct Progress {
 }
 
 /// A weight with its AdamW moments, as saved for a resume.
-pub struct SavedParameter<'a> {
-    pub name: &'a str,
-    pub value: &'a Tensor,
-    pub first_moment: &'a Tensor,
-    pub second_moment: &'a Tensor,
+pub struct SavedParameter {
+    pub name: String,
+    pub value: Tensor,
+    pub first_moment: Tensor,
+    pub second_moment: Tensor,
 }
 
 /// Why a checkpoint is written.
@@ -107,14 +107,11 @@ impl Trainer {
         }
         let vocab = data.vocab.len();
         let initial = Weights::init(&config.model, vocab, config.seed, device)?;
-        let mut parameters = Vec::new();
-        for slot in config.model.slots(vocab) {
-            parameters.push(Parameter::new(
-                &slot,
-                &initial.get(&slot.name)?,
-                config.optimizer.decay,
-            )?);
-        }
+        let parameters: Vec<Parameter> = initial
+            .leaves()
+            .iter()
+            .map(|leaf| Parameter::new(leaf, config.optimizer.decay))
+            .collect::<Result<_>>()?;
         let evaluation_sets = data
             .splits
             .iter()
@@ -129,11 +126,11 @@ impl Trainer {
             })
             .collect();
         let mut live = parameters.iter();
-        let weights = initial.map(|_, tensor| {
-            // One parameter a slot, in the same order.
+        let weights = initial.map(|leaf| {
+            // One parameter a leaf, in the same order.
             Ok(live
                 .next()
-                .map_or_else(|| tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
+                .map_or_else(|| leaf.tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
         })?;
         let model = Model::new(config.model.clone(), vocab, &weights)?;
         // A row that does not fit is told now, not when its batch comes.
@@ -175,10 +172,16 @@ impl Trainer {
     /// When `find` fails or a tensor has a wrong shape.
     pub fn restore(&mut self, progress: Progress, mut find: impl FnMut(&str) -> Result<[Tensor; 3]>) -> Result<()> {
         for parameter in &mut self.parameters {
-            let [value, first_moment, second_moment] = find(&parameter.name)?;
-            parameter.var.set(&value)?;
-            parameter.first_moment = first_moment;
-            parameter.second_moment = second_moment;
+            let mut parts = [const { Vec::new() }; 3];
+            for slot in &parameter.leaf.slots {
+                for (parts, part) in parts.iter_mut().zip(find(&slot.name)?) {
+                    parts.push(part);
+                }
+            }
+            let [value, first_moment, second_moment] = parts;
+            parameter.var.set(&parameter.leaf.join(&value)?)?;
+            parameter.first_moment = parameter.leaf.join(&first_moment)?;
+            parameter.second_moment = parameter.leaf.join(&second_moment)?;
         }
         self.progress = progress;
         self.clock = Instant::now();
@@ -209,13 +212,28 @@ impl Trainer {
     }
 
     /// The weights and moments as they stand.
-    pub fn parameters(&self) -> impl Iterator<Item = SavedParameter<'_>> {
-        self.parameters.iter().map(|parameter| SavedParameter {
-            name: &parameter.name,
-            value: parameter.var.as_tensor(),
-            first_moment: &parameter.first_moment,
-            second_moment: &parameter.second_moment,
-        })
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn parameters(&self) -> Result<Vec<SavedParameter>> {
+        let mut saved = Vec::new();
+        for parameter in &self.parameters {
+            let leaf = &parameter.leaf;
+            let values = leaf.views(parameter.var.as_tensor())?;
+            let moments = leaf
+                .views(&parameter.first_moment)?
+                .into_iter()
+                .zip(leaf.views(&parameter.second_moment)?);
+            for ((slot, value), (first_moment, second_moment)) in leaf.slots.iter().zip(values).zip(moments) {
+                saved.push(SavedParameter {
+                    name: slot.name.clone(),
+                    value,
+                    first_moment,
+                    second_moment,
+                });
+            }
+        }
+        Ok(saved)
     }
 
     /// Passes over the training rows so far.
@@ -265,6 +283,7 @@ impl Trainer {
         let targets: Vec<u32> = queries().map(|query| query.target).collect();
         let mut pass = Pass {
             dropout: (self.config.model.dropout > 0.0).then(|| Stream::new(self.config.seed, "dropout", step)),
+            gradients: true,
             ..Pass::default()
         };
         let logits = self.model.forward(&rows, self.config.model.iterations, &mut pass)?;

@@ -169,7 +169,7 @@ impl Patch {
             let all = sites.iter().copied().chain([Site::embed()]);
             let mut pass = Pass {
                 hooks: all.fold(Hooks::none(), Hooks::record),
-                dropout: None,
+                ..Pass::default()
             };
             let logits = model.forward(&clean_rows, iterations, &mut pass)?;
             clean.extend(outcome(&logits, chunk)?);
@@ -303,7 +303,10 @@ fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
 }
 
 fn run(model: &Model, rows: &Rows, iterations: usize, pairs: &[Pair], hooks: Hooks) -> Result<Outcome> {
-    let mut pass = Pass { hooks, dropout: None };
+    let mut pass = Pass {
+        hooks,
+        ..Pass::default()
+    };
     outcome(&model.forward(rows, iterations, &mut pass)?, pairs)
 }
 

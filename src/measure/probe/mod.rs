@@ -236,7 +236,7 @@ fn states(
                 .iter()
                 .fold(Hooks::none(), record)
                 .record_rows(Site::embed(), prefix),
-            dropout: None,
+            ..Pass::default()
         };
         model.forward(&rows, iterations, &mut pass)?;
         let side_by_side = |x: Tensor| -> Result<Vec<Vec<f32>>> { rows_of(&x.reshape((chunk.len(), ()))?) };

@@ -1,62 +1,42 @@
 //! Causal attention over packed rows, with its backward pass.
 
-use std::sync::Arc;
+use pulp::{Simd, WithSimd};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use pulp::{Arch, Simd, WithSimd};
-
-use super::{like, slice, with_numbers};
+use super::{add_scaled, dot, exp};
 use crate::model::rows::Ancestry;
 
-/// Softmax attention of every row over its ancestors: queries, keys and values side by side `[rows, 3 × d]` → `z`
-/// `[rows, d]`. The pattern is made again in the backward pass; it has few entries.
-pub(in super::super) struct AncestorAttention {
-    pub(in super::super) ancestry: Arc<Ancestry>,
-    pub(in super::super) heads: usize,
+/// What attends to what: rows of a piece of a batch, counted from its first.
+#[derive(Clone, Copy)]
+pub(super) struct Geometry<'a> {
+    pub(super) ancestry: &'a Ancestry,
+    /// The place of the piece's first row in the batch.
+    pub(super) first: usize,
+    /// The rows that attend; the rest are only looked at.
+    pub(super) queries: &'a [u32],
+    pub(super) d: usize,
+    pub(super) heads: usize,
 }
 
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0_f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
-        }
+impl<'a> Geometry<'a> {
+    #[inline(always)]
+    fn ancestors(&self, row: u32) -> &'a [u32] {
+        self.ancestry.of(self.first + row as usize)
     }
-    lanes.iter().sum::<f32>() + rest
-}
 
-#[inline(always)]
-fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to += scale * from;
+    /// The number of entries of the pattern: for each query, each head, each ancestor one.
+    pub(super) fn entries(&self) -> usize {
+        let pairs: usize = self.queries.iter().map(|&row| self.ancestors(row).len()).sum();
+        pairs * self.heads
     }
-}
 
-// Calls `f(row, ancestors, offset of the head, pattern)` for every row and head.
-#[inline(always)]
-fn each_pattern(op: &AncestorAttention, qkv: &[f32], d: usize, mut f: impl FnMut(usize, &[u32], usize, &[f32])) {
-    let width = d / op.heads;
-    let scale = 1.0 / (width as f32).sqrt();
-    let mut pattern = vec![0.0; op.ancestry.most()];
-    for row in 0..op.ancestry.len() {
-        let ancestors = op.ancestry.of(row);
-        let pattern = &mut pattern[..ancestors.len()];
-        for head in (0..d).step_by(width) {
-            let query = &qkv[row * 3 * d + head..][..width];
-            for (p, &ancestor) in pattern.iter_mut().zip(ancestors) {
-                *p = scale * dot(query, &qkv[ancestor as usize * 3 * d + d + head..][..width]);
-            }
-            softmax(pattern);
-            f(row, ancestors, head, pattern);
+    /// Calls `f` with the query, its pattern `[heads, ancestors]`, and the number of ancestors.
+    pub(super) fn each_pattern(&self, pattern: &mut [f32], mut f: impl FnMut(usize, &mut [f32], usize)) {
+        let mut rest = pattern;
+        for (query, &row) in self.queries.iter().enumerate() {
+            let count = self.ancestors(row).len();
+            let (mine, later) = rest.split_at_mut(count * self.heads);
+            rest = later;
+            f(query, mine, count);
         }
     }
 }
@@ -66,43 +46,85 @@ fn softmax(scores: &mut [f32]) {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut total = 0.0;
     for score in scores.iter_mut() {
-        *score = (*score - most).exp();
+        *score = exp(*score - most);
         total += *score;
     }
+    let share = 1.0 / total;
     for score in scores {
-        *score /= total;
+        *score *= share;
     }
 }
 
-struct Forward<'a> {
-    op: &'a AncestorAttention,
-    qkv: &'a [f32],
-    z: &'a mut [f32],
-    d: usize,
+/// Queries, keys and values side by side `[rows, 3 × d]` → the pattern.
+pub(super) struct Attend<'a> {
+    pub(super) of: Geometry<'a>,
+    pub(super) qkv: &'a [f32],
+    pub(super) pattern: &'a mut [f32],
 }
 
-impl WithSimd for Forward<'_> {
+impl WithSimd for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let (d, qkv) = (self.d, self.qkv);
-        let width = d / self.op.heads;
-        each_pattern(self.op, qkv, d, |row, ancestors, head, pattern| {
-            let z = &mut self.z[row * d + head..][..width];
-            for (&ancestor, &p) in ancestors.iter().zip(pattern) {
-                add_scaled(z, p, &qkv[ancestor as usize * 3 * d + 2 * d + head..][..width]);
+        let (of, qkv, d) = (self.of, self.qkv, self.of.d);
+        let width = d / of.heads;
+        let scale = 1.0 / (width as f32).sqrt();
+        let mut rest = self.pattern;
+        for &row in of.queries {
+            let ancestors = of.ancestors(row);
+            for head in (0..d).step_by(width) {
+                let (pattern, later) = rest.split_at_mut(ancestors.len());
+                rest = later;
+                let query = &qkv[row as usize * 3 * d + head..][..width];
+                for (p, &ancestor) in pattern.iter_mut().zip(ancestors) {
+                    let key = (ancestor as usize - of.first) * 3 * d + d + head;
+                    *p = scale * dot(query, &qkv[key..][..width]);
+                }
+                softmax(pattern);
             }
-        });
+        }
     }
 }
 
-struct Backward<'a> {
-    op: &'a AncestorAttention,
-    qkv: &'a [f32],
-    dz: &'a [f32],
-    grad: &'a mut [f32],
-    d: usize,
+/// The pattern and the values → z `[queries, d]`.
+pub(super) struct Mix<'a> {
+    pub(super) of: Geometry<'a>,
+    pub(super) qkv: &'a [f32],
+    pub(super) pattern: &'a [f32],
+    pub(super) z: &'a mut [f32],
+}
+
+impl WithSimd for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (of, qkv, d) = (self.of, self.qkv, self.of.d);
+        let width = d / of.heads;
+        let mut rest = self.pattern;
+        self.z.fill(0.0);
+        for (&row, z) in of.queries.iter().zip(self.z.chunks_exact_mut(d)) {
+            let ancestors = of.ancestors(row);
+            for head in (0..d).step_by(width) {
+                let (pattern, later) = rest.split_at(ancestors.len());
+                rest = later;
+                for (&p, &ancestor) in pattern.iter().zip(ancestors) {
+                    let value = (ancestor as usize - of.first) * 3 * d + 2 * d + head;
+                    add_scaled(&mut z[head..][..width], p, &qkv[value..][..width]);
+                }
+            }
+        }
+    }
+}
+
+/// dL/dz → dL/d(queries, keys, values) `[rows, 3 × d]`.
+pub(super) struct Backward<'a> {
+    pub(super) of: Geometry<'a>,
+    pub(super) qkv: &'a [f32],
+    pub(super) pattern: &'a [f32],
+    pub(super) dz: &'a [f32],
+    pub(super) dqkv: &'a mut [f32],
 }
 
 impl WithSimd for Backward<'_> {
@@ -110,64 +132,32 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let (d, qkv, grad) = (self.d, self.qkv, self.grad);
-        let width = d / self.op.heads;
+        let (of, qkv, d, grad) = (self.of, self.qkv, self.of.d, self.dqkv);
+        let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
-        let mut dp = vec![0.0; self.op.ancestry.most()];
-        each_pattern(self.op, qkv, d, |row, ancestors, head, pattern| {
-            // Where a row's query (part 0), key (1) or value (2) begins.
-            let at = |row: u32, part: usize| row as usize * 3 * d + part * d + head;
-            let dz = &self.dz[row * d + head..][..width];
-            let dp = &mut dp[..ancestors.len()];
-            for (dp, &ancestor) in dp.iter_mut().zip(ancestors) {
-                *dp = dot(dz, &qkv[at(ancestor, 2)..][..width]);
+        let mut rest = self.pattern;
+        grad.fill(0.0);
+        for (&row, dz) in of.queries.iter().zip(self.dz.chunks_exact(d)) {
+            let ancestors = of.ancestors(row);
+            for head in (0..d).step_by(width) {
+                let (pattern, later) = rest.split_at(ancestors.len());
+                rest = later;
+                let dz = &dz[head..][..width];
+                // Where an ancestor's key begins; its value stands d further.
+                let key = |ancestor: u32| (ancestor as usize - of.first) * 3 * d + d + head;
+                let query = row as usize * 3 * d + head;
+                let mut mean = 0.0;
+                for (&p, &ancestor) in pattern.iter().zip(ancestors) {
+                    mean += p * dot(dz, &qkv[key(ancestor) + d..][..width]);
+                }
+                for (&p, &ancestor) in pattern.iter().zip(ancestors) {
+                    let key = key(ancestor);
+                    let ds = scale * p * (dot(dz, &qkv[key + d..][..width]) - mean);
+                    add_scaled(&mut grad[key + d..][..width], p, dz);
+                    add_scaled(&mut grad[key..][..width], ds, &qkv[query..][..width]);
+                    add_scaled(&mut grad[query..][..width], ds, &qkv[key..][..width]);
+                }
             }
-            let mean = dot(dp, pattern);
-            let row = row as u32;
-            for ((&ancestor, &p), &dp) in ancestors.iter().zip(pattern).zip(&*dp) {
-                let ds = scale * p * (dp - mean);
-                add_scaled(&mut grad[at(ancestor, 2)..][..width], p, dz);
-                add_scaled(&mut grad[at(ancestor, 1)..][..width], ds, &qkv[at(row, 0)..][..width]);
-                add_scaled(&mut grad[at(row, 0)..][..width], ds, &qkv[at(ancestor, 1)..][..width]);
-            }
-        });
-    }
-}
-
-impl CustomOp1 for AncestorAttention {
-    fn name(&self) -> &'static str {
-        "ancestor-attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let qkv = slice(qkv, layout)?;
-        let (rows, width) = layout.shape().dims2()?;
-        let d = width / 3;
-        let mut z = vec![0.0; rows * d];
-        Arch::new().dispatch(Forward {
-            op: self,
-            qkv,
-            z: &mut z,
-            d,
-        });
-        Ok((CpuStorage::F32(z), (rows, d).into()))
-    }
-
-    fn bwd(&self, qkv: &Tensor, _z: &Tensor, dz: &Tensor) -> Result<Option<Tensor>> {
-        let d = qkv.dims2()?.1 / 3;
-        let mut grad = vec![0.0; qkv.elem_count()];
-        with_numbers(qkv, |qkv| {
-            with_numbers(dz, |dz| {
-                Arch::new().dispatch(Backward {
-                    op: self,
-                    qkv,
-                    dz,
-                    grad: &mut grad,
-                    d,
-                });
-                Ok(())
-            })
-        })?;
-        like(qkv, grad)
+        }
     }
 }

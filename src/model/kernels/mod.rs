@@ -1,23 +1,28 @@
-//! CPU kernels of the block in f32, each a differentiable candle op over packed rows.
+//! CPU kernels in f32: the loop as one differentiable candle op over packed rows, and what stands around it.
 //!
-//! Behind the same interface stands the composed version in [`super::forward`], which is the reference, the path for
-//! other devices and precisions, and the oracle of the tests here. The loops are plain Rust that the compiler
-//! vectorises; [`pulp`] picks the widest instructions of the machine at run time.
+//! Beside them stands the composed version in [`super::forward`], which is the readable reference, the path for other
+//! devices and precisions, and the oracle of the tests. The loops are plain Rust that the compiler vectorises; [`pulp`]
+//! picks the widest instructions of the machine at run time. Work is split over the threads of the current rayon pool
+//! in pieces that do not depend on their number, so neither do the results.
 
+pub(crate) mod adamw;
 mod attention;
 mod gelu;
-mod linear;
+mod gemm;
+mod loss;
 mod norm;
+mod stack;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+use std::sync::{Mutex, PoisonError};
 
-pub(super) use attention::AncestorAttention;
-pub(super) use gelu::BiasGelu;
-pub(super) use linear::Linear;
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor};
+
+pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;
+pub(super) use stack::{Plan, Stack, Taps, Workspace};
 
 /// Whether the kernels can take `x`.
-pub(super) fn available(x: &Tensor) -> bool {
+pub(crate) fn available(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
@@ -29,8 +34,11 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-// A tensor's numbers, borrowed while `f` runs; several tensors are nested calls.
-fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+/// A tensor's numbers, borrowed while `f` runs; several tensors are nested calls.
+///
+/// # Errors
+/// Those of `f`, and where the tensor is not f32 on the CPU.
+pub(super) fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let x = x.contiguous()?;
     let (storage, layout) = x.storage_and_layout();
     match &*storage {
@@ -39,6 +47,114 @@ fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T>
     }
 }
 
+// Candle lends a tensor's numbers for writing to an in-place op alone, and calls it once.
+struct Lend<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Lend<F> {
+    fn name(&self) -> &'static str {
+        "lend"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(numbers), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("a kernel needs a contiguous f32 operand");
+        };
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(f) => f(&mut numbers[start..end]),
+            None => Ok(()),
+        }
+    }
+}
+
+// A tensor's numbers, lent for writing while `f` runs.
+fn with_numbers_mut(x: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    x.inplace_op1(&Lend(Mutex::new(Some(f))))
+}
+
 fn like(x: &Tensor, numbers: Vec<f32>) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_vec(numbers, x.shape(), x.device())?))
+}
+
+// As `buffer.resize`, for buffers that are overwritten: what they hold stays.
+fn fit(buffer: &mut Vec<f32>, len: usize) {
+    buffer.resize(len, 0.0);
+}
+
+const LANES: usize = 16;
+
+// Σ f(x), in partial sums that let the loop be vectorised.
+#[inline(always)]
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(x);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_chunks
+        .remainder()
+        .iter()
+        .zip(b_chunks.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to += scale * from;
+    }
+}
+
+// e^x for |x| ≤ 87 or so, clamped beyond: 2^n by the exponent bits, the rest by the polynomial of Cephes' `expf`
+// (relative error 2e-7). No call and no branch, so that loops over it are vectorised.
+#[inline(always)]
+#[allow(clippy::excessive_precision)] // ln 2 in two parts, as Cephes has it
+fn exp(x: f32) -> f32 {
+    // Adding 1.5 × 2^23 rounds to the nearest integer and leaves it in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 87.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * 0.693_359_375) + n * 2.121_944_4e-4;
+    let p = 1.987_569_2e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.000_000_1e-1;
+    let p = p * r * r + r + 1.0;
+    p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_exponential_is_the_exponential() {
+        for i in -8700..=8700 {
+            let x = i as f32 / 100.0;
+            let (got, expected) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!(
+                (got - expected).abs() / expected < 4e-7,
+                "exp({x}) = {got}, not {expected}"
+            );
+        }
+    }
 }

@@ -3,14 +3,14 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{like, slice, with_numbers};
+use super::{like, slice, sum, with_numbers};
 
 /// `weight × (x − mean) / √(variance + ε) + bias` over the last axis; x `[rows, d]`, weight and bias `[d]`.
 pub(in super::super) struct LayerNorm {
     pub(in super::super) epsilon: f32,
 }
 
-// Mean and reciprocal standard deviation of a row. Eight partial sums let the loop be vectorised.
+// Mean and reciprocal standard deviation of a row.
 #[inline(always)]
 fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     let mean = sum(row, |x| x) / row.len() as f32;
@@ -18,26 +18,13 @@ fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-#[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0_f32; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f(x);
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
-}
-
-struct Forward<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    bias: &'a [f32],
-    y: &'a mut [f32],
-    epsilon: f32,
+/// y = norm(x).
+pub(super) struct Forward<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) weight: &'a [f32],
+    pub(super) bias: &'a [f32],
+    pub(super) y: &'a mut [f32],
+    pub(super) epsilon: f32,
 }
 
 impl WithSimd for Forward<'_> {
@@ -55,14 +42,16 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-struct Backward<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
-    dw: &'a mut [f32],
-    db: &'a mut [f32],
-    epsilon: f32,
+/// From dL/dy, which `dx` holds before: dL/dx, and `y` again, which nobody kept; adds to dL/dweight and dL/dbias.
+pub(super) struct Backward<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) weight: &'a [f32],
+    pub(super) bias: &'a [f32],
+    pub(super) y: &'a mut [f32],
+    pub(super) dx: &'a mut [f32],
+    pub(super) dw: &'a mut [f32],
+    pub(super) db: &'a mut [f32],
+    pub(super) epsilon: f32,
 }
 
 impl WithSimd for Backward<'_> {
@@ -71,23 +60,25 @@ impl WithSimd for Backward<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let d = self.weight.len();
-        let (weight, dw, db) = (&self.weight[..d], &mut self.dw[..d], &mut self.db[..d]);
-        let mut products = vec![0.0; d];
-        let products = &mut products[..d];
-        let rows = self.x.chunks_exact(d).zip(self.dy.chunks_exact(d));
-        for ((x, dy), dx) in rows.zip(self.dx.chunks_exact_mut(d)) {
+        let (weight, bias, dw, db) = (&self.weight[..d], &self.bias[..d], &mut self.dw[..d], &mut self.db[..d]);
+        let rows = self.x.chunks_exact(d).zip(self.y.chunks_exact_mut(d));
+        for ((x, y), dx) in rows.zip(self.dx.chunks_exact_mut(d)) {
             let (mean, scale) = moments(x, self.epsilon);
+            // y holds the products with the normalised row until the means are known.
             for i in 0..d {
                 let normal = (x[i] - mean) * scale;
-                dw[i] += dy[i] * normal;
-                db[i] += dy[i];
-                dx[i] = dy[i] * weight[i];
-                products[i] = dx[i] * normal;
+                let dy = dx[i];
+                dw[i] += dy * normal;
+                db[i] += dy;
+                dx[i] = dy * weight[i];
+                y[i] = dx[i] * normal;
             }
             let mean_g = sum(dx, |g| g) / d as f32;
-            let mean_gn = sum(products, |g| g) / d as f32;
-            for (dx, &x) in dx.iter_mut().zip(x) {
-                *dx = scale * (*dx - mean_g - (x - mean) * scale * mean_gn);
+            let mean_gn = sum(y, |g| g) / d as f32;
+            for i in 0..d {
+                let normal = (x[i] - mean) * scale;
+                dx[i] = scale * (dx[i] - mean_g - normal * mean_gn);
+                y[i] = normal * weight[i] + bias[i];
             }
         }
     }
@@ -132,14 +123,16 @@ impl CustomOp3 for LayerNorm {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let d = weight.elem_count();
-        let (mut dx, mut dw, mut db) = (vec![0.0; x.elem_count()], vec![0.0; d], vec![0.0; d]);
+        let (mut y, mut dw, mut db) = (vec![0.0; x.elem_count()], vec![0.0; d], vec![0.0; d]);
+        let mut dx = with_numbers(dy, |dy| Ok(dy.to_vec()))?;
         with_numbers(x, |x| {
             with_numbers(weight, |weight| {
-                with_numbers(dy, |dy| {
+                with_numbers(bias, |bias| {
                     Arch::new().dispatch(Backward {
                         x,
                         weight,
-                        dy,
+                        bias,
+                        y: &mut y,
                         dx: &mut dx,
                         dw: &mut dw,
                         db: &mut db,

@@ -1,0 +1,369 @@
+//! One layer on one piece of a batch, forward and backward.
+//!
+//! ```text
+//! resid_mid  = x + attn(ln_1(x)) · W_o + b_o
+//! resid_post = resid_mid + gelu(ln_2(resid_mid) · W_fc + b_fc) · W_p + b_p
+//! ```
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::super::gemm::{Matrix, product};
+use super::super::{attention, fit, gelu, norm};
+use super::EPSILON;
+use super::taps::Visitor;
+use crate::model::hooks::Point;
+
+/// One thing for each weight of a layer, in the order in which they lie in its flat tensor.
+pub(super) struct Layer<T> {
+    pub(super) ln_1: [T; 2], // weight, bias
+    pub(super) c_attn: [T; 2],
+    pub(super) attn_proj: [T; 2],
+    pub(super) ln_2: [T; 2],
+    pub(super) c_fc: [T; 2],
+    pub(super) mlp_proj: [T; 2],
+}
+
+impl<T> Layer<T> {
+    /// Makes each from the number of its weights.
+    pub(super) fn from_sizes(d: usize, mut f: impl FnMut(usize) -> T) -> Self {
+        let mut pair = |weight: usize, bias: usize| [f(weight), f(bias)];
+        Self {
+            ln_1: pair(d, d),
+            c_attn: pair(3 * d * d, 3 * d),
+            attn_proj: pair(d * d, d),
+            ln_2: pair(d, d),
+            c_fc: pair(4 * d * d, 4 * d),
+            mlp_proj: pair(4 * d * d, d),
+        }
+    }
+}
+
+impl<'a> Layer<&'a [f32]> {
+    /// The weights of a layer in its flat numbers.
+    pub(super) fn new(d: usize, mut flat: &'a [f32]) -> Self {
+        Self::from_sizes(d, |n| flat.split_off(..n).unwrap_or_default())
+    }
+}
+
+impl<'a> Layer<&'a mut [f32]> {
+    /// The gradients of a layer in its flat numbers.
+    pub(super) fn new_mut(d: usize, mut flat: &'a mut [f32]) -> Self {
+        Self::from_sizes(d, |n| flat.split_off_mut(..n).unwrap_or_default())
+    }
+}
+
+/// What a layer keeps of its forward pass for the backward one; norms and gelu are made again there.
+#[derive(Default)]
+pub(super) struct Saved {
+    pub(super) x: Vec<f32>, // [rows, d]
+    qkv: Vec<f32>,          // [rows, 3 × d]
+    pattern: Vec<f32>,      // for each query, [heads, ancestors]
+    pub(super) z: Vec<f32>, // [queries, d]
+    mid: Vec<f32>,          // [queries, d]
+    hidden: Vec<f32>,       // [queries, 4 × d], before bias and gelu
+}
+
+/// What is overwritten at every layer.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) normed_1: Vec<f32>, // [rows, d]
+    pub(super) normed_2: Vec<f32>, // [queries, d]
+    pub(super) post: Vec<f32>,     // [queries, 4 × d], after gelu
+    pub(super) d_hidden: Vec<f32>, // [queries, 4 × d]
+    pub(super) d_mid: Vec<f32>,    // [queries, d]
+    d_z: Vec<f32>,                 // [queries, d]
+    pub(super) d_qkv: Vec<f32>,    // [rows, 3 × d]
+    pub(super) d_x: Vec<f32>,      // [rows, d]
+    added: Vec<f32>,               // [queries, d], what is added to the stream, where a hook wants it
+}
+
+// Every row of `out` becomes the bias, on top of the row of `x` that `rows` names where there is one.
+struct Prefill<'a> {
+    out: &'a mut [f32],
+    bias: &'a [f32],
+    onto: Option<(&'a [f32], &'a [u32])>,
+}
+
+impl WithSimd for Prefill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let d = self.bias.len();
+        match self.onto {
+            None => self
+                .out
+                .chunks_exact_mut(d)
+                .for_each(|out| out.copy_from_slice(self.bias)),
+            Some((x, rows)) => {
+                for (out, &row) in self.out.chunks_exact_mut(d).zip(rows) {
+                    let x = &x[row as usize * d..][..d];
+                    for ((out, &x), &b) in out.iter_mut().zip(x).zip(self.bias) {
+                        *out = x + b;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Adds the rows of `from` to those of `to` that `rows` names.
+struct Scatter<'a> {
+    to: &'a mut [f32],
+    rows: &'a [u32],
+    from: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Scatter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (from, &row) in self.from.chunks_exact(self.d).zip(self.rows) {
+            let to = &mut self.to[row as usize * self.d..][..self.d];
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to += from;
+            }
+        }
+    }
+}
+
+// Adds the rows of `x` up.
+struct ColumnSums<'a> {
+    x: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.x.chunks_exact(self.sums.len()) {
+            for (sum, &x) in self.sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// A piece of a batch at one layer of one iteration.
+pub(super) struct Turn<'a> {
+    /// What attends to what; its queries are the rows that come out of the layer.
+    pub(super) of: attention::Geometry<'a>,
+    pub(super) weights: &'a Layer<&'a [f32]>,
+    /// 0, 1, 2, … for as many rows as go in.
+    pub(super) all: &'a [u32],
+    pub(super) arch: Arch,
+    pub(super) visitor: Visitor<'a>,
+}
+
+impl Turn<'_> {
+    /// From `saved.x` to `out` `[queries, d]`.
+    pub(super) fn forward(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
+        let (of, weights, arch, visitor) = (self.of, self.weights, self.arch, &self.visitor);
+        let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
+        let (normed_1, normed_2, post) = (&mut scratch.normed_1, &mut scratch.normed_2, &mut scratch.post);
+        visitor.visit(Point::ResidPre, &mut saved.x);
+        fit(normed_1, rows * d);
+        arch.dispatch(norm::Forward {
+            x: &saved.x,
+            weight: weights.ln_1[0],
+            bias: weights.ln_1[1],
+            y: normed_1,
+            epsilon: EPSILON,
+        });
+        fit(&mut saved.qkv, rows * 3 * d);
+        self.affine(&mut saved.qkv, normed_1, &weights.c_attn, None);
+        fit(&mut saved.pattern, of.entries());
+        arch.dispatch(attention::Attend {
+            of,
+            qkv: &saved.qkv,
+            pattern: &mut saved.pattern,
+        });
+        visitor.visit_pattern(of, &mut saved.pattern);
+        fit(&mut saved.z, queries * d);
+        arch.dispatch(attention::Mix {
+            of,
+            qkv: &saved.qkv,
+            pattern: &saved.pattern,
+            z: &mut saved.z,
+        });
+        visitor.visit(Point::Z, &mut saved.z);
+        fit(&mut saved.mid, queries * d);
+        let onto = (saved.x.as_slice(), of.queries);
+        self.add(
+            &mut saved.mid,
+            &saved.z,
+            &weights.attn_proj,
+            onto,
+            (Point::AttnOut, &mut scratch.added),
+        );
+        visitor.visit(Point::ResidMid, &mut saved.mid);
+
+        fit(normed_2, queries * d);
+        arch.dispatch(norm::Forward {
+            x: &saved.mid,
+            weight: weights.ln_2[0],
+            bias: weights.ln_2[1],
+            y: normed_2,
+            epsilon: EPSILON,
+        });
+        fit(&mut saved.hidden, queries * 4 * d);
+        let c_fc = Matrix::new(weights.c_fc[0], 4 * d);
+        product(&mut saved.hidden, Matrix::new(normed_2, d), c_fc, false);
+        fit(post, queries * 4 * d);
+        arch.dispatch(gelu::Forward {
+            x: &saved.hidden,
+            bias: weights.c_fc[1],
+            y: post,
+        });
+        visitor.visit(Point::MlpPost, post);
+        fit(out, queries * d);
+        let onto = (saved.mid.as_slice(), &self.all[..queries]);
+        self.add(out, post, &weights.mlp_proj, onto, (Point::MlpOut, &mut scratch.added));
+        visitor.visit(Point::ResidPost, out);
+    }
+
+    // out = x · weight + bias, on top of the rows of `onto` where there are any.
+    fn affine(&self, out: &mut [f32], x: &[f32], [weight, bias]: &[&[f32]; 2], onto: Option<(&[f32], &[u32])>) {
+        self.arch.dispatch(Prefill { out, bias, onto });
+        product(
+            out,
+            Matrix::new(x, weight.len() / bias.len()),
+            Matrix::new(weight, bias.len()),
+            true,
+        );
+    }
+
+    // The same onto the residual stream; only a hook makes the sum's second half come out alone, into `added`.
+    fn add(
+        &self,
+        out: &mut [f32],
+        x: &[f32],
+        linear: &[&[f32]; 2],
+        onto: (&[f32], &[u32]),
+        (point, added): (Point, &mut Vec<f32>),
+    ) {
+        if !self.visitor.wants(point) {
+            return self.affine(out, x, linear, Some(onto));
+        }
+        fit(added, out.len());
+        self.affine(added, x, linear, None);
+        self.visitor.visit(point, added);
+        let d = self.of.d;
+        for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(onto.1) {
+            let x = &onto.0[row as usize * d..][..d];
+            for ((out, added), x) in out.iter_mut().zip(added).zip(x) {
+                *out = x + added;
+            }
+        }
+    }
+
+    /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
+    /// [`Product::ALL`](super::products::Product) needs; adds to the gradients of norms and biases.
+    pub(super) fn backward(&self, saved: &Saved, scratch: &mut Scratch, dy: &[f32], sums: &mut Layer<Vec<f32>>) {
+        let (of, weights, arch) = (self.of, self.weights, self.arch);
+        let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
+        let Scratch {
+            normed_1,
+            normed_2,
+            post,
+            d_hidden,
+            d_mid,
+            d_z,
+            d_qkv,
+            d_x,
+            ..
+        } = scratch;
+        self.column_sums(dy, &mut sums.mlp_proj[1]);
+        fit(d_hidden, queries * 4 * d);
+        back(d_hidden, dy, weights.mlp_proj[0], d);
+        fit(post, queries * 4 * d);
+        arch.dispatch(gelu::Backward {
+            x: &saved.hidden,
+            bias: weights.c_fc[1],
+            y: post,
+            dx: d_hidden,
+            db: &mut sums.c_fc[1],
+        });
+        fit(d_mid, queries * d);
+        back(d_mid, d_hidden, weights.c_fc[0], 4 * d);
+        fit(normed_2, queries * d);
+        let [dw, db] = &mut sums.ln_2;
+        arch.dispatch(norm::Backward {
+            x: &saved.mid,
+            weight: weights.ln_2[0],
+            bias: weights.ln_2[1],
+            y: normed_2,
+            dx: d_mid,
+            dw,
+            db,
+            epsilon: EPSILON,
+        });
+        self.scatter(d_mid, &self.all[..queries], dy);
+
+        self.column_sums(d_mid, &mut sums.attn_proj[1]);
+        fit(d_z, queries * d);
+        back(d_z, d_mid, weights.attn_proj[0], d);
+        fit(d_qkv, rows * 3 * d);
+        arch.dispatch(attention::Backward {
+            of,
+            qkv: &saved.qkv,
+            pattern: &saved.pattern,
+            dz: d_z,
+            dqkv: d_qkv,
+        });
+        self.column_sums(d_qkv, &mut sums.c_attn[1]);
+        fit(d_x, rows * d);
+        back(d_x, d_qkv, weights.c_attn[0], 3 * d);
+        fit(normed_1, rows * d);
+        let [dw, db] = &mut sums.ln_1;
+        arch.dispatch(norm::Backward {
+            x: &saved.x,
+            weight: weights.ln_1[0],
+            bias: weights.ln_1[1],
+            y: normed_1,
+            dx: d_x,
+            dw,
+            db,
+            epsilon: EPSILON,
+        });
+        self.scatter(d_x, of.queries, d_mid);
+    }
+
+    fn column_sums(&self, x: &[f32], sums: &mut [f32]) {
+        self.arch.dispatch(ColumnSums { x, sums });
+    }
+
+    fn scatter(&self, to: &mut [f32], rows: &[u32], from: &[f32]) {
+        let d = self.of.d;
+        self.arch.dispatch(Scatter { to, rows, from, d });
+    }
+}
+
+// dL/dx = dL/dy · weightᵀ, where y has so many columns.
+fn back(d_x: &mut [f32], d_y: &[f32], weight: &[f32], columns: usize) {
+    product(
+        d_x,
+        Matrix::new(d_y, columns),
+        Matrix::new(weight, columns).transposed(),
+        false,
+    );
+}
+
+impl Layer<&mut [f32]> {
+    /// Adds the gradients of norms and biases.
+    pub(super) fn add(&mut self, sums: &Layer<Vec<f32>>) {
+        let pairs = |a: &mut [f32], b: &[f32]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        pairs(self.ln_1[0], &sums.ln_1[0]);
+        pairs(self.ln_1[1], &sums.ln_1[1]);
+        pairs(self.c_attn[1], &sums.c_attn[1]);
+        pairs(self.attn_proj[1], &sums.attn_proj[1]);
+        pairs(self.ln_2[0], &sums.ln_2[0]);
+        pairs(self.ln_2[1], &sums.ln_2[1]);
+        pairs(self.c_fc[1], &sums.c_fc[1]);
+        pairs(self.mlp_proj[1], &sums.mlp_proj[1]);
+    }
+}

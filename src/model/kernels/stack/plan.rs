@@ -1,0 +1,68 @@
+//! How a batch is cut into pieces that need nothing of each other.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::model::rows::{Ancestry, Rows};
+
+// Rows of a piece, about: its activations stay in the second-level cache, and its products are large enough to run at
+// full speed.
+const ROWS: usize = 256;
+
+/// Rows that look at each other alone: whole trees of chains with a common head.
+pub(super) struct Piece {
+    pub(super) rows: Range<usize>,
+    /// All of its rows, counted from the first.
+    pub(super) all: Vec<u32>,
+    /// Those at which some query is read out.
+    pub(super) readouts: Vec<u32>,
+}
+
+/// A batch in pieces. It depends on the rows alone, never on the number of threads.
+pub(in super::super::super) struct Plan {
+    pub(super) ancestry: Arc<Ancestry>,
+    pub(super) pieces: Vec<Piece>,
+    /// The place of each query's readout among all rows that are read out, in row order.
+    pub(in super::super::super) readout: Vec<u32>,
+}
+
+impl Plan {
+    pub(in super::super::super) fn new(rows: &Rows) -> Self {
+        let count = rows.len();
+        let mut is_read = vec![false; count];
+        for &row in &rows.readout {
+            is_read[row as usize] = true;
+        }
+        let mut place = vec![0_u32; count];
+        let mut read = 0;
+        for (place, &is_read) in place.iter_mut().zip(&is_read) {
+            *place = read;
+            read += u32::from(is_read);
+        }
+        let parts = count.div_ceil(ROWS);
+        // An even number shares out among two threads.
+        let parts = if parts > 1 { parts.next_multiple_of(2) } else { 1 };
+        let target = count.div_ceil(parts);
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for end in 1..=count {
+            let is_tree_end = end == count || rows.positions[end] == 0;
+            if is_tree_end && (end == count || end - start >= target) {
+                pieces.push(Piece {
+                    rows: start..end,
+                    all: (0..(end - start) as u32).collect(),
+                    readouts: (start..end)
+                        .filter(|&row| is_read[row])
+                        .map(|row| (row - start) as u32)
+                        .collect(),
+                });
+                start = end;
+            }
+        }
+        Self {
+            ancestry: rows.ancestry.clone(),
+            pieces,
+            readout: rows.readout.iter().map(|&row| place[row as usize]).collect(),
+        }
+    }
+}

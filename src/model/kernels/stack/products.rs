@@ -1,0 +1,56 @@
+//! The gradients of a layer's matrices: products over all rows of a batch, in panels that threads may share out.
+
+use super::super::gemm::{Matrix, product};
+use super::Space;
+use super::layer::Layer;
+
+/// Some rows of one of a layer's matrices.
+pub(super) struct Panel<'a> {
+    matrix: usize,
+    from: usize,
+    gradient: &'a mut [f32],
+}
+
+// From this width on, panels are d² numbers; below, twice as many, so that a product is worth its call.
+const WIDE: usize = 256;
+
+/// Cuts a layer's gradients into panels of about the same work.
+pub(super) fn panels(layer: Layer<&mut [f32]>, d: usize) -> Vec<Panel<'_>> {
+    let area = if d >= WIDE { d * d } else { 2 * d * d };
+    let [c_attn, _] = layer.c_attn;
+    let [attn_proj, _] = layer.attn_proj;
+    let [c_fc, _] = layer.c_fc;
+    let [mlp_proj, _] = layer.mlp_proj;
+    let mut panels = Vec::new();
+    for (matrix, (gradient, columns)) in [(c_attn, 3 * d), (attn_proj, d), (c_fc, 4 * d), (mlp_proj, d)]
+        .into_iter()
+        .enumerate()
+    {
+        let rows = area.div_ceil(columns);
+        for (i, gradient) in gradient.chunks_mut(rows * columns).enumerate() {
+            panels.push(Panel {
+                matrix,
+                from: i * rows,
+                gradient,
+            });
+        }
+    }
+    panels
+}
+
+impl Panel<'_> {
+    /// Adds what the rows of `space` give, after the backward pass of the effective layer `turn`.
+    pub(super) fn add(&mut self, space: &Space, turn: usize, d: usize) {
+        let (saved, scratch) = (&space.saved[turn], &space.scratch);
+        let (x, x_columns, dy, columns) = match self.matrix {
+            0 => (&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
+            1 => (&saved.z, d, &scratch.d_mid, d),
+            2 => (&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
+            _ => (&scratch.post, 4 * d, &space.d_y, d),
+        };
+        let x = Matrix::new(x, x_columns)
+            .transposed()
+            .rows(self.from, self.gradient.len() / columns);
+        product(self.gradient, x, Matrix::new(dy, columns), true);
+    }
+}
