@@ -9,9 +9,9 @@
 // Only the kernels hold unsafe code, each block with its proof.
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
-
 pub mod error;
 pub mod figure;
 pub mod files;

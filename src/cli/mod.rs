@@ -2,6 +2,7 @@
 
 mod activations;
 mod analyses;
+mod bench;
 mod compare;
 mod data;
 mod eval;
@@ -58,6 +59,8 @@ enum Command {
     Activations(activations::ActivationsArgs),
     /// Bring in someone else's weights
     Import(import::ImportArgs),
+    /// Time training steps on this machine
+    Bench(bench::BenchArgs),
 }
 
 /// Runs what the command line asks for.
@@ -77,6 +80,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 
@@ -140,6 +144,33 @@ struct DeviceArg {
     /// Where tensors live: cpu, cuda, cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
+}
+
+#[derive(clap::Args)]
+struct Threads {
+    /// Threads to compute on; the results do not depend on it [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Threads {
+    // Runs `f` on a pool of so many threads.
+    fn install<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        if let Some(threads) = self.threads
+            && !(1..=1024).contains(&threads)
+        {
+            return Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")));
+        }
+        pool(self.threads.unwrap_or(0))?.install(f)
+    }
+}
+
+// A pool of so many threads; 0 for as many as there are cores.
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::input(format!("threads cannot be started: {e}")))
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once.

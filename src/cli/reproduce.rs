@@ -198,10 +198,7 @@ fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Devic
         job.run(&config, data.clone()).map(|_| ())
     };
     let work = || -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads((cores / workers).max(1))
-            .build()
-            .map_err(|e| Error::input(format!("threads cannot be started: {e}")))?;
+        let pool = super::pool((cores / workers).max(1))?;
         while let Some(run) = next() {
             pool.install(|| train(run))?;
         }

@@ -31,6 +31,8 @@ pub(super) struct TrainArgs {
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
+    threads: super::Threads,
+    #[command(flatten)]
     device: super::DeviceArg,
 }
 
@@ -70,7 +72,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         bars: &MultiProgress::new(),
         stop: &super::stop_flag(),
     };
-    let trainer = job.run(&config, data)?;
+    let trainer = args.threads.install(|| job.run(&config, data))?;
     for outcome in &trainer.progress().stages.outcomes {
         match &outcome.reached {
             Some(reached) => println!(

@@ -251,6 +251,20 @@ impl Model {
         pass.hooks.visit(Site::new(Point::Logits, iteration, 0), logits)
     }
 
+    /// Floating-point operations of the matrix products of a training step over these rows: 2 for each multiply-add,
+    /// forward and twice that backward, attention's own left out; after the attention of the last layer, only readout
+    /// rows count.
+    pub fn training_flops(&self, rows: &Rows, iterations: usize) -> u64 {
+        let plan = Plan::new(rows);
+        let (d, n) = (self.config.d_model as u64, rows.len() as u64);
+        let full = (self.config.layers * iterations) as u64 - 1;
+        let multiply_adds = full * 12 * d * d * n
+            + 3 * d * d * n
+            + 9 * d * d * plan.outputs() as u64
+            + d * (self.vocab * rows.queries()) as u64;
+        3 * 2 * multiply_adds
+    }
+
     /// The logit lens: final layer norm, then the output matrix, of any states `[n, d_model]` → `[n, vocab]`.
     ///
     /// # Errors

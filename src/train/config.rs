@@ -110,6 +110,23 @@ pub struct LoopConfig {
     pub save_every_seconds: f64,
 }
 
+impl LoopConfig {
+    /// So many steps, all else by default.
+    pub fn of_steps(steps: u64) -> Self {
+        Self {
+            steps,
+            batch: 512,
+            label_smoothing: 0.0,
+            share_prefixes: yes(),
+            evaluate_every: two_hundred_and_fifty(),
+            evaluate_early: fifty(),
+            train_sample: three_thousand(),
+            checkpoint_growth: growth(),
+            save_every_seconds: thirty(),
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -13,7 +13,7 @@ use super::optimizer::{self, Gradients, Parameter};
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query, TRAIN, VALID};
-use crate::model::{Model, Pass, Sharing, Weights, cross_entropy};
+use crate::model::{Model, Pass, Rows, Sharing, Weights, cross_entropy};
 use crate::random::Stream;
 
 /// Everything that changes while training, beside the tensors.
@@ -29,7 +29,8 @@ pub struct Progress {
     // Sum and count of the training losses since the last evaluation.
     loss_sum: f64,
     loss_count: u64,
-    gradient_norm: Option<f64>,
+    /// L2 norm of the last step's gradient, before clipping.
+    pub gradient_norm: Option<f64>,
     /// Seconds of training, over all sittings.
     pub seconds: f64,
 }
@@ -269,6 +270,25 @@ impl Trainer {
             .nth(place as usize)
             .unwrap_or_default()
             .to_vec()
+    }
+
+    /// The queries of the next step.
+    pub fn next_queries(&mut self) -> Vec<Query> {
+        let batch = self.batch();
+        batch
+            .iter()
+            .map(|&i| self.training_rows()[i as usize].clone())
+            .collect()
+    }
+
+    /// The rows of the next step.
+    ///
+    /// # Errors
+    /// None that [`Trainer::new`] has not met.
+    pub fn next_batch(&mut self) -> Result<Rows> {
+        let queries = self.next_queries();
+        self.model
+            .pack(queries.iter().map(|query| &*query.tokens), self.sharing)
     }
 
     /// One training step; gives the loss in nats.

@@ -1,5 +1,9 @@
 //! Matrix products, by the `gemm` crate on the calling thread.
 
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
 /// A matrix that lies in a slice by rows, perhaps read as its transpose.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -75,4 +79,25 @@ pub(super) fn product(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
             gemm::Parallelism::None,
         );
     }
+}
+
+/// What products of square matrices reach on so many threads of the current pool, in floating-point operations a
+/// second: the yardstick for everything that is made of products.
+pub(crate) fn rate(threads: usize) -> f64 {
+    const SIDE: usize = 768;
+    const TIME: Duration = Duration::from_millis(300);
+    let of_thread = |_| {
+        let (a, b) = (vec![1.0; SIDE * SIDE], vec![1.0; SIDE * SIDE]);
+        let mut out = vec![0.0; SIDE * SIDE];
+        let mut multiply = || product(&mut out, Matrix::new(&a, SIDE), Matrix::new(&b, SIDE), false);
+        multiply();
+        let (start, mut fastest) = (Instant::now(), Duration::MAX);
+        while start.elapsed() < TIME {
+            let before = Instant::now();
+            multiply();
+            fastest = fastest.min(before.elapsed());
+        }
+        2.0 * (SIDE as f64).powi(3) / fastest.as_secs_f64()
+    };
+    (0..threads).into_par_iter().map(of_thread).sum()
 }

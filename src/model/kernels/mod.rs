@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor};
 
+pub(crate) use gemm::rate as gemm_rate;
 pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;
 pub(super) use stack::{Plan, Stack, Taps, Workspace};

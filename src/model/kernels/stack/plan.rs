@@ -27,6 +27,11 @@ pub(in super::super::super) struct Plan {
 }
 
 impl Plan {
+    /// The number of rows that are read out.
+    pub(in super::super::super) fn outputs(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.readouts.len()).sum()
+    }
+
     pub(in super::super::super) fn new(rows: &Rows) -> Self {
         let count = rows.len();
         let mut is_read = vec![false; count];

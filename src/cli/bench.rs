@@ -1,0 +1,147 @@
+//! `loopscope bench`: how fast training steps are here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::analyses::print_table;
+use super::{Threads, iterations};
+use crate::bench::{Batches, Case, Shape, export, measure};
+use crate::error::{Error, Result};
+use crate::files;
+
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    /// What to train, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',')]
+    shape: Vec<Shape>,
+    /// On which batches, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "real,random")]
+    batches: Vec<Batches>,
+    /// Iterations in place of the shape's, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = iterations)]
+    iterations: Vec<usize>,
+    /// Batch sizes in place of the shape's, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    batch: Vec<usize>,
+    /// Entities of the graph in place of the shape's, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    entities: Vec<usize>,
+    /// Seconds of steps for each
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Print JSON, a line a case
+    #[arg(long)]
+    json: bool,
+    /// Time nothing: write each case's weights and first batch, with loss and gradient norm, to this folder
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<()> {
+    if !(args.seconds >= 0.0 && args.seconds <= 3600.0) {
+        return Err(Error::input(format!("--seconds {}; allowed: 0 to 3600", args.seconds)));
+    }
+    args.threads.install(|| {
+        let mut rows = Vec::new();
+        for case in cases(args) {
+            if let Some(folder) = &args.export {
+                files::create_folder(folder)?;
+                let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+                    value().map_or_else(String::new, |value| value.get_name().to_owned())
+                };
+                let (shape, batches) = (
+                    name(&|| case.shape.to_possible_value()),
+                    name(&|| case.batches.to_possible_value()),
+                );
+                let path = folder.join(format!("{shape}-{batches}.safetensors"));
+                export(&case, &path)?;
+                println!("{}", path.display());
+                continue;
+            }
+            let found = measure(&case, Duration::from_secs_f64(args.seconds))?;
+            if args.json {
+                println!(
+                    "{}",
+                    serde_json::to_string(&found).map_err(|e| Error::input(e.to_string()))?
+                );
+                continue;
+            }
+            rows.push(vec![
+                format!("{:?}", case.shape).to_lowercase(),
+                format!("{:?}", case.batches).to_lowercase(),
+                case.config().model.iterations.to_string(),
+                found.queries.to_string(),
+                format!("{:.0}", found.rows),
+                format!("{:.2}", found.median_ms),
+                format!("{:.2} to {:.2}", found.fastest_ms, found.slowest_ms),
+                found.steps.to_string(),
+                format!("{:.0}", found.examples_per_second),
+                format!("{:.0}", found.gflops),
+                format!("{:.0} %", 100.0 * found.share_of_peak),
+                found
+                    .peak_memory_mib
+                    .map_or_else(|| "–".to_owned(), |mib| format!("{mib:.0}")),
+            ]);
+        }
+        if !rows.is_empty() {
+            print_table(
+                &[
+                    "shape",
+                    "batches",
+                    "R",
+                    "queries",
+                    "rows",
+                    "ms/step",
+                    "range",
+                    "steps",
+                    "queries/s",
+                    "GFLOP/s",
+                    "of peak",
+                    "MiB",
+                ],
+                &rows,
+            );
+            println!(
+                "{} threads; matrix products only in GFLOP/s; MiB: peak of the process",
+                rayon::current_num_threads()
+            );
+        }
+        Ok(())
+    })
+}
+
+// Every combination of what was asked for.
+fn cases(args: &BenchArgs) -> Vec<Case> {
+    let or_own = |asked: &[usize]| match asked {
+        [] => vec![None],
+        asked => asked.iter().copied().map(Some).collect(),
+    };
+    let shapes = if args.shape.is_empty() {
+        Shape::value_variants()
+    } else {
+        &args.shape
+    };
+    let mut cases = Vec::new();
+    for &shape in shapes {
+        for &batches in &args.batches {
+            for &entities in &or_own(&args.entities) {
+                for &batch in &or_own(&args.batch) {
+                    for &iterations in &or_own(&args.iterations) {
+                        cases.push(Case {
+                            shape,
+                            batches,
+                            iterations,
+                            batch,
+                            entities,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
