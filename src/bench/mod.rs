@@ -123,9 +123,10 @@ pub fn export(case: &Case, path: &Path) -> Result<()> {
     let columns = batch.iter().map(|query| query.tokens.len()).max().unwrap_or(0);
     let (mut tokens, mut lengths, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for query in &batch {
-        tokens.extend(query.tokens.iter().copied().chain(std::iter::repeat(0)).take(columns));
-        lengths.push(query.tokens.len() as u32);
-        targets.push(query.target);
+        let padded = query.tokens.iter().copied().chain(std::iter::repeat(0));
+        tokens.extend(padded.take(columns).map(i64::from));
+        lengths.push(query.tokens.len() as i64);
+        targets.push(i64::from(query.target));
     }
     let count = batch.len();
     tensors.push((
