@@ -148,6 +148,59 @@ impl WithSimd for ColumnSums<'_> {
     }
 }
 
+/// The matrices of a layer turned over, as the backward pass reads them: products run fastest when both lie by rows.
+#[derive(Default)]
+pub(super) struct Turned {
+    c_attn: Vec<f32>,    // [3 × d, d]
+    attn_proj: Vec<f32>, // [d, d]
+    c_fc: Vec<f32>,      // [4 × d, d]
+    mlp_proj: Vec<f32>,  // [d, 4 × d]
+}
+
+impl Turned {
+    /// Turns over what `weights` holds now.
+    pub(super) fn set(&mut self, weights: &Layer<&[f32]>, arch: Arch) {
+        let mut turn = |to: &mut Vec<f32>, [weight, bias]: [&[f32]; 2]| {
+            fit(to, weight.len());
+            arch.dispatch(Transpose {
+                from: weight,
+                columns: bias.len(),
+                to,
+            });
+        };
+        turn(&mut self.c_attn, weights.c_attn);
+        turn(&mut self.attn_proj, weights.attn_proj);
+        turn(&mut self.c_fc, weights.c_fc);
+        turn(&mut self.mlp_proj, weights.mlp_proj);
+    }
+}
+
+struct Transpose<'a> {
+    from: &'a [f32],
+    columns: usize,
+    to: &'a mut [f32],
+}
+
+impl WithSimd for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // Square tiles, so that both sides are read and written by whole cache lines.
+        const TILE: usize = 16;
+        let (columns, rows) = (self.columns, self.from.len() / self.columns);
+        for row in (0..rows).step_by(TILE) {
+            for column in (0..columns).step_by(TILE) {
+                for c in column..(column + TILE).min(columns) {
+                    for r in row..(row + TILE).min(rows) {
+                        self.to[c * rows + r] = self.from[r * columns + c];
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// A piece of a batch at one layer of one iteration.
 pub(super) struct Turn<'a> {
     /// What attends to what; its queries are the rows that come out of the layer.
@@ -263,7 +316,14 @@ impl Turn<'_> {
 
     /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
     /// [`Product::ALL`](super::products::Product) needs; adds to the gradients of norms and biases.
-    pub(super) fn backward(&self, saved: &Saved, scratch: &mut Scratch, dy: &[f32], sums: &mut Layer<Vec<f32>>) {
+    pub(super) fn backward(
+        &self,
+        turned: &Turned,
+        saved: &Saved,
+        scratch: &mut Scratch,
+        dy: &[f32],
+        sums: &mut Layer<Vec<f32>>,
+    ) {
         let (of, weights, arch) = (self.of, self.weights, self.arch);
         let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
         let Scratch {
@@ -279,7 +339,7 @@ impl Turn<'_> {
         } = scratch;
         self.column_sums(dy, &mut sums.mlp_proj[1]);
         fit(d_hidden, queries * 4 * d);
-        back(d_hidden, dy, weights.mlp_proj[0], d);
+        back(d_hidden, dy, &turned.mlp_proj, d);
         fit(post, queries * 4 * d);
         arch.dispatch(gelu::Backward {
             x: &saved.hidden,
@@ -289,7 +349,7 @@ impl Turn<'_> {
             db: &mut sums.c_fc[1],
         });
         fit(d_mid, queries * d);
-        back(d_mid, d_hidden, weights.c_fc[0], 4 * d);
+        back(d_mid, d_hidden, &turned.c_fc, 4 * d);
         fit(normed_2, queries * d);
         let [dw, db] = &mut sums.ln_2;
         arch.dispatch(norm::Backward {
@@ -306,7 +366,7 @@ impl Turn<'_> {
 
         self.column_sums(d_mid, &mut sums.attn_proj[1]);
         fit(d_z, queries * d);
-        back(d_z, d_mid, weights.attn_proj[0], d);
+        back(d_z, d_mid, &turned.attn_proj, d);
         fit(d_qkv, rows * 3 * d);
         arch.dispatch(attention::Backward {
             of,
@@ -317,7 +377,7 @@ impl Turn<'_> {
         });
         self.column_sums(d_qkv, &mut sums.c_attn[1]);
         fit(d_x, rows * d);
-        back(d_x, d_qkv, weights.c_attn[0], 3 * d);
+        back(d_x, d_qkv, &turned.c_attn, 3 * d);
         fit(normed_1, rows * d);
         let [dw, db] = &mut sums.ln_1;
         arch.dispatch(norm::Backward {
@@ -344,11 +404,11 @@ impl Turn<'_> {
 }
 
 // dL/dx = dL/dy · weightᵀ, where y has so many columns.
-fn back(d_x: &mut [f32], d_y: &[f32], weight: &[f32], columns: usize) {
+fn back(d_x: &mut [f32], d_y: &[f32], turned: &[f32], columns: usize) {
     product(
         d_x,
         Matrix::new(d_y, columns),
-        Matrix::new(weight, columns).transposed(),
+        Matrix::new(turned, turned.len() / columns),
         false,
     );
 }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::attention::Geometry;
 use super::{like, slice, with_numbers};
-use layer::{Layer, Saved, Scratch, Turn};
+use layer::{Layer, Saved, Scratch, Turn, Turned};
 use plan::Piece;
 use products::panels;
 use taps::Visitor;
@@ -45,6 +45,7 @@ struct Space {
 pub(in super::super) struct Workspace {
     pass: u64,
     spaces: Vec<Space>,
+    turned: Vec<Turned>,
 }
 
 /// R turns of a block of layers over one batch.
@@ -188,6 +189,11 @@ impl Stack {
     // dL/dx and dL/d(block) from dL/dy, after a forward pass that kept.
     fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
+        workspace.turned.resize_with(self.layers, Turned::default);
+        for (turned, weights) in workspace.turned.iter_mut().zip(&weights) {
+            turned.set(weights, Arch::new());
+        }
+        let turned = &workspace.turned;
         let spaces = &mut workspace.spaces[..pieces.len()];
         let mut rest = d_y;
         for (space, piece) in spaces.iter_mut().zip(pieces) {
@@ -206,6 +212,7 @@ impl Stack {
             let layer = turn % self.layers;
             let back = |space: &mut Space, piece: &Piece| {
                 self.turn(piece, &weights, turn, None).backward(
+                    &turned[layer],
                     &space.saved[turn],
                     &mut space.scratch,
                     &space.d_y,

@@ -11,12 +11,13 @@ pub(super) struct Panel<'a> {
     gradient: &'a mut [f32],
 }
 
-// From this width on, panels are d² numbers; below, twice as many, so that a product is worth its call.
+// From this width on, panels are 2 d² numbers, so that many threads find work; below, twice as many: cutting one in two
+// prepares its other operand twice.
 const WIDE: usize = 256;
 
-/// Cuts a layer's gradients into panels of about the same work.
+/// Cuts a layer's gradients into panels; those with most work come first.
 pub(super) fn panels(layer: Layer<&mut [f32]>, d: usize) -> Vec<Panel<'_>> {
-    let area = if d >= WIDE { d * d } else { 2 * d * d };
+    let area = if d >= WIDE { 2 * d * d } else { 4 * d * d };
     let [c_attn, _] = layer.c_attn;
     let [attn_proj, _] = layer.attn_proj;
     let [c_fc, _] = layer.c_fc;
@@ -35,6 +36,7 @@ pub(super) fn panels(layer: Layer<&mut [f32]>, d: usize) -> Vec<Panel<'_>> {
             });
         }
     }
+    panels.sort_by_key(|panel| std::cmp::Reverse(panel.gradient.len()));
     panels
 }
 
