@@ -132,6 +132,80 @@ fn shared_prefixes_give_the_loss_and_gradients_of_unshared_rows() {
     }
 }
 
+// A batch that is cut into several pieces: loss and gradients on so many threads.
+fn on_threads(threads: usize) -> Vec<Vec<f32>> {
+    const HEADS: u32 = 9;
+    let config = ModelConfig {
+        d_model: 64,
+        heads: 4,
+        ..tiny()
+    };
+    let step = || {
+        let mut stream = Stream::new(3, "test batch", 0);
+        let mut token = |count: u32| 1 + stream.below(count as usize) as u32;
+        let queries: Vec<[u32; 3]> = (0..700).map(|_| [token(HEADS), token(10), token(10)]).collect();
+        let mut vars = Vec::new();
+        let weights = weights(&config, 4)
+            .map(|leaf| {
+                let var = Var::from_tensor(&leaf.tensor)?;
+                vars.push(var.clone());
+                Ok(var.as_tensor().clone())
+            })
+            .unwrap();
+        let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+        let rows = model.pack(queries.iter().map(|q| &q[..]), Sharing::Nothing).unwrap();
+        let mut pass = Pass {
+            gradients: true,
+            ..Pass::default()
+        };
+        let logits = model.forward(&rows, 3, &mut pass).unwrap();
+        let targets: Vec<u32> = queries.iter().map(|query| query[0]).collect();
+        let loss = cross_entropy(&logits, &targets, 0.1).unwrap();
+        let gradients = loss.backward().unwrap();
+        let all = vars.iter().map(|var| gradients.get(var).unwrap()).chain([&loss]);
+        all.map(|x| x.flatten_all().unwrap().to_vec1().unwrap()).collect()
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(step)
+}
+
+#[test]
+fn loss_and_gradients_do_not_depend_on_the_number_of_threads() {
+    let alone = on_threads(1);
+    assert_eq!(alone, on_threads(2));
+    assert_eq!(alone, on_threads(3));
+}
+
+#[test]
+fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
+    let config = tiny();
+    let var = std::cell::OnceCell::new();
+    let weights = weights(&config, 2)
+        .map(|leaf| {
+            let tensor = Var::from_tensor(&leaf.tensor)?;
+            let shared = tensor.as_tensor().clone();
+            if leaf.name == "blocks" {
+                var.set(tensor).expect("one block");
+            }
+            Ok(shared)
+        })
+        .unwrap();
+    let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+    let pack = |tokens: &[u32]| model.pack([tokens], Sharing::Prefixes).unwrap();
+    let loss = |rows: &Rows| {
+        let mut pass = Pass {
+            gradients: true,
+            ..Pass::default()
+        };
+        cross_entropy(&model.forward(rows, 3, &mut pass).unwrap(), &[2], 0.0).unwrap()
+    };
+    let gradient = |loss: &Tensor| loss.backward().unwrap().get(var.get().unwrap()).unwrap().clone();
+    let expected = gradient(&loss(&pack(&[1, 5, 6])));
+    let late = loss(&pack(&[1, 5, 6]));
+    loss(&pack(&[2, 7]));
+    assert_eq!(relative_difference(&gradient(&late), &expected), 0.0);
+}
+
 fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
     let mut pass = Pass {
         hooks,

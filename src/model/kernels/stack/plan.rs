@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::model::rows::{Ancestry, Rows};
 
-// Rows of a piece, about: its activations stay in the second-level cache, and its products are large enough to run at
-// full speed.
-const ROWS: usize = 256;
+// Rows of a piece, at most about: enough that its products run at full speed; more gains nothing, and threads need
+// pieces to share.
+const ROWS: usize = 384;
+// Below so many rows, a batch is one piece.
+const WORTH_CUTTING: usize = 128;
 
 /// Rows that look at each other alone: whole trees of chains with a common head.
 pub(super) struct Piece {
@@ -44,9 +46,12 @@ impl Plan {
             *place = read;
             read += u32::from(is_read);
         }
-        let parts = count.div_ceil(ROWS);
         // An even number shares out among two threads.
-        let parts = if parts > 1 { parts.next_multiple_of(2) } else { 1 };
+        let parts = if count < WORTH_CUTTING {
+            1
+        } else {
+            count.div_ceil(ROWS).next_multiple_of(2)
+        };
         let target = count.div_ceil(parts);
         let mut pieces = Vec::new();
         let mut start = 0;
