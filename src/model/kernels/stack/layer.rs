@@ -160,7 +160,7 @@ pub(super) struct Turned {
 impl Turned {
     /// Turns over what `weights` holds now.
     pub(super) fn set(&mut self, weights: &Layer<&[f32]>, arch: Arch) {
-        let mut turn = |to: &mut Vec<f32>, [weight, bias]: [&[f32]; 2]| {
+        let turn = |to: &mut Vec<f32>, [weight, bias]: [&[f32]; 2]| {
             fit(to, weight.len());
             arch.dispatch(Transpose {
                 from: weight,
