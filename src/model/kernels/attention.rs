@@ -136,6 +136,7 @@ impl WithSimd for Backward<'_> {
         let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
         let mut rest = self.pattern;
+        let mut dp = Vec::new();
         grad.fill(0.0);
         for (&row, dz) in of.queries.iter().zip(self.dz.chunks_exact(d)) {
             let ancestors = of.ancestors(row);
@@ -146,13 +147,16 @@ impl WithSimd for Backward<'_> {
                 // Where an ancestor's key begins; its value stands d further.
                 let key = |ancestor: u32| (ancestor as usize - of.first) * 3 * d + d + head;
                 let query = row as usize * 3 * d + head;
-                let mut mean = 0.0;
-                for (&p, &ancestor) in pattern.iter().zip(ancestors) {
-                    mean += p * dot(dz, &qkv[key(ancestor) + d..][..width]);
-                }
-                for (&p, &ancestor) in pattern.iter().zip(ancestors) {
+                dp.clear();
+                dp.extend(
+                    ancestors
+                        .iter()
+                        .map(|&ancestor| dot(dz, &qkv[key(ancestor) + d..][..width])),
+                );
+                let mean: f32 = pattern.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for ((&p, &dp), &ancestor) in pattern.iter().zip(&dp).zip(ancestors) {
                     let key = key(ancestor);
-                    let ds = scale * p * (dot(dz, &qkv[key + d..][..width]) - mean);
+                    let ds = scale * p * (dp - mean);
                     add_scaled(&mut grad[key + d..][..width], p, dz);
                     add_scaled(&mut grad[key..][..width], ds, &qkv[query..][..width]);
                     add_scaled(&mut grad[query..][..width], ds, &qkv[key..][..width]);
