@@ -63,7 +63,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `value` as indented JSON, whole or not at all.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::write(path, e))?;
     text.push('\n');

@@ -75,7 +75,7 @@ pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
     /// One row of the result.
     type Row: Serialize + DeserializeOwned;
 
-    /// Measures into a report that [`Report::new`] has begun.
+    /// Measures into a report that `Report::new` has begun.
     ///
     /// # Errors
     /// When a setting does not fit the data or the models, or the device fails.

@@ -315,7 +315,7 @@ impl Turn<'_> {
     }
 
     /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
-    /// [`Product::ALL`](super::products::Product) needs; adds to the gradients of norms and biases.
+    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases.
     pub(super) fn backward(
         &self,
         turned: &Turned,
