@@ -26,7 +26,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_delimiter = ',')]
     batch: Vec<usize>,
     /// Entities of the graph in place of the shape's, separated by commas
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = entities)]
     entities: Vec<usize>,
     /// Seconds of steps for each
     #[arg(long, default_value_t = 5.0)]
@@ -50,14 +50,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         for case in cases(args) {
             if let Some(folder) = &args.export {
                 files::create_folder(folder)?;
-                let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
-                    value().map_or_else(String::new, |value| value.get_name().to_owned())
-                };
-                let (shape, batches) = (
-                    name(&|| case.shape.to_possible_value()),
-                    name(&|| case.batches.to_possible_value()),
-                );
-                let path = folder.join(format!("{shape}-{batches}.safetensors"));
+                let path = folder.join(format!("{}-{}.safetensors", name(&case.shape), name(&case.batches)));
                 export(&case, &path)?;
                 println!("{}", path.display());
                 continue;
@@ -71,8 +64,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 continue;
             }
             rows.push(vec![
-                format!("{:?}", case.shape).to_lowercase(),
-                format!("{:?}", case.batches).to_lowercase(),
+                name(&case.shape),
+                name(&case.batches),
                 case.config().model.iterations.to_string(),
                 found.queries.to_string(),
                 format!("{:.0}", found.rows),
@@ -112,6 +105,18 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn entities(text: &str) -> std::result::Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    let number = text.trim().parse().ok().filter(|n| (1..=MOST).contains(n));
+    number.ok_or_else(|| format!("allowed: 1 to {MOST}"))
+}
+
+// What the user types for a value.
+fn name(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 // Every combination of what was asked for.

@@ -219,14 +219,7 @@ impl Turn<'_> {
         let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
         let (normed_1, normed_2, post) = (&mut scratch.normed_1, &mut scratch.normed_2, &mut scratch.post);
         visitor.visit(Point::ResidPre, &mut saved.x);
-        fit(normed_1, rows * d);
-        arch.dispatch(norm::Forward {
-            x: &saved.x,
-            weight: weights.ln_1[0],
-            bias: weights.ln_1[1],
-            y: normed_1,
-            epsilon: EPSILON,
-        });
+        self.norm(normed_1, &saved.x, &weights.ln_1);
         fit(&mut saved.qkv, rows * 3 * d);
         self.affine(&mut saved.qkv, normed_1, &weights.c_attn, None);
         fit(&mut saved.pattern, of.entries());
@@ -255,14 +248,7 @@ impl Turn<'_> {
         );
         visitor.visit(Point::ResidMid, &mut saved.mid);
 
-        fit(normed_2, queries * d);
-        arch.dispatch(norm::Forward {
-            x: &saved.mid,
-            weight: weights.ln_2[0],
-            bias: weights.ln_2[1],
-            y: normed_2,
-            epsilon: EPSILON,
-        });
+        self.norm(normed_2, &saved.mid, &weights.ln_2);
         fit(&mut saved.hidden, queries * 4 * d);
         let c_fc = Matrix::new(weights.c_fc[0], 4 * d);
         product(&mut saved.hidden, Matrix::new(normed_2, d), c_fc, false);
@@ -350,18 +336,7 @@ impl Turn<'_> {
         });
         fit(d_mid, queries * d);
         back(d_mid, d_hidden, &turned.c_fc, 4 * d);
-        fit(normed_2, queries * d);
-        let [dw, db] = &mut sums.ln_2;
-        arch.dispatch(norm::Backward {
-            x: &saved.mid,
-            weight: weights.ln_2[0],
-            bias: weights.ln_2[1],
-            y: normed_2,
-            dx: d_mid,
-            dw,
-            db,
-            epsilon: EPSILON,
-        });
+        self.norm_back(d_mid, normed_2, &saved.mid, &weights.ln_2, &mut sums.ln_2);
         self.scatter(d_mid, &self.all[..queries], dy);
 
         self.column_sums(d_mid, &mut sums.attn_proj[1]);
@@ -378,19 +353,41 @@ impl Turn<'_> {
         self.column_sums(d_qkv, &mut sums.c_attn[1]);
         fit(d_x, rows * d);
         back(d_x, d_qkv, &turned.c_attn, 3 * d);
-        fit(normed_1, rows * d);
-        let [dw, db] = &mut sums.ln_1;
-        arch.dispatch(norm::Backward {
-            x: &saved.x,
-            weight: weights.ln_1[0],
-            bias: weights.ln_1[1],
-            y: normed_1,
-            dx: d_x,
+        self.norm_back(d_x, normed_1, &saved.x, &weights.ln_1, &mut sums.ln_1);
+        self.scatter(d_x, of.queries, d_mid);
+    }
+
+    fn norm(&self, y: &mut Vec<f32>, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
+        fit(y, x.len());
+        self.arch.dispatch(norm::Forward {
+            x,
+            weight,
+            bias,
+            y,
+            epsilon: EPSILON,
+        });
+    }
+
+    // From dL/dy in `dx`: dL/dx there, and y again.
+    fn norm_back(
+        &self,
+        dx: &mut [f32],
+        y: &mut Vec<f32>,
+        x: &[f32],
+        &[weight, bias]: &[&[f32]; 2],
+        [dw, db]: &mut [Vec<f32>; 2],
+    ) {
+        fit(y, x.len());
+        self.arch.dispatch(norm::Backward {
+            x,
+            weight,
+            bias,
+            y,
+            dx,
             dw,
             db,
             epsilon: EPSILON,
         });
-        self.scatter(d_x, of.queries, d_mid);
     }
 
     fn column_sums(&self, x: &[f32], sums: &mut [f32]) {
