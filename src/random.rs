@@ -50,6 +50,18 @@ impl Stream {
         radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }
 
+    /// A Poisson number with mean `lambda` of at most some hundreds (Knuth 1969: as many uniform factors as keep a
+    /// product above e^−λ).
+    pub fn poisson(&mut self, lambda: f64) -> u64 {
+        let least = libm::exp(-lambda);
+        let (mut product, mut count) = (self.uniform(), 0);
+        while product > least {
+            product *= self.uniform();
+            count += 1;
+        }
+        count
+    }
+
     /// Puts the items in a uniformly random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         self.partial_shuffle(items, items.len());
@@ -102,6 +114,24 @@ mod tests {
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    }
+
+    #[test]
+    fn poisson_numbers_have_their_distribution() {
+        let mut stream = Stream::new(3, "poisson", 0);
+        let n = 40_000;
+        let mut counts = [0_u32; 40];
+        for _ in 0..n {
+            counts[stream.poisson(4.0) as usize] += 1;
+        }
+        let mut expected = (-4.0_f64).exp();
+        for (k, &count) in counts[..12].iter().enumerate() {
+            let share = f64::from(count) / f64::from(n);
+            // Four standard errors.
+            let error = 4.0 * (expected * (1.0 - expected) / f64::from(n)).sqrt();
+            assert!((share - expected).abs() < error, "{k}: {share}, not {expected}");
+            expected *= 4.0 / (k + 1) as f64;
+        }
     }
 
     #[test]

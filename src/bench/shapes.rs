@@ -94,7 +94,8 @@ impl Case {
                 },
                 max_positions: 3,
                 // Not zero, so that every gradient has something to show.
-                init: Init::Gaussian,
+                init: Init::GAUSSIAN,
+                injection: false,
                 embedding_std: 0.02,
                 dropout: 0.0,
                 tied: true,
@@ -111,6 +112,7 @@ impl Case {
                 share_prefixes: self.batches == Batches::Real,
                 ..LoopConfig::of_steps(u64::MAX)
             },
+            curriculum: None,
             stages: Vec::new(),
         }
     }

@@ -35,6 +35,9 @@ pub struct CheckpointInfo {
     /// Content hash of the training data.
     #[serde(default)]
     pub data_hash: Option<String>,
+    /// The most hops that a curriculum had passed (its learnable recursion depth so far).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_hops: Option<usize>,
     /// Accuracy by split, at the training iterations.
     #[serde(default)]
     pub accuracy: BTreeMap<String, f64>,

@@ -89,6 +89,7 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
         epoch: 0.0,
         seed: None,
         data_hash: None,
+        learned_hops: None,
         accuracy: std::collections::BTreeMap::new(),
     };
     Ok((info, weights))
@@ -168,7 +169,8 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
         } else {
             5
         },
-        init: Init::Gaussian,
+        init: Init::GAUSSIAN,
+        injection: false,
         embedding_std: 1.0,
         dropout: 0.0,
         tied,

@@ -211,7 +211,7 @@ impl RunFolder {
             &StagesFile {
                 step: progress.step,
                 seconds: progress.seconds,
-                finished: progress.step >= trainer.config().train.steps,
+                finished: trainer.finished(),
                 data_hash: trainer.data().hash.clone(),
                 stages: progress.stages.outcomes,
             },
@@ -220,7 +220,7 @@ impl RunFolder {
 
     fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasion: Occasion) -> Result<()> {
         let name = match occasion {
-            Occasion::Stage(place) => stage_file(place, &trainer.config().stages[place].name),
+            Occasion::Stage(place) => stage_file(place, &trainer.progress().stages.outcomes[place].stage.name),
             Occasion::Growth => format!("step-{:08}.safetensors", evaluation.step),
             Occasion::Final => FINAL.to_owned(),
         };
@@ -234,6 +234,7 @@ impl RunFolder {
             epoch: evaluation.epoch,
             seed: Some(config.seed),
             data_hash: Some(trainer.data().hash.clone()),
+            learned_hops: trainer.learned_hops(),
             accuracy: evaluation.accuracy.clone(),
         };
         let mut values: BTreeMap<String, Tensor> =
@@ -371,11 +372,14 @@ pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
     }
     expect_run(target)?;
     let config = RunConfig::read(&target.join(CONFIG), &[])?;
-    let stages = config.stages.iter().enumerate().map(|(place, stage)| {
-        (
-            format!("stage {}: {}", place + 1, stage.name),
-            stage_file(place, &stage.name),
-        )
+    let outcomes = if target.join(STAGES).exists() {
+        files::read_json::<StagesFile>(&target.join(STAGES))?.stages
+    } else {
+        Vec::new()
+    };
+    let stages = outcomes.iter().enumerate().map(|(place, outcome)| {
+        let name = &outcome.stage.name;
+        (format!("stage {}: {name}", place + 1), stage_file(place, name))
     });
     let found: Vec<Subject> = stages
         .chain([("end of training".to_owned(), FINAL.to_owned())])

@@ -185,6 +185,7 @@ fn train_all(preset: &Preset, data: &Arc<Dataset>, folder: &Path, device: &Devic
             model: run.model.clone(),
             optimizer: preset.optimizer.clone(),
             train: preset.train.clone(),
+            curriculum: None,
             stages: grokking_stages(),
         };
         let job = Job {

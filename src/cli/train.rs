@@ -73,7 +73,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         stop: &super::stop_flag(),
     };
     let trainer = args.threads.install(|| job.run(&config, data))?;
-    for outcome in &trainer.progress().stages.outcomes {
+    if let Some(hops) = trainer.learned_hops() {
+        println!("learnable recursion depth: {hops} hops");
+    }
+    // Of a curriculum, what was not reached begins with one stage that was tried; the others never began.
+    let mut tried = trainer.progress().stages.outcomes;
+    if config.curriculum.is_some() {
+        let reached = trainer.progress().stages.count();
+        tried.truncate(reached + 1);
+    }
+    for outcome in &tried {
         match &outcome.reached {
             Some(reached) => println!(
                 "stage {}: reached at step {} (epoch {:.0}, {:.0} s): {} {:.3}",

@@ -1,4 +1,5 @@
-//! The published JSON layout: `train.json`, `valid.json`, `test.json`, `vocab.json`.
+//! The published JSON layout: `train.json`, `valid.json`, `test.json`, `vocab.json`; for chains of many hops
+//! `test_small.json` instead of `valid.json`.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -6,11 +7,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::chains::{hops_of_split, training_type};
 use super::{Dataset, Graph, Query, TRAIN, TokenKind, VALID, Vocab};
 use crate::error::{Error, Result};
 use crate::files;
 
-const FILES: [&str; 4] = ["train.json", "valid.json", "test.json", "vocab.json"];
+const TEST: &str = "test.json";
+const TEST_SMALL: &str = "test_small.json";
+// Rows of each type in `test_small.json`, at most.
+const FEW: usize = 100;
 const END: &str = "</a>";
 
 #[derive(Serialize, Deserialize)]
@@ -24,8 +29,8 @@ struct Item<'a> {
 }
 
 impl Dataset {
-    /// Reads a folder in the published layout, whoever made it; `valid.json` may be absent. The graph is rebuilt from
-    /// the atomic facts of `train.json`.
+    /// Reads a folder in the published layout, whoever made it; `valid.json` may be absent, and `test_small.json` is read
+    /// where there is no `test.json`. The graph is rebuilt from the atomic facts of `train.json`.
     ///
     /// # Errors
     /// When a file is missing or is not in the layout; the message names the file, the row and the token.
@@ -50,7 +55,12 @@ impl Dataset {
         } else {
             None
         };
-        let test = read("test.json")?;
+        let test_file = if !path(TEST).exists() && path(TEST_SMALL).exists() {
+            TEST_SMALL
+        } else {
+            TEST
+        };
+        let test = read(test_file)?;
         let vocab_bytes = read("vocab.json")?;
 
         let vocab_path = path("vocab.json");
@@ -69,11 +79,11 @@ impl Dataset {
                 .collect()
         };
         let mut splits = vec![(TRAIN.to_owned(), queries(train))];
-        for row in parse(&path("test.json"), &test, &vocab)? {
+        for row in parse(&path(test_file), &test, &vocab)? {
             let name = row.kind.as_deref().unwrap_or("test").to_owned();
             if name == TRAIN || name == VALID {
                 return Err(Error::file(
-                    &path("test.json"),
+                    &path(test_file),
                     format!("the type `{name}` is taken by {name}.json; test rows need another"),
                 ));
             }
@@ -118,8 +128,11 @@ impl Dataset {
             .tempdir_in(parent)
             .map_err(fail)?;
         let inside = staging.path().join("data");
-        for (name, bytes) in FILES.iter().zip(self.serialized()) {
-            files::write(&inside.join(name), &bytes)?;
+        for file in self.files() {
+            files::write(&inside.join(file), &self.serialized(file))?;
+        }
+        if self.has_depths() {
+            files::write(&inside.join(TEST_SMALL), &self.serialized(TEST_SMALL))?;
         }
         files::write_json(&inside.join("dataset.json"), settings)?;
         if folder.is_dir() {
@@ -131,49 +144,71 @@ impl Dataset {
     /// The hash that [`Dataset::read`] gives the data once it is written.
     pub(super) fn content_hash(&self) -> String {
         let mut hasher = Sha256::new();
-        for bytes in self.serialized() {
+        for file in self.files() {
+            let bytes = self.serialized(file);
             hasher.update((bytes.len() as u64).to_le_bytes());
             hasher.update(&bytes);
         }
         files::hex16(hasher)
     }
 
-    // The four files, in the order of `FILES`.
-    fn serialized(&self) -> [Vec<u8>; 4] {
-        let rows = |wanted: &dyn Fn(&str) -> bool, typed: bool| {
-            let mut text = String::from("[");
+    // Whether it holds chains of many hops by their published names.
+    fn has_depths(&self) -> bool {
+        self.split_names().any(|name| hops_of_split(name).is_some())
+    }
+
+    // The files that make the content hash, in the order in which they are read.
+    fn files(&self) -> Vec<&'static str> {
+        let valid = self.split_names().any(|name| name == VALID);
+        let valid = valid.then_some("valid.json");
+        ["train.json"].into_iter().chain(valid).chain([TEST, "vocab.json"]).collect()
+    }
+
+    // One file; only one at a time is held beside the data.
+    fn serialized(&self, file: &str) -> Vec<u8> {
+        let train_types = self.has_depths();
+        let rows = |wanted: &dyn Fn(&str) -> bool, most: usize| {
+            let mut bytes = b"[".to_vec();
             let mut separator = "\n";
             for (name, queries) in self.splits.iter().filter(|(name, _)| wanted(name)) {
-                for query in queries {
-                    text.push_str(separator);
+                for query in queries.iter().take(most) {
+                    let kind = match name.as_str() {
+                        TRAIN if train_types => Some(training_type(query.hops())),
+                        TRAIN | VALID => None,
+                        other => Some(other.to_owned()),
+                    };
+                    bytes.extend_from_slice(separator.as_bytes());
                     separator = ",\n";
-                    text.push_str(&self.item(query, typed.then_some(name)));
+                    self.item(&mut bytes, query, kind);
                 }
             }
-            text.push_str("\n]\n");
-            text.into_bytes()
+            bytes.extend_from_slice(b"\n]\n");
+            bytes
         };
-        let tokens = self.vocab.tokens()[1..].iter().map(|token| format!("\n{token:?}"));
-        [
-            rows(&|name| name == TRAIN, false),
-            rows(&|name| name == VALID, false),
-            rows(&|name| name != TRAIN && name != VALID, true),
-            format!("[{}\n]\n", tokens.collect::<Vec<_>>().join(",")).into_bytes(),
-        ]
+        match file {
+            "train.json" => rows(&|name| name == TRAIN, usize::MAX),
+            "valid.json" => rows(&|name| name == VALID, usize::MAX),
+            TEST => rows(&|name| name != TRAIN && name != VALID, usize::MAX),
+            TEST_SMALL => rows(&|name| name != TRAIN && name != VALID, FEW),
+            _ => {
+                let tokens = self.vocab.tokens()[1..].iter().map(|token| format!("\n{token:?}"));
+                format!("[{}\n]\n", tokens.collect::<Vec<_>>().join(",")).into_bytes()
+            }
+        }
     }
 
     // One row as JSON, in the key order of the published files.
-    fn item(&self, query: &Query, kind: Option<&String>) -> String {
+    fn item(&self, to: &mut Vec<u8>, query: &Query, kind: Option<String>) {
         let text = |id: u32| self.vocab.tokens()[id as usize].as_str();
         let input: String = query.tokens.iter().map(|&id| text(id)).collect();
         let target = format!("{input}{}{END}", text(query.target));
         let item = Item {
             input_text: input.into(),
             target_text: target.into(),
-            kind: kind.map(|kind| kind.as_str().into()),
+            kind: kind.map(Cow::from),
         };
-        // Strings alone: this cannot fail.
-        serde_json::to_string(&item).expect("strings serialize")
+        // Strings into memory: this cannot fail.
+        serde_json::to_writer(to, &item).expect("strings serialize");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Knowledge graphs, the chains that walk them, and the published JSON layout.
 
+mod chains;
 mod dataset;
 mod json;
 mod systematic;
@@ -7,6 +8,7 @@ mod vocab;
 
 use std::collections::HashMap;
 
+pub use chains::{ATOMIC_FACTS, Chains, Tails, hop_test, hops_of_split};
 pub use dataset::{Bridges, Dataset, Query, TRAIN, VALID};
 pub use systematic::Systematic;
 pub use vocab::{PAD, TokenKind, Vocab};

@@ -6,6 +6,7 @@
 mod activations;
 mod compare;
 mod eval;
+mod halt;
 mod lens;
 mod patch;
 mod probe;
@@ -17,6 +18,7 @@ use candle_core::Tensor;
 pub use activations::activations;
 pub use compare::{Comparison, RunSummary, compare};
 pub use eval::{Eval, EvalRow};
+pub use halt::{Criterion, Halt, HaltRow, Rule};
 pub use lens::{Lens, LensRow, Reading};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};

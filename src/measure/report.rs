@@ -28,6 +28,9 @@ pub struct SubjectInfo {
     pub layers: usize,
     /// Iterations in training.
     pub iterations: usize,
+    /// The most hops that its curriculum had passed, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_hops: Option<usize>,
 }
 
 /// A checkpoint, loaded.
@@ -62,6 +65,7 @@ impl Specimen {
                 seed: checkpoint.info.seed,
                 layers: checkpoint.info.model.layers,
                 iterations: checkpoint.info.model.iterations,
+                learned_hops: checkpoint.info.learned_hops,
             },
             model: checkpoint.model()?,
         })

@@ -1,6 +1,7 @@
 //! What a model is made of, and the tensors that follow from it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -17,15 +18,71 @@ pub enum Positions {
     None,
 }
 
-/// How the output projections of attention and MLP begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Init {
-    /// Zero: every block begins as the identity (Kohli et al. 2026, Section 4).
-    #[default]
-    Zero,
-    /// N(0, 0.02), as everything else (Appendix F).
-    Gaussian,
+/// How the output projections of attention and MLP begin: c times the Gaussian of all other matrices (Kohli et al.
+/// 2026, Section 4 and Appendix F). In a config it is `"zero"`, `"gaussian"`, or c itself.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Init(f64);
+
+impl Init {
+    /// c = 0: every block begins as the identity.
+    pub const ZERO: Self = Self(0.0);
+    /// c = 1: N(0, 0.02), as everything else.
+    pub const GAUSSIAN: Self = Self(1.0);
+
+    /// c.
+    pub fn scale(self) -> f64 {
+        self.0
+    }
+}
+
+impl Serialize for Init {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match *self {
+            Self::ZERO => serializer.serialize_str("zero"),
+            Self::GAUSSIAN => serializer.serialize_str("gaussian"),
+            Self(scale) => serializer.serialize_f64(scale),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Init {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(InitVisitor)
+    }
+}
+
+struct InitVisitor;
+
+impl Visitor<'_> for InitVisitor {
+    type Value = Init;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("\"zero\", \"gaussian\", or a number of 0 or more")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Init, E> {
+        match text {
+            "zero" => Ok(Init::ZERO),
+            "gaussian" => Ok(Init::GAUSSIAN),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, scale: f64) -> std::result::Result<Init, E> {
+        if scale.is_finite() && scale >= 0.0 {
+            Ok(Init(scale))
+        } else {
+            Err(E::invalid_value(de::Unexpected::Float(scale), &self))
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, scale: i64) -> std::result::Result<Init, E> {
+        self.visit_f64(scale as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, scale: u64) -> std::result::Result<Init, E> {
+        self.visit_f64(scale as f64)
+    }
 }
 
 /// Where a query's answer is read.
@@ -59,6 +116,10 @@ pub struct ModelConfig {
     pub max_positions: usize,
     #[serde(default)]
     pub init: Init,
+    /// Whether the embedding is added to the residual stream again before every iteration but the first (Yang et al.
+    /// 2024, Equation 1).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub injection: bool,
     /// Standard deviation of the initial embeddings.
     #[serde(default = "two_hundredths")]
     pub embedding_std: f64,
@@ -84,13 +145,17 @@ fn two_hundredths() -> f64 {
 fn yes() -> bool {
     true
 }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
 /// What a weight tensor does: this decides how it begins and whether it decays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Embedding,
     Matrix,
-    /// The last matrix of attention or MLP, zero at the start under [`Init::Zero`].
+    /// The last matrix of attention or MLP, which [`Init`] scales.
     OutputProjection,
     Bias,
     NormWeight,
@@ -250,7 +315,8 @@ pub(crate) mod tests {
             heads: 2,
             positions: Positions::Learned,
             max_positions: 5,
-            init: Init::Gaussian,
+            init: Init::GAUSSIAN,
+            injection: false,
             embedding_std: 0.5,
             dropout: 0.0,
             tied: true,
@@ -266,6 +332,18 @@ pub(crate) mod tests {
             text.contains("model.heads = 3") && text.contains("1, 2, 4, 8"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_initial_scale_is_a_name_or_a_number() {
+        let read = |text: &str| serde_json::from_str::<Init>(text);
+        assert_eq!(read("\"zero\"").unwrap(), Init::ZERO);
+        assert_eq!(read("1").unwrap(), Init::GAUSSIAN);
+        assert_eq!(read("0.25").unwrap().scale(), 0.25);
+        assert_eq!(serde_json::to_string(&read("1.0").unwrap()).unwrap(), "\"gaussian\"");
+        for bad in ["\"one\"", "-1", "true"] {
+            assert!(read(bad).unwrap_err().to_string().contains("gaussian"), "{bad}");
+        }
     }
 
     #[test]

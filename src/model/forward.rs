@@ -3,6 +3,7 @@
 //! ```text
 //! x⁰ = embedding + position
 //! xⁱ = block(xⁱ⁻¹),  i = 1 … R            one block of L pre-norm GPT-2 layers, the same each time
+//!                                         (with input injection: block(xⁱ⁻¹ + x⁰) from i = 2 on)
 //! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
 //! ```
 
@@ -208,6 +209,7 @@ impl Model {
             layers: self.config.layers,
             iterations,
             readouts_only,
+            injection: self.config.injection,
             workspace: self.workspace.clone(),
         };
         let out = if pass.gradients {
@@ -231,7 +233,11 @@ impl Model {
     fn unfused(&self, mut x: Tensor, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
         let readout = self.indices(&rows.readout)?;
         let last = iterations - 1;
+        let embedded = x.clone();
         for iteration in 0..iterations {
+            if iteration > 0 && self.config.injection {
+                x = (x + &embedded)?;
+            }
             for (index, layer) in self.layers.iter().enumerate() {
                 let at = |point| Site::new(point, iteration, index);
                 x = self.layer(layer, x, rows, pass, &at)?;
@@ -265,6 +271,28 @@ impl Model {
         3 * 2 * multiply_adds
     }
 
+    // One iteration, all rows in and out, met by nobody: [rows, d_model] → [rows, d_model].
+    pub(super) fn turn(&self, mut x: Tensor, rows: &Rows) -> Result<Tensor> {
+        if self.kernels(&x) {
+            let stack = Stack {
+                plan: Arc::new(Plan::new(rows)),
+                d: self.config.d_model,
+                heads: self.config.heads,
+                layers: self.config.layers,
+                iterations: 1,
+                readouts_only: false,
+                injection: false,
+                workspace: self.workspace.clone(),
+            };
+            return Ok(stack.run(&x.contiguous()?, &self.block, None)?);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let at = |point| Site::new(point, 0, index);
+            x = self.layer(layer, x, rows, &mut Pass::default(), &at)?;
+        }
+        Ok(x)
+    }
+
     /// The logit lens: final layer norm, then the output matrix, of any states `[n, d_model]` → `[n, vocab]`.
     ///
     /// # Errors
@@ -273,7 +301,7 @@ impl Model {
         Ok(self.norm(&self.ln_f, states)?.matmul(&self.unembedding.t()?)?)
     }
 
-    fn embed(&self, rows: &Rows) -> Result<Tensor> {
+    pub(super) fn embed(&self, rows: &Rows) -> Result<Tensor> {
         let tokens = self.token_embedding.index_select(&self.indices(&rows.tokens)?, 0)?;
         let positions = match self.config.positions {
             Positions::None => return Ok(tokens),
@@ -390,7 +418,7 @@ impl Model {
         Ok((x * mask)?)
     }
 
-    fn indices(&self, values: &[u32]) -> Result<Tensor> {
+    pub(super) fn indices(&self, values: &[u32]) -> Result<Tensor> {
         Ok(Tensor::new(values, &self.device)?)
     }
 }

@@ -6,12 +6,14 @@ mod hooks;
 pub(crate) mod kernels;
 mod rows;
 mod taps;
+mod unroll;
 mod weights;
 
 pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
 pub use forward::{Model, Pass, cross_entropy, log_softmax};
 pub use hooks::{Hooks, Point, Site};
 pub use rows::{Rows, Sharing};
+pub use unroll::Unrolled;
 pub use weights::{Leaf, Weights};
 
 #[cfg(test)]

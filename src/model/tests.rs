@@ -89,7 +89,7 @@ fn assert_same(got: &[(String, Tensor)], expected: &[(String, Tensor)]) {
     }
 }
 
-fn shapes() -> [ModelConfig; 4] {
+fn shapes() -> [ModelConfig; 6] {
     [
         tiny(),
         ModelConfig {
@@ -109,6 +109,16 @@ fn shapes() -> [ModelConfig; 4] {
         ModelConfig {
             readout: Readout::LastColumn,
             columns: Some(4),
+            ..tiny()
+        },
+        ModelConfig {
+            injection: true,
+            ..tiny()
+        },
+        ModelConfig {
+            layers: 1,
+            injection: true,
+            positions: Positions::None,
             ..tiny()
         },
     ]

@@ -85,11 +85,12 @@ impl Weights {
                     .map(|_| (std * stream.normal()) as f32)
                     .collect::<Vec<f32>>()
             };
-            let values = match (slot.role, config.init) {
-                (Role::Embedding, _) => normal(config.embedding_std),
-                (Role::Matrix, _) | (Role::OutputProjection, Init::Gaussian) => normal(MATRIX_STD),
-                (Role::OutputProjection, Init::Zero) | (Role::Bias, _) => vec![0.0; slot.count()],
-                (Role::NormWeight, _) => vec![1.0; slot.count()],
+            let values = match slot.role {
+                Role::Embedding => normal(config.embedding_std),
+                Role::Matrix => normal(MATRIX_STD),
+                Role::OutputProjection if config.init != Init::ZERO => normal(MATRIX_STD * config.init.scale()),
+                Role::OutputProjection | Role::Bias => vec![0.0; slot.count()],
+                Role::NormWeight => vec![1.0; slot.count()],
             };
             let tensor = Tensor::from_vec(values, slot.shape.as_slice(), device)?;
             tensors.push((slot, tensor));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::curriculum::{Curriculum, Dynamic};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::TRAIN;
@@ -22,8 +23,12 @@ pub struct RunConfig {
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     pub train: LoopConfig,
-    /// What the run is watched for, in order.
-    #[serde(default = "grokking_stages")]
+    /// Chains of more hops, step by step; absent: all training rows from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<Curriculum>,
+    /// What the run is watched for, in order; in a file, the three grokking stages where absent. A curriculum makes its
+    /// own.
+    #[serde(default)]
     pub stages: Vec<Stage>,
 }
 
@@ -108,6 +113,9 @@ pub struct LoopConfig {
     /// Seconds between two saves of the state that `--resume` goes on from, at least.
     #[serde(default = "thirty")]
     pub save_every_seconds: f64,
+    /// Iterations drawn anew for every batch; absent: always `model.iterations`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<Dynamic>,
 }
 
 impl LoopConfig {
@@ -123,6 +131,7 @@ impl LoopConfig {
             train_sample: three_thousand(),
             checkpoint_growth: growth(),
             save_every_seconds: thirty(),
+            dynamic: None,
         }
     }
 }
@@ -144,6 +153,15 @@ fn growth() -> f64 {
 }
 fn thirty() -> f64 {
     30.0
+}
+
+/// Refuses a value that is not allowed.
+pub(super) fn allow(fine: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
+    }
 }
 
 /// A stage is reached when a split's accuracy is at least a threshold for some evaluations in a row.
@@ -189,6 +207,10 @@ impl RunConfig {
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = files::read_text(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
+        let says_stages = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("stages"));
+        if !says_stages && config.curriculum.is_none() {
+            config.stages = grokking_stages();
+        }
         for setting in overrides {
             config = config.with(setting)?;
         }
@@ -254,13 +276,6 @@ impl RunConfig {
     /// # Errors
     /// With the key, the value, and what is allowed.
     pub fn check(&self) -> Result<()> {
-        let allow = |fine: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str| {
-            if fine {
-                Ok(())
-            } else {
-                Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
-            }
-        };
         self.model.check()?;
         let o = &self.optimizer;
         let finite = |x: f64| x.is_finite() && x >= 0.0;
@@ -321,6 +336,17 @@ impl RunConfig {
             &t.save_every_seconds,
             "0 or more",
         )?;
+        if let Some(dynamic) = &t.dynamic {
+            dynamic.check(self.model.iterations)?;
+        }
+        if let Some(curriculum) = &self.curriculum {
+            curriculum.check()?;
+            let count = format!("a list of {}", self.stages.len());
+            let none = "none beside a curriculum, which makes its own";
+            allow(self.stages.is_empty(), "stages", &count, none)?;
+            let none = "0 beside a curriculum, whose end is not known";
+            allow(o.cooldown == 0, "optimizer.cooldown", &o.cooldown, none)?;
+        }
         for (i, stage) in self.stages.iter().enumerate() {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             let key = |field: &str| format!("stages.{i}.{field}");

@@ -1,12 +1,14 @@
-//! Training: the loop, the optimizer, the grokking stages, the metrics. Knows nothing of files: an [`Observer`] does.
+//! Training: the loop, the optimizer, the grokking stages, the curriculum, the metrics. Knows nothing of files: an [`Observer`] does.
 
 mod config;
+mod curriculum;
 mod metrics;
 mod optimizer;
 mod stages;
 mod trainer;
 
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
+pub use curriculum::{Curriculum, Dynamic};
 pub use metrics::{Evaluation, accuracy, top1};
 pub use stages::{Reached, StageOutcome, StageTracker};
 pub use trainer::{Observer, Occasion, Progress, SavedParameter, Trainer};

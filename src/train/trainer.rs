@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
+use super::curriculum::Curriculum;
 use super::metrics::{self, Evaluation};
 use super::optimizer::{self, Gradients, Parameter};
 use super::stages::StageTracker;
@@ -26,6 +27,9 @@ pub struct Progress {
     /// The step of the last checkpoint that was kept by its age.
     pub kept: u64,
     pub stages: StageTracker,
+    /// The step at which the curriculum's stage began.
+    #[serde(default)]
+    pub stage_start: u64,
     // Sum and count of the training losses since the last evaluation.
     loss_sum: f64,
     loss_count: u64,
@@ -85,7 +89,8 @@ pub struct Trainer {
     model: Model,
     parameters: Vec<Parameter>,
     progress: Progress,
-    // The order of the training rows in this epoch.
+    // The training rows of this stage, and their order in this epoch.
+    active: Vec<u32>,
     order: (u64, Vec<u32>),
     evaluation_sets: Vec<(String, Vec<Query>)>,
     clock: Instant,
@@ -102,7 +107,11 @@ impl Trainer {
         if data.split(TRAIN)?.is_empty() {
             return Err(Error::input("the data has no training rows"));
         }
-        for stage in &config.stages {
+        let stages = match &config.curriculum {
+            Some(curriculum) => curriculum.stages(&data)?,
+            None => config.stages.clone(),
+        };
+        for stage in &stages {
             data.split(&stage.split)
                 .map_err(|e| Error::input(format!("stage `{}`: {e}", stage.name)))?;
         }
@@ -113,19 +122,6 @@ impl Trainer {
             .iter()
             .map(|leaf| Parameter::new(leaf, config.optimizer.decay))
             .collect::<Result<_>>()?;
-        let evaluation_sets = data
-            .splits
-            .iter()
-            .filter(|(name, rows)| name != VALID && !rows.is_empty())
-            .map(|(name, rows)| {
-                let rows = if name == TRAIN {
-                    Stream::new(config.seed, "evaluated training rows", 0).sample(rows, config.train.train_sample)
-                } else {
-                    rows.clone()
-                };
-                (name.clone(), rows)
-            })
-            .collect();
         let mut live = parameters.iter();
         let weights = initial.map(|leaf| {
             // One parameter a leaf, in the same order.
@@ -141,13 +137,14 @@ impl Trainer {
             .flat_map(|(_, rows)| rows)
             .max_by_key(|query| query.tokens.len());
         model.pack(longest.map(|query| &*query.tokens), Sharing::Nothing)?;
-        Ok(Self {
+        let mut trainer = Self {
             model,
             progress: Progress {
                 step: 0,
                 evaluated: None,
                 kept: 0,
-                stages: StageTracker::new(&config.stages),
+                stages: StageTracker::new(&stages),
+                stage_start: 0,
                 loss_sum: 0.0,
                 loss_count: 0,
                 gradient_norm: None,
@@ -158,13 +155,51 @@ impl Trainer {
             } else {
                 Sharing::Nothing
             },
+            active: Vec::new(),
             order: (u64::MAX, Vec::new()),
             clock: Instant::now(),
             config,
             data,
             parameters,
-            evaluation_sets,
-        })
+            evaluation_sets: Vec::new(),
+        };
+        trainer.enter_stage();
+        Ok(trainer)
+    }
+
+    // Takes up the rows of the stage that the run is in: all, but for a curriculum.
+    fn enter_stage(&mut self) {
+        let deepest = self.deepest();
+        let rows = self.training_rows();
+        let fits = |query: &Query| deepest.is_none_or(|deepest| query.hops() <= deepest);
+        let active: Vec<u32> = (0..rows.len() as u32).filter(|&i| fits(&rows[i as usize])).collect();
+        let sampled = Stream::new(self.config.seed, "evaluated training rows", 0)
+            .sample(&active, self.config.train.train_sample)
+            .into_iter()
+            .map(|i| rows[i as usize].clone())
+            .collect();
+        let tests = self.data.splits[1..]
+            .iter()
+            .filter(|(name, rows)| name != VALID && rows.first().is_some_and(fits));
+        self.evaluation_sets = std::iter::once((TRAIN.to_owned(), sampled))
+            .chain(tests.cloned())
+            .collect();
+        self.active = active;
+        self.order.0 = u64::MAX;
+    }
+
+    // The most hops of the stage that the run is in, where it has a curriculum.
+    fn deepest(&self) -> Option<usize> {
+        self.config.curriculum?;
+        let last = self.progress.stages.outcomes.len().saturating_sub(1);
+        Some(Curriculum::FIRST + self.progress.stages.count().min(last))
+    }
+
+    /// The learnable recursion depth so far, the most hops that the curriculum has passed (1: facts alone), where there
+    /// is one.
+    pub fn learned_hops(&self) -> Option<usize> {
+        self.config.curriculum?;
+        Some(Curriculum::FIRST - 1 + self.progress.stages.count())
     }
 
     /// Goes back to a saved state; `find` gives a weight's value and moments by name.
@@ -185,6 +220,7 @@ impl Trainer {
             parameter.second_moment = parameter.leaf.join(&second_moment)?;
         }
         self.progress = progress;
+        self.enter_stage();
         self.clock = Instant::now();
         Ok(())
     }
@@ -237,9 +273,23 @@ impl Trainer {
         Ok(saved)
     }
 
-    /// Passes over the training rows so far.
+    /// Passes over the training rows so far; with a curriculum, over those of this stage since it began.
     pub fn epoch(&self) -> f64 {
-        self.progress.step as f64 / self.batches() as f64
+        self.stage_step() as f64 / self.batches() as f64
+    }
+
+    // Steps since the curriculum's stage began; without one, all.
+    fn stage_step(&self) -> u64 {
+        self.progress.step - self.progress.stage_start
+    }
+
+    /// Whether the run is over: its steps are done, or its curriculum has been passed or takes too long.
+    pub fn finished(&self) -> bool {
+        let curriculum_is_over = self.config.curriculum.is_some_and(|curriculum| {
+            let stages = &self.progress.stages;
+            stages.count() == stages.outcomes.len() || self.stage_step() >= curriculum.stage_steps
+        });
+        self.progress.step >= self.config.train.steps || curriculum_is_over
     }
 
     fn seconds(&self) -> f64 {
@@ -252,15 +302,19 @@ impl Trainer {
     }
 
     fn batches(&self) -> u64 {
-        self.training_rows().len().div_ceil(self.config.train.batch) as u64
+        self.active.len().div_ceil(self.config.train.batch) as u64
     }
 
-    // The rows of a step's batch: a function of (seed, epoch) and the place in it alone.
+    // The rows of a step's batch: a function of (seed, stage, epoch) and the place in it alone.
     fn batch(&mut self) -> Vec<u32> {
-        let (epoch, place) = (self.progress.step / self.batches(), self.progress.step % self.batches());
+        let (epoch, place) = (self.stage_step() / self.batches(), self.stage_step() % self.batches());
         if self.order.0 != epoch {
-            let mut order: Vec<u32> = (0..self.training_rows().len() as u32).collect();
-            Stream::new(self.config.seed, "batch order", epoch).shuffle(&mut order);
+            let purpose = match self.deepest() {
+                None => "batch order".to_owned(),
+                Some(hops) => format!("batch order to {hops} hops"),
+            };
+            let mut order = self.active.clone();
+            Stream::new(self.config.seed, &purpose, epoch).shuffle(&mut order);
             self.order = (epoch, order);
         }
         let size = self.config.train.batch;
@@ -306,7 +360,11 @@ impl Trainer {
             gradients: true,
             ..Pass::default()
         };
-        let logits = self.model.forward(&rows, self.config.model.iterations, &mut pass)?;
+        let iterations = match &self.config.train.dynamic {
+            Some(dynamic) => dynamic.iterations(self.config.seed, step),
+            None => self.config.model.iterations,
+        };
+        let logits = self.model.forward(&rows, iterations, &mut pass)?;
         let loss = cross_entropy(&logits, &targets, self.config.train.label_smoothing)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         let diverged = |tensor: String| Error::Diverged {
@@ -322,8 +380,9 @@ impl Trainer {
             Gradients::Finite { norm } => norm,
             Gradients::NotFinite { name } => return Err(diverged(format!("the gradient of {name}"))),
         };
-        let lr = self.learning_rate(step);
-        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, lr, step)?;
+        let lr = self.learning_rate();
+        let since = self.optimizer_step();
+        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, lr, since)?;
         self.progress.step += 1;
         self.progress.loss_sum += value;
         self.progress.loss_count += 1;
@@ -331,18 +390,32 @@ impl Trainer {
         Ok(value)
     }
 
-    fn learning_rate(&self, step: u64) -> f64 {
-        optimizer::learning_rate(&self.config.optimizer, step, self.config.train.steps)
+    // The rate of the next step.
+    fn learning_rate(&self) -> f64 {
+        let rate = optimizer::learning_rate(&self.config.optimizer, self.optimizer_step(), self.config.train.steps);
+        let factor = self.config.curriculum.map_or(1.0, |curriculum| {
+            let stages = i32::try_from(self.progress.stages.count()).unwrap_or(i32::MAX);
+            curriculum.lr_factor.powi(stages)
+        });
+        rate * factor
+    }
+
+    // Steps that the optimizer has done since it was fresh.
+    fn optimizer_step(&self) -> u64 {
+        match self.config.curriculum {
+            Some(curriculum) if curriculum.reset_optimizer => self.stage_step(),
+            _ => self.progress.step,
+        }
     }
 
     fn evaluation_is_due(&self) -> bool {
         let progress = &self.progress;
-        let every = if progress.stages.count() == 0 && !self.config.stages.is_empty() {
+        let every = if progress.stages.count() == 0 && !progress.stages.outcomes.is_empty() {
             self.config.train.evaluate_early.min(self.config.train.evaluate_every)
         } else {
             self.config.train.evaluate_every
         };
-        let on_time = progress.step.is_multiple_of(every) || progress.step >= self.config.train.steps;
+        let on_time = progress.step.is_multiple_of(every) || self.finished();
         on_time && progress.evaluated != Some(progress.step)
     }
 
@@ -361,27 +434,38 @@ impl Trainer {
             epoch: self.epoch(),
             seconds: self.seconds(),
             loss: (count > 0).then(|| self.progress.loss_sum / count as f64),
-            lr: self.learning_rate(step),
+            lr: self.learning_rate(),
             gradient_norm: self.progress.gradient_norm,
             accuracy,
         };
         self.progress.evaluated = Some(step);
         (self.progress.loss_sum, self.progress.loss_count) = (0.0, 0);
-        let mut occasions: Vec<Occasion> = self
-            .progress
-            .stages
-            .observe(&evaluation)
-            .into_iter()
-            .map(Occasion::Stage)
-            .collect();
+        let reached = self.progress.stages.observe(&evaluation);
+        if !reached.is_empty() && self.config.curriculum.is_some() {
+            self.begin_stage()?;
+        }
+        let mut occasions: Vec<Occasion> = reached.into_iter().map(Occasion::Stage).collect();
         if step as f64 >= self.progress.kept as f64 * self.config.train.checkpoint_growth {
             self.progress.kept = step;
             occasions.push(Occasion::Growth);
         }
-        if step >= self.config.train.steps {
+        if self.finished() {
             occasions.push(Occasion::Final);
         }
         Ok((evaluation, occasions))
+    }
+
+    // The curriculum's next stage, from the next step on.
+    fn begin_stage(&mut self) -> Result<()> {
+        self.progress.stage_start = self.progress.step;
+        if self.config.curriculum.is_some_and(|curriculum| curriculum.reset_optimizer) {
+            for parameter in &mut self.parameters {
+                parameter.first_moment = parameter.first_moment.zeros_like()?;
+                parameter.second_moment = parameter.second_moment.zeros_like()?;
+            }
+        }
+        self.enter_stage();
+        Ok(())
     }
 
     /// Trains until the last step, or until `stop` is set: then the step is finished, the state saved by the observer,
@@ -395,7 +479,7 @@ impl Trainer {
                 let (evaluation, occasions) = self.evaluate()?;
                 observer.evaluated(self, &evaluation, &occasions)?;
             }
-            if self.progress.step >= self.config.train.steps {
+            if self.finished() {
                 return Ok(());
             }
             if stop.load(Ordering::Relaxed) {

@@ -36,6 +36,8 @@ struct Space {
     scratch: Scratch,
     out: Vec<f32>, // [queries, d]
     d_y: Vec<f32>, // [queries, d]
+    // Of the rows that are added before later iterations: [rows, d].
+    d_injected: Vec<f32>,
     // Gradients of norms and biases, layer by layer.
     sums: Vec<Layer<Vec<f32>>>,
 }
@@ -58,6 +60,8 @@ pub(in super::super) struct Stack {
     pub(in super::super) iterations: usize,
     /// Whether the last layer gives only the rows that are read out, not all.
     pub(in super::super) readouts_only: bool,
+    /// Whether x is added again before every iteration but the first.
+    pub(in super::super) injection: bool,
     pub(in super::super) workspace: Arc<Mutex<Workspace>>,
 }
 
@@ -98,6 +102,10 @@ impl Stack {
 
     fn effective_layers(&self) -> usize {
         self.layers * self.iterations
+    }
+
+    fn injects_before(&self, turn: usize) -> bool {
+        self.injection && turn > 0 && turn.is_multiple_of(self.layers)
     }
 
     fn weights<'a>(&self, block: &'a [f32]) -> Vec<Layer<&'a [f32]>> {
@@ -163,9 +171,10 @@ impl Stack {
             if space.saved.len() < kept {
                 space.saved.resize_with(kept, Saved::default);
             }
+            let x = &x[piece.rows.start * d..piece.rows.end * d];
             let first = &mut space.saved[0].x;
             first.clear();
-            first.extend_from_slice(&x[piece.rows.start * d..piece.rows.end * d]);
+            first.extend_from_slice(x);
             for turn in 0..self.effective_layers() {
                 let at = if keep { turn } else { 0 };
                 self.turn(piece, &weights, turn, taps).forward(
@@ -176,6 +185,9 @@ impl Stack {
                 if turn + 1 < self.effective_layers() {
                     let next = if keep { turn + 1 } else { 0 };
                     std::mem::swap(&mut space.saved[next].x, &mut space.out);
+                    if self.injects_before(turn + 1) {
+                        add(&mut space.saved[next].x, x);
+                    }
                 }
             }
         });
@@ -201,6 +213,10 @@ impl Stack {
             rest = later;
             space.d_y.clear();
             space.d_y.extend_from_slice(mine);
+            if self.injection {
+                space.d_injected.clear();
+                space.d_injected.resize(piece.all.len() * d, 0.0);
+            }
             space.sums.clear();
             space.sums.resize_with(self.layers, || {
                 Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() })
@@ -237,6 +253,9 @@ impl Stack {
             }
             for space in spaces.iter_mut() {
                 std::mem::swap(&mut space.d_y, &mut space.scratch.d_x);
+                if self.injects_before(turn) {
+                    add(&mut space.d_injected, &space.d_y);
+                }
             }
         }
         for (layer, flat) in d_block.chunks_exact_mut(layer_size).enumerate() {
@@ -246,10 +265,19 @@ impl Stack {
             }
         }
         let mut d_x = Vec::with_capacity(pieces.last().map_or(0, |piece| piece.rows.end * d));
-        for space in spaces.iter() {
+        for space in spaces.iter_mut() {
+            if self.injection {
+                add(&mut space.d_y, &space.d_injected);
+            }
             d_x.extend_from_slice(&space.d_y);
         }
         (d_x, d_block)
+    }
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
     }
 }
 

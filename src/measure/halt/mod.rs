@@ -1,0 +1,350 @@
+//! Adaptive halting (Kohli et al. 2026, Section 4, Figures 9 and 10): a query leaves the loop when a rule says so.
+//!
+//! Halted queries leave the batch, and the rows that nobody else shares leave with them, so that halting saves the work
+//! that the result reports. A sweep over thresholds reads all rules off one pass in which nobody leaves.
+
+mod rule;
+mod watch;
+
+use serde::{Deserialize, Serialize};
+
+use self::rule::Change;
+use self::watch::Watch;
+use super::report::{Method, Report, Specimen};
+use super::statistics::{mean, wilson};
+use super::{BATCH, hop_counts};
+use crate::error::Result;
+use crate::graph::{Dataset, Query};
+
+pub use rule::{Criterion, Rule};
+
+/// Which rules to halt by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Halt {
+    pub splits: Vec<String>,
+    pub rules: Vec<Rule>,
+    /// Iterations after which every query leaves.
+    pub most: usize,
+    /// Whether each rule of one criterion is measured at all thresholds of its sweep too.
+    pub sweep: bool,
+}
+
+/// One rule on one split at one number of hops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HaltRow {
+    pub run: String,
+    pub checkpoint: String,
+    pub step: u64,
+    pub split: String,
+    pub hops: usize,
+    /// The criteria with their thresholds.
+    pub rule: String,
+    /// Whether it comes from the sweep over thresholds, in one pass.
+    pub swept: bool,
+    pub most: usize,
+    /// Queries.
+    pub n: usize,
+    /// Share of right answers at the iteration at which each query halts.
+    pub accuracy: f64,
+    /// 95 % interval (Wilson).
+    pub low: f64,
+    pub high: f64,
+    /// Iterations used.
+    pub mean: f64,
+    pub median: f64,
+    pub std: f64,
+    /// Rows that the loop ran over all iterations, as a share of those that running everything to `most` takes; from a
+    /// sweep absent, since nobody left.
+    pub work: Option<f64>,
+    /// Share of queries by the criterion that decided: `kl 0.7, end 0.3`; `end` are those that never met the rule.
+    pub decided: String,
+}
+
+// How one query left the loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Exit {
+    iterations: usize,
+    right: bool,
+    decided: &'static str,
+}
+
+const END: &str = "end";
+
+impl Method for Halt {
+    const NAME: &'static str = "halt";
+    type Row = HaltRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
+        for specimen in specimens {
+            for split in &self.splits {
+                let queries = data.split(split)?;
+                for hops in hop_counts(queries) {
+                    let of_length: Vec<&Query> = queries.iter().filter(|query| query.hops() == hops).collect();
+                    let row = |rule: &Rule, exits: &[Exit], work: Option<f64>| {
+                        self.row(specimen, split, hops, rule, exits, work)
+                    };
+                    for rule in &self.rules {
+                        let (exits, work) = halted(specimen, &of_length, rule, self.most)?;
+                        report.rows.push(row(rule, &exits, Some(work)));
+                    }
+                    if self.sweep {
+                        let traces = traces(specimen, &of_length, self.most)?;
+                        for rule in self.swept() {
+                            let exits: Vec<Exit> = traces.iter().map(|trace| exit(&rule, trace)).collect();
+                            report.rows.push(row(&rule, &exits, None));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Halt {
+    // Every rule of one criterion at every threshold.
+    fn swept(&self) -> Vec<Rule> {
+        let alone = self.rules.iter().filter(|rule| rule.criteria().len() == 1);
+        let mut criteria: Vec<Criterion> = alone.map(|rule| rule.criteria()[0].0).collect();
+        criteria.dedup();
+        criteria
+            .into_iter()
+            .flat_map(|criterion| criterion.sweep().into_iter().map(move |x| Rule::of(criterion, x)))
+            .collect()
+    }
+
+    fn row(
+        &self,
+        specimen: &Specimen,
+        split: &str,
+        hops: usize,
+        rule: &Rule,
+        exits: &[Exit],
+        work: Option<f64>,
+    ) -> HaltRow {
+        let accuracy = mean(exits.iter().map(|exit| f64::from(u8::from(exit.right))));
+        let (low, high) = wilson(accuracy, exits.len());
+        let mut used: Vec<f64> = exits.iter().map(|exit| exit.iterations as f64).collect();
+        used.sort_by(f64::total_cmp);
+        let average = mean(used.iter().copied());
+        let mut kinds: Vec<&str> = exits.iter().map(|exit| exit.decided).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let shares = kinds.iter().map(|kind| {
+            let share = mean(exits.iter().map(|exit| f64::from(u8::from(exit.decided == *kind))));
+            format!("{kind} {share:.3}")
+        });
+        HaltRow {
+            run: specimen.info.run.clone(),
+            checkpoint: specimen.info.checkpoint.clone(),
+            step: specimen.info.step,
+            split: split.to_owned(),
+            hops,
+            rule: rule.to_string(),
+            swept: work.is_none(),
+            most: self.most,
+            n: exits.len(),
+            accuracy,
+            low,
+            high,
+            mean: average,
+            median: (used[(used.len() - 1) / 2] + used[used.len() / 2]) / 2.0,
+            std: mean(used.iter().map(|x| (x - average).powi(2))).sqrt(),
+            work,
+            decided: shares.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+// Every query until its rule is met; the rows that the loop ran, as a share of running all to the end.
+fn halted(specimen: &Specimen, queries: &[&Query], rule: &Rule, most: usize) -> Result<(Vec<Exit>, f64)> {
+    let model = &specimen.model;
+    let mut exits = Vec::with_capacity(queries.len());
+    let (mut ran, mut whole) = (0, 0);
+    for chunk in queries.chunks(BATCH) {
+        let mut unrolled = model.unroll(chunk.iter().map(|query| &*query.tokens).collect())?;
+        let mut watch = Watch::new(chunk.len());
+        let mut active: Vec<usize> = (0..chunk.len()).collect();
+        let mut found: Vec<Option<Exit>> = vec![None; chunk.len()];
+        whole += unrolled.rows() * most;
+        for iteration in 1..=most {
+            ran += unrolled.rows();
+            let states = unrolled.turn()?;
+            let targets: Vec<u32> = active.iter().map(|&query| chunk[query].target).collect();
+            let changes = watch.observe(&active, &states, &model.unembed(&states)?, &targets)?;
+            let mut stay = Vec::new();
+            for (place, (before, now)) in changes.iter().enumerate() {
+                if rule.met(now) || iteration == most {
+                    found[active[place]] = Some(leave(rule, before.as_ref(), now));
+                } else {
+                    stay.push(place);
+                }
+            }
+            if stay.is_empty() {
+                break;
+            }
+            if stay.len() < active.len() {
+                unrolled.keep(&stay)?;
+                active = stay.into_iter().map(|place| active[place]).collect();
+            }
+        }
+        // Everybody has left by the last iteration.
+        exits.extend(found.into_iter().flatten());
+    }
+    Ok((exits, ran as f64 / whole as f64))
+}
+
+fn leave(rule: &Rule, before: Option<&Change>, now: &Change) -> Exit {
+    Exit {
+        iterations: now.iteration,
+        right: now.right,
+        decided: if rule.met(now) { rule.decided(before, now) } else { END },
+    }
+}
+
+// What every iteration does to every query, nobody leaving.
+fn traces(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<Change>>> {
+    let model = &specimen.model;
+    let mut traces = Vec::with_capacity(queries.len());
+    for chunk in queries.chunks(BATCH) {
+        let mut unrolled = model.unroll(chunk.iter().map(|query| &*query.tokens).collect())?;
+        let mut watch = Watch::new(chunk.len());
+        let all: Vec<usize> = (0..chunk.len()).collect();
+        let targets: Vec<u32> = chunk.iter().map(|query| query.target).collect();
+        let mut of_chunk = vec![Vec::with_capacity(most); chunk.len()];
+        for _ in 0..most {
+            let states = unrolled.turn()?;
+            let changes = watch.observe(&all, &states, &model.unembed(&states)?, &targets)?;
+            for (trace, (_, now)) in of_chunk.iter_mut().zip(changes) {
+                trace.push(now);
+            }
+        }
+        traces.extend(of_chunk);
+    }
+    Ok(traces)
+}
+
+// Where the rule lets go of a query with this trace.
+fn exit(rule: &Rule, trace: &[Change]) -> Exit {
+    let at = trace.iter().position(|change| rule.met(change)).unwrap_or(trace.len() - 1);
+    leave(rule, at.checked_sub(1).map(|before| &trace[before]), &trace[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::super::report::SubjectInfo;
+    use super::*;
+    use crate::graph::{Chains, Tails};
+    use crate::model::{Model, ModelConfig, Weights};
+
+    // A model whose blocks do something from the start, and chains of several lengths.
+    fn specimen(injection: bool) -> (Specimen, Dataset) {
+        let data = Chains {
+            entities: 9,
+            relations: 4,
+            hops: 4,
+            train_rows: 60,
+            test_rows: 25,
+            seed: 2,
+            tails: Tails::Permutation,
+        };
+        let data = data.generate().unwrap();
+        let text = format!(
+            r#"{{"layers":2,"iterations":4,"d_model":16,"heads":2,"positions":"none","init":12.0,"embedding_std":1.0,
+                "injection":{injection}}}"#
+        );
+        let config: ModelConfig = serde_json::from_str(&text).unwrap();
+        let weights = Weights::init(&config, data.vocab.len(), 5, &Device::Cpu).unwrap();
+        let model = Model::new(config, data.vocab.len(), &weights).unwrap();
+        let info = SubjectInfo {
+            run: "run".to_owned(),
+            checkpoint: "end".to_owned(),
+            step: 0,
+            hash: String::new(),
+            seed: None,
+            layers: 2,
+            iterations: 4,
+            learned_hops: None,
+        };
+        (Specimen { info, model }, data)
+    }
+
+    #[test]
+    fn queries_that_leave_the_batch_halt_where_those_that_stay_would() {
+        for injection in [false, true] {
+            let (specimen, data) = specimen(injection);
+            let queries: Vec<&Query> = data.splits[1..].iter().flat_map(|(_, rows)| rows).collect();
+            let traces = traces(&specimen, &queries, 12).unwrap();
+            // Thresholds that some queries pass at the sixth iteration and some do not.
+            let median = |of: &dyn Fn(&Change) -> f64| {
+                let mut values: Vec<f64> = traces.iter().map(|trace| of(&trace[5])).collect();
+                values.sort_by(f64::total_cmp);
+                values[values.len() / 2]
+            };
+            let kl = median(&|change| change.kl);
+            let entropy = median(&|change| change.entropy);
+            let latent = median(&|change| change.latent_difference);
+            let second = median(&|change| change.second_difference[0]);
+            let cosine = median(&|change| change.cosine);
+            for text in [
+                format!("kl={kl}+entropy={entropy}"),
+                format!("latent-difference={latent}"),
+                format!("second-difference={second}"),
+                format!("cosine={cosine}"),
+                "argmax=3".to_owned(),
+                "oracle".to_owned(),
+            ] {
+                let rule: Rule = text.parse().unwrap();
+                let (exits, work) = halted(&specimen, &queries, &rule, 12).unwrap();
+                let expected: Vec<Exit> = traces.iter().map(|trace| exit(&rule, trace)).collect();
+                assert_eq!(exits, expected, "{text}");
+                let early = exits.iter().filter(|exit| exit.iterations < 12).count();
+                assert!((early > 0) == (work < 1.0), "{text}: {early} halt early, work {work}");
+                assert!(early > 0 || text == "oracle", "{text} halts nobody");
+            }
+        }
+    }
+
+    // By the book, from the probabilities of separate runs of every length.
+    #[test]
+    fn kl_and_entropy_halt_as_a_straight_implementation_does() {
+        let (specimen, data) = specimen(false);
+        let queries: Vec<&Query> = data.split("3hop_test").unwrap().iter().collect();
+        let model = &specimen.model;
+        let probabilities = |iterations| {
+            let tokens = queries.iter().map(|query| &*query.tokens);
+            let rows = model.pack(tokens, crate::model::Sharing::Nothing).unwrap();
+            let logits = model.forward(&rows, iterations, &mut crate::model::Pass::default()).unwrap();
+            let logits = logits.to_vec2::<f32>().unwrap();
+            let softmax = |logits: Vec<f32>| -> Vec<f64> {
+                let all: Vec<f64> = logits.iter().map(|&x| f64::from(x).exp()).collect();
+                let sum: f64 = all.iter().sum();
+                all.into_iter().map(|x| x / sum).collect()
+            };
+            logits.into_iter().map(softmax).collect::<Vec<_>>()
+        };
+        let p: Vec<Vec<Vec<f64>>> = (1..=12).map(probabilities).collect();
+        let kl = |q: usize, t: usize| {
+            let (now, before): (&[f64], &[f64]) = (&p[t][q], &p[t - 1][q]);
+            now.iter().zip(before).map(|(a, b)| a * (a / b).ln()).sum::<f64>()
+        };
+        let entropy = |q: usize, t: usize| -p[t][q].iter().map(|a| a * a.ln()).sum::<f64>();
+        let median = |f: &dyn Fn(usize, usize) -> f64| {
+            let mut values: Vec<f64> = (0..queries.len()).map(|q| f(q, 4)).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let (epsilon, most_entropy) = (median(&kl), median(&entropy));
+        let halts = |q: usize, t: usize| kl(q, t) < epsilon && entropy(q, t) < most_entropy;
+        let expected: Vec<usize> = (0..queries.len())
+            .map(|q| (1..12).find(|&t| halts(q, t)).unwrap_or(11) + 1)
+            .collect();
+        let rule: Rule = format!("kl={epsilon}+entropy={most_entropy}").parse().unwrap();
+        let (exits, _) = halted(&specimen, &queries, &rule, 12).unwrap();
+        let got: Vec<usize> = exits.iter().map(|exit| exit.iterations).collect();
+        assert_eq!(got, expected);
+        assert!(got.iter().any(|&n| n < 12) && got.iter().any(|&n| n != got[0]), "{got:?}");
+    }
+}

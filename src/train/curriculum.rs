@@ -1,0 +1,168 @@
+//! Training by rising depth, and with a changing number of iterations.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{Stage, allow};
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, hop_test};
+use crate::random::Stream;
+
+/// Dynamic recurrence: a batch runs clip(Poisson(λ), min, max) iterations (Kohli et al. 2026, Section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dynamic {
+    /// λ, the mean before clipping.
+    pub lambda: f64,
+    /// The fewest iterations.
+    pub min: usize,
+    /// The most.
+    pub max: usize,
+}
+
+impl Dynamic {
+    pub(super) fn check(&self, judged: usize) -> Result<()> {
+        let &Self { lambda, min, max } = self;
+        let least = format!("1 to train.dynamic.max = {max}");
+        allow((1..=max).contains(&min), "train.dynamic.min", &min, &least)?;
+        allow(max <= 4096, "train.dynamic.max", &max, "1 to 4096")?;
+        let mean = lambda > 0.0 && lambda <= 500.0;
+        allow(mean, "train.dynamic.lambda", &lambda, "above 0, up to 500")?;
+        let drawn = format!("those that training draws, {min} to {max}");
+        allow((min..=max).contains(&judged), "model.iterations", &judged, &drawn)
+    }
+
+    /// The iterations of a step: a function of (seed, step) alone.
+    pub fn iterations(&self, seed: u64, step: u64) -> usize {
+        let drawn = Stream::new(seed, "iterations", step).poisson(self.lambda);
+        usize::try_from(drawn).unwrap_or(self.max).clamp(self.min, self.max)
+    }
+}
+
+/// Training by rising depth (Kohli et al. 2026, Section 3): first facts and 2-hop chains; whenever the held-out chains of
+/// the deepest hops so far are answered well enough, those of one hop more come in.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curriculum {
+    /// Least accuracy on held-out chains, at `model.iterations`.
+    #[serde(default = "ninety_five_hundredths")]
+    pub accuracy: f64,
+    /// Steps that a stage may take; the run ends with a stage that takes more.
+    pub stage_steps: u64,
+    /// The deepest hops of the curriculum; those of the data where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deepest: Option<usize>,
+    /// Whether every stage begins with a fresh optimizer and warm-up, as in the published code.
+    #[serde(default = "yes")]
+    pub reset_optimizer: bool,
+    /// What the learning rate is multiplied by at each new stage.
+    #[serde(default = "unchanged")]
+    pub lr_factor: f64,
+}
+
+impl Curriculum {
+    /// The hops of the first stage's chains.
+    pub const FIRST: usize = 2;
+
+    pub(super) fn check(&self) -> Result<()> {
+        let share = (0.0..=1.0).contains(&self.accuracy);
+        allow(share, "curriculum.accuracy", &self.accuracy, "0 to 1")?;
+        let steps = self.stage_steps;
+        allow(steps > 0, "curriculum.stage_steps", &steps, "1 or more")?;
+        let factor = self.lr_factor.is_finite() && self.lr_factor > 0.0;
+        allow(factor, "curriculum.lr_factor", &self.lr_factor, "above 0")
+    }
+
+    /// A stage for every number of hops that the data has held-out chains of.
+    ///
+    /// # Errors
+    /// When there are none of 2 hops, or fewer than `deepest`.
+    pub fn stages(&self, data: &Dataset) -> Result<Vec<Stage>> {
+        let there = (Self::FIRST..).take_while(|&hops| data.split(&hop_test(hops)).is_ok());
+        let deepest = Self::FIRST + there.count() - 1;
+        let wanted = self.deepest.unwrap_or(deepest);
+        if wanted < Self::FIRST || wanted > deepest {
+            return Err(Error::input(format!(
+                "a curriculum to {wanted} hops needs the splits {} to {}; the data has: {}",
+                hop_test(Self::FIRST),
+                hop_test(wanted),
+                data.split_names().collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let stage = |hops| Stage {
+            name: format!("{hops}hop"),
+            split: hop_test(hops),
+            accuracy: self.accuracy,
+            hold: 1,
+        };
+        Ok((Self::FIRST..=wanted).map(stage).collect())
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+fn ninety_five_hundredths() -> f64 {
+    0.95
+}
+fn unchanged() -> f64 {
+    1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Chains, Tails};
+
+    #[test]
+    fn dynamic_iterations_are_a_clipped_poisson() {
+        let dynamic = Dynamic {
+            lambda: 4.0,
+            min: 2,
+            max: 8,
+        };
+        let n = 20_000;
+        let mut counts = [0_u32; 9];
+        for step in 0..n {
+            counts[dynamic.iterations(7, step)] += 1;
+        }
+        assert_eq!(counts[..2], [0, 0]);
+        let share = |i: usize| f64::from(counts[i]) / n as f64;
+        // P(X ≤ 2), P(X = 4) and P(X ≥ 8) of Poisson(4).
+        for (i, expected) in [(2, 0.2381), (4, 0.1954), (8, 0.0511)] {
+            assert!((share(i) - expected).abs() < 0.01, "{i}: {}", share(i));
+        }
+        assert_eq!(dynamic.iterations(7, 3), dynamic.iterations(7, 3));
+    }
+
+    #[test]
+    fn a_stage_for_every_depth_of_the_data() {
+        let data = Chains {
+            entities: 10,
+            relations: 3,
+            hops: 4,
+            train_rows: 40,
+            test_rows: 10,
+            seed: 1,
+            tails: Tails::Permutation,
+        }
+        .generate()
+        .unwrap();
+        let curriculum = |deepest| Curriculum {
+            accuracy: 0.9,
+            stage_steps: 10,
+            deepest,
+            reset_optimizer: true,
+            lr_factor: 1.0,
+        };
+        let names = |deepest| -> Vec<String> {
+            let stages = curriculum(deepest).stages(&data).unwrap();
+            stages.into_iter().map(|stage| stage.split).collect()
+        };
+        assert_eq!(names(None), ["2hop_test", "3hop_test", "4hop_test"]);
+        assert_eq!(names(Some(2)), ["2hop_test"]);
+        for bad in [1, 5] {
+            let text = curriculum(Some(bad)).stages(&data).unwrap_err().to_string();
+            assert!(text.contains("the data has: train"), "{text}");
+        }
+    }
+}
