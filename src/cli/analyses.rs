@@ -7,7 +7,7 @@ use clap::Args;
 use crate::checkpoint::{Subject, subjects};
 use crate::error::{Error, Result};
 use crate::figure::Figure;
-use crate::graph::Dataset;
+use crate::graph::{Dataset, TRAIN, VALID, hops_of_split};
 use crate::measure::{Method, Report, Specimen};
 
 /// The splits of Figure 4 of the paper.
@@ -93,6 +93,27 @@ pub(super) fn splits(named: &[String], preferred: &[&str], data: &Dataset) -> Re
     };
     let found = existing(&|name| preferred.contains(&name));
     Ok(if found.is_empty() { existing(&|_| true) } else { found })
+}
+
+/// The test splits that hold chains by depth; where there are none, all test splits.
+pub(super) fn depth_splits(named: &[String], data: &Dataset) -> Result<Vec<String>> {
+    let by_depth: Vec<&str> = data
+        .split_names()
+        .filter(|name| hops_of_split(name).is_some())
+        .collect();
+    let preferred = if by_depth.is_empty() {
+        test_splits(data)
+    } else {
+        by_depth
+    };
+    splits(named, &preferred, data)
+}
+
+/// All of `test.json`.
+pub(super) fn test_splits(data: &Dataset) -> Vec<&str> {
+    data.split_names()
+        .filter(|name| *name != TRAIN && *name != VALID)
+        .collect()
 }
 
 /// Writes a result's tables and figure.

@@ -45,9 +45,12 @@ pub(super) fn run(command: &DataCommand) -> Result<()> {
         write(&settings.generate()?, &settings, settings.seed, &args.out)
     };
     match command {
-        DataCommand::Systematic(args) => {
-            write(&args.settings.generate()?, &args.settings, args.settings.seed, &args.out)
-        }
+        DataCommand::Systematic(args) => write(
+            &args.settings.generate()?,
+            &args.settings,
+            args.settings.seed,
+            &args.out,
+        ),
         DataCommand::Depth(args) => chains(args, Tails::Permutation),
         DataCommand::Shortcut(args) => chains(args, Tails::Random),
     }

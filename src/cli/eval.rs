@@ -1,14 +1,13 @@
-//! `loopscope eval`: accuracy by split at any list of inference iterations.
+//! `loopscope eval`: accuracy by split at any list of inference iterations, or where halting rules let go.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_where, splits, write};
+use super::analyses::{Inputs, Loaded, depth_splits, print_table, say_where, splits, test_splits, write};
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::graph::{TRAIN, VALID};
-use crate::measure::{Eval, Method};
+use crate::measure::{Eval, Halt, Method, Rule};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -21,20 +20,28 @@ pub(super) struct EvalArgs {
     /// Inference iterations: a list of numbers and ranges, as in 1,2,4 or 1..8 [default: the model's own]
     #[arg(long, value_delimiter = ',')]
     iterations: Vec<String>,
+    /// Halt each query by these rules instead, at the latest after the most of --iterations [default 40]: criteria
+    /// joined by +, each perhaps with =THRESHOLD, as in kl+entropy,kl=0.001,argmax=5,oracle
+    #[arg(long, value_delimiter = ',', value_name = "RULE")]
+    halting: Vec<Rule>,
+    /// Measure every rule of one criterion at many thresholds too
+    #[arg(long, requires = "halting")]
+    sweep: bool,
     #[command(flatten)]
     inputs: Inputs,
 }
 
+/// The most iterations of analyses that look beyond training, where none are named (Kohli et al. 2026, Section 6).
+pub(super) const MOST: usize = 40;
+
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let iterations = parse_iterations(&args.iterations)?;
     let loaded = args.inputs.load(&args.targets)?;
-    let tests: Vec<&str> = loaded
-        .data
-        .split_names()
-        .filter(|name| *name != TRAIN && *name != VALID)
-        .collect();
+    if !args.halting.is_empty() {
+        return halt(args, &iterations, &loaded);
+    }
     let eval = Eval {
-        splits: splits(&args.split, &tests, &loaded.data)?,
+        splits: splits(&args.split, &test_splits(&loaded.data), &loaded.data)?,
         iterations,
     };
     let report = eval.run(&loaded.specimens, &loaded.data)?;
@@ -69,6 +76,53 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         &rows,
     );
     say_where(&loaded.out, "eval");
+    Ok(())
+}
+
+fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
+    let halt = Halt {
+        splits: depth_splits(&args.split, &loaded.data)?,
+        rules: args.halting.clone(),
+        most: iterations.iter().copied().max().unwrap_or(MOST),
+        sweep: args.sweep,
+    };
+    let report = halt.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::halt(&report), &loaded.out)?;
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .filter(|row| !row.swept)
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.hops.to_string(),
+                row.rule.clone(),
+                row.n.to_string(),
+                format!("{:.3}", row.accuracy),
+                format!("{:.3}–{:.3}", row.low, row.high),
+                format!("{:.1} ({:.0} ± {:.1})", row.mean, row.median, row.std),
+                row.work.map_or_else(|| "–".to_owned(), |work| format!("{work:.2}")),
+                row.decided.clone(),
+            ]
+        })
+        .collect();
+    print_table(
+        &[
+            "run",
+            "checkpoint",
+            "hops",
+            "rule",
+            "n",
+            "accuracy",
+            "95 % interval",
+            "iterations (median ± std)",
+            "work",
+            "decided by",
+        ],
+        &rows,
+    );
+    say_where(&loaded.out, "halt");
     Ok(())
 }
 

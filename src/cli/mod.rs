@@ -6,12 +6,15 @@ mod bench;
 mod compare;
 mod data;
 mod eval;
+mod extrapolate;
 mod import;
 mod lens;
+mod margin;
 mod patch;
 mod probe;
 mod progress;
 mod reproduce;
+mod settle;
 mod train;
 
 use std::io::IsTerminal;
@@ -45,8 +48,14 @@ enum Command {
     Data(data::DataCommand),
     /// Train a model from a config file
     Train(train::TrainArgs),
-    /// Accuracy by split at any list of inference iterations
+    /// Accuracy by split at any list of inference iterations, or where halting rules let go
     Eval(eval::EvalArgs),
+    /// Logit margin by iteration: when the target is first ahead, and when overthinking sets in
+    Margin(margin::MarginArgs),
+    /// How far beyond its curriculum a model answers with more iterations
+    Extrapolate(extrapolate::ExtrapolateArgs),
+    /// Norms and directions of the loop's steps
+    Settle(settle::SettleArgs),
     /// Logit lens at every effective layer
     Lens(lens::LensArgs),
     /// Linear probes on hidden states, as specs say
@@ -74,6 +83,9 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Margin(args) => margin::run(&args),
+        Command::Extrapolate(args) => extrapolate::run(&args),
+        Command::Settle(args) => settle::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Patch(args) => patch::run(&args),

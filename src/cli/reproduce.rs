@@ -11,14 +11,14 @@ use clap::{Args, ValueEnum};
 use indicatif::MultiProgress;
 use serde::Deserialize;
 
-use super::analyses::{self, INSIDE_SPLITS};
+use super::analyses::{self, INSIDE_SPLITS, test_splits};
 use super::patch::PATCHED_SPLITS;
 use super::train::Job;
 use crate::checkpoint::subjects;
 use crate::error::{Error, Result};
 use crate::figure::{self, Figure};
 use crate::files;
-use crate::graph::{Dataset, Systematic, TRAIN, VALID};
+use crate::graph::{Dataset, Systematic};
 use crate::measure::{Comparison, Corrupt, Eval, Lens, Method, Patch, Probe, ProbeSpec, Report, Specimen, compare};
 use crate::model::{ModelConfig, Point};
 use crate::report::{RunEvidence, summary};
@@ -229,9 +229,8 @@ fn look_inside(
         .map(|subject| Specimen::load(subject, data, device))
         .collect::<Result<Vec<_>>>()?;
     let inside: Vec<String> = INSIDE_SPLITS.map(str::to_owned).into();
-    let tests = data.split_names().filter(|name| *name != TRAIN && *name != VALID);
     let eval = Eval {
-        splits: tests.map(str::to_owned).collect(),
+        splits: test_splits(data).into_iter().map(str::to_owned).collect(),
         iterations: (1..=preset.evaluate_at).collect(),
     };
     let lens = Lens {

@@ -1,6 +1,6 @@
 //! Runs side by side (Kohli et al. 2026, Figures 3 and 4 in one picture).
 
-use super::kit::{Axis, Content, Figure, Panel, Series, Stroke};
+use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::lens;
 use super::{conditions, distinct, patch, split_colour, split_legend, split_name};
 use crate::measure::{Comparison, RunSummary, SubjectInfo, position_name};
@@ -94,6 +94,7 @@ fn training(run: &RunSummary, splits: &[String]) -> Panel {
                 log: true,
             },
             y_label: "accuracy".to_owned(),
+            y_range: UNIT,
             series: splits.iter().enumerate().map(line).collect(),
             marks: marks.collect(),
         },

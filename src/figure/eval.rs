@@ -1,15 +1,25 @@
 //! Accuracy against inference iterations.
 
-use super::kit::{Axis, Content, Figure, Panel, Series};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
-use crate::measure::{Eval, EvalRow, Report};
+use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
+use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, wrapped};
+use crate::graph::hops_of_split;
+use crate::measure::{Eval, EvalRow, Report, SubjectInfo};
 
-/// A panel a checkpoint, a line a split; the iterations of training are marked.
+// From so many depths and iterations on, a map says more than lines.
+const MANY: usize = 4;
+
+/// A panel a checkpoint, a line a split; the iterations of training are marked. Where there are many depths and
+/// iterations: a map of accuracy by hops and iterations (Kohli et al. 2026, Figure 5).
 pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
+    let depths = distinct(&report.rows, |row| hops_of_split(&row.split));
+    let iterations = distinct(&report.rows, |row| row.iterations);
+    if depths.iter().flatten().count() >= MANY && iterations.len() >= MANY {
+        return map(report);
+    }
     let splits = distinct(&report.rows, |row| row.split.clone());
     let several = several_runs(&report.subjects);
     let most = report.rows.iter().map(|row| row.iterations).max().unwrap_or(1);
-    let panel = |subject: &crate::measure::SubjectInfo| {
+    let panel = |subject: &SubjectInfo| {
         let line = |(place, split): (usize, &String)| {
             let of_line = report.rows.iter().filter(|row| {
                 row.run == subject.run
@@ -29,6 +39,7 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
                     log: false,
                 },
                 y_label: "accuracy".to_owned(),
+                y_range: UNIT,
                 series: splits.iter().enumerate().map(line).collect(),
                 marks: vec![(subject.iterations as f64, "trained".to_owned())],
             },
@@ -47,5 +58,59 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
         ],
         legend: split_legend(&splits),
         panels: vec![report.subjects.iter().map(panel).collect()],
+    }
+}
+
+fn map(report: &Report<Eval, EvalRow>) -> Figure {
+    let several = several_runs(&report.subjects);
+    let mut hops: Vec<usize> = report.rows.iter().filter_map(|row| hops_of_split(&row.split)).collect();
+    hops.sort_unstable();
+    hops.dedup();
+    // The deepest on top.
+    hops.reverse();
+    let iterations = distinct(&report.rows, |row| row.iterations);
+    let panel = |subject: &SubjectInfo| {
+        let cell = |hops: usize, iterations: usize| {
+            let found = report.rows.iter().find(|row| {
+                row.run == subject.run
+                    && row.checkpoint == subject.checkpoint
+                    && row.step == subject.step
+                    && row.iterations == iterations
+                    && hops_of_split(&row.split) == Some(hops)
+            });
+            found.map(|row| row.accuracy)
+        };
+        let deeper = |learned: usize| hops.iter().filter(|&&hops| hops > learned).count();
+        Panel {
+            title: column_title(subject, several),
+            content: Content::Cells {
+                x_label: "inference iterations".to_owned(),
+                y_label: "hops".to_owned(),
+                columns: iterations.iter().map(ToString::to_string).collect(),
+                rows: hops.iter().map(ToString::to_string).collect(),
+                cells: hops
+                    .iter()
+                    .map(|&hops| iterations.iter().map(|&iterations| cell(hops, iterations)).collect())
+                    .collect(),
+                behind: vec![iterations.iter().filter(|&&i| i <= subject.iterations).count()],
+                below: subject.learned_hops.map(deeper).into_iter().collect(),
+            },
+        }
+    };
+    let mut sizes: Vec<usize> = report.rows.iter().map(|row| row.n).collect();
+    sizes.sort_unstable();
+    let (least, most) = (sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0));
+    let panels: Vec<Panel> = report.subjects.iter().map(panel).collect();
+    Figure {
+        title: "Accuracy by hops and inference iterations".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!(
+                "white 0, blue 1; left of the upright line: iterations seen in training; below the level line: hops \
+                 learned; n = {least} to {most} a cell"
+            ),
+        ],
+        legend: Vec::new(),
+        panels: wrapped(panels),
     }
 }

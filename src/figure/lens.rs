@@ -1,6 +1,6 @@
 //! The logit lens by effective layer (Kohli et al. 2026, Figure 4).
 
-use super::kit::{Axis, Content, Figure, Panel, Series};
+use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
 use crate::measure::{Lens, LensRow, Report, SubjectInfo};
 
@@ -57,6 +57,7 @@ pub(super) fn panel(
     Content::Lines {
         x: effective_layer_axis(deepest),
         y_label: format!("{} ({}), top-1", key.1, key.2),
+        y_range: UNIT,
         series: splits.iter().enumerate().map(line).collect(),
         marks: Vec::new(),
     }

@@ -2,20 +2,28 @@
 
 mod compare;
 mod eval;
+mod extrapolate;
+mod halt;
 mod kit;
 mod lens;
+mod margin;
 mod patch;
 mod probe;
+mod settle;
 
 pub use compare::compare;
 pub use eval::eval;
+pub use extrapolate::extrapolate;
+pub use halt::halt;
 pub use kit::Figure;
 pub use lens::lens;
+pub use margin::margin;
 pub use patch::patch;
 pub use probe::probe;
+pub use settle::settle;
 
 use crate::measure::SubjectInfo;
-use kit::{Colour, Series};
+use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// The columns of most figures: a checkpoint each.
 fn column_title(subject: &SubjectInfo, several_runs: bool) -> String {
@@ -108,4 +116,51 @@ fn split_legend(splits: &[String]) -> Vec<(String, Series)> {
         .enumerate()
         .map(|(place, split)| (split_name(split), Series::new(split_colour(split, place))))
         .collect()
+}
+
+/// Panels of equal standing, so many in a row that a figure stays readable.
+fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
+    const IN_A_ROW: usize = 4;
+    let mut rows = Vec::new();
+    let mut row = Vec::new();
+    for panel in panels {
+        row.push(panel);
+        if row.len() == IN_A_ROW {
+            rows.push(std::mem::take(&mut row));
+        }
+    }
+    if !row.is_empty() {
+        rows.push(row);
+    }
+    rows
+}
+
+/// The n-th line of an ordered quantity such as hops.
+fn ordered_line(n: usize, of: usize) -> Series {
+    Series::new(Colour::ordered(n, of)).stroke(Stroke::Solid)
+}
+
+/// One legend entry a number of hops.
+fn hop_legend(hops: &[usize]) -> Vec<(String, Series)> {
+    let entry = |(n, hop): (usize, &usize)| (format!("{hop} hops"), ordered_line(n, hops.len()));
+    hops.iter().enumerate().map(entry).collect()
+}
+
+/// Iterations from 1 on.
+fn iteration_axis(most: usize) -> Axis {
+    Axis {
+        label: "inference iterations".to_owned(),
+        range: (0.8, most as f64 + 0.2),
+        log: false,
+    }
+}
+
+/// The least and the largest of finite values, the least not above `most_bottom`.
+fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
+    let (low, high) = values
+        .filter(|x| x.is_finite())
+        .fold((most_bottom, f64::NEG_INFINITY), |(low, high), x| {
+            (low.min(x), high.max(x))
+        });
+    if high > low { (low, high) } else { (low, low + 1.0) }
 }

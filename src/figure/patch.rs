@@ -66,5 +66,7 @@ pub(super) fn cells(rows: &[PatchRow], subject: &SubjectInfo, split: &str) -> Co
             .map(|position| layers.iter().map(|&layer| cell(position, layer)).collect())
             .collect(),
         rows: positions,
+        behind: Vec::new(),
+        below: Vec::new(),
     }
 }

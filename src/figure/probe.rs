@@ -1,6 +1,6 @@
 //! Linear probes by effective layer.
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke};
+use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
 use crate::measure::{Probe, ProbeRow, Report, SubjectInfo};
 
@@ -90,6 +90,7 @@ fn panel(
             log: false,
         },
         y_label: format!("{label} ({position}), accuracy"),
+        y_range: UNIT,
         series,
         marks: Vec::new(),
     }

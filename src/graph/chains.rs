@@ -280,7 +280,10 @@ mod tests {
         // Where only the small test set is there, it is read.
         std::fs::remove_file(path.join("test.json")).unwrap();
         let small = Dataset::read(&path).unwrap();
-        assert_eq!(small.split("5hop_test").unwrap(), &data.split("5hop_test").unwrap()[..40]);
+        assert_eq!(
+            small.split("5hop_test").unwrap(),
+            &data.split("5hop_test").unwrap()[..40]
+        );
     }
 
     #[test]
@@ -314,7 +317,13 @@ mod tests {
     #[test]
     fn split_names_are_read_back() {
         assert_eq!(hops_of_split("12hop_test"), Some(12));
-        for other in ["hop_test", "+2hop_test", "02hop_test", "2hop_train", "test_inferred_ood"] {
+        for other in [
+            "hop_test",
+            "+2hop_test",
+            "02hop_test",
+            "2hop_train",
+            "test_inferred_ood",
+        ] {
             assert_eq!(hops_of_split(other), None, "{other}");
         }
     }

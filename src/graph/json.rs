@@ -161,7 +161,11 @@ impl Dataset {
     fn files(&self) -> Vec<&'static str> {
         let valid = self.split_names().any(|name| name == VALID);
         let valid = valid.then_some("valid.json");
-        ["train.json"].into_iter().chain(valid).chain([TEST, "vocab.json"]).collect()
+        ["train.json"]
+            .into_iter()
+            .chain(valid)
+            .chain([TEST, "vocab.json"])
+            .collect()
     }
 
     // One file; only one at a time is held beside the data.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::BATCH;
 use super::report::{Method, Report, Specimen};
 use super::statistics::wilson;
+use super::{BATCH, hop_counts};
 use crate::error::{Error, Result};
 use crate::graph::Dataset;
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -25,6 +25,8 @@ pub struct EvalRow {
     pub checkpoint: String,
     pub step: u64,
     pub split: String,
+    /// Hops of its chains, where they all have the same.
+    pub hops: Option<usize>,
     /// Inference iterations.
     pub iterations: usize,
     /// Queries.
@@ -53,6 +55,10 @@ impl Method for Eval {
             };
             for split in &self.splits {
                 let queries = data.split(split)?;
+                let hops = match hop_counts(queries)[..] {
+                    [hops] => Some(hops),
+                    _ => None,
+                };
                 let mut right = vec![0_usize; iterations.len()];
                 for chunk in queries.chunks(BATCH) {
                     let rows = specimen
@@ -77,6 +83,7 @@ impl Method for Eval {
                         checkpoint: specimen.info.checkpoint.clone(),
                         step: specimen.info.step,
                         split: split.clone(),
+                        hops,
                         iterations,
                         n: queries.len(),
                         accuracy,

@@ -6,11 +6,14 @@
 mod activations;
 mod compare;
 mod eval;
+mod extrapolate;
 mod halt;
 mod lens;
+mod margin;
 mod patch;
 mod probe;
 mod report;
+mod settle;
 pub mod statistics;
 
 use candle_core::Tensor;
@@ -18,11 +21,14 @@ use candle_core::Tensor;
 pub use activations::activations;
 pub use compare::{Comparison, RunSummary, compare};
 pub use eval::{Eval, EvalRow};
+pub use extrapolate::{Extrapolate, ExtrapolateRow};
 pub use halt::{Criterion, Halt, HaltRow, Rule};
 pub use lens::{Lens, LensRow, Reading};
+pub use margin::{Margin, MarginRow};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
 pub use report::{Method, Report, Specimen, SubjectInfo};
+pub use settle::{Settle, SettleRow};
 
 use crate::error::Result;
 use crate::graph::Query;
@@ -54,6 +60,18 @@ pub fn position_of(name: &str) -> Option<usize> {
 // The rows of a matrix as vectors.
 fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(x.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?)
+}
+
+fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn norm(x: &[f32]) -> f64 {
+    dot(x, x).sqrt()
 }
 
 // The numbers of hops that the queries have, in order.

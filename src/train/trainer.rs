@@ -382,7 +382,14 @@ impl Trainer {
         };
         let lr = self.learning_rate();
         let since = self.optimizer_step();
-        optimizer::update(&self.config.optimizer, &mut self.parameters, &gradients, norm, lr, since)?;
+        optimizer::update(
+            &self.config.optimizer,
+            &mut self.parameters,
+            &gradients,
+            norm,
+            lr,
+            since,
+        )?;
         self.progress.step += 1;
         self.progress.loss_sum += value;
         self.progress.loss_count += 1;
@@ -458,7 +465,11 @@ impl Trainer {
     // The curriculum's next stage, from the next step on.
     fn begin_stage(&mut self) -> Result<()> {
         self.progress.stage_start = self.progress.step;
-        if self.config.curriculum.is_some_and(|curriculum| curriculum.reset_optimizer) {
+        if self
+            .config
+            .curriculum
+            .is_some_and(|curriculum| curriculum.reset_optimizer)
+        {
             for parameter in &mut self.parameters {
                 parameter.first_moment = parameter.first_moment.zeros_like()?;
                 parameter.second_moment = parameter.second_moment.zeros_like()?;

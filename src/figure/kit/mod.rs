@@ -54,6 +54,22 @@ impl Colour {
         ][n % 6]
     }
 
+    /// The n-th of so many steps of an ordered quantity, dark to light (after viridis, van der Walt & Smith 2015).
+    pub(super) fn ordered(n: usize, of: usize) -> Self {
+        const STOPS: [Colour; 5] = [
+            Colour(68, 1, 84),
+            Colour(59, 82, 139),
+            Colour(33, 145, 140),
+            Colour(94, 190, 90),
+            Colour(215, 190, 30),
+        ];
+        let at = n as f64 / of.saturating_sub(1).max(1) as f64 * (STOPS.len() - 1) as f64;
+        let low = (at as usize).min(STOPS.len() - 2);
+        let (a, b, t) = (STOPS[low], STOPS[low + 1], at - low as f64);
+        let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * t) as u8;
+        Self(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
+    }
+
     fn plain(self) -> RGBColor {
         RGBColor(self.0, self.1, self.2)
     }
@@ -119,10 +135,12 @@ pub(super) struct Axis {
 /// What one panel shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Content {
-    /// Lines between 0 and 1.
+    /// Lines.
     Lines {
         x: Axis,
         y_label: String,
+        /// The ends of the vertical axis; [`UNIT`] for shares.
+        y_range: (f64, f64),
         series: Vec<Series>,
         /// Vertical marks with their names.
         marks: Vec<(f64, String)>,
@@ -134,8 +152,14 @@ pub(super) enum Content {
         columns: Vec<String>,
         rows: Vec<String>,
         cells: Vec<Vec<Option<f64>>>,
+        /// Dashed lines behind so many columns and below so many rows.
+        behind: Vec<usize>,
+        below: Vec<usize>,
     },
 }
+
+/// The vertical axis of shares.
+pub(super) const UNIT: (f64, f64) = (0.0, 1.0);
 
 /// One panel of a figure.
 #[derive(Debug, Clone, PartialEq)]

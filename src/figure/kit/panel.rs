@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Axis, Content, Drawn, FAINT_INK, FRAME, GRID, INK, Panel, Series, Stroke, style, text_of};
+use super::{Axis, Colour, Content, Drawn, FAINT_INK, FRAME, GRID, INK, Panel, Series, Stroke, style, text_of};
 
 impl Panel {
     // Title and margins, the same for every panel.
@@ -28,16 +28,19 @@ impl Panel {
             Content::Lines {
                 x,
                 y_label,
+                y_range,
                 series,
                 marks,
-            } => self.draw_lines(area, scale, x, y_label, series, marks),
+            } => self.draw_lines(area, scale, x, (y_label, *y_range), series, marks),
             Content::Cells {
                 x_label,
                 y_label,
                 columns,
                 rows,
                 cells,
-            } => self.draw_cells(area, scale, [x_label, y_label], columns, rows, cells),
+                behind,
+                below,
+            } => self.draw_cells(area, scale, [x_label, y_label], [columns, rows], cells, [behind, below]),
         }
     }
 
@@ -46,13 +49,20 @@ impl Panel {
         area: &DrawingArea<DB, Shift>,
         scale: u32,
         x: &Axis,
-        y_label: &str,
+        (y_label, (bottom, top)): (&str, (f64, f64)),
         series: &[Series],
         marks: &[(f64, String)],
     ) -> Drawn {
+        let height = top - bottom;
+        let (floor, ceiling) = (bottom - 0.03 * height, top + 0.03 * height);
+        let decimals = if height > 20.0 {
+            0
+        } else {
+            1 + usize::from(height <= 2.0)
+        };
         let mut chart = self
             .frame(area, scale)
-            .build_cartesian_2d(x.range.0..x.range.1, -0.03..1.03)
+            .build_cartesian_2d(x.range.0..x.range.1, floor..ceiling)
             .map_err(text_of)?;
         let tick = |value: &f64| match (x.log, value.fract().abs() < 1e-6) {
             (true, true) => power_of_ten(*value),
@@ -70,13 +80,13 @@ impl Panel {
             .x_labels(8)
             .y_labels(5)
             .x_label_formatter(&tick)
-            .y_label_formatter(&|y| format!("{y:.2}"))
+            .y_label_formatter(&|y| format!("{y:.decimals$}"))
             .label_style(style(10, scale, INK, false))
             .axis_desc_style(style(10, scale, INK, false))
             .draw()
             .map_err(text_of)?;
         for (at, name) in marks {
-            let line = vec![(*at, -0.03), (*at, 1.03)];
+            let line = vec![(*at, floor), (*at, ceiling)];
             chart
                 .draw_series(DashedLineSeries::new(
                     line,
@@ -87,7 +97,7 @@ impl Panel {
                 .map_err(text_of)?;
             let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Left, VPos::Center));
             chart
-                .draw_series([Text::new(format!(" {name}"), (*at, 0.1), text)])
+                .draw_series([Text::new(format!(" {name}"), (*at, bottom + 0.1 * height), text)])
                 .map_err(text_of)?;
         }
         for line in series {
@@ -138,9 +148,9 @@ impl Panel {
         area: &DrawingArea<DB, Shift>,
         scale: u32,
         [x_label, y_label]: [&str; 2],
-        columns: &[String],
-        rows: &[String],
+        [columns, rows]: [&[String]; 2],
         cells: &[Vec<Option<f64>>],
+        [behind, below]: [&[usize]; 2],
     ) -> Drawn {
         let (width, height) = (columns.len() as f64, rows.len() as f64);
         let mut chart = self
@@ -171,7 +181,8 @@ impl Panel {
             ))
             .map_err(text_of)?;
         }
-        for (i, name) in rows.iter().enumerate() {
+        let step = rows.len().div_ceil(14).max(1);
+        for (i, name) in rows.iter().enumerate().filter(|(i, _)| i.is_multiple_of(step)) {
             let text = style(10, scale, INK, false).pos(Pos::new(HPos::Right, VPos::Center));
             let at = chart.backend_coord(&(0.0, height - i as f64 - 0.5));
             let (x0, y0) = area.get_base_pixel();
@@ -190,7 +201,7 @@ impl Panel {
                 chart
                     .draw_series([Rectangle::new(corners, colour.filled())])
                     .map_err(text_of)?;
-                if columns.len() <= 10 {
+                if columns.len() <= 10 && rows.len() <= 10 {
                     let ink = if value.is_some_and(|v| v > 0.55) { WHITE } else { INK };
                     let text = style(10, scale, ink, false).pos(Pos::new(HPos::Center, VPos::Center));
                     let label = value.map_or_else(
@@ -202,6 +213,17 @@ impl Panel {
                         .map_err(text_of)?;
                 }
             }
+        }
+        let upright = behind.iter().map(|&n| vec![(n as f64, 0.0), (n as f64, height)]);
+        let level = below.iter().map(|&n| {
+            let y = height - n as f64;
+            vec![(0.0, y), (width, y)]
+        });
+        for line in upright.chain(level) {
+            let stroke = Colour::VERMILION.plain().stroke_width(scale + scale / 2);
+            chart
+                .draw_series(DashedLineSeries::new(line, 5 * scale, 3 * scale, stroke))
+                .map_err(text_of)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::rule::Change;
 use crate::error::Result;
-use crate::measure::rows_of;
+use crate::measure::{dot, minus, norm, rows_of};
 use crate::model::log_softmax;
 
 // A query after its last iteration.
@@ -62,13 +62,10 @@ fn after(before: Option<&Last>, iteration: usize, log_p: Vec<f32>, state: Vec<f3
     let min_p = min_p(&log_p);
     let answer = argmax(&log_p);
     let entropy = -log_p.iter().map(|&l| f64::from(l).exp() * f64::from(l)).sum::<f64>();
-    let step: Option<Vec<f32>> = before.map(|last| state.iter().zip(&last.state).map(|(a, b)| a - b).collect());
+    let step: Option<Vec<f32>> = before.map(|last| minus(&state, &last.state));
     let size = norm(&state);
     let second = match (&step, before.and_then(|last| last.step.as_ref())) {
-        (Some(step), Some(last)) => {
-            let difference: Vec<f32> = step.iter().zip(last).map(|(a, b)| a - b).collect();
-            norm(&difference) / size
-        }
+        (Some(step), Some(last)) => norm(&minus(step, last)) / size,
         _ => f64::INFINITY,
     };
     let or_infinite = |f: &dyn Fn(&Last) -> f64| before.map_or(f64::INFINITY, f);
@@ -101,20 +98,13 @@ fn argmax(x: &[f32]) -> usize {
     (0..x.len()).fold(0, |best, i| if x[i] > x[best] { i } else { best })
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-fn norm(x: &[f32]) -> f64 {
-    dot(x, x).sqrt()
-}
-
-// KL(p ‖ q) in nats.
+// KL(p ‖ q) in nats; rounding must not make it negative.
 fn kl(log_p: &[f32], log_q: &[f32]) -> f64 {
     let terms = log_p.iter().zip(log_q);
-    terms
+    let sum: f64 = terms
         .map(|(&p, &q)| f64::from(p).exp() * (f64::from(p) - f64::from(q)))
-        .sum()
+        .sum();
+    sum.max(0.0)
 }
 
 // The log-probabilities after all under a tenth of the largest are put to one over the number of tokens.

@@ -1,0 +1,75 @@
+//! `loopscope extrapolate`: depth beyond the curriculum.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{Inputs, print_table, say_where, write};
+use super::eval::MOST;
+use crate::error::{Error, Result};
+use crate::figure;
+use crate::measure::{Extrapolate, Method};
+
+#[derive(Args)]
+pub(super) struct ExtrapolateArgs {
+    /// Run folders (all their stages) or checkpoint files
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Inference iterations: 1 to this
+    #[arg(long, default_value_t = MOST, value_parser = super::iterations)]
+    iterations: usize,
+    /// Least accuracy at which a depth counts as answered
+    #[arg(long, default_value_t = 0.6)]
+    accuracy: f64,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
+    if !(0.0..=1.0).contains(&args.accuracy) {
+        return Err(Error::input(format!("--accuracy {}; allowed: 0 to 1", args.accuracy)));
+    }
+    let loaded = args.inputs.load(&args.runs)?;
+    let extrapolate = Extrapolate {
+        most: args.iterations,
+        accuracy: args.accuracy,
+    };
+    let report = extrapolate.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::extrapolate(&report), &loaded.out)?;
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.step.to_string(),
+                format!("{} × {}", row.layers, row.iterations),
+                row.learned.to_string(),
+                row.extrapolated.to_string(),
+                format!("{:.2}", row.ratio),
+                format!("{:.3} ({:.3}–{:.3}, n = {})", row.best, row.low, row.high, row.n),
+                row.best_iterations.to_string(),
+                row.next
+                    .map_or_else(|| "no such data".to_owned(), |next| format!("{next:.3}")),
+            ]
+        })
+        .collect();
+    print_table(
+        &[
+            "run",
+            "checkpoint",
+            "updates",
+            "L × R",
+            "learned",
+            "answered",
+            "ratio",
+            "best there (95 %)",
+            "at R",
+            "one hop more",
+        ],
+        &rows,
+    );
+    say_where(&loaded.out, "extrapolate");
+    Ok(())
+}

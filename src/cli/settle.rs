@@ -1,0 +1,78 @@
+//! `loopscope settle`: whether the loop comes to rest.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::analyses::{Inputs, depth_splits, fixed, print_table, say_where, write};
+use super::eval::MOST;
+use crate::error::Result;
+use crate::figure;
+use crate::measure::{Method, Settle};
+
+#[derive(Args)]
+pub(super) struct SettleArgs {
+    /// Checkpoint files or run folders (all their stages)
+    #[arg(required = true)]
+    targets: Vec<PathBuf>,
+    /// Splits, separated by commas [default: the held-out chains of every depth]
+    #[arg(long, value_delimiter = ',')]
+    split: Vec<String>,
+    /// Inference iterations: 1 to this
+    #[arg(long, default_value_t = MOST, value_parser = super::iterations)]
+    iterations: usize,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+pub(super) fn run(args: &SettleArgs) -> Result<()> {
+    let loaded = args.inputs.load(&args.targets)?;
+    let settle = Settle {
+        splits: depth_splits(&args.split, &loaded.data)?,
+        most: args.iterations,
+    };
+    let report = settle.run(&loaded.specimens, &loaded.data)?;
+    write(&report, &figure::settle(&report), &loaded.out)?;
+    let shown = |iteration: usize, trained: usize| iteration == trained || iteration == args.iterations;
+    let trained = |run: &str| {
+        let subject = report.subjects.iter().find(|subject| subject.run == run);
+        subject.map_or(0, |subject| subject.iterations)
+    };
+    let optional = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), fixed);
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .filter(|row| shown(row.iteration, trained(&row.run)))
+        .map(|row| {
+            vec![
+                row.run.clone(),
+                row.checkpoint.clone(),
+                row.hops.to_string(),
+                row.iteration.to_string(),
+                row.n.to_string(),
+                format!("{:.1}", row.state),
+                fixed(row.moved),
+                optional(row.cosine),
+                optional(row.apart),
+                format!("{:.3}", row.accuracy),
+            ]
+        })
+        .collect();
+    print_table(
+        &[
+            "run",
+            "checkpoint",
+            "hops",
+            "iteration",
+            "n",
+            "state norm",
+            "step / state",
+            "cosine of steps",
+            "layers apart",
+            "accuracy",
+        ],
+        &rows,
+    );
+    say_where(&loaded.out, "settle");
+    Ok(())
+}

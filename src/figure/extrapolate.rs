@@ -1,0 +1,79 @@
+//! How far models answer beyond their curriculum (Kohli et al. 2026, Figures 6, 7 and 19).
+
+use super::kit::{Axis, Colour, Content, Figure, Panel, Series};
+use super::{conditions, distinct, span};
+use crate::measure::{Extrapolate, ExtrapolateRow, Report};
+
+/// Three panels, a line a run: the ratio and the extrapolated depth by learned depth, and the updates that each depth
+/// took.
+pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
+    let runs = distinct(&report.rows, |row| row.run.clone());
+    let rows = &report.rows;
+    let deepest = rows.iter().map(|row| row.learned).max().unwrap_or(1) as f64;
+    let hops = || Axis {
+        label: "hops learned".to_owned(),
+        range: (0.8, deepest + 0.2),
+        log: false,
+    };
+    let lines = |point: &dyn Fn(&ExtrapolateRow) -> (f64, f64)| -> Vec<Series> {
+        let line = |(place, run): (usize, &String)| {
+            let of_run = rows.iter().filter(|row| row.run == *run);
+            Series::new(Colour::cycle(place)).points(of_run.map(|row| {
+                let (x, y) = point(row);
+                (x, y, None)
+            }))
+        };
+        runs.iter().enumerate().map(line).collect()
+    };
+    let panel = |title: &str, x: Axis, y_label: &str, y_range, series| Panel {
+        title: title.to_owned(),
+        content: Content::Lines {
+            x,
+            y_label: y_label.to_owned(),
+            y_range,
+            series,
+            marks: Vec::new(),
+        },
+    };
+    let updates = rows.iter().map(|row| row.step as f64 / 1000.0).fold(1.0, f64::max);
+    let panels = vec![
+        panel(
+            "Generalization ratio",
+            hops(),
+            "answered / learned",
+            span(rows.iter().map(|row| row.ratio), 0.0),
+            lines(&|row| (row.learned as f64, row.ratio)),
+        ),
+        panel(
+            "Depth with more iterations",
+            hops(),
+            "hops answered",
+            span(rows.iter().map(|row| row.extrapolated as f64), 0.0),
+            lines(&|row| (row.learned as f64, row.extrapolated as f64)),
+        ),
+        panel(
+            "Updates to learn each depth",
+            Axis {
+                label: "thousand updates".to_owned(),
+                range: (0.0, updates * 1.02),
+                log: false,
+            },
+            "hops learned",
+            (0.0, deepest),
+            lines(&|row| (row.step as f64 / 1000.0, row.learned as f64)),
+        ),
+    ];
+    let entry = |(place, run): (usize, &String)| (run.clone(), Series::new(Colour::cycle(place)));
+    Figure {
+        title: "Depth: learned in the curriculum, and answered with more iterations".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!(
+                "answered: accuracy {} or more at the best of 1 to {} iterations, at every depth up to it",
+                report.settings.accuracy, report.settings.most
+            ),
+        ],
+        legend: runs.iter().enumerate().map(entry).collect(),
+        panels: vec![panels],
+    }
+}

@@ -1,0 +1,75 @@
+//! How the loop settles, by iteration.
+
+use super::kit::{Content, Figure, Panel, Point, UNIT};
+use super::{column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, several_runs, span};
+use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
+
+type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
+
+/// A column a checkpoint; step norm, cosine of successive steps, distance between layers, and accuracy below each other.
+pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
+    let mut hops = distinct(&report.rows, |row| row.hops);
+    hops.sort_unstable();
+    let several = several_runs(&report.subjects);
+    let quantities: [(&str, Of); 4] = [
+        ("step / state norm", |row| {
+            Some((row.moved, Some((row.moved_low, row.moved_high))))
+        }),
+        ("cosine of steps", |row| {
+            Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
+        }),
+        ("layers apart", |row| {
+            Some((row.apart?, row.apart_low.zip(row.apart_high)))
+        }),
+        ("accuracy", |row| Some((row.accuracy, None))),
+    ];
+    let row = |(label, of): &(&str, Of)| {
+        let y_range = match *label {
+            "accuracy" => UNIT,
+            _ => span(report.rows.iter().filter_map(|row| Some(of(row)?.0)), 0.0),
+        };
+        let panel = |subject: &SubjectInfo| {
+            let line = |(n, &hops_of_line): (usize, &usize)| {
+                let of_line = report.rows.iter().filter(|row| {
+                    row.run == subject.run
+                        && row.checkpoint == subject.checkpoint
+                        && row.step == subject.step
+                        && row.hops == hops_of_line
+                });
+                let point = |row: &SettleRow| -> Option<Point> {
+                    let (value, interval) = of(row)?;
+                    Some((row.iteration as f64, value, interval))
+                };
+                ordered_line(n, hops.len()).points(of_line.filter_map(point))
+            };
+            Panel {
+                title: column_title(subject, several),
+                content: Content::Lines {
+                    x: iteration_axis(report.settings.most),
+                    y_label: (*label).to_owned(),
+                    y_range,
+                    series: hops.iter().enumerate().map(line).collect(),
+                    marks: vec![(subject.iterations as f64, "trained".to_owned())],
+                },
+            }
+        };
+        report.subjects.iter().map(panel).collect()
+    };
+    let measured = quantities
+        .iter()
+        .filter(|(_, of)| report.rows.iter().any(|row| of(row).is_some()));
+    let sizes = distinct(&report.rows, |row| (row.hops, row.n));
+    let sizes: Vec<String> = sizes.iter().map(|(hops, n)| format!("{hops}: {n}")).collect();
+    Figure {
+        title: "The loop's settling, at the readout position".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!(
+                "bands: 95 % intervals of the mean; queries by hops {}",
+                sizes.join(", ")
+            ),
+        ],
+        legend: hop_legend(&hops),
+        panels: measured.map(row).collect(),
+    }
+}

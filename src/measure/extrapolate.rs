@@ -1,0 +1,115 @@
+//! How far beyond its curriculum a model answers when it may think longer (Kohli et al. 2026, Section 6, Figure 19).
+
+use serde::{Deserialize, Serialize};
+
+use super::eval::{Eval, EvalRow};
+use super::report::{Method, Report, Specimen};
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, hop_test, hops_of_split};
+
+/// How to measure it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Extrapolate {
+    /// Inference iterations that are tried: 1 to this.
+    pub most: usize,
+    /// Least accuracy at which a depth counts as reached (0.6 in the paper).
+    pub accuracy: f64,
+}
+
+/// One checkpoint of a curriculum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExtrapolateRow {
+    pub run: String,
+    pub checkpoint: String,
+    /// Updates until then.
+    pub step: u64,
+    pub layers: usize,
+    /// Iterations at which training was judged.
+    pub iterations: usize,
+    /// The most hops that the curriculum had passed.
+    pub learned: usize,
+    /// The most hops such that every depth up to it is answered with the least accuracy at some number of iterations.
+    pub extrapolated: usize,
+    /// extrapolated / learned.
+    pub ratio: f64,
+    /// Best accuracy at the extrapolated depth, with its 95 % interval (Wilson), queries, and iterations.
+    pub best: f64,
+    pub low: f64,
+    pub high: f64,
+    pub n: usize,
+    pub best_iterations: usize,
+    /// Best accuracy one hop further; absent where the data has no such chains.
+    pub next: Option<f64>,
+}
+
+impl Method for Extrapolate {
+    const NAME: &'static str = "extrapolate";
+    type Row = ExtrapolateRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ExtrapolateRow>) -> Result<()> {
+        let mut hops: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
+        hops.sort_unstable();
+        if hops.is_empty() {
+            return Err(Error::input(format!(
+                "the data has no held-out chains by depth; it needs splits such as {}",
+                hop_test(2)
+            )));
+        }
+        let eval = Eval {
+            splits: hops.iter().map(|&hops| hop_test(hops)).collect(),
+            iterations: (1..=self.most).collect(),
+        };
+        for specimen in specimens {
+            let Some(learned) = specimen.info.learned_hops else {
+                report.notes.push(format!(
+                    "{} {}: left out, it is of no curriculum",
+                    specimen.info.run, specimen.info.checkpoint
+                ));
+                continue;
+            };
+            let rows = eval.run(std::slice::from_ref(specimen), data)?.rows;
+            report.rows.push(self.row(specimen, learned, &hops, &rows));
+        }
+        if report.rows.is_empty() {
+            return Err(Error::input(
+                "none of these checkpoints is of a curriculum; train with a [curriculum] section",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Extrapolate {
+    fn row(&self, specimen: &Specimen, learned: usize, hops: &[usize], rows: &[EvalRow]) -> ExtrapolateRow {
+        let best = |hops: usize| {
+            let of_depth = rows.iter().filter(|row| row.split == hop_test(hops));
+            // The fewest iterations of equals.
+            of_depth.reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
+        };
+        let reached: Vec<&EvalRow> = hops
+            .iter()
+            .map_while(|&hops| best(hops).filter(|row| row.accuracy >= self.accuracy))
+            .collect();
+        let extrapolated = reached.len().checked_sub(1).map_or(1, |last| hops[last]);
+        let at = reached.last();
+        ExtrapolateRow {
+            run: specimen.info.run.clone(),
+            checkpoint: specimen.info.checkpoint.clone(),
+            step: specimen.info.step,
+            layers: specimen.info.layers,
+            iterations: specimen.info.iterations,
+            learned,
+            extrapolated,
+            ratio: extrapolated as f64 / learned as f64,
+            best: at.map_or(f64::NAN, |row| row.accuracy),
+            low: at.map_or(f64::NAN, |row| row.low),
+            high: at.map_or(f64::NAN, |row| row.high),
+            n: at.map_or(0, |row| row.n),
+            best_iterations: at.map_or(0, |row| row.iterations),
+            next: hops
+                .get(reached.len())
+                .and_then(|&hops| best(hops))
+                .map(|row| row.accuracy),
+        }
+    }
+}
