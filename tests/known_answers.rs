@@ -27,7 +27,8 @@ fn config() -> ModelConfig {
         heads: 2,
         positions: Positions::None,
         max_positions: 5,
-        init: Init::Zero,
+        init: Init::ZERO,
+        injection: false,
         embedding_std: 1.0,
         dropout: 0.0,
         tied: true,
@@ -89,6 +90,7 @@ fn write_model(path: &Path) {
         epoch: 0.0,
         seed: None,
         data_hash: None,
+        learned_hops: None,
         accuracy: std::collections::BTreeMap::new(),
     };
     Checkpoint::write(path, &info, &weights).unwrap();

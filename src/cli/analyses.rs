@@ -109,6 +109,15 @@ pub(super) fn depth_splits(named: &[String], data: &Dataset) -> Result<Vec<Strin
     splits(named, &preferred, data)
 }
 
+/// Those of `preferred` that the data has; where it has none, the chains by depth.
+pub(super) fn inside_splits(named: &[String], preferred: &[&str], data: &Dataset) -> Result<Vec<String>> {
+    if preferred.iter().any(|split| data.split(split).is_ok()) {
+        splits(named, preferred, data)
+    } else {
+        depth_splits(named, data)
+    }
+}
+
 /// All of `test.json`.
 pub(super) fn test_splits(data: &Dataset) -> Vec<&str> {
     data.split_names()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{INSIDE_SPLITS, Inputs, best_of, print_table, say_where, splits, write};
+use super::analyses::{INSIDE_SPLITS, Inputs, best_of, inside_splits, print_table, say_where, write};
 use crate::error::Result;
 use crate::figure;
 use crate::measure::{Lens, LensRow, Method};
@@ -14,7 +14,8 @@ pub(super) struct LensArgs {
     /// Checkpoint files or run folders (all their stages)
     #[arg(required = true)]
     targets: Vec<PathBuf>,
-    /// Splits, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    /// Splits, separated by commas [default: train_inferred, test_inferred_iid and
+    /// test_inferred_ood, or the held-out chains of every depth]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// Inference iterations [default: the model's own]
@@ -27,7 +28,7 @@ pub(super) struct LensArgs {
 pub(super) fn run(args: &LensArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let lens = Lens {
-        splits: splits(&args.split, &INSIDE_SPLITS, &loaded.data)?,
+        splits: inside_splits(&args.split, &INSIDE_SPLITS, &loaded.data)?,
         iterations: args.iterations,
     };
     let report = lens.run(&loaded.specimens, &loaded.data)?;

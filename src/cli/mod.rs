@@ -13,6 +13,7 @@ mod margin;
 mod patch;
 mod probe;
 mod progress;
+mod reach;
 mod reproduce;
 mod settle;
 mod train;
@@ -54,6 +55,8 @@ enum Command {
     Margin(margin::MarginArgs),
     /// How far beyond its curriculum a model answers with more iterations
     Extrapolate(extrapolate::ExtrapolateArgs),
+    /// Which tokens the answer hangs on, and the shortest suffix that keeps it
+    Reach(reach::ReachArgs),
     /// Norms and directions of the loop's steps
     Settle(settle::SettleArgs),
     /// Logit lens at every effective layer
@@ -85,6 +88,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Margin(args) => margin::run(&args),
         Command::Extrapolate(args) => extrapolate::run(&args),
+        Command::Reach(args) => reach::run(&args),
         Command::Settle(args) => settle::run(&args),
         Command::Lens(args) => lens::run(&args),
         Command::Probe(args) => probe::run(&args),

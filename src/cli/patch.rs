@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::analyses::{Inputs, fixed, print_table, say_where, splits, write};
+use super::analyses::{Inputs, fixed, inside_splits, print_table, say_where, write};
 use crate::error::Result;
 use crate::figure;
 use crate::measure::{Corrupt, Method, Patch, PatchRow};
@@ -18,7 +18,8 @@ pub(super) struct PatchArgs {
     /// Checkpoint files or run folders (all their stages)
     #[arg(required = true)]
     targets: Vec<PathBuf>,
-    /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood]
+    /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood, or the held-out chains
+    /// of every depth]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// What the corrupt query has in place of the clean one's
@@ -46,7 +47,7 @@ pub(super) struct PatchArgs {
 pub(super) fn run(args: &PatchArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let patch = Patch {
-        splits: splits(&args.split, &PATCHED_SPLITS, &loaded.data)?,
+        splits: inside_splits(&args.split, &PATCHED_SPLITS, &loaded.data)?,
         corrupt: args.corrupt,
         hook: args.hook,
         pairs: args.pairs as usize,

@@ -1,7 +1,7 @@
 //! Accuracy against inference iterations.
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, wrapped};
+use super::{column_title, conditions, distinct, sample_size, several_runs, split_colour, split_legend, wrapped};
 use crate::graph::hops_of_split;
 use crate::measure::{Eval, EvalRow, Report, SubjectInfo};
 
@@ -97,9 +97,6 @@ fn map(report: &Report<Eval, EvalRow>) -> Figure {
             },
         }
     };
-    let mut sizes: Vec<usize> = report.rows.iter().map(|row| row.n).collect();
-    sizes.sort_unstable();
-    let (least, most) = (sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0));
     let panels: Vec<Panel> = report.subjects.iter().map(panel).collect();
     Figure {
         title: "Accuracy by hops and inference iterations".to_owned(),
@@ -107,7 +104,8 @@ fn map(report: &Report<Eval, EvalRow>) -> Figure {
             conditions(&report.subjects, &report.data_hash),
             format!(
                 "white 0, blue 1; left of the upright line: iterations seen in training; below the level line: hops \
-                 learned; n = {least} to {most} a cell"
+                 learned; {}",
+                sample_size(&report.rows, |row| (row.hops.unwrap_or(0), row.n))
             ),
         ],
         legend: Vec::new(),

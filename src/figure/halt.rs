@@ -23,7 +23,7 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
                 .map(of)
                 .collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            Series::new(Colour::cycle(place)).points(points)
+            line_of(place, rule).points(points)
         };
         rules.iter().enumerate().map(line).collect()
     };
@@ -59,7 +59,7 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
         });
         panels.push(frontier.collect());
     }
-    let entry = |(place, rule): (usize, &String)| (rule.clone(), Series::new(Colour::cycle(place)));
+    let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
     Figure {
         title: "Adaptive halting".to_owned(),
         conditions: vec![
@@ -75,6 +75,15 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
         ],
         legend: rules.iter().enumerate().map(entry).collect(),
         panels,
+    }
+}
+
+// The oracle is no rule that one could use, and looks like none.
+fn line_of(place: usize, rule: &str) -> Series {
+    if rule == Criterion::Oracle.name() {
+        Series::new(Colour::GREY)
+    } else {
+        Series::new(Colour::cycle(place))
     }
 }
 
@@ -99,14 +108,14 @@ fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo) -> Vec<Series
         (n > 0).then(|| (total(|row| row.mean), total(|row| row.accuracy), None))
     };
     let line = |(place, rule): (usize, &Rule)| {
-        let colour = Colour::cycle(place);
+        let own = line_of(place, &rule.to_string());
         match rule.criteria() {
             [(criterion, _)] if *criterion != Criterion::Oracle => {
                 let thresholds = criterion.sweep().into_iter();
                 let points = thresholds.filter_map(|x| pooled(&Rule::of(*criterion, x).to_string(), true));
-                Series::new(colour).stroke(Stroke::Solid).points(points)
+                own.stroke(Stroke::Solid).points(points)
             }
-            _ => Series::new(colour).points(pooled(&rule.to_string(), false)),
+            _ => own.points(pooled(&rule.to_string(), false)),
         }
     };
     report.settings.rules.iter().enumerate().map(line).collect()

@@ -2,10 +2,14 @@
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
-use crate::measure::{Lens, LensRow, Report, SubjectInfo};
+use crate::measure::{Lens, LensRow, Report, SubjectInfo, position_name};
 
-/// Top-1 accuracy of the lens: a column a checkpoint, a row an entity and position, a line a split.
+/// Top-1 accuracy of the lens: a column a checkpoint, a row an entity and position, a line a split. For chains of more
+/// than two hops: maps of the wavefront of retrieval.
 pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
+    if report.rows.iter().any(|row| row.hops > 2) {
+        return wavefront(report);
+    }
     let splits = distinct(&report.rows, |row| row.split.clone());
     let readings = distinct(&report.rows, reading);
     let several = several_runs(&report.subjects);
@@ -24,6 +28,63 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
         ],
         legend: split_legend(&splits),
         panels: readings.iter().map(row).collect(),
+    }
+}
+
+// Two columns a checkpoint (each entity at the relation that leads to it, and at the last position), a row a split and
+// number of hops, cells by entity and effective layer.
+fn wavefront(report: &Report<Lens, LensRow>) -> Figure {
+    let several = several_runs(&report.subjects);
+    let chains = distinct(&report.rows, |row| (row.split.clone(), row.hops));
+    let row = |(split, hops): &(String, usize)| {
+        let panels = report.subjects.iter().flat_map(|subject| {
+            let of_panel = |row: &&LensRow| {
+                row.run == subject.run
+                    && row.checkpoint == subject.checkpoint
+                    && row.step == subject.step
+                    && row.split == *split
+                    && row.hops == *hops
+            };
+            let rows: Vec<&LensRow> = report.rows.iter().filter(of_panel).collect();
+            ["own relation", "last position"].map(|place| Panel {
+                title: format!("{}: at the {place}", column_title(subject, several)),
+                content: cells(&rows, *hops, place == "last position", subject),
+            })
+        });
+        panels.collect()
+    };
+    Figure {
+        title: "Logit lens: the wavefront of retrieval".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!("top-1, white 0, blue 1; {}", sample_sizes(&report.rows)),
+            "rows: the entity after so many hops, the topmost is the target; upright line: effective layers of training"
+                .to_owned(),
+        ],
+        legend: Vec::new(),
+        panels: chains.iter().map(row).collect(),
+    }
+}
+
+fn cells(rows: &[&LensRow], hops: usize, at_last: bool, subject: &SubjectInfo) -> Content {
+    let layers = distinct(rows, |row| row.effective_layer);
+    // The readings come hop by hop at their own relations, the target last.
+    let labels: Vec<String> = distinct(rows, |row| row.label.clone()).into_iter().take(hops).collect();
+    let cell = |(hop, label): (usize, &String), layer: usize| {
+        let position = position_name(if at_last { hops } else { hop + 1 });
+        rows.iter()
+            .find(|row| row.label == *label && row.position == position && row.effective_layer == layer)
+            .map(|row| row.top1)
+    };
+    let row = |at: (usize, &String)| layers.iter().map(|&layer| cell(at, layer)).collect();
+    Content::Cells {
+        x_label: "effective layer (0: embedding)".to_owned(),
+        y_label: "entity after hop".to_owned(),
+        columns: layers.iter().map(ToString::to_string).collect(),
+        rows: (1..=labels.len()).rev().map(|hop| hop.to_string()).collect(),
+        cells: labels.iter().enumerate().rev().map(row).collect(),
+        behind: vec![subject.layers * subject.iterations + 1],
+        below: Vec::new(),
     }
 }
 

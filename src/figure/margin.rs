@@ -2,7 +2,8 @@
 
 use super::kit::{Content, Figure, Panel};
 use super::{
-    column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, several_runs, span, wrapped,
+    column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, sample_size, several_runs, span,
+    wrapped,
 };
 use crate::measure::{Margin, MarginRow, Report, SubjectInfo};
 
@@ -35,15 +36,13 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
         }
     };
     let panels: Vec<Panel> = report.subjects.iter().map(panel).collect();
-    let sizes = distinct(&report.rows, |row| (row.hops, row.n));
-    let sizes: Vec<String> = sizes.iter().map(|(hops, n)| format!("{hops}: {n}")).collect();
     Figure {
         title: "Logit margin: the target minus the best other token".to_owned(),
         conditions: vec![
             conditions(&report.subjects, &report.data_hash),
             format!(
-                "bands: 95 % intervals of the mean (bootstrap); queries by hops {}",
-                sizes.join(", ")
+                "bands: 95 % intervals of the mean (bootstrap); {}",
+                sample_size(&report.rows, |row| (row.hops, row.n))
             ),
         ],
         legend: hop_legend(&hops),

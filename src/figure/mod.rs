@@ -9,6 +9,7 @@ mod lens;
 mod margin;
 mod patch;
 mod probe;
+mod reach;
 mod settle;
 
 pub use compare::compare;
@@ -20,6 +21,7 @@ pub use lens::lens;
 pub use margin::margin;
 pub use patch::patch;
 pub use probe::probe;
+pub use reach::reach;
 pub use settle::settle;
 
 use crate::measure::SubjectInfo;
@@ -48,7 +50,12 @@ fn conditions(subjects: &[SubjectInfo], data_hash: &str) -> String {
         .collect();
     seeds.dedup();
     let runs = distinct(subjects, |s| s.run.clone()).join(", ");
-    let checkpoints: Vec<&str> = subjects.iter().map(|s| &s.hash[..8]).collect();
+    // Where there are many, the table names them all.
+    let (first, more) = subjects.split_at(subjects.len().min(6));
+    let mut checkpoints: Vec<&str> = first.iter().map(|s| &s.hash[..8]).collect();
+    if !more.is_empty() {
+        checkpoints.push("…");
+    }
     let seeds = if seeds.is_empty() {
         "unknown".to_owned()
     } else {
@@ -133,6 +140,18 @@ fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
         rows.push(row);
     }
     rows
+}
+
+/// How many queries there are by hops, in few words.
+fn sample_size<R>(rows: &[R], of: impl Fn(&R) -> (usize, usize)) -> String {
+    let sizes = distinct(rows, of);
+    match sizes.as_slice() {
+        [(_, n), rest @ ..] if rest.iter().all(|(_, other)| other == n) => format!("n = {n} at each depth"),
+        _ => {
+            let sizes: Vec<String> = sizes.iter().map(|(hops, n)| format!("{hops}: {n}")).collect();
+            format!("n by hops: {}", sizes.join(", "))
+        }
+    }
 }
 
 /// The n-th line of an ordered quantity such as hops.

@@ -1,7 +1,9 @@
 //! How the loop settles, by iteration.
 
 use super::kit::{Content, Figure, Panel, Point, UNIT};
-use super::{column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, several_runs, span};
+use super::{
+    column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, sample_size, several_runs, span,
+};
 use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
@@ -58,15 +60,13 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
     let measured = quantities
         .iter()
         .filter(|(_, of)| report.rows.iter().any(|row| of(row).is_some()));
-    let sizes = distinct(&report.rows, |row| (row.hops, row.n));
-    let sizes: Vec<String> = sizes.iter().map(|(hops, n)| format!("{hops}: {n}")).collect();
     Figure {
         title: "The loop's settling, at the readout position".to_owned(),
         conditions: vec![
             conditions(&report.subjects, &report.data_hash),
             format!(
-                "bands: 95 % intervals of the mean; queries by hops {}",
-                sizes.join(", ")
+                "bands: 95 % intervals of the mean; {}",
+                sample_size(&report.rows, |row| (row.hops, row.n))
             ),
         ],
         legend: hop_legend(&hops),

@@ -30,8 +30,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The readings of a chain of so many hops: every entity at the relation that leads to it, and every bridge at the
-    /// last position too, where it is decodable but invisible to the lens in the published models.
+    /// The readings of a chain of so many hops: every entity at the relation that leads to it, then every bridge at all
+    /// later positions; at the last it is decodable but invisible to the lens in the published models.
     pub fn of_chain(hops: usize) -> Vec<Self> {
         let label = |hop: usize| match (hop == hops, hops) {
             (true, _) => "target".to_owned(),
@@ -39,9 +39,9 @@ impl Reading {
             (false, _) => format!("bridge{hop}"),
         };
         let at_own = (1..=hops).map(|hop| (hop, hop));
-        let at_last = (1..hops).map(|hop| (hop, hops));
+        let later = (1..hops).flat_map(|hop| (hop + 1..=hops).map(move |position| (hop, position)));
         at_own
-            .chain(at_last)
+            .chain(later)
             .map(|(hop, position)| Self {
                 label: label(hop),
                 position,

@@ -12,6 +12,7 @@ mod lens;
 mod margin;
 mod patch;
 mod probe;
+mod reach;
 mod report;
 mod settle;
 pub mod statistics;
@@ -27,6 +28,7 @@ pub use lens::{Lens, LensRow, Reading};
 pub use margin::{Margin, MarginRow};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
+pub use reach::{Exchange, Reach, ReachRow};
 pub use report::{Method, Report, Specimen, SubjectInfo};
 pub use settle::{Settle, SettleRow};
 

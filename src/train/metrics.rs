@@ -39,21 +39,30 @@ pub fn top1(logits: &Tensor) -> Result<Vec<u32>> {
     Ok(logits.argmax(D::Minus1)?.to_vec1::<u32>()?)
 }
 
-/// The share of `queries` that the model answers right after `iterations`.
+/// The model's answers to these queries (token ids, head first) after `iterations`.
 ///
 /// # Errors
 /// When a query does not fit the model, or the device fails.
-pub fn accuracy(model: &Model, queries: &[Query], iterations: usize) -> Result<f64> {
-    let mut right = 0;
+pub fn answers<'a>(model: &Model, queries: impl IntoIterator<Item = &'a [u32]>, iterations: usize) -> Result<Vec<u32>> {
+    let queries: Vec<&[u32]> = queries.into_iter().collect();
+    let mut answers = Vec::with_capacity(queries.len());
     for chunk in queries.chunks(BATCH) {
-        let rows = model.pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
+        let rows = model.pack(chunk.iter().copied(), Sharing::Prefixes)?;
         let logits = model.forward(&rows, iterations, &mut Pass::default())?;
-        let answers = top1(&logits)?;
-        right += answers
-            .iter()
-            .zip(chunk)
-            .filter(|(answer, query)| **answer == query.target)
-            .count();
+        answers.extend(top1(&logits)?);
     }
-    Ok(right as f64 / queries.len().max(1) as f64)
+    Ok(answers)
+}
+
+/// The share of `queries` that the model answers right after `iterations`.
+///
+/// # Errors
+/// As [`answers`].
+pub fn accuracy(model: &Model, queries: &[Query], iterations: usize) -> Result<f64> {
+    let answers = answers(model, queries.iter().map(|query| &*query.tokens), iterations)?;
+    let right = answers
+        .iter()
+        .zip(queries)
+        .filter(|(answer, query)| **answer == query.target);
+    Ok(right.count() as f64 / queries.len().max(1) as f64)
 }

@@ -9,6 +9,6 @@ mod trainer;
 
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
 pub use curriculum::{Curriculum, Dynamic};
-pub use metrics::{Evaluation, accuracy, top1};
+pub use metrics::{Evaluation, accuracy, answers, top1};
 pub use stages::{Reached, StageOutcome, StageTracker};
 pub use trainer::{Observer, Occasion, Progress, SavedParameter, Trainer};

@@ -193,11 +193,13 @@ impl Panel {
             ))
             .map_err(text_of)?;
         }
+        // Between few cells; of many, some gaps would be a pixel wide and some none.
+        let gap = if columns.len() <= 16 { 0.02 } else { 0.0 };
         for (i, row) in cells.iter().enumerate() {
             for (j, value) in row.iter().enumerate() {
                 let (x, y) = (j as f64, height - i as f64 - 1.0);
                 let colour = value.map_or(RGBColor(205, 205, 205), shade);
-                let corners = [(x + 0.02, y + 0.02), (x + 0.98, y + 0.98)];
+                let corners = [(x + gap, y + gap), (x + 1.0 - gap, y + 1.0 - gap)];
                 chart
                     .draw_series([Rectangle::new(corners, colour.filled())])
                     .map_err(text_of)?;

@@ -148,7 +148,7 @@ impl Halt {
             low,
             high,
             mean: average,
-            median: (used[(used.len() - 1) / 2] + used[used.len() / 2]) / 2.0,
+            median: f64::midpoint(used[(used.len() - 1) / 2], used[used.len() / 2]),
             std: mean(used.iter().map(|x| (x - average).powi(2))).sqrt(),
             work,
             decided: shares.collect::<Vec<_>>().join(", "),

@@ -1,0 +1,246 @@
+//! How far back a chain the answer reaches (Kohli et al. 2026, Appendix K): each token exchanged alone, and everything
+//! before a suffix exchanged, beside what the same exchanges do to the true answer. Many-to-one relations forget where
+//! a chain began, so that a model may answer from a suffix; permutations never do.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Method, Report, Specimen};
+use super::statistics::{mean, wilson};
+use super::{hop_counts, position_name};
+use crate::error::{Error, Result};
+use crate::graph::{Dataset, Graph, Query};
+use crate::random::Stream;
+use crate::train::answers;
+
+/// What to exchange.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reach {
+    pub splits: Vec<String>,
+    /// Queries of each number of hops, at most.
+    pub queries: usize,
+    /// Inference iterations; `None` for each model's own.
+    pub iterations: Option<usize>,
+    /// Largest share of answers that may change where a suffix is said to keep them.
+    pub tolerance: f64,
+    /// Seed of the queries and of what takes the tokens' places.
+    pub seed: u64,
+}
+
+/// Which tokens of a query others take the places of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exchange {
+    /// The one at the position.
+    One,
+    /// All before the position; from there on the suffix is kept.
+    Before,
+}
+
+/// One exchange, over the queries of one number of hops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReachRow {
+    pub run: String,
+    pub checkpoint: String,
+    pub step: u64,
+    pub split: String,
+    pub hops: usize,
+    pub exchange: Exchange,
+    /// `head`, `r1`, …; `end` where everything was exchanged.
+    pub position: String,
+    /// Relations from the position to the end, that one included.
+    pub from_end: usize,
+    /// Queries.
+    pub n: usize,
+    /// Share of queries whose answer by the model changes.
+    pub changed: f64,
+    /// 95 % interval of `changed` (Wilson).
+    pub low: f64,
+    pub high: f64,
+    /// Share of queries whose true answer changes: 1 minus the rate at which such chains collide.
+    pub truth_changed: f64,
+    /// Share of right answers before and after the exchange.
+    pub accuracy: f64,
+    pub accuracy_after: f64,
+    /// Whether this is the shortest suffix that keeps the model's answer.
+    pub shortest: bool,
+}
+
+impl Method for Reach {
+    const NAME: &'static str = "reach";
+    type Row = ReachRow;
+
+    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
+        for split in &self.splits {
+            let all = data.split(split)?;
+            for hops in hop_counts(all) {
+                let of_length: Vec<&Query> = all.iter().filter(|query| query.hops() == hops).collect();
+                let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
+                let queries = stream.sample(&of_length, self.queries);
+                let exchanges = self.exchanges(split, hops, &queries, &data.graph)?;
+                for specimen in specimens {
+                    self.rows(specimen, split, hops, &queries, &exchanges, &mut report.rows)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+// The queries after an exchange, with their true answers.
+struct Exchanged {
+    exchange: Exchange,
+    position: usize,
+    queries: Vec<(Vec<u32>, u32)>,
+}
+
+impl Reach {
+    fn exchanges(&self, split: &str, hops: usize, queries: &[&Query], graph: &Graph) -> Result<Vec<Exchanged>> {
+        let one = (0..=hops).map(|position| (Exchange::One, position));
+        let before = (1..=hops + 1).map(|position| (Exchange::Before, position));
+        let all = one.chain(before).map(|(exchange, position)| {
+            let purpose = format!("reach {split} {hops} {exchange:?}");
+            let mut stream = Stream::new(self.seed, &purpose, position as u64);
+            let exchanged = queries.iter().map(|query| {
+                let places = match exchange {
+                    Exchange::One => position..position + 1,
+                    Exchange::Before => 0..position,
+                };
+                another(query, places, graph, &mut stream).ok_or_else(|| {
+                    Error::input(format!(
+                        "split {split}: the graph has no other chain of {hops} hops that differs at {} alone",
+                        position_name(position)
+                    ))
+                })
+            });
+            Ok(Exchanged {
+                exchange,
+                position,
+                queries: exchanged.collect::<Result<_>>()?,
+            })
+        });
+        all.collect()
+    }
+
+    fn rows(
+        &self,
+        specimen: &Specimen,
+        split: &str,
+        hops: usize,
+        queries: &[&Query],
+        exchanges: &[Exchanged],
+        out: &mut Vec<ReachRow>,
+    ) -> Result<()> {
+        let iterations = self.iterations.unwrap_or(specimen.info.iterations);
+        let model = &specimen.model;
+        let clean = answers(model, queries.iter().map(|query| &*query.tokens), iterations)?;
+        let share = |is: &mut dyn FnMut(usize) -> bool| mean((0..queries.len()).map(|i| f64::from(u8::from(is(i)))));
+        let accuracy = share(&mut |i| clean[i] == queries[i].target);
+        let first = out.len();
+        for exchanged in exchanges {
+            let now = &exchanged.queries;
+            let after = answers(model, now.iter().map(|(tokens, _)| tokens.as_slice()), iterations)?;
+            let changed = share(&mut |i| after[i] != clean[i]);
+            let (low, high) = wilson(changed, queries.len());
+            out.push(ReachRow {
+                run: specimen.info.run.clone(),
+                checkpoint: specimen.info.checkpoint.clone(),
+                step: specimen.info.step,
+                split: split.to_owned(),
+                hops,
+                exchange: exchanged.exchange,
+                position: if exchanged.position > hops {
+                    "end".to_owned()
+                } else {
+                    position_name(exchanged.position)
+                },
+                from_end: hops + 1 - exchanged.position,
+                n: queries.len(),
+                changed,
+                low,
+                high,
+                truth_changed: share(&mut |i| now[i].1 != queries[i].target),
+                accuracy,
+                accuracy_after: share(&mut |i| after[i] == now[i].1),
+                shortest: false,
+            });
+        }
+        let keeps = |row: &&mut ReachRow| row.exchange == Exchange::Before && row.changed <= self.tolerance;
+        if let Some(row) = out[first..].iter_mut().filter(keeps).min_by_key(|row| row.from_end) {
+            row.shortest = true;
+        }
+        Ok(())
+    }
+}
+
+// The query with other tokens at all of `places`, drawn until the graph has such a chain, and its answer.
+fn another(
+    query: &Query,
+    places: std::ops::Range<usize>,
+    graph: &Graph,
+    stream: &mut Stream,
+) -> Option<(Vec<u32>, u32)> {
+    // Facts have every head and relation there is.
+    const DRAWS: usize = 10_000;
+    let facts = graph.facts();
+    for _ in 0..DRAWS {
+        let mut tokens = query.tokens.to_vec();
+        for place in places.clone() {
+            let (head, relation) = facts[stream.below(facts.len())];
+            tokens[place] = if place == 0 { head } else { relation };
+        }
+        let differs = places.clone().all(|place| tokens[place] != query.tokens[place]);
+        if !differs && places.len() == 1 {
+            continue;
+        }
+        // Of many tokens some may stay by chance; the first must not.
+        if places
+            .clone()
+            .next()
+            .is_some_and(|place| tokens[place] == query.tokens[place])
+        {
+            continue;
+        }
+        if let Some(&answer) = graph
+            .walk(tokens[0], &tokens[1..])
+            .ok()
+            .as_deref()
+            .and_then(<[u32]>::last)
+        {
+            return Some((tokens, answer));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Chains, Tails};
+
+    #[test]
+    fn exchanges_change_what_they_say_and_permutations_never_collide_at_one_relation_s_head() {
+        let data = Chains {
+            entities: 10,
+            relations: 4,
+            hops: 4,
+            train_rows: 50,
+            test_rows: 30,
+            seed: 1,
+            tails: Tails::Permutation,
+        };
+        let data = data.generate().unwrap();
+        let mut stream = Stream::new(1, "test", 0);
+        for query in data.split("4hop_test").unwrap() {
+            for place in 0..=4 {
+                let (tokens, _) = another(query, place..place + 1, &data.graph, &mut stream).unwrap();
+                let differing: Vec<usize> = (0..5).filter(|&i| tokens[i] != query.tokens[i]).collect();
+                assert_eq!(differing, [place]);
+            }
+            // Another head through the same permutations ends elsewhere.
+            let (_, answer) = another(query, 0..1, &data.graph, &mut stream).unwrap();
+            assert_ne!(answer, query.target);
+            let (tokens, _) = another(query, 0..3, &data.graph, &mut stream).unwrap();
+            assert_eq!(tokens[3..], query.tokens[3..]);
+        }
+    }
+}
