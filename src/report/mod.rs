@@ -1,8 +1,11 @@
 //! What a reproduction found, in plain language.
 
 mod claims;
+mod depth;
 
 use std::fmt::Write;
+
+pub use depth::{DepthEvidence, depth_summary};
 
 use crate::graph::Systematic;
 use crate::measure::{Comparison, Eval, EvalRow, Lens, LensRow, Patch, PatchRow, Probe, ProbeRow, Report, RunSummary};

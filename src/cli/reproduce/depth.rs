@@ -1,0 +1,253 @@
+//! The depth-extrapolation experiment: curricula for several recurrences, and the same over many-to-one relations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Place, Planned, go_on, make_data, once, train_all};
+use crate::checkpoint::subjects;
+use crate::error::{Error, Result};
+use crate::figure;
+use crate::graph::{Chains, Dataset, Tails, hop_test, hops_of_split};
+use crate::measure::{
+    Corrupt, Eval, Extrapolate, Halt, Lens, Margin, Patch, Reach, Rule, Settle, Specimen, SubjectInfo,
+};
+use crate::model::{ModelConfig, Point};
+use crate::report::{DepthEvidence, depth_summary};
+use crate::train::{Curriculum, Dynamic, LoopConfig, OptimizerConfig, RunConfig};
+
+/// A whole experiment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    /// Whether the experiment is long enough to hold the paper's claims against it.
+    claims: bool,
+    most: usize,
+    queries: usize,
+    pairs: usize,
+    rules: Vec<Rule>,
+    data: Chains,
+    optimizer: OptimizerConfig,
+    train: LoopConfig,
+    curriculum: Curriculum,
+    runs: Vec<PresetRun>,
+}
+
+#[derive(Deserialize)]
+struct PresetRun {
+    name: String,
+    #[serde(default)]
+    data: Source,
+    #[serde(default)]
+    dynamic: Option<Dynamic>,
+    #[serde(flatten)]
+    model: ModelConfig,
+}
+
+/// The data that a run trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    #[default]
+    Depth,
+    Shortcut,
+}
+
+impl Source {
+    const ALL: [Self; 2] = [Self::Depth, Self::Shortcut];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Depth => "data",
+            Self::Shortcut => "data-shortcut",
+        }
+    }
+
+    fn tails(self) -> Tails {
+        match self {
+            Self::Depth => Tails::Permutation,
+            Self::Shortcut => Tails::Random,
+        }
+    }
+}
+
+/// Runs the preset with this text.
+pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()> {
+    let mut preset: Preset = place.parse(text)?;
+    place.seed(&mut preset.data.seed, seed);
+    let (runs, figures) = place.folders();
+
+    eprintln!("1/4 data");
+    let make = |source: Source| -> Result<Arc<Dataset>> {
+        let settings = Chains {
+            tails: source.tails(),
+            ..preset.data.clone()
+        };
+        let made = settings.generate()?;
+        Ok(Arc::new(make_data(&settings, made, &runs.join(source.folder()))?))
+    };
+    let data = [make(Source::Depth)?, make(Source::Shortcut)?];
+    let data_of = |source: Source| data[usize::from(source == Source::Shortcut)].clone();
+    let planned = preset.runs.iter().map(|run| Planned {
+        name: run.name.clone(),
+        data: data_of(run.data),
+        config: RunConfig {
+            data: runs.join(run.data.folder()),
+            seed: preset.data.seed,
+            model: run.model.clone(),
+            optimizer: preset.optimizer.clone(),
+            train: LoopConfig {
+                dynamic: run.dynamic,
+                ..preset.train.clone()
+            },
+            curriculum: Some(preset.curriculum),
+            stages: Vec::new(),
+        },
+    });
+    train_all(&planned.collect::<Vec<_>>(), &runs, place)?;
+
+    eprintln!("3/4 how deep each of them goes");
+    let mut specimens: Vec<(&PresetRun, Vec<Specimen>)> = Vec::new();
+    for run in &preset.runs {
+        let found = subjects(&runs.join(&run.name))?;
+        let data = data_of(run.data);
+        let loaded = found
+            .iter()
+            .map(|subject| Specimen::load(subject, &data, &place.device));
+        specimens.push((run, loaded.collect::<Result<_>>()?));
+    }
+    let extrapolate = Extrapolate {
+        most: preset.most,
+        accuracy: 0.6,
+    };
+    let mut depth = Vec::new();
+    for source in Source::ALL {
+        go_on(&place.stop)?;
+        let (of_source, rest): (Vec<_>, Vec<_>) = specimens.into_iter().partition(|(run, _)| run.data == source);
+        specimens = rest;
+        let (owners, loaded): (Vec<&PresetRun>, Vec<Vec<Specimen>>) = of_source.into_iter().unzip();
+        let counts: Vec<usize> = loaded.iter().map(Vec::len).collect();
+        let all: Vec<Specimen> = loaded.into_iter().flatten().collect();
+        if all.is_empty() {
+            continue;
+        }
+        let out = match source {
+            Source::Depth => figures.clone(),
+            Source::Shortcut => figures.join("shortcut"),
+        };
+        let report = once(&extrapolate, figure::extrapolate, &all, &data_of(source), &out)?;
+        let mut rest = all.into_iter();
+        for (run, count) in owners.into_iter().zip(counts) {
+            // The last stage that was passed: what comes after it was not judged good enough.
+            let own: Vec<Specimen> = rest.by_ref().take(count).collect();
+            let stages = own.len().saturating_sub(1).max(1);
+            let last = own.into_iter().take(stages).last();
+            depth.push((run, last, report.clone()));
+        }
+    }
+    eprintln!("4/4 looking inside each of them");
+    let mut evidence = Vec::new();
+    for (run, specimen, extrapolated) in depth {
+        go_on(&place.stop)?;
+        let Some(specimen) = specimen else { continue };
+        let data = data_of(run.data);
+        let specimen = [specimen];
+        let inside = look_inside(&preset, &specimen, &data, &figures.join(&run.name))?;
+        evidence.push(DepthEvidence {
+            name: run.name.clone(),
+            shortcut: run.data == Source::Shortcut,
+            dynamic: run.dynamic.is_some(),
+            injection: run.model.injection,
+            subject: specimen[0].info.clone(),
+            extrapolate: extrapolated
+                .rows
+                .into_iter()
+                .filter(|row| row.run == run.name)
+                .collect(),
+            ..inside
+        });
+    }
+    // As the preset lists them.
+    evidence.sort_by_key(|found| preset.runs.iter().position(|run| run.name == found.name));
+    let hashes = data.map(|data| data.hash.clone());
+    place.conclude(&depth_summary(
+        &place.name(),
+        preset.claims,
+        &preset.data,
+        &hashes,
+        &evidence,
+    ))
+}
+
+fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Path) -> Result<DepthEvidence> {
+    let depths: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
+    let deepest = depths
+        .iter()
+        .copied()
+        .max()
+        .ok_or_else(|| Error::input("the data has no chains by depth"))?;
+    let splits: Vec<String> = depths.iter().map(|&hops| hop_test(hops)).collect();
+    let info: &SubjectInfo = &specimen[0].info;
+    // The depth that is surely known, and one that only more iterations may reach.
+    let learned = info.learned_hops.unwrap_or(1).clamp(2, deepest);
+    let mut looked_at = vec![hop_test(learned)];
+    if learned + 2 <= deepest {
+        looked_at.push(hop_test(learned + 2));
+    }
+    let seed = preset.data.seed;
+    let eval = Eval {
+        splits: splits.clone(),
+        iterations: (1..=preset.most).collect(),
+    };
+    let margin = Margin {
+        splits: splits.clone(),
+        most: preset.most,
+        seed,
+    };
+    let settle = Settle {
+        splits: splits.clone(),
+        most: preset.most,
+    };
+    let halt = Halt {
+        splits: splits.clone(),
+        rules: preset.rules.clone(),
+        most: preset.most,
+        sweep: true,
+    };
+    let lens = Lens {
+        splits: looked_at,
+        iterations: Some((info.iterations + info.iterations.div_ceil(2)).min(preset.most)),
+    };
+    let reach = Reach {
+        splits,
+        queries: preset.queries,
+        iterations: None,
+        tolerance: 0.1,
+        seed,
+    };
+    let patch = Patch {
+        splits: vec![hop_test(learned)],
+        corrupt: Corrupt::Head,
+        hook: Point::ResidPost,
+        pairs: preset.pairs,
+        correct_only: false,
+        iterations: None,
+        seed,
+    };
+    once(&lens, figure::lens, specimen, data, out)?;
+    Ok(DepthEvidence {
+        name: String::new(),
+        shortcut: false,
+        dynamic: false,
+        injection: false,
+        subject: info.clone(),
+        extrapolate: Vec::new(),
+        eval: once(&eval, figure::eval, specimen, data, out)?,
+        margin: once(&margin, figure::margin, specimen, data, out)?,
+        settle: once(&settle, figure::settle, specimen, data, out)?,
+        halt: once(&halt, figure::halt, specimen, data, out)?,
+        reach: once(&reach, figure::reach, specimen, data, out)?,
+        patch: once(&patch, figure::patch, specimen, data, out)?,
+    })
+}
