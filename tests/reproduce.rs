@@ -53,3 +53,28 @@ fn the_quick_preset_runs_to_its_end_and_then_has_nothing_left_to_do() {
         .expect(2)
         .says(&["holds other data"]);
 }
+
+#[test]
+fn the_depth_experiment_runs_to_its_end_and_then_has_nothing_left_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let arguments = ["reproduce", "--preset", "depth-quick", "--out", "all"];
+    let first = run(at, &arguments).expect(0);
+    assert!(first.out.contains("What `depth-quick` found"), "{}", first.out);
+    for run in ["r2", "dynamic", "r2-shortcut"] {
+        for name in ["eval", "margin", "settle", "halt", "lens", "reach", "patch"] {
+            for kind in ["csv", "json", "svg", "png"] {
+                let file = at.join("all/figures").join(run).join(format!("{name}.{kind}"));
+                assert!(file.is_file(), "{run}/{name}.{kind}");
+            }
+        }
+    }
+    let written = || -> SystemTime {
+        let file = at.join("all/figures/dynamic/halt.json");
+        file.metadata().unwrap().modified().unwrap()
+    };
+    let before = written();
+    let second = run(at, &arguments).expect(0);
+    let found = |out: &str| out.split("this sitting").next().unwrap().to_owned();
+    assert_eq!((before, found(&first.out)), (written(), found(&second.out)));
+}

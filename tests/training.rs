@@ -4,9 +4,8 @@ mod common;
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use common::{SMALL_DATA, SMALL_RUN, command, prepared, run};
+use common::{SMALL_DATA, SMALL_RUN, command, interrupt, prepared, run, wait_for};
 use serde_json::Value;
 
 /// The lines of `metrics.jsonl` without their times.
@@ -18,14 +17,6 @@ fn metrics(run: &Path) -> Vec<Value> {
         line
     });
     lines.collect()
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} never came");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn assert_same_run(a: &Path, b: &Path) {
@@ -139,11 +130,7 @@ fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
         .spawn()
         .unwrap();
     wait_for("evaluation", || metrics(&at.join("stopped")).len() > 5);
-    let kill = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(at.join("stopped/resume.safetensors").exists());
     run(at, &[&arguments[..], &["--resume"]].concat()).expect(0);

@@ -13,7 +13,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    fn of(met: bool) -> Self {
+    pub(super) fn of(met: bool) -> Self {
         if met { Self::Reproduced } else { Self::NotReproduced }
     }
 

@@ -2,10 +2,11 @@
 
 mod claims;
 mod depth;
+mod depth_claims;
 
 use std::fmt::Write;
 
-pub use depth::{DepthEvidence, depth_summary};
+pub use depth::{DepthEvidence, DepthExperiment, depth_summary};
 
 use crate::graph::Systematic;
 use crate::measure::{Comparison, Eval, EvalRow, Lens, LensRow, Patch, PatchRow, Probe, ProbeRow, Report, RunSummary};
@@ -55,8 +56,14 @@ pub fn summary(
         text.push_str("\nThis preset shows that everything works; it is too short to hold any claim against it.\n");
         return text;
     }
-    text.push_str("\n## Claims\n");
-    for claim in claims::all(&runs) {
+    text.push_str(&claims_text(claims::all(&runs)));
+    text.push_str("\nNot tested here: claims 5 to 10 (chains of more than two hops).\n");
+    text
+}
+
+fn claims_text(claims: Vec<claims::Claim>) -> String {
+    let mut text = String::from("\n## Claims\n");
+    for claim in claims {
         let _ = write!(
             text,
             "\n**{}**: {}.\n*Criterion:* {}\n",
@@ -68,7 +75,6 @@ pub fn summary(
             let _ = writeln!(text, "- {line}");
         }
     }
-    text.push_str("\nNot tested here: claims 5 to 10 (chains of more than two hops).\n");
     text
 }
 

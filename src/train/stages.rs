@@ -66,7 +66,10 @@ impl StageTracker {
             let Some(outcome) = self.outcomes.get_mut(next) else {
                 break;
             };
-            let accuracy = evaluation.accuracy.get(&outcome.stage.split).copied().unwrap_or(0.0);
+            // A curriculum does not measure the stages after its next one.
+            let Some(&accuracy) = evaluation.accuracy.get(&outcome.stage.split) else {
+                break;
+            };
             self.held = if accuracy >= outcome.stage.accuracy {
                 self.held + 1
             } else {

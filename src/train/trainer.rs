@@ -436,7 +436,7 @@ impl Trainer {
             .collect::<Result<_>>()?;
         let step = self.progress.step;
         let count = self.progress.loss_count;
-        let evaluation = Evaluation {
+        let mut evaluation = Evaluation {
             step,
             epoch: self.epoch(),
             seconds: self.seconds(),
@@ -450,6 +450,7 @@ impl Trainer {
         let reached = self.progress.stages.observe(&evaluation);
         if !reached.is_empty() && self.config.curriculum.is_some() {
             self.begin_stage()?;
+            evaluation.lr = self.learning_rate();
         }
         let mut occasions: Vec<Occasion> = reached.into_iter().map(Occasion::Stage).collect();
         if step as f64 >= self.progress.kept as f64 * self.config.train.checkpoint_growth {

@@ -2,7 +2,8 @@
 #![allow(dead_code)] // each test file is a crate and uses a part
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
 /// A run of the binary that has ended.
 pub struct Ran {
@@ -105,4 +106,20 @@ pub fn shipped(path: &str) -> PathBuf {
 /// The path as an argument.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
+}
+
+/// Waits until something has happened, a minute at most.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_mins(1), "{what} never came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Sends Ctrl-C.
+#[cfg(unix)]
+pub fn interrupt(child: &Child) {
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
 }

@@ -14,7 +14,7 @@ use crate::measure::{
     Corrupt, Eval, Extrapolate, Halt, Lens, Margin, Patch, Reach, Rule, Settle, Specimen, SubjectInfo,
 };
 use crate::model::{ModelConfig, Point};
-use crate::report::{DepthEvidence, depth_summary};
+use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
 use crate::train::{Curriculum, Dynamic, LoopConfig, OptimizerConfig, RunConfig};
 
 /// A whole experiment.
@@ -170,14 +170,15 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     }
     // As the preset lists them.
     evidence.sort_by_key(|found| preset.runs.iter().position(|run| run.name == found.name));
-    let hashes = data.map(|data| data.hash.clone());
-    place.conclude(&depth_summary(
-        &place.name(),
-        preset.claims,
-        &preset.data,
-        &hashes,
-        &evidence,
-    ))
+    let name = place.name();
+    let experiment = DepthExperiment {
+        name: &name,
+        claims: preset.claims,
+        data: &preset.data,
+        hashes: [&data[0].hash, &data[1].hash],
+        accuracy: preset.curriculum.accuracy,
+    };
+    place.conclude(&depth_summary(&experiment, &evidence))
 }
 
 fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Path) -> Result<DepthEvidence> {

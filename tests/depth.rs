@@ -1,0 +1,305 @@
+//! Chains of many hops: the curriculum, more iterations than in training, halting, and what looks inside.
+
+mod common;
+
+use std::path::Path;
+
+use candle_core::Device;
+use common::{command, interrupt, run, wait_for};
+use loopscope::checkpoint::Checkpoint;
+use loopscope::graph::Dataset;
+use loopscope::model::{Pass, Rows, Sharing};
+use serde_json::Value;
+
+const DATA: [&str; 14] = [
+    "data",
+    "depth",
+    "--entities",
+    "10",
+    "--relations",
+    "4",
+    "--hops",
+    "5",
+    "--train-rows",
+    "100",
+    "--test-rows",
+    "30",
+    "--out",
+    "data",
+];
+
+// So easy to pass that every evaluation ends a stage.
+const RUN: &str = r#"
+data = "data"
+[model]
+layers = 2
+iterations = 3
+d_model = 16
+heads = 2
+positions = "none"
+injection = true
+init = 0.5
+[optimizer]
+lr = 3e-3
+warmup = 10
+[train]
+steps = 1000
+batch = 32
+evaluate_every = 20
+evaluate_early = 20
+save_every_seconds = 0
+dynamic = { lambda = 2.0, min = 1, max = 4 }
+[curriculum]
+accuracy = 0.0
+stage_steps = 50
+"#;
+
+fn prepared() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &DATA).expect(0);
+    std::fs::write(folder.path().join("run.toml"), RUN).unwrap();
+    folder
+}
+
+fn lines(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_curriculum_takes_up_one_hop_more_at_each_stage_and_ends_when_all_are_passed() {
+    let folder = prepared();
+    let at = folder.path();
+    let ran = run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    assert!(ran.out.contains("learnable recursion depth: 5 hops"), "{}", ran.out);
+    let lines = lines(&at.join("r"));
+    // Step 0 passes 2 hops already, 60 the last; what is measured are facts and the depths of the stage.
+    let depths = |line: &Value| -> Vec<String> {
+        let names = line["accuracy"].as_object().unwrap().keys();
+        names.filter(|name| name.ends_with("hop_test")).cloned().collect()
+    };
+    assert_eq!(depths(&lines[0]), ["2hop_test"]);
+    assert_eq!(depths(&lines[1]), ["2hop_test", "3hop_test"]);
+    assert_eq!(
+        lines
+            .iter()
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [0, 20, 40, 60]
+    );
+    for (place, hops) in (2..=5).enumerate() {
+        let checkpoint = Checkpoint::read(
+            &at.join(format!("r/stage-{}-{hops}hop.safetensors", place + 1)),
+            &Device::Cpu,
+        );
+        assert_eq!(checkpoint.unwrap().info.learned_hops, Some(hops));
+    }
+    // The rate warms up anew: after 20 steps it is full, at the first step of a stage a tenth.
+    assert_eq!(lines[1]["lr"], lines[2]["lr"]);
+    assert!(lines[1]["lr"].as_f64().unwrap() < 4e-4);
+}
+
+#[test]
+fn a_stage_that_takes_too_long_ends_the_run_at_the_depth_before_it() {
+    let folder = prepared();
+    let at = folder.path();
+    let ran = run(
+        at,
+        &["train", "run.toml", "--out", "r", "--set", "curriculum.accuracy=1.0"],
+    )
+    .expect(0);
+    assert!(
+        ran.out.contains("learnable recursion depth: 1 hops")
+            && ran.out.contains("stage 2hop: not reached in 50 steps"),
+        "{}",
+        ran.out
+    );
+    let stages = json(&at.join("r/stages.json"));
+    assert_eq!(
+        (&stages["finished"], &stages["step"]),
+        (&Value::Bool(true), &Value::from(50))
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_resumed_inside_a_stage_is_bit_for_bit_the_uninterrupted_one() {
+    let folder = prepared();
+    let at = folder.path();
+    let arguments = |out| {
+        [
+            "train",
+            "run.toml",
+            "--out",
+            out,
+            "--resume",
+            "--set",
+            "train.steps=10000",
+            "train.evaluate_every=800",
+            "train.evaluate_early=800",
+            "curriculum.stage_steps=1000",
+            "curriculum.lr_factor=0.5",
+        ]
+    };
+    run(at, &arguments("whole")).expect(0);
+    let mut child = command(at, &arguments("parts")).spawn().unwrap();
+    let metrics = at.join("parts/metrics.jsonl");
+    wait_for("second stage", || {
+        std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 1)
+    });
+    // On into the stage: its 800 steps take half a second.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let step = json(&at.join("parts/stages.json"))["step"].as_u64().unwrap();
+    assert!(
+        step > 800 && !step.is_multiple_of(800),
+        "stopped at {step}, not inside a later stage"
+    );
+    run(at, &arguments("parts")).expect(0);
+    for name in ["final.safetensors", "stage-4-5hop.safetensors"] {
+        let read = |out: &str| std::fs::read(at.join(out).join(name)).unwrap();
+        assert!(read("whole") == read("parts"), "{name} differs");
+    }
+}
+
+#[test]
+fn one_pass_of_many_iterations_reads_what_runs_of_every_length_would() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let of = |iterations: &str| {
+        run(
+            at,
+            &["eval", "r/final.safetensors", "--iterations", iterations, "--out", "f"],
+        )
+        .expect(0);
+        json(&at.join("f/eval.json"))["rows"].as_array().unwrap().clone()
+    };
+    let mut apart: Vec<Value> = (1..=7).flat_map(|i| of(&i.to_string())).collect();
+    let mut together = of("1..7");
+    let key = |row: &Value| (row["split"].to_string(), row["iterations"].as_u64());
+    apart.sort_by_key(key);
+    together.sort_by_key(key);
+    assert_eq!(apart, together);
+    assert_eq!(together.len(), 7 * 5);
+}
+
+#[test]
+fn chains_of_many_lengths_in_one_batch_answer_as_padded_ones_do() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let data = Dataset::read(&at.join("data")).unwrap();
+    let checkpoint = Checkpoint::read(&at.join("r/final.safetensors"), &Device::Cpu).unwrap();
+    let model = checkpoint.model().unwrap();
+    let queries: Vec<&[u32]> = data.splits[1..]
+        .iter()
+        .flat_map(|(_, rows)| rows.iter().map(|query| &*query.tokens))
+        .collect();
+    let packed = model.pack(queries.iter().copied(), Sharing::Prefixes).unwrap();
+    let columns = queries.iter().map(|tokens| tokens.len()).max().unwrap();
+    let padded: Vec<Vec<u32>> = queries
+        .iter()
+        .map(|tokens| {
+            let mut row = tokens.to_vec();
+            row.resize(columns, 0);
+            row
+        })
+        .collect();
+    let rectangle = Rows::rectangle(&padded, model.config(), model.vocab()).unwrap();
+    assert!(
+        packed.len() * 2 < rectangle.len(),
+        "packing saves the padding and the common prefixes"
+    );
+    let logits = |rows: &Rows| {
+        model
+            .forward(rows, 5, &mut Pass::default())
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap()
+    };
+    let (got, all) = (logits(&packed), logits(&rectangle));
+    for (query, tokens) in queries.iter().enumerate() {
+        let expected = &all[query * columns + tokens.len() - 1];
+        for (a, b) in got[query].iter().zip(expected) {
+            assert!((a - b).abs() < 1e-4, "query {query}: {a}, not {b}");
+        }
+    }
+}
+
+#[test]
+fn every_analysis_of_depth_leaves_its_table_and_figure() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    for (name, arguments) in [
+        ("margin", &["margin", "r", "--iterations", "6"][..]),
+        ("settle", &["settle", "r", "--iterations", "6"]),
+        ("reach", &["reach", "r", "--queries", "10"]),
+        ("extrapolate", &["extrapolate", "r", "--iterations", "6"]),
+        ("lens", &["lens", "r/final.safetensors"]),
+        (
+            "halt",
+            &[
+                "eval",
+                "r",
+                "--iterations",
+                "6",
+                "--halting",
+                "kl+entropy,argmax=2,oracle",
+                "--sweep",
+            ],
+        ),
+        ("eval", &["eval", "r", "--iterations", "1..6"]),
+    ] {
+        run(at, &[arguments, &["--out", "f"]].concat()).expect(0);
+        for kind in ["csv", "json", "svg", "png"] {
+            assert!(at.join("f").join(format!("{name}.{kind}")).is_file(), "{name}.{kind}");
+        }
+    }
+    let report = json(&at.join("f/halt.json"));
+    let work = |rule: &str| -> f64 {
+        let rows = report["rows"].as_array().unwrap().iter();
+        let of_rule = rows.filter(|row| row["rule"] == rule && row["swept"] == false);
+        of_rule.map(|row| row["work"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    assert!(work("argmax=2") <= 1.0 && work("argmax=2") > 0.0);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name_and_nothing_is_written() {
+    let folder = prepared();
+    let at = folder.path();
+    let train = |set: &str| run(at, &["train", "run.toml", "--out", "r", "--set", set]).expect(2);
+    train("curriculum.deepest=9").says(&["a curriculum to 9 hops", "5hop_test"]);
+    train("curriculum.stage_steps=0").says(&["curriculum.stage_steps = 0"]);
+    train("train.dynamic.min=9").says(&["train.dynamic.min = 9", "1 to train.dynamic.max = 4"]);
+    train("model.iterations=7").says(&["model.iterations = 7", "1 to 4"]);
+    train("optimizer.cooldown=5").says(&["optimizer.cooldown = 5"]);
+    train("model.init=half").says(&["gaussian"]);
+    assert!(!at.join("r").exists());
+    run(
+        at,
+        &["data", "shortcut", "--entities", "3", "--relations", "2", "--out", "d"],
+    )
+    .expect(2)
+    .says(&["only 12 chains of 2 hops"]);
+    assert!(!at.join("d").exists());
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    run(at, &["eval", "r", "--halting", "kll"])
+        .expect(2)
+        .says(&["no criterion `kll`", "latent-difference"]);
+    run(at, &["reach", "r", "--tolerance", "2"])
+        .expect(2)
+        .says(&["--tolerance 2"]);
+    let plain = RUN.split("[curriculum]").next().unwrap().to_owned()
+        + "[[stages]]\nname = \"a\"\nsplit = \"2hop_test\"\naccuracy = 0.0\n";
+    std::fs::write(at.join("plain.toml"), plain).unwrap();
+    run(at, &["train", "plain.toml", "--out", "p", "--set", "train.steps=20"]).expect(0);
+    run(at, &["extrapolate", "p"]).expect(2).says(&["of a curriculum"]);
+}
