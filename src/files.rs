@@ -1,7 +1,7 @@
 //! Reading files whole and writing them whole: a reader never sees half a file.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -42,17 +42,28 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// When the folder cannot be made or written; whatever stood at `path` is then unharmed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write()`], of what `f` writes.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     create_folder(folder)?;
     let fail = |e: std::io::Error| Error::write(path, e);
-    let mut file = tempfile::Builder::new()
+    let file = tempfile::Builder::new()
         .prefix(".writing-")
         .tempfile_in(folder)
         .map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
+    let mut buffered = BufWriter::new(file.as_file());
+    f(&mut buffered).map_err(fail)?;
+    buffered.flush().map_err(fail)?;
+    drop(buffered);
     file.as_file().sync_all().map_err(fail)?;
     make_readable(file.path()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;

@@ -2,6 +2,7 @@
 //! `test_small.json` instead of `valid.json`.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -129,10 +130,10 @@ impl Dataset {
             .map_err(fail)?;
         let inside = staging.path().join("data");
         for file in self.files() {
-            files::write(&inside.join(file), &self.serialized(file))?;
+            files::write_with(&inside.join(file), |to| self.serialize(file, to))?;
         }
         if self.has_depths() {
-            files::write(&inside.join(TEST_SMALL), &self.serialized(TEST_SMALL))?;
+            files::write_with(&inside.join(TEST_SMALL), |to| self.serialize(TEST_SMALL, to))?;
         }
         files::write_json(&inside.join("dataset.json"), settings)?;
         if folder.is_dir() {
@@ -145,9 +146,11 @@ impl Dataset {
     pub(super) fn content_hash(&self) -> String {
         let mut hasher = Sha256::new();
         for file in self.files() {
-            let bytes = self.serialized(file);
-            hasher.update((bytes.len() as u64).to_le_bytes());
-            hasher.update(&bytes);
+            // Neither a count nor a hasher refuses what it is given.
+            let mut length = Count(0);
+            let _ = self.serialize(file, &mut length);
+            hasher.update(length.0.to_le_bytes());
+            let _ = self.serialize(file, &mut hasher);
         }
         files::hex16(hasher)
     }
@@ -168,41 +171,42 @@ impl Dataset {
             .collect()
     }
 
-    // One file; only one at a time is held beside the data.
-    fn serialized(&self, file: &str) -> Vec<u8> {
-        let train_types = self.has_depths();
-        let rows = |wanted: &dyn Fn(&str) -> bool, most: usize| {
-            let mut bytes = b"[".to_vec();
-            let mut separator = "\n";
-            for (name, queries) in self.splits.iter().filter(|(name, _)| wanted(name)) {
-                for query in queries.iter().take(most) {
-                    let kind = match name.as_str() {
-                        TRAIN if train_types => Some(training_type(query.hops())),
-                        TRAIN | VALID => None,
-                        other => Some(other.to_owned()),
-                    };
-                    bytes.extend_from_slice(separator.as_bytes());
-                    separator = ",\n";
-                    self.item(&mut bytes, query, kind);
-                }
-            }
-            bytes.extend_from_slice(b"\n]\n");
-            bytes
-        };
+    // Writes one file row by row, so that only the data itself is held.
+    fn serialize(&self, file: &str, to: &mut dyn Write) -> io::Result<()> {
         match file {
-            "train.json" => rows(&|name| name == TRAIN, usize::MAX),
-            "valid.json" => rows(&|name| name == VALID, usize::MAX),
-            TEST => rows(&|name| name != TRAIN && name != VALID, usize::MAX),
-            TEST_SMALL => rows(&|name| name != TRAIN && name != VALID, FEW),
+            "train.json" => self.rows(to, &|name| name == TRAIN, usize::MAX),
+            "valid.json" => self.rows(to, &|name| name == VALID, usize::MAX),
+            TEST => self.rows(to, &|name| name != TRAIN && name != VALID, usize::MAX),
+            TEST_SMALL => self.rows(to, &|name| name != TRAIN && name != VALID, FEW),
             _ => {
                 let tokens = self.vocab.tokens()[1..].iter().map(|token| format!("\n{token:?}"));
-                format!("[{}\n]\n", tokens.collect::<Vec<_>>().join(",")).into_bytes()
+                write!(to, "[{}\n]\n", tokens.collect::<Vec<_>>().join(","))
             }
         }
     }
 
+    // The first rows of the splits that are wanted.
+    fn rows(&self, to: &mut dyn Write, wanted: &dyn Fn(&str) -> bool, most: usize) -> io::Result<()> {
+        let train_types = self.has_depths();
+        to.write_all(b"[")?;
+        let mut separator = "\n";
+        for (name, queries) in self.splits.iter().filter(|(name, _)| wanted(name)) {
+            for query in queries.iter().take(most) {
+                let kind = match name.as_str() {
+                    TRAIN if train_types => Some(training_type(query.hops())),
+                    TRAIN | VALID => None,
+                    other => Some(other.to_owned()),
+                };
+                to.write_all(separator.as_bytes())?;
+                separator = ",\n";
+                self.row(to, query, kind)?;
+            }
+        }
+        to.write_all(b"\n]\n")
+    }
+
     // One row as JSON, in the key order of the published files.
-    fn item(&self, to: &mut Vec<u8>, query: &Query, kind: Option<String>) {
+    fn row(&self, to: &mut dyn Write, query: &Query, kind: Option<String>) -> io::Result<()> {
         let text = |id: u32| self.vocab.tokens()[id as usize].as_str();
         let input: String = query.tokens.iter().map(|&id| text(id)).collect();
         let target = format!("{input}{}{END}", text(query.target));
@@ -211,8 +215,21 @@ impl Dataset {
             target_text: target.into(),
             kind: kind.map(Cow::from),
         };
-        // Strings into memory: this cannot fail.
-        serde_json::to_writer(to, &item).expect("strings serialize");
+        Ok(serde_json::to_writer(to, &item)?)
+    }
+}
+
+// How many bytes are written to it.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
-use super::kernels::{self, CrossEntropy, LayerNorm, Plan, Stack, Workspace};
+use super::kernels::{self, LayerNorm, Plan, Stack, Workspace};
 use super::rows::{Rows, Sharing};
 use super::taps::HookTaps;
 use super::weights::{BLOCK, Weights};
@@ -421,38 +421,4 @@ impl Model {
     pub(super) fn indices(&self, values: &[u32]) -> Result<Tensor> {
         Ok(Tensor::new(values, &self.device)?)
     }
-}
-
-/// The log-probabilities of `logits` over the last axis.
-///
-/// # Errors
-/// When the device fails.
-pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
-}
-
-/// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p.
-///
-/// `logits` `[queries, vocab]`, one target each.
-///
-/// # Errors
-/// When a target is outside the vocabulary, or the device fails.
-pub fn cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-    if kernels::available(logits) {
-        let kernel = CrossEntropy {
-            targets: targets.to_vec(),
-            smoothing: smoothing as f32,
-        };
-        return Ok(logits.contiguous()?.apply_op1(kernel)?);
-    }
-    compose_cross_entropy(logits, targets, smoothing)
-}
-
-/// [`cross_entropy`] by candle's own operations: the reference.
-pub(super) fn compose_cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-    let log_p = log_softmax(logits)?;
-    let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
-    let of_target = log_p.gather(&index, 1)?.mean_all()?;
-    Ok(((of_target * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?)?)
 }

@@ -4,14 +4,16 @@ mod config;
 mod forward;
 mod hooks;
 pub(crate) mod kernels;
+mod loss;
 mod rows;
 mod taps;
 mod unroll;
 mod weights;
 
 pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
-pub use forward::{Model, Pass, cross_entropy, log_softmax};
+pub use forward::{Model, Pass};
 pub use hooks::{Hooks, Point, Site};
+pub use loss::{cross_entropy, log_softmax};
 pub use rows::{Rows, Sharing};
 pub use unroll::Unrolled;
 pub use weights::{Leaf, Weights};

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::tests::tiny;
-use super::forward::compose_cross_entropy;
+use super::loss::compose_cross_entropy;
 use super::*;
 use crate::random::Stream;
 

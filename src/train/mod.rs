@@ -4,11 +4,13 @@ mod config;
 mod curriculum;
 mod metrics;
 mod optimizer;
+mod progress;
 mod stages;
 mod trainer;
 
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
 pub use curriculum::{Curriculum, Dynamic};
 pub use metrics::{Evaluation, accuracy, answers, top1};
+pub use progress::{Observer, Occasion, Progress, SavedParameter};
 pub use stages::{Reached, StageOutcome, StageTracker};
-pub use trainer::{Observer, Occasion, Progress, SavedParameter, Trainer};
+pub use trainer::Trainer;

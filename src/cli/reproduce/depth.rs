@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
 use serde::Deserialize;
 
 use super::{Place, Planned, go_on, make_data, once, train_all};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::figure;
 use crate::graph::{Chains, Dataset, Tails, hop_test, hops_of_split};
 use crate::measure::{
-    Corrupt, Eval, Extrapolate, Halt, Lens, Margin, Patch, Reach, Rule, Settle, Specimen, SubjectInfo,
+    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Reach, Rule, Settle, Specimen, SubjectInfo,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
@@ -85,7 +86,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
             ..preset.data.clone()
         };
         let made = settings.generate()?;
-        Ok(Arc::new(make_data(&settings, made, &runs.join(source.folder()))?))
+        Ok(Arc::new(make_data(&settings, &made, &runs.join(source.folder()))?))
     };
     let data = [make(Source::Depth)?, make(Source::Shortcut)?];
     let data_of = |source: Source| data[usize::from(source == Source::Shortcut)].clone();
@@ -108,63 +109,36 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     train_all(&planned.collect::<Vec<_>>(), &runs, place)?;
 
     eprintln!("3/4 how deep each of them goes");
-    let mut specimens: Vec<(&PresetRun, Vec<Specimen>)> = Vec::new();
-    for run in &preset.runs {
-        let found = subjects(&runs.join(&run.name))?;
-        let data = data_of(run.data);
-        let loaded = found
-            .iter()
-            .map(|subject| Specimen::load(subject, &data, &place.device));
-        specimens.push((run, loaded.collect::<Result<_>>()?));
-    }
-    let extrapolate = Extrapolate {
-        most: preset.most,
-        accuracy: 0.6,
-    };
-    let mut depth = Vec::new();
+    let mut depths = Vec::new();
     for source in Source::ALL {
         go_on(&place.stop)?;
-        let (of_source, rest): (Vec<_>, Vec<_>) = specimens.into_iter().partition(|(run, _)| run.data == source);
-        specimens = rest;
-        let (owners, loaded): (Vec<&PresetRun>, Vec<Vec<Specimen>>) = of_source.into_iter().unzip();
-        let counts: Vec<usize> = loaded.iter().map(Vec::len).collect();
-        let all: Vec<Specimen> = loaded.into_iter().flatten().collect();
-        if all.is_empty() {
-            continue;
-        }
         let out = match source {
             Source::Depth => figures.clone(),
             Source::Shortcut => figures.join("shortcut"),
         };
-        let report = once(&extrapolate, figure::extrapolate, &all, &data_of(source), &out)?;
-        let mut rest = all.into_iter();
-        for (run, count) in owners.into_iter().zip(counts) {
-            // The last stage that was passed: what comes after it was not judged good enough.
-            let own: Vec<Specimen> = rest.by_ref().take(count).collect();
-            let stages = own.len().saturating_sub(1).max(1);
-            let last = own.into_iter().take(stages).last();
-            depth.push((run, last, report.clone()));
-        }
+        let of_source = preset.runs.iter().filter(|run| run.data == source);
+        depths.extend(how_deep(
+            &preset,
+            of_source,
+            &data_of(source),
+            &runs,
+            &out,
+            &place.device,
+        )?);
     }
     eprintln!("4/4 looking inside each of them");
     let mut evidence = Vec::new();
-    for (run, specimen, extrapolated) in depth {
+    for (run, specimen, extrapolate) in depths {
         go_on(&place.stop)?;
-        let Some(specimen) = specimen else { continue };
-        let data = data_of(run.data);
         let specimen = [specimen];
-        let inside = look_inside(&preset, &specimen, &data, &figures.join(&run.name))?;
+        let inside = look_inside(&preset, &specimen, &data_of(run.data), &figures.join(&run.name))?;
         evidence.push(DepthEvidence {
             name: run.name.clone(),
             shortcut: run.data == Source::Shortcut,
             dynamic: run.dynamic.is_some(),
             injection: run.model.injection,
             subject: specimen[0].info.clone(),
-            extrapolate: extrapolated
-                .rows
-                .into_iter()
-                .filter(|row| row.run == run.name)
-                .collect(),
+            extrapolate,
             ..inside
         });
     }
@@ -179,6 +153,42 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
         accuracy: preset.curriculum.accuracy,
     };
     place.conclude(&depth_summary(&experiment, &evidence))
+}
+
+// Each run's last stage that was passed (what comes after it was not judged good enough), and how far all its
+// checkpoints answer.
+fn how_deep<'a>(
+    preset: &Preset,
+    runs: impl Iterator<Item = &'a PresetRun>,
+    data: &Dataset,
+    folder: &Path,
+    out: &Path,
+    device: &Device,
+) -> Result<Vec<(&'a PresetRun, Specimen, Vec<ExtrapolateRow>)>> {
+    let mut all = Vec::new();
+    let mut owners = Vec::new();
+    for run in runs {
+        let found = subjects(&folder.join(&run.name))?;
+        // The end of training comes last.
+        owners.push((run, all.len() + found.len().saturating_sub(2)));
+        for subject in &found {
+            all.push(Specimen::load(subject, data, device)?);
+        }
+    }
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let extrapolate = Extrapolate {
+        most: preset.most,
+        accuracy: 0.6,
+    };
+    let report = once(&extrapolate, figure::extrapolate, &all, data, out)?;
+    let mut specimens: Vec<Option<Specimen>> = all.into_iter().map(Some).collect();
+    let last = |(run, place): (&'a PresetRun, usize)| {
+        let rows = report.rows.iter().filter(|row| row.run == run.name).cloned();
+        Some((run, specimens[place].take()?, rows.collect()))
+    };
+    Ok(owners.into_iter().filter_map(last).collect())
 }
 
 fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Path) -> Result<DepthEvidence> {

@@ -102,13 +102,11 @@ impl Place {
 
     // For runs and for figures.
     fn folders(&self) -> (PathBuf, PathBuf) {
-        match &self.out {
-            Some(out) => (out.join("checkpoints"), out.join("figures")),
-            None => {
-                let name = self.name();
-                (Path::new("checkpoints").join(&name), Path::new("figures").join(&name))
-            }
+        if let Some(out) = &self.out {
+            return (out.join("checkpoints"), out.join("figures"));
         }
+        let name = self.name();
+        (Path::new("checkpoints").join(&name), Path::new("figures").join(&name))
     }
 
     fn conclude(&self, summary: &str) -> Result<()> {
@@ -145,7 +143,7 @@ fn go_on(stop: &AtomicBool) -> Result<()> {
 }
 
 // The data in `folder`; made where it is missing, checked where it is there.
-fn make_data<S: Serialize>(settings: &S, made: Dataset, folder: &Path) -> Result<Dataset> {
+fn make_data<S: Serialize>(settings: &S, made: &Dataset, folder: &Path) -> Result<Dataset> {
     if !folder.exists() {
         made.write(folder, settings)?;
     }

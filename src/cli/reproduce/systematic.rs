@@ -55,7 +55,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     let (runs, figures) = place.folders();
 
     eprintln!("1/4 data");
-    let data = Arc::new(make_data(&preset.data, preset.data.generate()?, &runs.join("data"))?);
+    let data = Arc::new(make_data(&preset.data, &preset.data.generate()?, &runs.join("data"))?);
     let planned = preset.runs.iter().map(|run| Planned {
         name: run.name.clone(),
         data: data.clone(),

@@ -1,0 +1,74 @@
+//! Where a run stands, and who is told of it.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::metrics::Evaluation;
+use super::stages::StageTracker;
+use super::trainer::Trainer;
+use crate::error::Result;
+
+/// Everything that changes while training, beside the tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// The step of the last evaluation.
+    pub evaluated: Option<u64>,
+    /// The step of the last checkpoint that was kept by its age.
+    pub kept: u64,
+    pub stages: StageTracker,
+    /// The step at which the curriculum's stage began.
+    #[serde(default)]
+    pub stage_start: u64,
+    // Sum and count of the training losses since the last evaluation.
+    pub(super) loss_sum: f64,
+    pub(super) loss_count: u64,
+    /// L2 norm of the last step's gradient, before clipping.
+    pub gradient_norm: Option<f64>,
+    /// Seconds of training, over all sittings.
+    pub seconds: f64,
+}
+
+/// A weight with its AdamW moments, as saved for a resume.
+pub struct SavedParameter {
+    pub name: String,
+    pub value: Tensor,
+    pub first_moment: Tensor,
+    pub second_moment: Tensor,
+}
+
+/// Why a checkpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The stage with this place was reached.
+    Stage(usize),
+    /// The run has grown enough since the last one.
+    Growth,
+    /// The run is over.
+    Final,
+}
+
+/// What follows a run: the run folder, a progress bar.
+pub trait Observer {
+    /// After every step.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()>;
+
+    /// After every evaluation, with the occasions to keep a checkpoint that it gave.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()>;
+
+    /// When the run stops before its end.
+    ///
+    /// # Errors
+    /// Those of the observer.
+    fn interrupted(&mut self, trainer: &Trainer) -> Result<()>;
+
+    /// The last checkpoint that is known to be good, for the message of a run that diverges.
+    fn last_good(&self) -> String;
+}
