@@ -1,15 +1,22 @@
 //! Linear probes by effective layer.
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
+use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
 use crate::measure::{Probe, ProbeRow, Report, SubjectInfo};
 
+// From so many positions a probe on, a map says more than lines.
+const MANY: usize = 4;
+
 /// A column a checkpoint, a row a probe and position, a line a split; the control and the embedding-only baseline of
-/// each split are dashed and dotted in its colour.
+/// each split are dashed and dotted in its colour. Probes at many positions: maps by position and effective layer.
 pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
     let splits = distinct(&report.rows, |row| row.split.clone());
     let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position.clone()));
     let several = several_runs(&report.subjects);
+    let names = distinct(&report.rows, |row| row.probe.clone());
+    if probes.len() >= MANY * names.len().max(1) {
+        return maps(report, &names, &splits);
+    }
     let row = |(probe, position): &(String, String)| {
         let columns = report.subjects.iter().map(|subject| Panel {
             title: column_title(subject, several),
@@ -26,23 +33,85 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
         "embeddings only".to_owned(),
         Series::new(Colour::GREY).stroke(Stroke::Dotted),
     ));
-    let unconverged = report.rows.iter().filter(|row| !row.converged).count();
-    let solver = if unconverged == 0 {
-        "every solver converged".to_owned()
-    } else {
-        format!("{unconverged} of {} fits did NOT converge", report.rows.len())
-    };
     Figure {
-        title: "Linear probes: what is decodable from the hidden states".to_owned(),
+        title: TITLE.to_owned(),
         conditions: vec![
             conditions(&report.subjects, &report.data_hash),
             format!(
-                "{}; bands: 95 % bootstrap intervals over prefixes; {solver}",
-                sizes(&report.rows)
+                "{}; bands: 95 % bootstrap intervals over prefixes; {}",
+                sizes(&report.rows),
+                solvers(&report.rows)
             ),
         ],
         legend,
         panels: probes.iter().map(row).collect(),
+    }
+}
+
+const TITLE: &str = "Linear probes: what is decodable from the hidden states";
+
+fn solvers(rows: &[ProbeRow]) -> String {
+    match rows.iter().filter(|row| !row.converged).count() {
+        0 => "every solver converged".to_owned(),
+        unconverged => format!("{unconverged} of {} fits did NOT converge", rows.len()),
+    }
+}
+
+// A column a checkpoint, a row a probe and split, cells by position and effective layer.
+fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -> Figure {
+    let several = several_runs(&report.subjects);
+    let of_each = names
+        .iter()
+        .flat_map(|name| splits.iter().map(move |split| (name, split)));
+    let row = |(name, split): (&String, &String)| {
+        let panel = |subject: &SubjectInfo| {
+            let of_panel = |row: &&ProbeRow| {
+                row.run == subject.run
+                    && row.checkpoint == subject.checkpoint
+                    && row.step == subject.step
+                    && row.probe == *name
+                    && row.split == *split
+            };
+            let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
+            let layers = distinct(&rows, |row| row.effective_layer);
+            let mut positions = distinct(&rows, |row| row.position.clone());
+            positions.reverse();
+            let cell = |position: &String, layer: usize| {
+                let found = rows
+                    .iter()
+                    .find(|row| row.position == *position && row.effective_layer == layer);
+                found.map(|row| row.accuracy)
+            };
+            Panel {
+                title: format!("{name}, {}: {}", split_name(split), column_title(subject, several)),
+                content: Content::Cells {
+                    x_label: "effective layer".to_owned(),
+                    y_label: "at".to_owned(),
+                    columns: layers.iter().map(ToString::to_string).collect(),
+                    cells: positions
+                        .iter()
+                        .map(|position| layers.iter().map(|&layer| cell(position, layer)).collect())
+                        .collect(),
+                    rows: positions,
+                    behind: Vec::new(),
+                    below: Vec::new(),
+                },
+            }
+        };
+        report.subjects.iter().map(panel).collect()
+    };
+    Figure {
+        title: TITLE.to_owned(),
+        conditions: vec![
+            conditions(&report.subjects, &report.data_hash),
+            format!(
+                "accuracy, white 0, blue 1, the control's is in the table; {}; {}",
+                sizes(&report.rows),
+                solvers(&report.rows)
+            ),
+        ],
+        legend: Vec::new(),
+        panels: of_each.map(row).collect(),
     }
 }
 

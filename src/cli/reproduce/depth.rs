@@ -10,9 +10,10 @@ use super::{Place, Planned, go_on, make_data, once, train_all};
 use crate::checkpoint::subjects;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::graph::{Chains, Dataset, Tails, hop_test, hops_of_split};
+use crate::graph::{Chains, Dataset, TRAIN, Tails, hop_test, hops_of_split};
 use crate::measure::{
-    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Reach, Rule, Settle, Specimen, SubjectInfo,
+    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Probe, ProbeSpec, Reach, Rule, Settle,
+    Specimen, SubjectInfo, position_name,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
@@ -191,6 +192,17 @@ fn how_deep<'a>(
     Ok(owners.into_iter().filter_map(last).collect())
 }
 
+// The shipped probe for how many hops are done, on chains of so many hops.
+fn hops_done(hops: usize) -> Result<ProbeSpec> {
+    let shipped = ProbeSpec::parse(include_str!("../../../probes/hops-done.toml"))?;
+    Ok(ProbeSpec {
+        hops,
+        positions: (1..=hops).map(position_name).collect(),
+        test: vec![TRAIN.to_owned(), hop_test(hops)],
+        ..shipped
+    })
+}
+
 fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Path) -> Result<DepthEvidence> {
     let depths: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
     let deepest = depths
@@ -246,7 +258,13 @@ fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Pat
         iterations: None,
         seed,
     };
+    let probe = Probe {
+        specs: vec![hops_done(learned)?],
+        seed,
+        iterations: None,
+    };
     once(&lens, figure::lens, specimen, data, out)?;
+    once(&probe, figure::probe, specimen, data, out)?;
     Ok(DepthEvidence {
         name: String::new(),
         shortcut: false,

@@ -18,7 +18,8 @@ pub struct ProbeSpec {
     pub name: String,
     /// What a figure calls it.
     pub title: String,
-    /// What is to be decoded: `head`, `bridge` (`bridge1`, …), `target`, `relation1`, `relation2`, …
+    /// What is to be decoded: `head`, `bridge` (`bridge1`, …), `target`, `relation1`, `relation2`, …, or `entity`, the one
+    /// that the chain has come to at the probed position.
     pub label: String,
     /// The hops of the chains that are looked at.
     #[serde(default = "two")]
@@ -176,18 +177,22 @@ impl ProbeSpec {
                 return refuse(format!("{key} count from 1; leave the key out for all"));
             }
         }
-        self.label()?;
-        self.places().map(|_| ())
+        for position in self.places()? {
+            self.label(position)?;
+        }
+        Ok(())
     }
 
-    /// The label.
-    pub(super) fn label(&self) -> Result<Label> {
+    /// The label at a position.
+    pub(super) fn label(&self, position: usize) -> Result<Label> {
         let place = |prefix: &str, most: usize| {
             let digits = self.label.strip_prefix(prefix)?;
             digits.parse::<usize>().ok().filter(|n| (1..=most).contains(n))
         };
         let label = match self.label.as_str() {
             "head" => Some(Label::Head),
+            "entity" if position == 0 => Some(Label::Head),
+            "entity" => Some(Label::Entity(position)),
             "target" => Some(Label::Entity(self.hops)),
             "bridge" if self.hops == 2 => Some(Label::Entity(1)),
             _ => place("bridge", self.hops - 1)
@@ -201,7 +206,7 @@ impl ProbeSpec {
                 k => format!("bridge1 to bridge{}, ", k - 1),
             };
             Error::input(format!(
-                "label = {:?}; allowed for {} hops: head, {bridges}target, relation1 to relation{}",
+                "label = {:?}; allowed for {} hops: head, {bridges}target, entity, relation1 to relation{}",
                 self.label, self.hops, self.hops
             ))
         })
@@ -259,7 +264,10 @@ mod tests {
     fn mistakes_are_named_with_what_is_allowed() {
         let refused = |text: &str| read(text).unwrap_err().to_string();
         assert!(read(GOOD).is_ok());
-        assert!(refused(&GOOD.replace("bridge", "bridges")).contains("head, bridge, target, relation1 to relation2"));
+        assert!(
+            refused(&GOOD.replace("bridge", "bridges"))
+                .contains("head, bridge, target, entity, relation1 to relation2")
+        );
         assert!(refused(&GOOD.replace("r1", "r3")).contains("head, r1, r2"));
         assert!(refused(&format!("{GOOD}site = 'logits'")).contains("resid_post"));
         assert!(refused(&format!("{GOOD}sites = 'logits'")).contains("sites"));

@@ -35,7 +35,7 @@ pub(super) struct Split<'a> {
 /// When a split does not exist, the label is not a function of the causal prefix, or no test is left whose label the
 /// fit set knows; the message says why.
 pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, seed: u64) -> Result<Split<'a>> {
-    let label = spec.label()?;
+    let label = spec.label(position)?;
     let purpose = |what: &str| Stream::new(seed, &format!("probe {} {position} {what}", spec.name), 0);
     let mut notes = Vec::new();
     let mut prefixes = prefixes(spec, position, label, data.split(&spec.fit)?, &mut notes)?;
