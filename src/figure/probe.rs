@@ -105,10 +105,10 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
         conditions: vec![
             conditions(&report.subjects, &report.data_hash),
             format!(
-                "accuracy, white 0, blue 1, the control's is in the table; {}; {}",
-                sizes(&report.rows),
+                "accuracy, white 0, blue 1, the control's is in the table; {}",
                 solvers(&report.rows)
             ),
+            sizes(&report.rows),
         ],
         legend: Vec::new(),
         panels: of_each.map(row).collect(),
