@@ -7,7 +7,7 @@ use clap::Args;
 use super::analyses::{Inputs, depth_splits, print_table, say_where, write};
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Exchange, Method, Reach};
+use crate::measure::{Exchange, Method, Origin, Reach};
 
 #[derive(Args)]
 pub(super) struct ReachArgs {
@@ -54,10 +54,10 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
     let rows: Vec<Vec<String>> = head_rows
         .map(|head| {
             let same = || {
-                report.rows.iter().filter(|row| {
-                    (&row.run, &row.checkpoint, row.step, &row.split, row.hops)
-                        == (&head.run, &head.checkpoint, head.step, &head.split, head.hops)
-                })
+                report
+                    .rows
+                    .iter()
+                    .filter(|row| row.origin() == head.origin() && row.split == head.split && row.hops == head.hops)
             };
             let suffix = same().find(|row| row.shortest);
             vec![

@@ -21,12 +21,10 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
     let most = report.rows.iter().map(|row| row.iterations).max().unwrap_or(1);
     let panel = |subject: &SubjectInfo| {
         let line = |(place, split): (usize, &String)| {
-            let of_line = report.rows.iter().filter(|row| {
-                row.run == subject.run
-                    && row.checkpoint == subject.checkpoint
-                    && row.step == subject.step
-                    && row.split == *split
-            });
+            let of_line = report
+                .rows
+                .iter()
+                .filter(|row| subject.owns(row) && row.split == *split);
             Series::new(split_colour(split, place))
                 .points(of_line.map(|row| (row.iterations as f64, row.accuracy, Some((row.low, row.high)))))
         };
@@ -72,11 +70,7 @@ fn map(report: &Report<Eval, EvalRow>) -> Figure {
     let panel = |subject: &SubjectInfo| {
         let cell = |hops: usize, iterations: usize| {
             let found = report.rows.iter().find(|row| {
-                row.run == subject.run
-                    && row.checkpoint == subject.checkpoint
-                    && row.step == subject.step
-                    && row.iterations == iterations
-                    && hops_of_split(&row.split) == Some(hops)
+                subject.owns(row) && row.iterations == iterations && hops_of_split(&row.split) == Some(hops)
             });
             found.map(|row| row.accuracy)
         };

@@ -91,10 +91,7 @@ fn of_subject<'a>(
     report: &'a Report<Halt, HaltRow>,
     subject: &'a SubjectInfo,
 ) -> impl Iterator<Item = &'a HaltRow> + use<'a> {
-    report
-        .rows
-        .iter()
-        .filter(|row| row.run == subject.run && row.checkpoint == subject.checkpoint && row.step == subject.step)
+    report.rows.iter().filter(|row| subject.owns(row))
 }
 
 // Mean iterations and accuracy over all hops, by threshold, in the colours of the rules.

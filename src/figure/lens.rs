@@ -38,13 +38,7 @@ fn wavefront(report: &Report<Lens, LensRow>) -> Figure {
     let chains = distinct(&report.rows, |row| (row.split.clone(), row.hops));
     let row = |(split, hops): &(String, usize)| {
         let panels = report.subjects.iter().flat_map(|subject| {
-            let of_panel = |row: &&LensRow| {
-                row.run == subject.run
-                    && row.checkpoint == subject.checkpoint
-                    && row.step == subject.step
-                    && row.split == *split
-                    && row.hops == *hops
-            };
+            let of_panel = |row: &&LensRow| subject.owns(row) && row.split == *split && row.hops == *hops;
             let rows: Vec<&LensRow> = report.rows.iter().filter(of_panel).collect();
             ["own relation", "last position"].map(|place| Panel {
                 title: format!("{}: at the {place}", column_title(subject, several)),
@@ -98,12 +92,7 @@ pub(super) fn panel(
     key: &(usize, String, String),
     splits: &[String],
 ) -> Content {
-    let of_subject = |row: &&LensRow| {
-        row.run == subject.run
-            && row.checkpoint == subject.checkpoint
-            && row.step == subject.step
-            && reading(row) == *key
-    };
+    let of_subject = |row: &&LensRow| subject.owns(row) && reading(row) == *key;
     let deepest = rows
         .iter()
         .filter(of_subject)

@@ -15,12 +15,10 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
     let y_range = span(report.rows.iter().map(|row| row.margin), 0.0);
     let panel = |subject: &SubjectInfo| {
         let line = |(n, &hops_of_line): (usize, &usize)| {
-            let of_line = report.rows.iter().filter(|row| {
-                row.run == subject.run
-                    && row.checkpoint == subject.checkpoint
-                    && row.step == subject.step
-                    && row.hops == hops_of_line
-            });
+            let of_line = report
+                .rows
+                .iter()
+                .filter(|row| subject.owns(row) && row.hops == hops_of_line);
             ordered_line(n, hops.len())
                 .points(of_line.map(|row| (row.iteration as f64, row.margin, Some((row.low, row.high)))))
         };

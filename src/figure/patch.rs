@@ -41,13 +41,7 @@ pub fn patch(report: &Report<Patch, PatchRow>) -> Figure {
 pub(super) fn cells(rows: &[PatchRow], subject: &SubjectInfo, split: &str) -> Content {
     let of_panel: Vec<&PatchRow> = rows
         .iter()
-        .filter(|row| {
-            row.run == subject.run
-                && row.checkpoint == subject.checkpoint
-                && row.step == subject.step
-                && row.split == split
-                && row.position != "all"
-        })
+        .filter(|row| subject.owns(row) && row.split == split && row.position != "all")
         .collect();
     let layers = distinct(&of_panel, |row| row.effective_layer);
     let positions = distinct(&of_panel, |row| row.position.clone());

@@ -65,13 +65,7 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
         .flat_map(|name| splits.iter().map(move |split| (name, split)));
     let row = |(name, split): (&String, &String)| {
         let panel = |subject: &SubjectInfo| {
-            let of_panel = |row: &&ProbeRow| {
-                row.run == subject.run
-                    && row.checkpoint == subject.checkpoint
-                    && row.step == subject.step
-                    && row.probe == *name
-                    && row.split == *split
-            };
+            let of_panel = |row: &&ProbeRow| subject.owns(row) && row.probe == *name && row.split == *split;
             let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
             let layers = distinct(&rows, |row| row.effective_layer);
             let mut positions = distinct(&rows, |row| row.position.clone());
@@ -122,13 +116,7 @@ fn panel(
     position: &str,
     splits: &[String],
 ) -> Content {
-    let of_panel = |row: &&ProbeRow| {
-        row.run == subject.run
-            && row.checkpoint == subject.checkpoint
-            && row.step == subject.step
-            && row.probe == probe
-            && row.position == position
-    };
+    let of_panel = |row: &&ProbeRow| subject.owns(row) && row.probe == probe && row.position == position;
     let deepest = report
         .rows
         .iter()

@@ -15,13 +15,10 @@ pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
         let panel = |subject: &SubjectInfo| {
             let lines = |(n, &hops_of_line): (usize, &usize)| -> [Series; 2] {
                 let of_line = || {
-                    report.rows.iter().filter(move |row| {
-                        row.run == subject.run
-                            && row.checkpoint == subject.checkpoint
-                            && row.step == subject.step
-                            && row.exchange == exchange
-                            && row.hops == hops_of_line
-                    })
+                    report
+                        .rows
+                        .iter()
+                        .filter(move |row| subject.owns(row) && row.exchange == exchange && row.hops == hops_of_line)
                 };
                 let line = || ordered_line(n, hops.len());
                 [

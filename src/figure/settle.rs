@@ -32,12 +32,10 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
         };
         let panel = |subject: &SubjectInfo| {
             let line = |(n, &hops_of_line): (usize, &usize)| {
-                let of_line = report.rows.iter().filter(|row| {
-                    row.run == subject.run
-                        && row.checkpoint == subject.checkpoint
-                        && row.step == subject.step
-                        && row.hops == hops_of_line
-                });
+                let of_line = report
+                    .rows
+                    .iter()
+                    .filter(|row| subject.owns(row) && row.hops == hops_of_line);
                 let point = |row: &SettleRow| -> Option<Point> {
                     let (value, interval) = of(row)?;
                     Some((row.iteration as f64, value, interval))

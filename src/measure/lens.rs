@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{BATCH, effective_layer, hop_counts, position_name, rows_of};
+use super::{BATCH, by_hops, effective_layer, position_name, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Rows, Sharing, Site, log_softmax};
@@ -87,15 +87,14 @@ impl Method for Lens {
 
     fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
         for split in &self.splits {
-            let queries = data.split(split)?;
-            for hops in hop_counts(queries) {
+            for (hops, of_length) in by_hops(data.split(split)?) {
                 let readings = Reading::of_chain(hops);
-                let of_length = queries.iter().filter(|query| query.hops() == hops);
                 let known: Vec<&Query> = of_length
-                    .clone()
+                    .iter()
+                    .copied()
                     .filter(|query| (1..=hops).all(|hop| query.entity_after(hop).is_some()))
                     .collect();
-                let left_out = of_length.count() - known.len();
+                let left_out = of_length.len() - known.len();
                 if left_out > 0 {
                     report.notes.push(format!(
                         "split {split}: {left_out} rows of {hops} hops left out, their bridge is not known"

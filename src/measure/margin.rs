@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Report, Specimen};
 use super::statistics::{bootstrap, mean};
-use super::{BATCH, hop_counts, rows_of};
+use super::{BATCH, by_hops, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -51,9 +51,7 @@ impl Method for Margin {
     fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, MarginRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                let queries = data.split(split)?;
-                for hops in hop_counts(queries) {
-                    let of_length: Vec<&Query> = queries.iter().filter(|query| query.hops() == hops).collect();
+                for (hops, of_length) in by_hops(data.split(split)?) {
                     let margins = margins(specimen, &of_length, self.most)?;
                     report.rows.extend(self.rows(specimen, split, hops, &margins));
                 }

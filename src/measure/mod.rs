@@ -29,7 +29,7 @@ pub use margin::{Margin, MarginRow};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
 pub use reach::{Exchange, Reach, ReachRow};
-pub use report::{Method, Report, Specimen, SubjectInfo};
+pub use report::{Method, Origin, Report, Specimen, SubjectInfo};
 pub use settle::{Settle, SettleRow};
 
 use crate::error::Result;
@@ -74,6 +74,15 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 fn norm(x: &[f32]) -> f64 {
     dot(x, x).sqrt()
+}
+
+// The queries of each number of hops, fewest first.
+fn by_hops(queries: &[Query]) -> Vec<(usize, Vec<&Query>)> {
+    let of_length = |hops| queries.iter().filter(|query| query.hops() == hops).collect();
+    hop_counts(queries)
+        .into_iter()
+        .map(|hops| (hops, of_length(hops)))
+        .collect()
 }
 
 // The numbers of hops that the queries have, in order.

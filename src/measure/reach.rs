@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{hop_counts, position_name};
+use super::{by_hops, position_name};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Graph, Query};
 use crate::random::Stream;
@@ -71,9 +71,7 @@ impl Method for Reach {
 
     fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
         for split in &self.splits {
-            let all = data.split(split)?;
-            for hops in hop_counts(all) {
-                let of_length: Vec<&Query> = all.iter().filter(|query| query.hops() == hops).collect();
+            for (hops, of_length) in by_hops(data.split(split)?) {
                 let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
                 let queries = stream.sample(&of_length, self.queries);
                 let exchanges = self.exchanges(split, hops, &queries, &data.graph)?;

@@ -33,6 +33,46 @@ pub struct SubjectInfo {
     pub learned_hops: Option<usize>,
 }
 
+impl SubjectInfo {
+    /// Whether `row` is of this checkpoint.
+    pub fn owns(&self, row: &impl Origin) -> bool {
+        row.origin() == (self.run.as_str(), self.checkpoint.as_str(), self.step)
+    }
+}
+
+/// A row that says which checkpoint it is of.
+pub trait Origin {
+    /// Run, checkpoint and step, as [`SubjectInfo`] has them.
+    fn origin(&self) -> (&str, &str, u64);
+}
+
+impl<T: Origin> Origin for &T {
+    fn origin(&self) -> (&str, &str, u64) {
+        (*self).origin()
+    }
+}
+
+macro_rules! origins {
+    ($($row:ty),*) => {$(
+        impl Origin for $row {
+            fn origin(&self) -> (&str, &str, u64) {
+                (&self.run, &self.checkpoint, self.step)
+            }
+        }
+    )*};
+}
+
+origins!(
+    super::EvalRow,
+    super::HaltRow,
+    super::LensRow,
+    super::MarginRow,
+    super::PatchRow,
+    super::ProbeRow,
+    super::ReachRow,
+    super::SettleRow
+);
+
 /// A checkpoint, loaded.
 pub struct Specimen {
     pub info: SubjectInfo,

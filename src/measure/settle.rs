@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Report, Specimen};
 use super::statistics::{Interval, mean};
-use super::{BATCH, dot, hop_counts, minus, norm, rows_of};
+use super::{BATCH, by_hops, dot, minus, norm, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -68,9 +68,7 @@ impl Method for Settle {
     fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, SettleRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                let queries = data.split(split)?;
-                for hops in hop_counts(queries) {
-                    let of_length: Vec<&Query> = queries.iter().filter(|query| query.hops() == hops).collect();
+                for (hops, of_length) in by_hops(data.split(split)?) {
                     let seen = look(specimen, &of_length, self.most)?;
                     let rows = seen.iter().enumerate();
                     report

@@ -12,7 +12,7 @@ use self::rule::Change;
 use self::watch::Watch;
 use super::report::{Method, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{BATCH, hop_counts};
+use super::{BATCH, by_hops};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 
@@ -77,9 +77,7 @@ impl Method for Halt {
     fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                let queries = data.split(split)?;
-                for hops in hop_counts(queries) {
-                    let of_length: Vec<&Query> = queries.iter().filter(|query| query.hops() == hops).collect();
+                for (hops, of_length) in by_hops(data.split(split)?) {
                     let row = |rule: &Rule, exits: &[Exit], work: Option<f64>| {
                         self.row(specimen, split, hops, rule, exits, work)
                     };
