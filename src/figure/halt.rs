@@ -81,9 +81,14 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
 // The oracle is no rule that one could use, and looks like none.
 fn line_of(place: usize, rule: &str) -> Series {
     if rule == Criterion::Oracle.name() {
-        Series::new(Colour::GREY)
+        return Series::new(Colour::GREY);
+    }
+    let line = Series::new(Colour::cycle(place));
+    // Where the colours begin anew.
+    if place < Colour::CYCLE {
+        line
     } else {
-        Series::new(Colour::cycle(place))
+        line.stroke(Stroke::Dashed)
     }
 }
 
@@ -110,7 +115,11 @@ fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo) -> Vec<Series
             [(criterion, _)] if *criterion != Criterion::Oracle => {
                 let thresholds = criterion.sweep().into_iter();
                 let points = thresholds.filter_map(|x| pooled(&Rule::of(*criterion, x).to_string(), true));
-                own.stroke(Stroke::Solid).points(points)
+                match own.stroke {
+                    Stroke::Marked => own.stroke(Stroke::Solid),
+                    _ => own,
+                }
+                .points(points)
             }
             _ => own.points(pooled(&rule.to_string(), false)),
         }

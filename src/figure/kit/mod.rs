@@ -42,6 +42,9 @@ impl Colour {
     const PURPLE: Self = Self(204, 121, 167);
     pub(super) const GREY: Self = Self(120, 120, 120);
 
+    /// How many colours [`Colour::cycle`] has.
+    pub(super) const CYCLE: usize = 6;
+
     /// The n-th colour for things without one of their own.
     pub(super) fn cycle(n: usize) -> Self {
         [
@@ -51,7 +54,7 @@ impl Colour {
             Self::BLUE,
             Self::GREEN,
             Self::VERMILION,
-        ][n % 6]
+        ][n % Self::CYCLE]
     }
 
     /// The n-th of so many steps of an ordered quantity, dark to light (after viridis, van der Walt & Smith 2015).

@@ -102,9 +102,14 @@ impl Method for Halt {
 impl Halt {
     // Every rule of one criterion at every threshold.
     fn swept(&self) -> Vec<Rule> {
-        let alone = self.rules.iter().filter(|rule| rule.criteria().len() == 1);
-        let mut criteria: Vec<Criterion> = alone.map(|rule| rule.criteria()[0].0).collect();
-        criteria.dedup();
+        let mut criteria: Vec<Criterion> = Vec::new();
+        for rule in &self.rules {
+            if let &[(criterion, _)] = rule.criteria()
+                && !criteria.contains(&criterion)
+            {
+                criteria.push(criterion);
+            }
+        }
         criteria
             .into_iter()
             .flat_map(|criterion| criterion.sweep().into_iter().map(move |x| Rule::of(criterion, x)))
@@ -306,6 +311,22 @@ mod tests {
                 assert!(early > 0 || text == "oracle", "{text} halts nobody");
             }
         }
+    }
+
+    #[test]
+    fn a_sweep_takes_each_criterion_once() {
+        let halt = Halt {
+            splits: Vec::new(),
+            rules: ["kl", "argmax", "kl=0.001", "kl+entropy", "oracle"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            most: 4,
+            sweep: true,
+        };
+        assert_eq!(
+            halt.swept().len(),
+            Criterion::Kl.sweep().len() + Criterion::Argmax.sweep().len()
+        );
     }
 
     // By the book, from the probabilities of separate runs of every length.
