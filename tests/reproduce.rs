@@ -62,12 +62,21 @@ fn the_depth_experiment_runs_to_its_end_and_then_has_nothing_left_to_do() {
     let first = run(at, &arguments).expect(0);
     assert!(first.out.contains("What `depth-quick` found"), "{}", first.out);
     for run in ["r2", "dynamic", "r2-shortcut"] {
-        for name in ["eval", "margin", "settle", "halt", "lens", "probe", "reach", "patch"] {
+        for name in ["eval", "margin", "halt", "lens", "probe", "reach", "patch"] {
             for kind in ["csv", "json", "svg", "png"] {
                 let file = at.join("all/figures").join(run).join(format!("{name}.{kind}"));
                 assert!(file.is_file(), "{run}/{name}.{kind}");
             }
         }
+    }
+    // Those of a data set, side by side.
+    for name in [
+        "extrapolate.png",
+        "settle.png",
+        "shortcut/extrapolate.png",
+        "shortcut/settle.png",
+    ] {
+        assert!(at.join("all/figures").join(name).is_file(), "{name}");
     }
     let written = || -> SystemTime {
         let file = at.join("all/figures/dynamic/halt.json");

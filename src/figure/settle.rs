@@ -8,12 +8,15 @@ use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 
-/// A column a checkpoint; step norm, cosine of successive steps, distance between layers, and accuracy below each other.
+/// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below each other.
 pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
     let mut hops = distinct(&report.rows, |row| row.hops);
     hops.sort_unstable();
     let several = several_runs(&report.subjects);
-    let quantities: [(&str, Of); 4] = [
+    let quantities: [(&str, Of); 5] = [
+        ("state norm", |row| {
+            Some((row.state, Some((row.state_low, row.state_high))))
+        }),
         ("step / state norm", |row| {
             Some((row.moved, Some((row.moved_low, row.moved_high))))
         }),

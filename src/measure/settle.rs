@@ -34,9 +34,11 @@ pub struct SettleRow {
     pub n: usize,
     /// ‖xₜ‖, the residual stream after the last layer.
     pub state: f64,
+    /// 95 % interval of `state` (normal), as for all that follow.
+    pub state_low: f64,
+    pub state_high: f64,
     /// ‖xₜ − xₜ₋₁‖ / ‖xₜ‖, with x₀ the embedding.
     pub moved: f64,
-    /// 95 % interval of `moved` (normal).
     pub moved_low: f64,
     pub moved_high: f64,
     /// Cosine of xₜ − xₜ₋₁ and xₜ₋₁ − xₜ₋₂; absent at the first iteration.
@@ -82,6 +84,7 @@ impl Method for Settle {
 }
 
 fn row(specimen: &Specimen, split: &str, hops: usize, iteration: usize, seen: &[Seen]) -> SettleRow {
+    let (state, (state_low, state_high)) = mean_with_interval(seen.iter().map(|point| point.state));
     let (moved, (moved_low, moved_high)) = mean_with_interval(seen.iter().map(|point| point.moved));
     let optional = |of: fn(&Seen) -> Option<f64>| {
         let values: Option<Vec<f64>> = seen.iter().map(of).collect();
@@ -96,7 +99,9 @@ fn row(specimen: &Specimen, split: &str, hops: usize, iteration: usize, seen: &[
         hops,
         iteration,
         n: seen.len(),
-        state: mean(seen.iter().map(|point| point.state)),
+        state,
+        state_low,
+        state_high,
         moved,
         moved_low,
         moved_high,

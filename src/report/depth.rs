@@ -6,7 +6,7 @@ use super::depth_claims;
 use super::{claims_text, shown};
 use crate::graph::{Chains, hop_test};
 use crate::measure::{
-    Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, MarginRow, Patch, PatchRow, Reach, ReachRow, Report, Settle,
+    Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, MarginRow, Patch, PatchRow, Reach, ReachRow, Report,
     SettleRow, SubjectInfo,
 };
 
@@ -22,7 +22,7 @@ pub struct DepthEvidence {
     pub extrapolate: Vec<ExtrapolateRow>,
     pub eval: Report<Eval, EvalRow>,
     pub margin: Report<Margin, MarginRow>,
-    pub settle: Report<Settle, SettleRow>,
+    pub settle: Vec<SettleRow>,
     pub halt: Report<Halt, HaltRow>,
     pub reach: Report<Reach, ReachRow>,
     pub patch: Report<Patch, PatchRow>,

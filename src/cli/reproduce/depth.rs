@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::figure;
 use crate::graph::{Chains, Dataset, TRAIN, Tails, hop_test, hops_of_split};
 use crate::measure::{
-    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Probe, ProbeSpec, Reach, Rule, Settle,
-    Specimen, SubjectInfo, position_name,
+    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Probe, ProbeSpec, Reach, Report, Rule,
+    Settle, Specimen, SubjectInfo, position_name,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
@@ -109,39 +109,43 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     });
     train_all(&planned.collect::<Vec<_>>(), &runs, place)?;
 
-    eprintln!("3/4 how deep each of them goes");
-    let mut depths = Vec::new();
+    let mut evidence = Vec::new();
     for source in Source::ALL {
+        let name = match source {
+            Source::Depth => "permutations",
+            Source::Shortcut => "many-to-one",
+        };
+        eprintln!("3/4 how deep each of them goes, {name}");
         go_on(&place.stop)?;
         let out = match source {
             Source::Depth => figures.clone(),
             Source::Shortcut => figures.join("shortcut"),
         };
-        let of_source = preset.runs.iter().filter(|run| run.data == source);
-        depths.extend(how_deep(
-            &preset,
-            of_source,
-            &data_of(source),
-            &runs,
-            &out,
-            &place.device,
-        )?);
-    }
-    eprintln!("4/4 looking inside each of them");
-    let mut evidence = Vec::new();
-    for (run, specimen, extrapolate) in depths {
-        go_on(&place.stop)?;
-        let specimen = [specimen];
-        let inside = look_inside(&preset, &specimen, &data_of(run.data), &figures.join(&run.name))?;
-        evidence.push(DepthEvidence {
-            name: run.name.clone(),
-            shortcut: run.data == Source::Shortcut,
-            dynamic: run.dynamic.is_some(),
-            injection: run.model.injection,
-            subject: specimen[0].info.clone(),
-            extrapolate,
-            ..inside
-        });
+        let of_source: Vec<&PresetRun> = preset.runs.iter().filter(|run| run.data == source).collect();
+        if of_source.is_empty() {
+            continue;
+        }
+        let data = data_of(source);
+        let (specimens, extrapolate) = how_deep(&preset, &of_source, &data, &runs, &out, &place.device)?;
+        let settle = Settle {
+            splits: chains_by_depth(&data).map(hop_test).collect(),
+            most: preset.most,
+        };
+        let settle = once(&settle, figure::settle, &specimens, &data, &out)?;
+        eprintln!("4/4 looking inside each of them, {name}");
+        for (run, specimen) in of_source.into_iter().zip(&specimens) {
+            go_on(&place.stop)?;
+            let inside = look_inside(&preset, specimen, &data, &figures.join(&run.name))?;
+            evidence.push(DepthEvidence {
+                name: run.name.clone(),
+                shortcut: source == Source::Shortcut,
+                dynamic: run.dynamic.is_some(),
+                injection: run.model.injection,
+                extrapolate: rows_of_run(&extrapolate.rows, |row| row.run == run.name),
+                settle: rows_of_run(&settle.rows, |row| row.run == run.name),
+                ..inside
+            });
+        }
     }
     // As the preset lists them.
     evidence.sort_by_key(|found| preset.runs.iter().position(|run| run.name == found.name));
@@ -156,40 +160,43 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     place.conclude(&depth_summary(&experiment, &evidence))
 }
 
+fn rows_of_run<R: Clone>(rows: &[R], owns: impl Fn(&R) -> bool) -> Vec<R> {
+    rows.iter().filter(|row| owns(row)).cloned().collect()
+}
+
+// The numbers of hops that the data has held-out chains of.
+fn chains_by_depth(data: &Dataset) -> impl Iterator<Item = usize> {
+    data.split_names().filter_map(hops_of_split)
+}
+
 // Each run's last stage that was passed (what comes after it was not judged good enough), and how far all its
 // checkpoints answer.
-fn how_deep<'a>(
+fn how_deep(
     preset: &Preset,
-    runs: impl Iterator<Item = &'a PresetRun>,
+    runs: &[&PresetRun],
     data: &Dataset,
     folder: &Path,
     out: &Path,
     device: &Device,
-) -> Result<Vec<(&'a PresetRun, Specimen, Vec<ExtrapolateRow>)>> {
+) -> Result<(Vec<Specimen>, Report<Extrapolate, ExtrapolateRow>)> {
     let mut all = Vec::new();
-    let mut owners = Vec::new();
+    let mut last_passed = Vec::new();
     for run in runs {
         let found = subjects(&folder.join(&run.name))?;
         // The end of training comes last.
-        owners.push((run, all.len() + found.len().saturating_sub(2)));
+        last_passed.push(all.len() + found.len().saturating_sub(2));
         for subject in &found {
             all.push(Specimen::load(subject, data, device)?);
         }
-    }
-    if all.is_empty() {
-        return Ok(Vec::new());
     }
     let extrapolate = Extrapolate {
         most: preset.most,
         accuracy: 0.6,
     };
     let report = once(&extrapolate, figure::extrapolate, &all, data, out)?;
-    let mut specimens: Vec<Option<Specimen>> = all.into_iter().map(Some).collect();
-    let last = |(run, place): (&'a PresetRun, usize)| {
-        let rows = report.rows.iter().filter(|row| row.run == run.name).cloned();
-        Some((run, specimens[place].take()?, rows.collect()))
-    };
-    Ok(owners.into_iter().filter_map(last).collect())
+    let mut place = 0..;
+    all.retain(|_| place.next().is_some_and(|place| last_passed.contains(&place)));
+    Ok((all, report))
 }
 
 // The shipped probe for how many hops are done, on chains of so many hops.
@@ -203,15 +210,15 @@ fn hops_done(hops: usize) -> Result<ProbeSpec> {
     })
 }
 
-fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Path) -> Result<DepthEvidence> {
-    let depths: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
+fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path) -> Result<DepthEvidence> {
+    let depths: Vec<usize> = chains_by_depth(data).collect();
     let deepest = depths
         .iter()
         .copied()
         .max()
         .ok_or_else(|| Error::input("the data has no chains by depth"))?;
     let splits: Vec<String> = depths.iter().map(|&hops| hop_test(hops)).collect();
-    let info: &SubjectInfo = &specimen[0].info;
+    let info: &SubjectInfo = &specimen.info;
     // The depth that is surely known, and one that only more iterations may reach.
     let learned = info.learned_hops.unwrap_or(1).clamp(2, deepest);
     let mut looked_at = vec![hop_test(learned)];
@@ -227,10 +234,6 @@ fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Pat
         splits: splits.clone(),
         most: preset.most,
         seed,
-    };
-    let settle = Settle {
-        splits: splits.clone(),
-        most: preset.most,
     };
     let halt = Halt {
         splits: splits.clone(),
@@ -263,6 +266,7 @@ fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Pat
         seed,
         iterations: None,
     };
+    let specimen = std::slice::from_ref(specimen);
     once(&lens, figure::lens, specimen, data, out)?;
     once(&probe, figure::probe, specimen, data, out)?;
     Ok(DepthEvidence {
@@ -274,7 +278,7 @@ fn look_inside(preset: &Preset, specimen: &[Specimen], data: &Dataset, out: &Pat
         extrapolate: Vec::new(),
         eval: once(&eval, figure::eval, specimen, data, out)?,
         margin: once(&margin, figure::margin, specimen, data, out)?,
-        settle: once(&settle, figure::settle, specimen, data, out)?,
+        settle: Vec::new(),
         halt: once(&halt, figure::halt, specimen, data, out)?,
         reach: once(&reach, figure::reach, specimen, data, out)?,
         patch: once(&patch, figure::patch, specimen, data, out)?,
