@@ -7,8 +7,9 @@
 //! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
 //! ```
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backprop::GradStore;
 use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
@@ -192,6 +193,23 @@ impl Model {
             self.unfused(x, rows, iterations, pass)?
         };
         Ok(if pass.gradients { logits } else { logits.detach() })
+    }
+
+    /// The gradients of `loss`, which came of this model's forward passes, as [`Tensor::backward`] gives them, but that of
+    /// the block lies in a buffer that the next call overwrites.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn backward(&self, loss: &Tensor) -> Result<GradStore> {
+        let workspace = || self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let collects = workspace().collect();
+        let gradients = loss.backward();
+        let of_block = collects.then(|| workspace().collected()).flatten();
+        let mut gradients = gradients?;
+        if let Some(of_block) = of_block {
+            gradients.insert(&self.block, of_block);
+        }
+        Ok(gradients)
     }
 
     // All iterations by the CPU kernels: what is asked for at the end of earlier ones is tapped on the way.

@@ -216,6 +216,45 @@ fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
     assert_eq!(relative_difference(&gradient(&late), &expected), 0.0);
 }
 
+#[test]
+fn gradients_that_the_model_collects_are_those_that_candle_gives() {
+    let config = tiny();
+    let mut vars = Vec::new();
+    let weights = weights(&config, 4)
+        .map(|leaf| {
+            let var = Var::from_tensor(&leaf.tensor)?;
+            vars.push(var.clone());
+            Ok(var.as_tensor().clone())
+        })
+        .unwrap();
+    let model = Model::new(config, VOCAB, &weights).unwrap();
+    let loss = |tokens: [&[u32]; 2]| {
+        let rows = model.pack(tokens, Sharing::Prefixes).unwrap();
+        let mut pass = Pass {
+            gradients: true,
+            ..Pass::default()
+        };
+        cross_entropy(&model.forward(&rows, 3, &mut pass).unwrap(), &[2, 3], 0.0).unwrap()
+    };
+    let loss_of = |passes: usize| match passes {
+        1 => loss([&[1, 5, 6], &[1, 5]]),
+        _ => (loss([&[1, 5, 6], &[1, 5]]) + loss([&[2, 7], &[1, 8, 6]])).unwrap(),
+    };
+    let numbers = |gradients: &candle_core::backprop::GradStore| -> Vec<Vec<f32>> {
+        let of = |var: &Var| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        vars.iter().map(of).collect()
+    };
+    // Twice, since the second one finds a buffer in use; and for a loss of two passes, whose gradients add up.
+    for passes in [1, 2, 2] {
+        let expected = numbers(&loss_of(passes).backward().unwrap());
+        let got = numbers(&model.backward(&loss_of(passes)).unwrap());
+        for (got, expected) in got.iter().zip(&expected) {
+            let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+            assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6 * scale));
+        }
+    }
+}
+
 fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
     let mut pass = Pass {
         hooks,

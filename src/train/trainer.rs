@@ -310,7 +310,7 @@ impl Trainer {
         if !value.is_finite() {
             return Err(diverged("the loss".to_owned()));
         }
-        let gradients = loss.backward()?;
+        let gradients = self.model.backward(&loss)?;
         let norm = match optimizer::inspect(&self.parameters, &gradients)? {
             Gradients::Finite { norm } => norm,
             Gradients::NotFinite { name } => return Err(diverged(format!("the gradient of {name}"))),

@@ -55,7 +55,8 @@ impl Panel {
     ) -> Drawn {
         let height = top - bottom;
         let (floor, ceiling) = (bottom - 0.03 * height, top + 0.03 * height);
-        let decimals = if height > 20.0 {
+        // Five labels over more than six are whole numbers.
+        let decimals = if height > 6.0 {
             0
         } else {
             1 + usize::from(height <= 2.0)

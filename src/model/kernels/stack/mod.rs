@@ -11,13 +11,14 @@ mod taps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread::ThreadId;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::Geometry;
-use super::{like, slice, with_numbers};
+use super::{like, slice, with_numbers, with_numbers_mut};
 use layer::{Layer, Saved, Scratch, Turn, Turned};
 use plan::Piece;
 use products::panels;
@@ -48,7 +49,60 @@ pub(in super::super) struct Workspace {
     pass: u64,
     spaces: Vec<Space>,
     turned: Vec<Turned>,
+    // dL/d(block), written anew by every backward pass of a collecting thread.
+    gradient: Option<Tensor>,
+    collecting: Option<Collecting>,
 }
+
+// A thread whose backward passes leave dL/d(block) in the workspace instead of giving it to candle, which would add it to
+// zeros: two more copies of all weights a step.
+struct Collecting {
+    thread: ThreadId,
+    found: bool,
+}
+
+impl Workspace {
+    /// From now on, until [`Workspace::collected`], this thread's backward passes add dL/d(block) up here. Whether they
+    /// do: not where another thread's do already.
+    pub(in super::super) fn collect(&mut self) -> bool {
+        let free = self.collecting.is_none();
+        if free {
+            let thread = std::thread::current().id();
+            self.collecting = Some(Collecting { thread, found: false });
+        }
+        free
+    }
+
+    /// What has been added up since, if anything was: valid until the next backward pass.
+    pub(in super::super) fn collected(&mut self) -> Option<Tensor> {
+        let found = self.collecting.take().is_some_and(|collecting| collecting.found);
+        self.gradient.clone().filter(|_| found)
+    }
+
+    // Where this thread's dL/d(block) is added up, if it is to be.
+    fn gradient_of(&mut self, block: &Tensor) -> Result<Option<Tensor>> {
+        let mine = |collecting: &&mut Collecting| collecting.thread == std::thread::current().id();
+        let Some(collecting) = self.collecting.as_mut().filter(mine) else {
+            return Ok(None);
+        };
+        let gradient = match self.gradient.take().filter(|found| found.shape() == block.shape()) {
+            Some(gradient) => gradient,
+            None => block.zeros_like()?,
+        };
+        if !collecting.found {
+            with_numbers_mut(&gradient, |numbers| {
+                numbers.par_chunks_mut(ZEROED).for_each(|part| part.fill(0.0));
+                Ok(())
+            })?;
+            collecting.found = true;
+        }
+        self.gradient = Some(gradient.clone());
+        Ok(Some(gradient))
+    }
+}
+
+// Numbers of a gradient that a thread puts to zero at a time.
+const ZEROED: usize = 1 << 18;
 
 /// R turns of a block of layers over one batch.
 #[derive(Clone)]
@@ -198,13 +252,12 @@ impl Stack {
         out
     }
 
-    // dL/dx and dL/d(block) from dL/dy, after a forward pass that kept.
-    fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    // dL/dx from dL/dy, after a forward pass that kept; adds to dL/d(block).
+    fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32], d_block: &mut [f32]) -> Vec<f32> {
         let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
         workspace.turned.resize_with(self.layers, Turned::default);
-        for (turned, weights) in workspace.turned.iter_mut().zip(&weights) {
-            turned.set(weights, Arch::new());
-        }
+        let layers = workspace.turned.par_iter_mut().zip(&weights);
+        layers.for_each(|(turned, weights)| turned.set(weights, Arch::new()));
         let turned = &workspace.turned;
         let spaces = &mut workspace.spaces[..pieces.len()];
         let mut rest = d_y;
@@ -222,7 +275,6 @@ impl Stack {
                 Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() })
             });
         }
-        let mut d_block = vec![0.0; block.len()];
         let layer_size = block.len() / self.layers;
         for turn in (0..self.effective_layers()).rev() {
             let layer = turn % self.layers;
@@ -271,7 +323,7 @@ impl Stack {
             }
             d_x.extend_from_slice(&space.d_y);
         }
-        (d_x, d_block)
+        d_x
     }
 }
 
@@ -349,16 +401,28 @@ impl CustomOp2 for Loop {
 
     fn bwd(&self, x: &Tensor, block: &Tensor, _y: &Tensor, d_y: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let mut workspace = self.stack.lock();
-        let (d_x, d_block) = with_numbers(block, |block_numbers| {
+        let collected = workspace.gradient_of(block)?;
+        let d_block = match &collected {
+            Some(gradient) => gradient.clone(),
+            None => block.zeros_like()?,
+        };
+        let d_x = with_numbers(block, |block| {
             if workspace.pass != self.pass.load(Ordering::Relaxed) {
                 // Another pass has used the buffers since.
                 with_numbers(x, |x| {
-                    self.stack.forward(&mut workspace, x, block_numbers, true, None);
+                    self.stack.forward(&mut workspace, x, block, true, None);
                     Ok(())
                 })?;
             }
-            with_numbers(d_y, |d_y| Ok(self.stack.backward(&mut workspace, block_numbers, d_y)))
+            let mut d_x = Vec::new();
+            with_numbers(d_y, |d_y| {
+                with_numbers_mut(&d_block, |d_block| {
+                    d_x = self.stack.backward(&mut workspace, block, d_y, d_block);
+                    Ok(())
+                })
+            })?;
+            Ok(d_x)
         })?;
-        Ok((like(x, d_x)?, like(block, d_block)?))
+        Ok((like(x, d_x)?, collected.is_none().then_some(d_block)))
     }
 }
