@@ -1,14 +1,16 @@
 //! How far models answer beyond their curriculum (Kohli et al. 2026, Figures 6, 7 and 19).
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Series};
-use super::{conditions, distinct, span};
+use super::kit::{Axis, Content, Figure, Panel, Series};
+use super::{conditions, cycled_line, distinct, span};
 use crate::measure::{Extrapolate, ExtrapolateRow, Report};
 
 /// Three panels, a line a run: the ratio and the extrapolated depth by learned depth, and the updates that each depth
 /// took.
 pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
     let runs = distinct(&report.rows, |row| row.run.clone());
-    let rows = &report.rows;
+    // What comes after the last stage has learned no more: the table has it.
+    let mut rows: Vec<&ExtrapolateRow> = report.rows.iter().collect();
+    rows.dedup_by_key(|row| (&row.run, row.learned));
     let deepest = rows.iter().map(|row| row.learned).max().unwrap_or(1) as f64;
     let hops = || Axis {
         label: "hops learned".to_owned(),
@@ -18,7 +20,7 @@ pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
     let lines = |point: &dyn Fn(&ExtrapolateRow) -> (f64, f64)| -> Vec<Series> {
         let line = |(place, run): (usize, &String)| {
             let of_run = rows.iter().filter(|row| row.run == *run);
-            Series::new(Colour::cycle(place)).points(of_run.map(|row| {
+            cycled_line(place).points(of_run.map(|row| {
                 let (x, y) = point(row);
                 (x, y, None)
             }))
@@ -63,7 +65,7 @@ pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
             lines(&|row| (row.step as f64 / 1000.0, row.learned as f64)),
         ),
     ];
-    let entry = |(place, run): (usize, &String)| (run.clone(), Series::new(Colour::cycle(place)));
+    let entry = |(place, run): (usize, &String)| (run.clone(), cycled_line(place));
     Figure {
         title: "Depth: learned in the curriculum, and answered with more iterations".to_owned(),
         conditions: vec![

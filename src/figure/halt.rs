@@ -1,7 +1,7 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
-use super::{column_title, conditions, several_runs};
+use super::{column_title, conditions, cycled_line, several_runs};
 use crate::measure::{Criterion, Halt, HaltRow, Report, Rule, SubjectInfo};
 
 /// A column a checkpoint: accuracy and iterations by hops, a line a rule, and, from a sweep, what every threshold buys.
@@ -83,13 +83,7 @@ fn line_of(place: usize, rule: &str) -> Series {
     if rule == Criterion::Oracle.name() {
         return Series::new(Colour::GREY);
     }
-    let line = Series::new(Colour::cycle(place));
-    // Where the colours begin anew.
-    if place < Colour::CYCLE {
-        line
-    } else {
-        line.stroke(Stroke::Dashed)
-    }
+    cycled_line(place)
 }
 
 fn of_subject<'a>(

@@ -154,6 +154,16 @@ fn sample_size<R>(rows: &[R], of: impl Fn(&R) -> (usize, usize)) -> String {
     }
 }
 
+/// The n-th line of things without colours of their own; dashed where the colours begin anew.
+fn cycled_line(n: usize) -> Series {
+    let line = Series::new(Colour::cycle(n));
+    if n < Colour::CYCLE {
+        line
+    } else {
+        line.stroke(Stroke::Dashed)
+    }
+}
+
 /// The n-th line of an ordered quantity such as hops.
 fn ordered_line(n: usize, of: usize) -> Series {
     Series::new(Colour::ordered(n, of)).stroke(Stroke::Solid)

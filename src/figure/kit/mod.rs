@@ -40,10 +40,11 @@ impl Colour {
     pub(super) const SKY: Self = Self(86, 180, 233);
     pub(super) const ORANGE: Self = Self(230, 159, 0);
     const PURPLE: Self = Self(204, 121, 167);
+    const BLACK: Self = Self(40, 40, 40);
     pub(super) const GREY: Self = Self(120, 120, 120);
 
     /// How many colours [`Colour::cycle`] has.
-    pub(super) const CYCLE: usize = 6;
+    pub(super) const CYCLE: usize = 7;
 
     /// The n-th colour for things without one of their own.
     pub(super) fn cycle(n: usize) -> Self {
@@ -54,6 +55,7 @@ impl Colour {
             Self::BLUE,
             Self::GREEN,
             Self::VERMILION,
+            Self::BLACK,
         ][n % Self::CYCLE]
     }
 
