@@ -24,6 +24,19 @@ fn weights(config: &ModelConfig, seed: u64) -> Weights {
         .unwrap()
 }
 
+// A model of these weights as variables, leaf by leaf.
+fn trainable(config: &ModelConfig, seed: u64) -> (Model, Vec<(Leaf, Var)>) {
+    let mut vars = Vec::new();
+    let weights = weights(config, seed)
+        .map(|leaf| {
+            let var = Var::from_tensor(&leaf.tensor)?;
+            vars.push((leaf.clone(), var.clone()));
+            Ok(var.as_tensor().clone())
+        })
+        .unwrap();
+    (Model::new(config.clone(), VOCAB, &weights).unwrap(), vars)
+}
+
 fn queries(seed: u64) -> Vec<Vec<u32>> {
     let mut stream = Stream::new(seed, "test queries", 0);
     (0..12)
@@ -37,15 +50,7 @@ fn queries(seed: u64) -> Vec<Vec<u32>> {
 }
 
 fn loss_and_gradients(config: &ModelConfig, seed: u64, sharing: Sharing, composed: bool) -> Vec<(String, Tensor)> {
-    let mut vars = Vec::new();
-    let weights = weights(config, seed)
-        .map(|leaf| {
-            let var = Var::from_tensor(&leaf.tensor)?;
-            vars.push((leaf.clone(), var.clone()));
-            Ok(var.as_tensor().clone())
-        })
-        .unwrap();
-    let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+    let (model, vars) = trainable(config, seed);
     let model = if composed { model.composed() } else { model };
     let queries = queries(seed);
     let rows = model.pack(queries.iter().map(Vec::as_slice), sharing).unwrap();
@@ -154,15 +159,7 @@ fn on_threads(threads: usize) -> Vec<Vec<f32>> {
         let mut stream = Stream::new(3, "test batch", 0);
         let mut token = |count: u32| 1 + stream.below(count as usize) as u32;
         let queries: Vec<[u32; 3]> = (0..700).map(|_| [token(HEADS), token(10), token(10)]).collect();
-        let mut vars = Vec::new();
-        let weights = weights(&config, 4)
-            .map(|leaf| {
-                let var = Var::from_tensor(&leaf.tensor)?;
-                vars.push(var.clone());
-                Ok(var.as_tensor().clone())
-            })
-            .unwrap();
-        let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+        let (model, vars) = trainable(&config, 4);
         let rows = model.pack(queries.iter().map(|q| &q[..]), Sharing::Nothing).unwrap();
         let mut pass = Pass {
             gradients: true,
@@ -172,7 +169,7 @@ fn on_threads(threads: usize) -> Vec<Vec<f32>> {
         let targets: Vec<u32> = queries.iter().map(|query| query[0]).collect();
         let loss = cross_entropy(&logits, &targets, 0.1).unwrap();
         let gradients = loss.backward().unwrap();
-        let all = vars.iter().map(|var| gradients.get(var).unwrap()).chain([&loss]);
+        let all = vars.iter().map(|(_, var)| gradients.get(var).unwrap()).chain([&loss]);
         all.map(|x| x.flatten_all().unwrap().to_vec1().unwrap()).collect()
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -188,19 +185,8 @@ fn loss_and_gradients_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
-    let config = tiny();
-    let var = std::cell::OnceCell::new();
-    let weights = weights(&config, 2)
-        .map(|leaf| {
-            let tensor = Var::from_tensor(&leaf.tensor)?;
-            let shared = tensor.as_tensor().clone();
-            if leaf.name == "blocks" {
-                var.set(tensor).expect("one block");
-            }
-            Ok(shared)
-        })
-        .unwrap();
-    let model = Model::new(config.clone(), VOCAB, &weights).unwrap();
+    let (model, vars) = trainable(&tiny(), 2);
+    let (_, block) = vars.iter().find(|(leaf, _)| leaf.name == "blocks").expect("one block");
     let pack = |tokens: &[u32]| model.pack([tokens], Sharing::Prefixes).unwrap();
     let loss = |rows: &Rows| {
         let mut pass = Pass {
@@ -209,7 +195,7 @@ fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
         };
         cross_entropy(&model.forward(rows, 3, &mut pass).unwrap(), &[2], 0.0).unwrap()
     };
-    let gradient = |loss: &Tensor| loss.backward().unwrap().get(var.get().unwrap()).unwrap().clone();
+    let gradient = |loss: &Tensor| loss.backward().unwrap().get(block).unwrap().clone();
     let expected = gradient(&loss(&pack(&[1, 5, 6])));
     let late = loss(&pack(&[1, 5, 6]));
     loss(&pack(&[2, 7]));
@@ -218,16 +204,7 @@ fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
 
 #[test]
 fn gradients_that_the_model_collects_are_those_that_candle_gives() {
-    let config = tiny();
-    let mut vars = Vec::new();
-    let weights = weights(&config, 4)
-        .map(|leaf| {
-            let var = Var::from_tensor(&leaf.tensor)?;
-            vars.push(var.clone());
-            Ok(var.as_tensor().clone())
-        })
-        .unwrap();
-    let model = Model::new(config, VOCAB, &weights).unwrap();
+    let (model, vars) = trainable(&tiny(), 4);
     let loss = |tokens: [&[u32]; 2]| {
         let rows = model.pack(tokens, Sharing::Prefixes).unwrap();
         let mut pass = Pass {
@@ -241,7 +218,7 @@ fn gradients_that_the_model_collects_are_those_that_candle_gives() {
         _ => (loss([&[1, 5, 6], &[1, 5]]) + loss([&[2, 7], &[1, 8, 6]])).unwrap(),
     };
     let numbers = |gradients: &candle_core::backprop::GradStore| -> Vec<Vec<f32>> {
-        let of = |var: &Var| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let of = |(_, var): &(Leaf, Var)| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         vars.iter().map(of).collect()
     };
     // Twice, since the second one finds a buffer in use; and for a loss of two passes, whose gradients add up.
