@@ -104,6 +104,34 @@ fn a_curriculum_takes_up_one_hop_more_at_each_stage_and_ends_when_all_are_passed
 }
 
 #[test]
+fn a_curriculum_may_be_judged_by_epochs_of_its_stage() {
+    let folder = prepared();
+    let at = folder.path();
+    let set = "train.evaluate_every=1 epoch";
+    run(at, &["train", "run.toml", "--out", "r", "--set", set]).expect(0);
+    let steps: Vec<u64> = lines(&at.join("r"))
+        .iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    // 40 facts and 100 chains a depth in batches of 32: 8 steps to 3 hops, 11 to 4, 14 to 5.
+    assert_eq!(steps, [0, 8, 19, 33]);
+    run(
+        at,
+        &[
+            "train",
+            "run.toml",
+            "--out",
+            "s",
+            "--set",
+            "train.evaluate_every=ten epochs",
+        ],
+    )
+    .expect(2)
+    .says(&["ten epochs", "10 epochs"]);
+    assert!(!at.join("s").exists());
+}
+
+#[test]
 fn a_stage_that_takes_too_long_ends_the_run_at_the_depth_before_it() {
     let folder = prepared();
     let at = folder.path();

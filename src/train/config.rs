@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::curriculum::{Curriculum, Dynamic};
+use super::interval::Interval;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::TRAIN;
@@ -98,12 +99,12 @@ pub struct LoopConfig {
     /// Whether queries of a batch share the rows of their common prefixes (exact; never done under dropout).
     #[serde(default = "yes")]
     pub share_prefixes: bool,
-    /// Steps from one evaluation to the next.
+    /// From one evaluation to the next.
     #[serde(default = "two_hundred_and_fifty")]
-    pub evaluate_every: u64,
+    pub evaluate_every: Interval,
     /// The same until the first stage is reached, so that it is not missed.
     #[serde(default = "fifty")]
-    pub evaluate_early: u64,
+    pub evaluate_early: Interval,
     /// Rows of the train split that an evaluation samples, at most; test splits are evaluated whole.
     #[serde(default = "three_thousand")]
     pub train_sample: usize,
@@ -139,11 +140,11 @@ impl LoopConfig {
 fn yes() -> bool {
     true
 }
-fn two_hundred_and_fifty() -> u64 {
-    250
+fn two_hundred_and_fifty() -> Interval {
+    Interval::Steps(250)
 }
-fn fifty() -> u64 {
-    50
+fn fifty() -> Interval {
+    Interval::Steps(50)
 }
 fn three_thousand() -> usize {
     3000
@@ -310,18 +311,6 @@ impl RunConfig {
             "train.label_smoothing",
             &t.label_smoothing,
             "0 up to below 1",
-        )?;
-        allow(
-            t.evaluate_every > 0,
-            "train.evaluate_every",
-            &t.evaluate_every,
-            "1 or more",
-        )?;
-        allow(
-            t.evaluate_early > 0,
-            "train.evaluate_early",
-            &t.evaluate_early,
-            "1 or more",
         )?;
         allow(t.train_sample > 0, "train.train_sample", &t.train_sample, "1 or more")?;
         allow(

@@ -2,6 +2,7 @@
 
 mod config;
 mod curriculum;
+mod interval;
 mod metrics;
 mod optimizer;
 mod progress;
@@ -10,6 +11,7 @@ mod trainer;
 
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
 pub use curriculum::{Curriculum, Dynamic};
+pub use interval::Interval;
 pub use metrics::{Evaluation, accuracy, answers, top1};
 pub use progress::{Observer, Occasion, Progress, SavedParameter};
 pub use stages::{Reached, StageOutcome, StageTracker};

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::config::RunConfig;
 use super::curriculum::Curriculum;
+use super::interval::Interval;
 use super::metrics::{self, Evaluation};
 use super::optimizer::{self, Gradients, Parameter};
 use super::progress::{Observer, Occasion, Progress, SavedParameter};
@@ -351,13 +352,20 @@ impl Trainer {
     }
 
     fn evaluation_is_due(&self) -> bool {
-        let progress = &self.progress;
-        let every = if progress.stages.count() == 0 && !progress.stages.outcomes.is_empty() {
-            self.config.train.evaluate_early.min(self.config.train.evaluate_every)
+        let (progress, config) = (&self.progress, &self.config.train);
+        let steps = |interval: Interval| interval.steps(self.batches());
+        let (every, early) = (config.evaluate_every, config.evaluate_early);
+        let before_the_first = progress.stages.count() == 0 && !progress.stages.outcomes.is_empty();
+        let interval = if before_the_first && steps(early) < steps(every) {
+            early
         } else {
-            self.config.train.evaluate_every
+            every
         };
-        let on_time = progress.step.is_multiple_of(every) || self.finished();
+        let passed = match interval {
+            Interval::Steps(_) => progress.step,
+            Interval::Epochs(_) => self.stage_step(),
+        };
+        let on_time = passed.is_multiple_of(steps(interval)) || self.finished();
         on_time && progress.evaluated != Some(progress.step)
     }
 
