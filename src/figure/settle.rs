@@ -8,7 +8,8 @@ use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 
-/// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below each other.
+/// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below
+/// each other.
 pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
     let mut hops = distinct(&report.rows, |row| row.hops);
     hops.sort_unstable();

@@ -59,6 +59,13 @@ enum Source {
 impl Source {
     const ALL: [Self; 2] = [Self::Depth, Self::Shortcut];
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Depth => "permutations",
+            Self::Shortcut => "many-to-one",
+        }
+    }
+
     fn folder(self) -> &'static str {
         match self {
             Self::Depth => "data",
@@ -111,11 +118,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
 
     let mut evidence = Vec::new();
     for source in Source::ALL {
-        let name = match source {
-            Source::Depth => "permutations",
-            Source::Shortcut => "many-to-one",
-        };
-        eprintln!("3/4 how deep each of them goes, {name}");
+        eprintln!("3/4 how deep each of them goes, {}", source.name());
         go_on(&place.stop)?;
         let out = match source {
             Source::Depth => figures.clone(),
@@ -132,7 +135,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
             most: preset.most,
         };
         let settle = once(&settle, figure::settle, &specimens, &data, &out)?;
-        eprintln!("4/4 looking inside each of them, {name}");
+        eprintln!("4/4 looking inside each of them, {}", source.name());
         for (run, specimen) in of_source.into_iter().zip(&specimens) {
             go_on(&place.stop)?;
             let inside = look_inside(&preset, specimen, &data, &figures.join(&run.name))?;
@@ -141,8 +144,13 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
                 shortcut: source == Source::Shortcut,
                 dynamic: run.dynamic.is_some(),
                 injection: run.model.injection,
-                extrapolate: rows_of_run(&extrapolate.rows, |row| row.run == run.name),
-                settle: rows_of_run(&settle.rows, |row| row.run == run.name),
+                extrapolate: extrapolate
+                    .rows
+                    .iter()
+                    .filter(|row| row.run == run.name)
+                    .cloned()
+                    .collect(),
+                settle: settle.rows.iter().filter(|row| row.run == run.name).cloned().collect(),
                 ..inside
             });
         }
@@ -158,10 +166,6 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
         accuracy: preset.curriculum.accuracy,
     };
     place.conclude(&depth_summary(&experiment, &evidence))
-}
-
-fn rows_of_run<R: Clone>(rows: &[R], owns: impl Fn(&R) -> bool) -> Vec<R> {
-    rows.iter().filter(|row| owns(row)).cloned().collect()
 }
 
 // The numbers of hops that the data has held-out chains of.
