@@ -25,9 +25,14 @@ impl Parameter {
             Decay::All => true,
             Decay::Matrices => !matches!(role, Role::Bias | Role::NormWeight),
         };
+        let var = Var::from_tensor(&leaf.tensor)?;
         Ok(Self {
-            leaf: leaf.clone(),
-            var: Var::from_tensor(&leaf.tensor)?,
+            // Not the initial values: they would be held as long as the run.
+            leaf: Leaf {
+                tensor: var.as_tensor().clone(),
+                ..leaf.clone()
+            },
+            var,
             first_moment: leaf.tensor.zeros_like()?,
             second_moment: leaf.tensor.zeros_like()?,
             decays: leaf

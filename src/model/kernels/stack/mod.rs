@@ -299,8 +299,10 @@ impl Stack {
                 }
             } else {
                 each(spaces, pieces, back);
+                // In this order, whichever thread is free.
                 panels
-                    .par_iter_mut()
+                    .iter_mut()
+                    .par_bridge()
                     .for_each(|panel| spaces.iter().for_each(|space| panel.add(space, turn, d)));
             }
             for space in spaces.iter_mut() {

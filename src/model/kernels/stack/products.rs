@@ -11,23 +11,21 @@ pub(super) struct Panel<'a> {
     gradient: &'a mut [f32],
 }
 
-// From this width on, panels are 2 d² numbers, so that many threads find work; below, twice as many: cutting one in two
-// prepares its other operand twice.
+// From this width on, panels are 2 d² numbers, so that many threads find work; below, cutting one in two costs more
+// where its other operand is wide, because that is prepared twice.
 const WIDE: usize = 256;
 
 /// Cuts a layer's gradients into panels; those with most work come first.
 pub(super) fn panels(layer: Layer<&mut [f32]>, d: usize) -> Vec<Panel<'_>> {
-    let area = if d >= WIDE { 2 * d * d } else { 4 * d * d };
-    let [c_attn, _] = layer.c_attn;
-    let [attn_proj, _] = layer.attn_proj;
-    let [c_fc, _] = layer.c_fc;
-    let [mlp_proj, _] = layer.mlp_proj;
+    let cut = |narrow: usize, wide: usize| if d >= WIDE { wide } else { narrow };
+    let matrices = [
+        (layer.c_attn, 3 * d, cut(d, (2 * d).div_ceil(3))),
+        (layer.attn_proj, d, d),
+        (layer.c_fc, 4 * d, cut(d, d.div_ceil(2))),
+        (layer.mlp_proj, d, 2 * d),
+    ];
     let mut panels = Vec::new();
-    for (matrix, (gradient, columns)) in [(c_attn, 3 * d), (attn_proj, d), (c_fc, 4 * d), (mlp_proj, d)]
-        .into_iter()
-        .enumerate()
-    {
-        let rows = area.div_ceil(columns);
+    for (matrix, ([gradient, _], columns, rows)) in matrices.into_iter().enumerate() {
         for (i, gradient) in gradient.chunks_mut(rows * columns).enumerate() {
             panels.push(Panel {
                 matrix,
