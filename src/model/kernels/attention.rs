@@ -147,12 +147,11 @@ impl WithSimd for Backward<'_> {
                 // Where an ancestor's key begins; its value stands d further.
                 let key = |ancestor: u32| (ancestor as usize - of.first) * 3 * d + d + head;
                 let query = row as usize * 3 * d + head;
+                // Not by an iterator's `extend`: that is compiled apart, for the narrowest instructions.
                 dp.clear();
-                dp.extend(
-                    ancestors
-                        .iter()
-                        .map(|&ancestor| dot(dz, &qkv[key(ancestor) + d..][..width])),
-                );
+                for &ancestor in ancestors {
+                    dp.push(dot(dz, &qkv[key(ancestor) + d..][..width]));
+                }
                 let mean: f32 = pattern.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
                 for ((&p, &dp), &ancestor) in pattern.iter().zip(&dp).zip(ancestors) {
                     let key = key(ancestor);

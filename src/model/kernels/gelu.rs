@@ -10,8 +10,8 @@ const CUBIC: f32 = 0.044_715;
 // (1 + tanh u) / 2, the share of x that gelu lets through.
 #[inline(always)]
 fn gate(x: f32) -> f32 {
-    let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
-    1.0 / (1.0 + exp(-2.0 * u))
+    let u = x * (x * x).mul_add(-2.0 * SQRT_2_OVER_PI * CUBIC, -2.0 * SQRT_2_OVER_PI);
+    1.0 / (1.0 + exp(u))
 }
 
 /// y = gelu(x + bias) with the tanh approximation of GPT-2; x `[rows, d]`, bias `[d]`.
@@ -57,9 +57,9 @@ impl WithSimd for Backward<'_> {
             for i in 0..d {
                 let x = x[i] + bias[i];
                 let gate = gate(x);
-                let slope = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+                let slope = (x * x).mul_add(6.0 * SQRT_2_OVER_PI * CUBIC, 2.0 * SQRT_2_OVER_PI);
                 y[i] = x * gate;
-                dx[i] *= gate + y[i] * (1.0 - gate) * slope;
+                dx[i] *= (y[i] * slope).mul_add(1.0 - gate, gate);
                 db[i] += dx[i];
             }
         }

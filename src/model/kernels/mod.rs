@@ -121,7 +121,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         .sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
+            lanes[i] = a[i].mul_add(b[i], lanes[i]);
         }
     }
     total(lanes) + rest
@@ -130,7 +130,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
     for (to, &from) in to.iter_mut().zip(from) {
-        *to += scale * from;
+        *to = scale.mul_add(from, *to);
     }
 }
 
@@ -142,16 +142,16 @@ fn exp(x: f32) -> f32 {
     // Adding 1.5 × 2^23 rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 87.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (x - n * 0.693_359_375) + n * 2.121_944_4e-4;
-    let p = 1.987_569_2e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_1e-1;
-    let p = p * r * r + r + 1.0;
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_375, x));
+    let p = 1.987_569_2e-4_f32;
+    let p = p.mul_add(r, 1.398_2e-3);
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1);
+    let p = p.mul_add(r, 5.000_000_1e-1);
+    let p = (p * r).mul_add(r, r) + 1.0;
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 

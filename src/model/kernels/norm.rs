@@ -36,7 +36,7 @@ impl WithSimd for Forward<'_> {
         for (x, y) in self.x.chunks_exact(d).zip(self.y.chunks_exact_mut(d)) {
             let (mean, scale) = moments(x, self.epsilon);
             for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(self.weight).zip(self.bias) {
-                *y = (x - mean) * scale * w + b;
+                *y = ((x - mean) * scale).mul_add(w, b);
             }
         }
     }
@@ -68,7 +68,7 @@ impl WithSimd for Backward<'_> {
             for i in 0..d {
                 let normal = (x[i] - mean) * scale;
                 let dy = dx[i];
-                dw[i] += dy * normal;
+                dw[i] = dy.mul_add(normal, dw[i]);
                 db[i] += dy;
                 dx[i] = dy * weight[i];
                 y[i] = dx[i] * normal;
@@ -77,8 +77,8 @@ impl WithSimd for Backward<'_> {
             let mean_gn = sum(y, |g| g) / d as f32;
             for i in 0..d {
                 let normal = (x[i] - mean) * scale;
-                dx[i] = scale * (dx[i] - mean_g - normal * mean_gn);
-                y[i] = normal * weight[i] + bias[i];
+                dx[i] = scale * normal.mul_add(-mean_gn, dx[i] - mean_g);
+                y[i] = normal.mul_add(weight[i], bias[i]);
             }
         }
     }
