@@ -15,7 +15,7 @@ use candle_core::{D, Device, Tensor};
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
 use super::kernels::{self, LayerNorm, Plan, Stack, Workspace};
-use super::rows::{Rows, Sharing};
+use super::rows::{Rows, Sharing, Sources};
 use super::taps::HookTaps;
 use super::weights::{BLOCK, Weights};
 use crate::error::{Error, Result};
@@ -182,14 +182,14 @@ impl Model {
         if iterations == 0 {
             return Err(Error::input("iterations = 0; the block must run at least once"));
         }
-        let mut x = self.embed(rows)?; // [rows, d_model]
-        x = pass.hooks.visit(Site::embed(), x)?;
-        x = self.drop(x, pass)?;
         // The fused loop knows neither dropout nor gradients through hooks.
-        let fused = self.kernels(&x) && pass.dropout.is_none() && (!pass.gradients || pass.hooks.is_empty());
+        let fused =
+            self.kernels(&self.token_embedding) && pass.dropout.is_none() && (!pass.gradients || pass.hooks.is_empty());
         let logits = if fused {
-            self.fused(&x, rows, iterations, pass)?
+            self.fused(rows, iterations, pass)?
         } else {
+            let x = pass.hooks.visit(Site::embed(), self.embed(rows)?)?;
+            let x = self.drop(x, pass)?;
             self.unfused(x, rows, iterations, pass)?
         };
         Ok(if pass.gradients { logits } else { logits.detach() })
@@ -213,7 +213,13 @@ impl Model {
     }
 
     // All iterations by the CPU kernels: what is asked for at the end of earlier ones is tapped on the way.
-    fn fused(&self, x: &Tensor, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
+    fn fused(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
+        // A hook may make rows differ that have the same embedding.
+        let sources = self.sources(rows).filter(|_| pass.hooks.is_empty()).map(Arc::new);
+        let x = match &sources {
+            Some(sources) => self.embed_rows(rows, &sources.rows)?,
+            None => pass.hooks.visit(Site::embed(), self.embed(rows)?)?,
+        };
         let last = iterations - 1;
         let early: Vec<usize> = (0..last).filter(|&i| pass.hooks.wants_readout(i)).collect();
         let plan = Arc::new(Plan::new(rows));
@@ -228,15 +234,16 @@ impl Model {
             iterations,
             readouts_only,
             injection: self.config.injection,
+            sources,
             workspace: self.workspace.clone(),
         };
         let out = if pass.gradients {
-            stack.differentiable(x, &self.block)?
+            stack.differentiable(&x, &self.block)?
         } else if early.is_empty() && !pass.hooks.wants_block() {
-            stack.run(x, &self.block, None)?
+            stack.run(&x, &self.block, None)?
         } else {
             let taps = HookTaps::new(&pass.hooks, &self.config, rows, iterations, &early)?;
-            let out = stack.run(x, &self.block, Some(&taps))?;
+            let out = stack.run(&x, &self.block, Some(&taps))?;
             let (recorded, ends) = taps.finish()?;
             pass.hooks.keep(recorded);
             for (iteration, state) in early.into_iter().zip(ends) {
@@ -277,14 +284,14 @@ impl Model {
 
     /// Floating-point operations of the matrix products of a training step over these rows: 2 for each multiply-add,
     /// forward and twice that backward, attention's own left out; after the attention of the last layer, only readout
-    /// rows count.
+    /// rows count, and before that of the first, only distinct embeddings.
     pub fn training_flops(&self, rows: &Rows, iterations: usize) -> u64 {
         let plan = Plan::new(rows);
         let (d, n) = (self.config.d_model as u64, rows.len() as u64);
+        let saved = self.sources(rows).map_or(0, |sources| n - sources.len() as u64);
         let full = (self.config.layers * iterations) as u64 - 1;
-        let multiply_adds = full * 12 * d * d * n
-            + 3 * d * d * n
-            + 9 * d * d * plan.outputs() as u64
+        let multiply_adds = full * 12 * d * d * n + 3 * d * d * n + 9 * d * d * plan.outputs() as u64
+            - 3 * d * d * saved
             + d * (self.vocab * rows.queries()) as u64;
         3 * 2 * multiply_adds
     }
@@ -300,6 +307,7 @@ impl Model {
                 iterations: 1,
                 readouts_only: false,
                 injection: false,
+                sources: None,
                 workspace: self.workspace.clone(),
             };
             return Ok(stack.run(&x.contiguous()?, &self.block, None)?);
@@ -319,15 +327,31 @@ impl Model {
         Ok(self.norm(&self.ln_f, states)?.matmul(&self.unembedding.t()?)?)
     }
 
+    // The distinct embeddings of a batch, where that saves much.
+    fn sources(&self, rows: &Rows) -> Option<Sources> {
+        rows.sources(self.config.positions != Positions::None)
+    }
+
+    // The states before the loop: [rows, d_model].
     pub(super) fn embed(&self, rows: &Rows) -> Result<Tensor> {
-        let tokens = self.token_embedding.index_select(&self.indices(&rows.tokens)?, 0)?;
+        self.embed_all(&rows.tokens, &rows.positions)
+    }
+
+    // Those of some rows alone.
+    fn embed_rows(&self, rows: &Rows, some: &[u32]) -> Result<Tensor> {
+        let of = |all: &[u32]| -> Vec<u32> { some.iter().map(|&row| all[row as usize]).collect() };
+        self.embed_all(&of(&rows.tokens), &of(&rows.positions))
+    }
+
+    fn embed_all(&self, tokens: &[u32], positions: &[u32]) -> Result<Tensor> {
+        let tokens = self.token_embedding.index_select(&self.indices(tokens)?, 0)?;
         let positions = match self.config.positions {
             Positions::None => return Ok(tokens),
             Positions::Learned => match &self.position_embedding {
-                Some(table) => table.index_select(&self.indices(&rows.positions)?, 0)?,
+                Some(table) => table.index_select(&self.indices(positions)?, 0)?,
                 None => return Ok(tokens),
             },
-            Positions::Sinusoidal => self.sinusoids(&rows.positions)?,
+            Positions::Sinusoidal => self.sinusoids(positions)?,
         };
         Ok((tokens + positions)?)
     }

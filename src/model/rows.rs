@@ -4,6 +4,7 @@
 //! *ancestors*, itself included. So chains of different length share a batch, and queries that begin alike may share
 //! the rows of their common prefix, which is exact in a causal model, for gradients too.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Positions, Readout};
@@ -40,6 +41,30 @@ impl Ancestry {
     #[inline]
     pub(super) fn of(&self, row: usize) -> &[u32] {
         &self.rows[self.starts[row] as usize..self.starts[row + 1] as usize]
+    }
+}
+
+/// The distinct embeddings of a batch: rows with the same token at the same position enter the loop in the same state.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sources {
+    /// A row of each.
+    pub(super) rows: Vec<u32>,
+    /// Which of them each row is.
+    pub(super) of_row: Vec<u32>,
+    // The rows of source i are `members[starts[i]..starts[i + 1]]`.
+    members: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+impl Sources {
+    /// The number of distinct embeddings.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows that are this source, in their order.
+    pub(super) fn members(&self, source: usize) -> &[u32] {
+        &self.members[self.starts[source] as usize..self.starts[source + 1] as usize]
     }
 }
 
@@ -207,6 +232,42 @@ impl Rows {
         self.ancestry.most()
     }
 
+    /// The distinct embeddings, in the order in which they come, where they are at most half as many as the rows: else
+    /// little is saved. `by_position`: whether position matters.
+    pub(super) fn sources(&self, by_position: bool) -> Option<Sources> {
+        let (mut rows, mut of_row) = (Vec::new(), Vec::with_capacity(self.len()));
+        let mut known = HashMap::new();
+        for (row, (&token, &position)) in self.tokens.iter().zip(&self.positions).enumerate() {
+            let position = if by_position { position } else { 0 };
+            let source = *known.entry((token, position)).or_insert_with(|| {
+                rows.push(row as u32);
+                rows.len() as u32 - 1
+            });
+            of_row.push(source);
+        }
+        if 2 * rows.len() > self.len() {
+            return None;
+        }
+        let mut starts = vec![0; rows.len() + 1];
+        for &source in &of_row {
+            starts[source as usize + 1] += 1;
+        }
+        for source in 0..rows.len() {
+            starts[source + 1] += starts[source];
+        }
+        let (mut members, mut free) = (vec![0; self.len()], starts.clone());
+        for (row, &source) in of_row.iter().enumerate() {
+            members[free[source as usize] as usize] = row as u32;
+            free[source as usize] += 1;
+        }
+        Some(Sources {
+            rows,
+            of_row,
+            members,
+            starts,
+        })
+    }
+
     /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.
     pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
         let most = self.most_ancestors();
@@ -306,6 +367,18 @@ mod tests {
         assert_eq!(rows.ancestors(2), [0, 1]);
         assert_eq!(rows.ancestors(3), [0, 1, 3]);
         assert_eq!(rows.readout, [2, 3]);
+    }
+
+    #[test]
+    fn rows_with_the_same_token_at_the_same_position_have_one_source() {
+        let rows = packed(&[&[1, 5, 6], &[1, 6, 5], &[1, 5, 5], &[1, 5, 6]], Sharing::Nothing);
+        let sources = rows.sources(true).unwrap();
+        assert_eq!(sources.rows, [0, 1, 2, 4, 5]);
+        assert_eq!(sources.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
+        assert_eq!(sources.members(4), [5, 8]);
+        assert_eq!(rows.sources(false).unwrap().len(), 3);
+        // As many as rows: nothing to save.
+        assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).sources(true), None);
     }
 
     #[test]

@@ -201,68 +201,37 @@ impl WithSimd for Transpose<'_> {
     }
 }
 
-/// A piece of a batch at one layer of one iteration.
-pub(super) struct Turn<'a> {
-    /// What attends to what; its queries are the rows that come out of the layer.
-    pub(super) of: attention::Geometry<'a>,
+/// What a layer does to rows that need nothing of each other.
+#[derive(Clone, Copy)]
+pub(super) struct Ops<'a> {
     pub(super) weights: &'a Layer<&'a [f32]>,
-    /// 0, 1, 2, … for as many rows as go in.
-    pub(super) all: &'a [u32],
+    pub(super) d: usize,
     pub(super) arch: Arch,
-    pub(super) visitor: Visitor<'a>,
 }
 
-impl Turn<'_> {
-    /// From `saved.x` to `out` `[queries, d]`.
-    pub(super) fn forward(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
-        let (of, weights, arch, visitor) = (self.of, self.weights, self.arch, &self.visitor);
-        let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
-        let (normed_1, normed_2, post) = (&mut scratch.normed_1, &mut scratch.normed_2, &mut scratch.post);
-        visitor.visit(Point::ResidPre, &mut saved.x);
-        self.norm(normed_1, &saved.x, &weights.ln_1);
-        fit(&mut saved.qkv, rows * 3 * d);
-        self.affine(&mut saved.qkv, normed_1, &weights.c_attn, None);
-        fit(&mut saved.pattern, of.entries());
-        arch.dispatch(attention::Attend {
-            of,
-            qkv: &saved.qkv,
-            pattern: &mut saved.pattern,
-        });
-        visitor.visit_pattern(of, &mut saved.pattern);
-        fit(&mut saved.z, queries * d);
-        arch.dispatch(attention::Mix {
-            of,
-            qkv: &saved.qkv,
-            pattern: &saved.pattern,
-            z: &mut saved.z,
-        });
-        visitor.visit(Point::Z, &mut saved.z);
-        fit(&mut saved.mid, queries * d);
-        let onto = (saved.x.as_slice(), of.queries);
-        self.add(
-            &mut saved.mid,
-            &saved.z,
-            &weights.attn_proj,
-            onto,
-            (Point::AttnOut, &mut scratch.added),
-        );
-        visitor.visit(Point::ResidMid, &mut saved.mid);
+impl Ops<'_> {
+    /// Queries, keys and values of x `[rows, d]`: `[rows, 3 × d]`.
+    pub(super) fn project(&self, x: &[f32], normed: &mut Vec<f32>, qkv: &mut Vec<f32>) {
+        self.norm(normed, x, &self.weights.ln_1);
+        fit(qkv, 3 * x.len());
+        self.affine(qkv, normed, &self.weights.c_attn, None);
+    }
 
-        self.norm(normed_2, &saved.mid, &weights.ln_2);
-        fit(&mut saved.hidden, queries * 4 * d);
-        let c_fc = Matrix::new(weights.c_fc[0], 4 * d);
-        product(&mut saved.hidden, Matrix::new(normed_2, d), c_fc, false);
-        fit(post, queries * 4 * d);
-        arch.dispatch(gelu::Forward {
-            x: &saved.hidden,
-            bias: weights.c_fc[1],
-            y: post,
-        });
-        visitor.visit(Point::MlpPost, post);
-        fit(out, queries * d);
-        let onto = (saved.mid.as_slice(), &self.all[..queries]);
-        self.add(out, post, &weights.mlp_proj, onto, (Point::MlpOut, &mut scratch.added));
-        visitor.visit(Point::ResidPost, out);
+    /// From dL/d(queries, keys, values) to dL/dx, and what was normed again; adds to the gradients of the norm and the
+    /// bias.
+    pub(super) fn project_back(
+        &self,
+        turned: &Turned,
+        x: &[f32],
+        d_qkv: &[f32],
+        normed: &mut Vec<f32>,
+        d_x: &mut Vec<f32>,
+        sums: &mut Layer<Vec<f32>>,
+    ) {
+        self.column_sums(d_qkv, &mut sums.c_attn[1]);
+        fit(d_x, x.len());
+        back(d_x, d_qkv, &turned.c_attn, 3 * self.d);
+        self.norm_back(d_x, normed, x, &self.weights.ln_1, &mut sums.ln_1);
     }
 
     // out = x · weight + bias, on top of the rows of `onto` where there are any.
@@ -274,87 +243,6 @@ impl Turn<'_> {
             Matrix::new(weight, bias.len()),
             true,
         );
-    }
-
-    // The same onto the residual stream; only a hook makes the sum's second half come out alone, into `added`.
-    fn add(
-        &self,
-        out: &mut [f32],
-        x: &[f32],
-        linear: &[&[f32]; 2],
-        onto: (&[f32], &[u32]),
-        (point, added): (Point, &mut Vec<f32>),
-    ) {
-        if !self.visitor.wants(point) {
-            return self.affine(out, x, linear, Some(onto));
-        }
-        fit(added, out.len());
-        self.affine(added, x, linear, None);
-        self.visitor.visit(point, added);
-        let d = self.of.d;
-        for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(onto.1) {
-            let x = &onto.0[row as usize * d..][..d];
-            for ((out, added), x) in out.iter_mut().zip(added).zip(x) {
-                *out = x + added;
-            }
-        }
-    }
-
-    /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
-    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases.
-    pub(super) fn backward(
-        &self,
-        turned: &Turned,
-        saved: &Saved,
-        scratch: &mut Scratch,
-        dy: &[f32],
-        sums: &mut Layer<Vec<f32>>,
-    ) {
-        let (of, weights, arch) = (self.of, self.weights, self.arch);
-        let (d, rows, queries) = (of.d, self.all.len(), of.queries.len());
-        let Scratch {
-            normed_1,
-            normed_2,
-            post,
-            d_hidden,
-            d_mid,
-            d_z,
-            d_qkv,
-            d_x,
-            ..
-        } = scratch;
-        self.column_sums(dy, &mut sums.mlp_proj[1]);
-        fit(d_hidden, queries * 4 * d);
-        back(d_hidden, dy, &turned.mlp_proj, d);
-        fit(post, queries * 4 * d);
-        arch.dispatch(gelu::Backward {
-            x: &saved.hidden,
-            bias: weights.c_fc[1],
-            y: post,
-            dx: d_hidden,
-            db: &mut sums.c_fc[1],
-        });
-        fit(d_mid, queries * d);
-        back(d_mid, d_hidden, &turned.c_fc, 4 * d);
-        self.norm_back(d_mid, normed_2, &saved.mid, &weights.ln_2, &mut sums.ln_2);
-        self.scatter(d_mid, &self.all[..queries], dy);
-
-        self.column_sums(d_mid, &mut sums.attn_proj[1]);
-        fit(d_z, queries * d);
-        back(d_z, d_mid, &turned.attn_proj, d);
-        fit(d_qkv, rows * 3 * d);
-        arch.dispatch(attention::Backward {
-            of,
-            qkv: &saved.qkv,
-            pattern: &saved.pattern,
-            dz: d_z,
-            dqkv: d_qkv,
-        });
-        self.column_sums(d_qkv, &mut sums.c_attn[1]);
-        fit(d_x, rows * d);
-        back(d_x, d_qkv, &turned.c_attn, 3 * d);
-        self.norm_back(d_x, normed_1, &saved.x, &weights.ln_1, &mut sums.ln_1);
-        self.scatter(d_x, of.queries, d_mid);
     }
 
     fn norm(&self, y: &mut Vec<f32>, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
@@ -395,8 +283,205 @@ impl Turn<'_> {
     }
 
     fn scatter(&self, to: &mut [f32], rows: &[u32], from: &[f32]) {
-        let d = self.of.d;
+        let d = self.d;
         self.arch.dispatch(Scatter { to, rows, from, d });
+    }
+}
+
+/// A piece of a batch at one layer of one iteration.
+pub(super) struct Turn<'a> {
+    /// What attends to what; its queries are the rows that come out of the layer.
+    pub(super) of: attention::Geometry<'a>,
+    pub(super) ops: Ops<'a>,
+    /// 0, 1, 2, … for as many rows as go in.
+    pub(super) all: &'a [u32],
+    pub(super) visitor: Visitor<'a>,
+}
+
+impl Turn<'_> {
+    /// From `saved.x` to `out` `[queries, d]`.
+    pub(super) fn forward(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
+        self.visitor.visit(Point::ResidPre, &mut saved.x);
+        self.ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
+        self.forward_from_qkv(saved, scratch, out);
+    }
+
+    /// The same where queries, keys and values are known for each distinct x, `[sources, 3 × d]`; `of_row` tells which
+    /// is a row's.
+    pub(super) fn forward_from_sources(
+        &self,
+        qkv: &[f32],
+        of_row: &[u32],
+        saved: &mut Saved,
+        scratch: &mut Scratch,
+        out: &mut Vec<f32>,
+    ) {
+        let width = 3 * self.ops.d;
+        saved.qkv.clear();
+        for &source in of_row {
+            saved.qkv.extend_from_slice(&qkv[source as usize * width..][..width]);
+        }
+        self.forward_from_qkv(saved, scratch, out);
+    }
+
+    fn forward_from_qkv(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
+        let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
+        let Ops { weights, d, arch } = ops;
+        let queries = of.queries.len();
+        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
+        fit(&mut saved.pattern, of.entries());
+        arch.dispatch(attention::Attend {
+            of,
+            qkv: &saved.qkv,
+            pattern: &mut saved.pattern,
+        });
+        visitor.visit_pattern(of, &mut saved.pattern);
+        fit(&mut saved.z, queries * d);
+        arch.dispatch(attention::Mix {
+            of,
+            qkv: &saved.qkv,
+            pattern: &saved.pattern,
+            z: &mut saved.z,
+        });
+        visitor.visit(Point::Z, &mut saved.z);
+        fit(&mut saved.mid, queries * d);
+        let onto = (saved.x.as_slice(), of.queries);
+        self.add(
+            &mut saved.mid,
+            &saved.z,
+            &weights.attn_proj,
+            onto,
+            (Point::AttnOut, &mut scratch.added),
+        );
+        visitor.visit(Point::ResidMid, &mut saved.mid);
+
+        ops.norm(normed_2, &saved.mid, &weights.ln_2);
+        fit(&mut saved.hidden, queries * 4 * d);
+        let c_fc = Matrix::new(weights.c_fc[0], 4 * d);
+        product(&mut saved.hidden, Matrix::new(normed_2, d), c_fc, false);
+        fit(post, queries * 4 * d);
+        arch.dispatch(gelu::Forward {
+            x: &saved.hidden,
+            bias: weights.c_fc[1],
+            y: post,
+        });
+        visitor.visit(Point::MlpPost, post);
+        fit(out, queries * d);
+        let onto = (saved.mid.as_slice(), &self.all[..queries]);
+        self.add(out, post, &weights.mlp_proj, onto, (Point::MlpOut, &mut scratch.added));
+        visitor.visit(Point::ResidPost, out);
+    }
+
+    // An affine map onto the residual stream; only a hook makes the sum's second half come out alone, into `added`.
+    fn add(
+        &self,
+        out: &mut [f32],
+        x: &[f32],
+        linear: &[&[f32]; 2],
+        onto: (&[f32], &[u32]),
+        (point, added): (Point, &mut Vec<f32>),
+    ) {
+        if !self.visitor.wants(point) {
+            return self.ops.affine(out, x, linear, Some(onto));
+        }
+        fit(added, out.len());
+        self.ops.affine(added, x, linear, None);
+        self.visitor.visit(point, added);
+        let d = self.of.d;
+        for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(onto.1) {
+            let x = &onto.0[row as usize * d..][..d];
+            for ((out, added), x) in out.iter_mut().zip(added).zip(x) {
+                *out = x + added;
+            }
+        }
+    }
+
+    /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
+    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases.
+    pub(super) fn backward(
+        &self,
+        turned: &Turned,
+        saved: &Saved,
+        scratch: &mut Scratch,
+        dy: &[f32],
+        sums: &mut Layer<Vec<f32>>,
+    ) {
+        self.backward_to_qkv(turned, saved, scratch, dy, sums);
+        let Scratch {
+            normed_1,
+            d_mid,
+            d_qkv,
+            d_x,
+            ..
+        } = scratch;
+        self.ops.project_back(turned, &saved.x, d_qkv, normed_1, d_x, sums);
+        self.ops.scatter(d_x, self.of.queries, d_mid);
+    }
+
+    /// The same as far as dL/d(queries, keys, values) in `scratch.d_qkv`; `scratch.d_x` is what comes to `saved.x` by the
+    /// residual stream alone.
+    pub(super) fn backward_to_sources(
+        &self,
+        turned: &Turned,
+        saved: &Saved,
+        scratch: &mut Scratch,
+        dy: &[f32],
+        sums: &mut Layer<Vec<f32>>,
+    ) {
+        self.backward_to_qkv(turned, saved, scratch, dy, sums);
+        let Scratch { d_mid, d_x, .. } = scratch;
+        d_x.clear();
+        d_x.resize(saved.x.len(), 0.0);
+        self.ops.scatter(d_x, self.of.queries, d_mid);
+    }
+
+    fn backward_to_qkv(
+        &self,
+        turned: &Turned,
+        saved: &Saved,
+        scratch: &mut Scratch,
+        dy: &[f32],
+        sums: &mut Layer<Vec<f32>>,
+    ) {
+        let (of, ops) = (self.of, self.ops);
+        let Ops { weights, d, arch } = ops;
+        let (rows, queries) = (self.all.len(), of.queries.len());
+        let Scratch {
+            normed_2,
+            post,
+            d_hidden,
+            d_mid,
+            d_z,
+            d_qkv,
+            ..
+        } = scratch;
+        ops.column_sums(dy, &mut sums.mlp_proj[1]);
+        fit(d_hidden, queries * 4 * d);
+        back(d_hidden, dy, &turned.mlp_proj, d);
+        fit(post, queries * 4 * d);
+        arch.dispatch(gelu::Backward {
+            x: &saved.hidden,
+            bias: weights.c_fc[1],
+            y: post,
+            dx: d_hidden,
+            db: &mut sums.c_fc[1],
+        });
+        fit(d_mid, queries * d);
+        back(d_mid, d_hidden, &turned.c_fc, 4 * d);
+        ops.norm_back(d_mid, normed_2, &saved.mid, &weights.ln_2, &mut sums.ln_2);
+        ops.scatter(d_mid, &self.all[..queries], dy);
+
+        ops.column_sums(d_mid, &mut sums.attn_proj[1]);
+        fit(d_z, queries * d);
+        back(d_z, d_mid, &turned.attn_proj, d);
+        fit(d_qkv, rows * 3 * d);
+        arch.dispatch(attention::Backward {
+            of,
+            qkv: &saved.qkv,
+            pattern: &saved.pattern,
+            dz: d_z,
+            dqkv: d_qkv,
+        });
     }
 }
 

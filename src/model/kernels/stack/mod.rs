@@ -7,6 +7,7 @@
 mod layer;
 mod plan;
 mod products;
+mod sources;
 mod taps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +20,11 @@ use rayon::prelude::*;
 
 use super::attention::Geometry;
 use super::{like, slice, with_numbers, with_numbers_mut};
-use layer::{Layer, Saved, Scratch, Turn, Turned};
+use crate::model::rows::Sources;
+use layer::{Layer, Ops, Saved, Scratch, Turn, Turned};
 use plan::Piece;
 use products::panels;
+use sources::Origin;
 use taps::Visitor;
 
 pub(in super::super) use plan::Plan;
@@ -43,11 +46,23 @@ struct Space {
     sums: Vec<Layer<Vec<f32>>>,
 }
 
+impl Space {
+    // Adds what one row's queries, keys, values and residual stream give to the gradients of its embedding.
+    fn add_origin(&self, row: usize, d: usize, d_qkv: &mut [f32], d_x: &mut [f32]) {
+        add(d_qkv, &self.scratch.d_qkv[row * 3 * d..][..3 * d]);
+        add(d_x, &self.scratch.d_x[row * d..][..d]);
+        if let Some(injected) = self.d_injected.get(row * d..(row + 1) * d) {
+            add(d_x, injected);
+        }
+    }
+}
+
 /// The buffers of a model, and which forward pass they hold.
 #[derive(Default)]
 pub(in super::super) struct Workspace {
     pass: u64,
     spaces: Vec<Space>,
+    origin: Origin,
     turned: Vec<Turned>,
     // dL/d(block), written anew by every backward pass of a collecting thread.
     gradient: Option<Tensor>,
@@ -116,12 +131,14 @@ pub(in super::super) struct Stack {
     pub(in super::super) readouts_only: bool,
     /// Whether x is added again before every iteration but the first.
     pub(in super::super) injection: bool,
+    /// Where x has one row for each of these alone, not for each row of the batch.
+    pub(in super::super) sources: Option<Arc<Sources>>,
     pub(in super::super) workspace: Arc<Mutex<Workspace>>,
 }
 
 impl Stack {
-    /// The states after the last layer, of the readout rows or of all, with gradients; x `[rows, d]`, block
-    /// `[layers, weights of a layer]`.
+    /// The states after the last layer, of the readout rows or of all, with gradients; x `[rows, d]` or
+    /// `[sources, d]`, block `[layers, weights of a layer]`.
     ///
     /// # Errors
     /// When an operand is not contiguous f32 on the CPU.
@@ -169,6 +186,26 @@ impl Stack {
             .collect()
     }
 
+    fn ops<'a>(&self, weights: &'a [Layer<&'a [f32]>], turn: usize) -> Ops<'a> {
+        Ops {
+            weights: &weights[turn % self.layers],
+            d: self.d,
+            arch: Arch::new(),
+        }
+    }
+
+    // The rows of x that a piece's rows are.
+    fn rows_of<'a>(&self, x: &'a [f32], piece: &Piece) -> impl Iterator<Item = &'a [f32]> {
+        let d = self.d;
+        piece.rows.clone().map(move |row| {
+            let row = self
+                .sources
+                .as_ref()
+                .map_or(row, |sources| sources.of_row[row] as usize);
+            &x[row * d..][..d]
+        })
+    }
+
     fn turn<'a>(
         &'a self,
         piece: &'a Piece,
@@ -185,9 +222,8 @@ impl Stack {
                 d: self.d,
                 heads: self.heads,
             },
-            weights: &weights[turn % self.layers],
+            ops: self.ops(weights, turn),
             all: &piece.all,
-            arch: Arch::new(),
             visitor: Visitor {
                 taps,
                 iteration: turn / self.layers,
@@ -219,28 +255,37 @@ impl Stack {
         if workspace.spaces.len() < pieces.len() {
             workspace.spaces.resize_with(pieces.len(), Space::default);
         }
-        let spaces = &mut workspace.spaces[..pieces.len()];
+        let Workspace { spaces, origin, .. } = workspace;
+        let spaces = &mut spaces[..pieces.len()];
+        if self.sources.is_some() {
+            origin.forward(self.ops(&weights, 0), x);
+        }
         each(spaces, pieces, |space, piece| {
             let kept = if keep { self.effective_layers() } else { 1 };
             if space.saved.len() < kept {
                 space.saved.resize_with(kept, Saved::default);
             }
-            let x = &x[piece.rows.start * d..piece.rows.end * d];
             let first = &mut space.saved[0].x;
             first.clear();
-            first.extend_from_slice(x);
+            self.rows_of(x, piece).for_each(|row| first.extend_from_slice(row));
             for turn in 0..self.effective_layers() {
-                let at = if keep { turn } else { 0 };
-                self.turn(piece, &weights, turn, taps).forward(
-                    &mut space.saved[at],
-                    &mut space.scratch,
-                    &mut space.out,
-                );
+                let Space {
+                    saved, scratch, out, ..
+                } = &mut *space;
+                let at = self.turn(piece, &weights, turn, taps);
+                match &self.sources {
+                    Some(sources) if turn == 0 => {
+                        let of_row = &sources.of_row[piece.rows.clone()];
+                        at.forward_from_sources(&origin.qkv, of_row, &mut saved[0], scratch, out);
+                    }
+                    _ => at.forward(&mut saved[if keep { turn } else { 0 }], scratch, out),
+                }
                 if turn + 1 < self.effective_layers() {
-                    let next = if keep { turn + 1 } else { 0 };
-                    std::mem::swap(&mut space.saved[next].x, &mut space.out);
+                    let next = &mut saved[if keep { turn + 1 } else { 0 }].x;
+                    std::mem::swap(next, out);
                     if self.injects_before(turn + 1) {
-                        add(&mut space.saved[next].x, x);
+                        let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+                        rows.for_each(|(to, from)| add(to, from));
                     }
                 }
             }
@@ -256,54 +301,64 @@ impl Stack {
     fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32], d_block: &mut [f32]) -> Vec<f32> {
         let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
         workspace.turned.resize_with(self.layers, Turned::default);
+        let no_sums = || Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() });
         let layers = workspace.turned.par_iter_mut().zip(&weights);
         layers.for_each(|(turned, weights)| turned.set(weights, Arch::new()));
-        let turned = &workspace.turned;
-        let spaces = &mut workspace.spaces[..pieces.len()];
+        let Workspace {
+            spaces, origin, turned, ..
+        } = workspace;
+        let spaces = &mut spaces[..pieces.len()];
         let mut rest = d_y;
         for (space, piece) in spaces.iter_mut().zip(pieces) {
             let (mine, later) = rest.split_at(self.outputs(piece).len() * d);
             rest = later;
             space.d_y.clear();
             space.d_y.extend_from_slice(mine);
+            space.d_injected.clear();
             if self.injection {
-                space.d_injected.clear();
                 space.d_injected.resize(piece.all.len() * d, 0.0);
             }
             space.sums.clear();
-            space.sums.resize_with(self.layers, || {
-                Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() })
-            });
+            space.sums.resize_with(self.layers, no_sums);
         }
+        let (mut origin_sums, mut d_x) = (no_sums(), Vec::new());
         let layer_size = block.len() / self.layers;
         for turn in (0..self.effective_layers()).rev() {
             let layer = turn % self.layers;
+            let sources = self.sources.as_ref().filter(|_| turn == 0);
             let back = |space: &mut Space, piece: &Piece| {
-                self.turn(piece, &weights, turn, None).backward(
-                    &turned[layer],
-                    &space.saved[turn],
-                    &mut space.scratch,
-                    &space.d_y,
-                    &mut space.sums[layer],
-                );
+                let at = self.turn(piece, &weights, turn, None);
+                let (saved, scratch, sums) = (&space.saved[turn], &mut space.scratch, &mut space.sums[layer]);
+                if sources.is_some() {
+                    at.backward_to_sources(&turned[layer], saved, scratch, &space.d_y, sums);
+                } else {
+                    at.backward(&turned[layer], saved, scratch, &space.d_y, sums);
+                }
             };
             let gradients = Layer::new_mut(d, &mut d_block[layer * layer_size..][..layer_size]);
-            let mut panels = panels(gradients, d);
+            let (mut of_origin, mut of_pieces): (Vec<_>, Vec<_>) = panels(gradients, d)
+                .into_iter()
+                .partition(|panel| sources.is_some() && panel.reads_origin());
             // Every panel adds the pieces up in their order, whoever does it.
             if rayon::current_num_threads() == 1 {
                 for (space, piece) in spaces.iter_mut().zip(pieces) {
                     back(space, piece);
-                    for panel in &mut panels {
+                    for panel in &mut of_pieces {
                         panel.add(space, turn, d);
                     }
                 }
             } else {
                 each(spaces, pieces, back);
                 // In this order, whichever thread is free.
-                panels
+                of_pieces
                     .iter_mut()
                     .par_bridge()
                     .for_each(|panel| spaces.iter().for_each(|space| panel.add(space, turn, d)));
+            }
+            if let Some(sources) = sources {
+                let ops = self.ops(&weights, 0);
+                d_x = origin.backward(ops, sources, pieces, spaces, &turned[0], &mut origin_sums);
+                of_origin.par_iter_mut().for_each(|panel| panel.add_origin(origin, d));
             }
             for space in spaces.iter_mut() {
                 std::mem::swap(&mut space.d_y, &mut space.scratch.d_x);
@@ -317,8 +372,14 @@ impl Stack {
             for space in spaces.iter() {
                 gradients.add(&space.sums[layer]);
             }
+            if layer == 0 {
+                gradients.add(&origin_sums);
+            }
         }
-        let mut d_x = Vec::with_capacity(pieces.last().map_or(0, |piece| piece.rows.end * d));
+        if self.sources.is_some() {
+            return d_x;
+        }
+        d_x.reserve_exact(pieces.last().map_or(0, |piece| piece.rows.end * d));
         for space in spaces.iter_mut() {
             if self.injection {
                 add(&mut space.d_y, &space.d_injected);

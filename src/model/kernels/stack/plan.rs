@@ -52,12 +52,12 @@ impl Plan {
         } else {
             count.div_ceil(ROWS).next_multiple_of(2)
         };
-        let target = count.div_ceil(parts);
         let mut pieces = Vec::new();
         let mut start = 0;
         for end in 1..=count {
             let is_tree_end = end == count || rows.positions[end] == 0;
-            if is_tree_end && (end == count || end - start >= target) {
+            // Where it has its share of all rows so far: what one piece has too many, the next has too few.
+            if is_tree_end && (end == count || end * parts >= (pieces.len() + 1) * count) {
                 pieces.push(Piece {
                     rows: start..end,
                     all: (0..(end - start) as u32).collect(),

@@ -3,6 +3,7 @@
 use super::super::gemm::{Matrix, product};
 use super::Space;
 use super::layer::Layer;
+use super::sources::Origin;
 
 /// Some rows of one of a layer's matrices.
 pub(super) struct Panel<'a> {
@@ -39,15 +40,29 @@ pub(super) fn panels(layer: Layer<&mut [f32]>, d: usize) -> Vec<Panel<'_>> {
 }
 
 impl Panel<'_> {
+    /// Whether it is the matrix that the first layer applies to the distinct embeddings.
+    pub(super) fn reads_origin(&self) -> bool {
+        self.matrix == 0
+    }
+
     /// Adds what the rows of `space` give, after the backward pass of the effective layer `turn`.
     pub(super) fn add(&mut self, space: &Space, turn: usize, d: usize) {
         let (saved, scratch) = (&space.saved[turn], &space.scratch);
-        let (x, x_columns, dy, columns) = match self.matrix {
-            0 => (&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
-            1 => (&saved.z, d, &scratch.d_mid, d),
-            2 => (&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
-            _ => (&scratch.post, 4 * d, &space.d_y, d),
-        };
+        match self.matrix {
+            0 => self.add_product(&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
+            1 => self.add_product(&saved.z, d, &scratch.d_mid, d),
+            2 => self.add_product(&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
+            _ => self.add_product(&scratch.post, 4 * d, &space.d_y, d),
+        }
+    }
+
+    /// Adds what the distinct embeddings give, after theirs.
+    pub(super) fn add_origin(&mut self, origin: &Origin, d: usize) {
+        self.add_product(&origin.normed, d, &origin.d_qkv, 3 * d);
+    }
+
+    // Some rows of xᵀ · dy.
+    fn add_product(&mut self, x: &[f32], x_columns: usize, dy: &[f32], columns: usize) {
         let x = Matrix::new(x, x_columns)
             .transposed()
             .rows(self.from, self.gradient.len() / columns);
