@@ -7,14 +7,14 @@
 //! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
-use super::kernels::{self, LayerNorm, Plan, Stack, Workspace};
+use super::kernels::{self, Embed, Gradients, LayerNorm, Plan, Stack, Unembed, Workspace};
 use super::rows::{Rows, Sharing, Sources};
 use super::taps::HookTaps;
 use super::weights::{BLOCK, Weights};
@@ -37,6 +37,7 @@ pub struct Model {
     device: Device,
     composed: bool,
     workspace: Arc<Mutex<Workspace>>,
+    gradients: Gradients,
 }
 
 struct Norm {
@@ -135,6 +136,7 @@ impl Model {
             config,
             composed: false,
             workspace: Arc::default(),
+            gradients: Gradients::default(),
         })
     }
 
@@ -195,21 +197,13 @@ impl Model {
         Ok(if pass.gradients { logits } else { logits.detach() })
     }
 
-    /// The gradients of `loss`, which came of this model's forward passes, as [`Tensor::backward`] gives them, but that of
-    /// the block lies in a buffer that the next call overwrites.
+    /// The gradients of `loss`, which came of this model's forward passes, as [`Tensor::backward`] gives them, but those of
+    /// the block and of embeddings lie in buffers that the next call overwrites.
     ///
     /// # Errors
     /// When the device fails.
     pub(crate) fn backward(&self, loss: &Tensor) -> Result<GradStore> {
-        let workspace = || self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        let collects = workspace().collect();
-        let gradients = loss.backward();
-        let of_block = collects.then(|| workspace().collected()).flatten();
-        let mut gradients = gradients?;
-        if let Some(of_block) = of_block {
-            gradients.insert(&self.block, of_block);
-        }
-        Ok(gradients)
+        Ok(self.gradients.collect(|| loss.backward())?)
     }
 
     // All iterations by the CPU kernels: what is asked for at the end of earlier ones is tapped on the way.
@@ -236,6 +230,7 @@ impl Model {
             injection: self.config.injection,
             sources,
             workspace: self.workspace.clone(),
+            gradients: self.gradients.clone(),
         };
         let out = if pass.gradients {
             stack.differentiable(&x, &self.block)?
@@ -278,7 +273,7 @@ impl Model {
     fn read(&self, states: &Tensor, iteration: usize, pass: &mut Pass) -> Result<Tensor> {
         let normed = self.norm(&self.ln_f, states)?;
         let normed = pass.hooks.visit(Site::new(Point::Final, iteration, 0), normed)?;
-        let logits = normed.matmul(&self.unembedding.t()?)?;
+        let logits = self.logits(&normed)?;
         pass.hooks.visit(Site::new(Point::Logits, iteration, 0), logits)
     }
 
@@ -309,6 +304,7 @@ impl Model {
                 injection: false,
                 sources: None,
                 workspace: self.workspace.clone(),
+                gradients: self.gradients.clone(),
             };
             return Ok(stack.run(&x.contiguous()?, &self.block, None)?);
         }
@@ -324,7 +320,18 @@ impl Model {
     /// # Errors
     /// When the device fails.
     pub fn unembed(&self, states: &Tensor) -> Result<Tensor> {
-        Ok(self.norm(&self.ln_f, states)?.matmul(&self.unembedding.t()?)?)
+        self.logits(&self.norm(&self.ln_f, states)?)
+    }
+
+    // The output matrix of normed states: [n, d_model] → [n, vocab].
+    fn logits(&self, normed: &Tensor) -> Result<Tensor> {
+        if !self.kernels(normed) {
+            return Ok(normed.matmul(&self.unembedding.t()?)?);
+        }
+        let kernel = Unembed {
+            gradients: self.gradients.clone(),
+        };
+        Ok(normed.contiguous()?.apply_op2(&self.unembedding, kernel)?)
     }
 
     // The distinct embeddings of a batch, where that saves much.
@@ -344,16 +351,28 @@ impl Model {
     }
 
     fn embed_all(&self, tokens: &[u32], positions: &[u32]) -> Result<Tensor> {
-        let tokens = self.token_embedding.index_select(&self.indices(tokens)?, 0)?;
+        let tokens = self.rows_of(&self.token_embedding, tokens)?;
         let positions = match self.config.positions {
             Positions::None => return Ok(tokens),
             Positions::Learned => match &self.position_embedding {
-                Some(table) => table.index_select(&self.indices(positions)?, 0)?,
+                Some(table) => self.rows_of(table, positions)?,
                 None => return Ok(tokens),
             },
             Positions::Sinusoidal => self.sinusoids(positions)?,
         };
         Ok((tokens + positions)?)
+    }
+
+    // Rows of an embedding.
+    fn rows_of(&self, table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+        if !self.kernels(table) {
+            return Ok(table.index_select(&self.indices(indices)?, 0)?);
+        }
+        let kernel = Embed {
+            indices: indices.to_vec(),
+            gradients: self.gradients.clone(),
+        };
+        Ok(table.apply_op1(kernel)?)
     }
 
     // sin(p / 10000^(2i/d)) at even places, cos at odd ones (Vaswani et al. 2017, Section 3.5): [rows, d_model]

@@ -171,9 +171,10 @@ impl Weights {
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<Tensor> {
+        // A slot that is a leaf of its own is that leaf, not a view of it.
         let leaves = self.leaves.iter().map(|leaf| (leaf.name.as_str(), &leaf.tensor));
-        self.iter()
-            .chain(leaves)
+        leaves
+            .chain(self.iter())
             .find(|(known, _)| *known == name)
             .map(|(_, tensor)| tensor.clone())
             .ok_or_else(|| Error::input(format!("the model has no tensor {name}")))

@@ -7,8 +7,10 @@
 
 pub(crate) mod adamw;
 mod attention;
+mod embedding;
 mod gelu;
 mod gemm;
+mod gradients;
 mod loss;
 mod norm;
 mod stack;
@@ -17,7 +19,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor};
 
+pub(super) use embedding::{Embed, Unembed};
 pub(crate) use gemm::rate as gemm_rate;
+pub(super) use gradients::Gradients;
 pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;
 pub(super) use stack::{Plan, Stack, Taps, Workspace};
@@ -125,6 +129,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     total(lanes) + rest
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
 }
 
 #[inline(always)]

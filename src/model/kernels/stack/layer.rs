@@ -60,7 +60,8 @@ pub(super) struct Saved {
     pattern: Vec<f32>,      // for each query, [heads, ancestors]
     pub(super) z: Vec<f32>, // [queries, d]
     mid: Vec<f32>,          // [queries, d]
-    hidden: Vec<f32>,       // [queries, 4 × d], before bias and gelu
+    // [queries, 4 × d], before bias and gelu; after them once the backward pass has been here.
+    pub(super) hidden: Vec<f32>,
 }
 
 /// What is overwritten at every layer.
@@ -68,8 +69,7 @@ pub(super) struct Saved {
 pub(super) struct Scratch {
     pub(super) normed_1: Vec<f32>, // [rows, d]
     pub(super) normed_2: Vec<f32>, // [queries, d]
-    pub(super) post: Vec<f32>,     // [queries, 4 × d], after gelu
-    pub(super) d_hidden: Vec<f32>, // [queries, 4 × d]
+    pub(super) wide: Vec<f32>,     // [queries, 4 × d], after gelu; in the backward pass dL/d(hidden)
     pub(super) d_mid: Vec<f32>,    // [queries, d]
     d_z: Vec<f32>,                 // [queries, d]
     pub(super) d_qkv: Vec<f32>,    // [rows, 3 × d]
@@ -328,7 +328,7 @@ impl Turn<'_> {
         let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
         let Ops { weights, d, arch } = ops;
         let queries = of.queries.len();
-        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
+        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.wide);
         fit(&mut saved.pattern, of.entries());
         arch.dispatch(attention::Attend {
             of,
@@ -401,7 +401,7 @@ impl Turn<'_> {
     pub(super) fn backward(
         &self,
         turned: &Turned,
-        saved: &Saved,
+        saved: &mut Saved,
         scratch: &mut Scratch,
         dy: &[f32],
         sums: &mut Layer<Vec<f32>>,
@@ -423,7 +423,7 @@ impl Turn<'_> {
     pub(super) fn backward_to_sources(
         &self,
         turned: &Turned,
-        saved: &Saved,
+        saved: &mut Saved,
         scratch: &mut Scratch,
         dy: &[f32],
         sums: &mut Layer<Vec<f32>>,
@@ -438,7 +438,7 @@ impl Turn<'_> {
     fn backward_to_qkv(
         &self,
         turned: &Turned,
-        saved: &Saved,
+        saved: &mut Saved,
         scratch: &mut Scratch,
         dy: &[f32],
         sums: &mut Layer<Vec<f32>>,
@@ -448,8 +448,7 @@ impl Turn<'_> {
         let (rows, queries) = (self.all.len(), of.queries.len());
         let Scratch {
             normed_2,
-            post,
-            d_hidden,
+            wide: d_hidden,
             d_mid,
             d_z,
             d_qkv,
@@ -458,11 +457,9 @@ impl Turn<'_> {
         ops.column_sums(dy, &mut sums.mlp_proj[1]);
         fit(d_hidden, queries * 4 * d);
         back(d_hidden, dy, &turned.mlp_proj, d);
-        fit(post, queries * 4 * d);
         arch.dispatch(gelu::Backward {
-            x: &saved.hidden,
+            x: &mut saved.hidden,
             bias: weights.c_fc[1],
-            y: post,
             dx: d_hidden,
             db: &mut sums.c_fc[1],
         });

@@ -12,14 +12,14 @@ mod taps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::thread::ThreadId;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::Geometry;
-use super::{like, slice, with_numbers, with_numbers_mut};
+use super::gradients::Gradients;
+use super::{add, like, slice, with_numbers};
 use crate::model::rows::Sources;
 use layer::{Layer, Ops, Saved, Scratch, Turn, Turned};
 use plan::Piece;
@@ -64,60 +64,7 @@ pub(in super::super) struct Workspace {
     spaces: Vec<Space>,
     origin: Origin,
     turned: Vec<Turned>,
-    // dL/d(block), written anew by every backward pass of a collecting thread.
-    gradient: Option<Tensor>,
-    collecting: Option<Collecting>,
 }
-
-// A thread whose backward passes leave dL/d(block) in the workspace instead of giving it to candle, which would add it to
-// zeros: two more copies of all weights a step.
-struct Collecting {
-    thread: ThreadId,
-    found: bool,
-}
-
-impl Workspace {
-    /// From now on, until [`Workspace::collected`], this thread's backward passes add dL/d(block) up here. Whether they
-    /// do: not where another thread's do already.
-    pub(in super::super) fn collect(&mut self) -> bool {
-        let free = self.collecting.is_none();
-        if free {
-            let thread = std::thread::current().id();
-            self.collecting = Some(Collecting { thread, found: false });
-        }
-        free
-    }
-
-    /// What has been added up since, if anything was: valid until the next backward pass.
-    pub(in super::super) fn collected(&mut self) -> Option<Tensor> {
-        let found = self.collecting.take().is_some_and(|collecting| collecting.found);
-        self.gradient.clone().filter(|_| found)
-    }
-
-    // Where this thread's dL/d(block) is added up, if it is to be.
-    fn gradient_of(&mut self, block: &Tensor) -> Result<Option<Tensor>> {
-        let mine = |collecting: &&mut Collecting| collecting.thread == std::thread::current().id();
-        let Some(collecting) = self.collecting.as_mut().filter(mine) else {
-            return Ok(None);
-        };
-        let gradient = match self.gradient.take().filter(|found| found.shape() == block.shape()) {
-            Some(gradient) => gradient,
-            None => block.zeros_like()?,
-        };
-        if !collecting.found {
-            with_numbers_mut(&gradient, |numbers| {
-                numbers.par_chunks_mut(ZEROED).for_each(|part| part.fill(0.0));
-                Ok(())
-            })?;
-            collecting.found = true;
-        }
-        self.gradient = Some(gradient.clone());
-        Ok(Some(gradient))
-    }
-}
-
-// Numbers of a gradient that a thread puts to zero at a time.
-const ZEROED: usize = 1 << 18;
 
 /// R turns of a block of layers over one batch.
 #[derive(Clone)]
@@ -134,6 +81,7 @@ pub(in super::super) struct Stack {
     /// Where x has one row for each of these alone, not for each row of the batch.
     pub(in super::super) sources: Option<Arc<Sources>>,
     pub(in super::super) workspace: Arc<Mutex<Workspace>>,
+    pub(in super::super) gradients: Gradients,
 }
 
 impl Stack {
@@ -297,9 +245,10 @@ impl Stack {
         out
     }
 
-    // dL/dx from dL/dy, after a forward pass that kept; adds to dL/d(block).
+    // dL/dx from dL/dy, after a forward pass that kept, and whose states it uses up; adds to dL/d(block).
     fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32], d_block: &mut [f32]) -> Vec<f32> {
         let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
+        workspace.pass += 1;
         workspace.turned.resize_with(self.layers, Turned::default);
         let no_sums = || Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() });
         let layers = workspace.turned.par_iter_mut().zip(&weights);
@@ -328,7 +277,7 @@ impl Stack {
             let sources = self.sources.as_ref().filter(|_| turn == 0);
             let back = |space: &mut Space, piece: &Piece| {
                 let at = self.turn(piece, &weights, turn, None);
-                let (saved, scratch, sums) = (&space.saved[turn], &mut space.scratch, &mut space.sums[layer]);
+                let (saved, scratch, sums) = (&mut space.saved[turn], &mut space.scratch, &mut space.sums[layer]);
                 if sources.is_some() {
                     at.backward_to_sources(&turned[layer], saved, scratch, &space.d_y, sums);
                 } else {
@@ -387,12 +336,6 @@ impl Stack {
             d_x.extend_from_slice(&space.d_y);
         }
         d_x
-    }
-}
-
-fn add(to: &mut [f32], from: &[f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
     }
 }
 
@@ -464,28 +407,22 @@ impl CustomOp2 for Loop {
 
     fn bwd(&self, x: &Tensor, block: &Tensor, _y: &Tensor, d_y: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let mut workspace = self.stack.lock();
-        let collected = workspace.gradient_of(block)?;
-        let d_block = match &collected {
-            Some(gradient) => gradient.clone(),
-            None => block.zeros_like()?,
-        };
-        let d_x = with_numbers(block, |block| {
+        let mut d_x = Vec::new();
+        let d_block = with_numbers(block, |block_numbers| {
             if workspace.pass != self.pass.load(Ordering::Relaxed) {
                 // Another pass has used the buffers since.
                 with_numbers(x, |x| {
-                    self.stack.forward(&mut workspace, x, block, true, None);
+                    self.stack.forward(&mut workspace, x, block_numbers, true, None);
                     Ok(())
                 })?;
             }
-            let mut d_x = Vec::new();
             with_numbers(d_y, |d_y| {
-                with_numbers_mut(&d_block, |d_block| {
-                    d_x = self.stack.backward(&mut workspace, block, d_y, d_block);
+                self.stack.gradients.add(block, |d_block| {
+                    d_x = self.stack.backward(&mut workspace, block_numbers, d_y, d_block);
                     Ok(())
                 })
-            })?;
-            Ok(d_x)
+            })
         })?;
-        Ok((like(x, d_x)?, collected.is_none().then_some(d_block)))
+        Ok((like(x, d_x)?, d_block))
     }
 }

@@ -51,8 +51,8 @@ impl Panel<'_> {
         match self.matrix {
             0 => self.add_product(&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
             1 => self.add_product(&saved.z, d, &scratch.d_mid, d),
-            2 => self.add_product(&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
-            _ => self.add_product(&scratch.post, 4 * d, &space.d_y, d),
+            2 => self.add_product(&scratch.normed_2, d, &scratch.wide, 4 * d),
+            _ => self.add_product(&saved.hidden, 4 * d, &space.d_y, d),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::super::fit;
+use super::super::{add, fit};
 use super::Space;
 use super::layer::{Layer, Ops, Turned};
 use super::plan::Piece;
@@ -58,7 +58,7 @@ impl Origin {
             }
         });
         ops.project_back(turned, &self.x, &self.d_qkv, &mut self.normed, &mut self.d_x, sums);
-        super::add(&mut of_stream, &self.d_x);
+        add(&mut of_stream, &self.d_x);
         of_stream
     }
 }
