@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Graph, Query, TRAIN, Vocab};
+use super::{Dataset, Graph, Ids, Query, TRAIN, Vocab};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
@@ -124,7 +124,7 @@ impl Chains {
             .iter()
             .filter_map(|&(head, relation)| {
                 let tail = graph.tail(head, relation).ok()?;
-                Some(Query::new([head, relation].into(), tail, &graph))
+                Some(Query::new(&[head, relation], tail, &graph))
             })
             .collect();
         let atomic = Stream::new(self.seed, ATOMIC_FACTS, 0).sample(&train, self.test_rows);
@@ -183,18 +183,18 @@ impl Chains {
     fn chains(&self, hops: usize, graph: &Graph) -> Vec<Query> {
         let mut stream = Stream::new(self.seed, "chains", hops as u64);
         let wanted = self.train_rows + self.test_rows;
-        let mut drawn: HashSet<Box<[u32]>> = HashSet::with_capacity(wanted);
+        let mut drawn: HashSet<Ids> = HashSet::with_capacity(wanted);
         let mut chains = Vec::with_capacity(wanted);
         while chains.len() < wanted {
             let head = 1 + stream.below(self.entities) as u32;
             let relations = (0..hops).map(|_| self.relation(stream.below(self.relations)));
-            let tokens: Box<[u32]> = std::iter::once(head).chain(relations).collect();
+            let tokens: Ids = std::iter::once(head).chain(relations).collect();
             if !drawn.insert(tokens.clone()) {
                 continue;
             }
             // Every entity has every relation, so every walk has an end.
             if let Some(&target) = graph.walk(head, &tokens[1..]).ok().as_deref().and_then(<[u32]>::last) {
-                chains.push(Query::new(tokens, target, graph));
+                chains.push(Query::new(&tokens, target, graph));
             }
         }
         chains

@@ -1,5 +1,7 @@
 //! A data set: vocabulary, graph, and queries by split.
 
+use smallvec::SmallVec;
+
 use super::{Gap, Graph, Vocab};
 use crate::error::{Error, Result};
 
@@ -8,11 +10,14 @@ pub const TRAIN: &str = "train";
 /// The split that holds every row of `valid.json`.
 pub const VALID: &str = "valid";
 
+/// A few vocabulary ids; as many as a 2-hop chain has lie in place, without an allocation: data sets have 10⁵ and more.
+pub type Ids = SmallVec<[u32; 4]>;
+
 /// The bridge entities of a query, as far as the atomic facts tell them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Bridges {
     /// One entity for each relation but the last; none for an atomic fact.
-    Known(Box<[u32]>),
+    Known(Ids),
     /// A fact on the way is not among the atomic facts.
     Unknown,
     /// A fact on the way has several tails.
@@ -25,7 +30,7 @@ pub enum Bridges {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Head entity, then the relations.
-    pub tokens: Box<[u32]>,
+    pub tokens: Ids,
     /// The answer.
     pub target: u32,
     /// The entities on the way.
@@ -34,7 +39,7 @@ pub struct Query {
 
 impl Query {
     /// The query of `tokens` with this answer; its bridges are read off the graph.
-    pub fn new(tokens: Box<[u32]>, target: u32, graph: &Graph) -> Self {
+    pub fn new(tokens: &[u32], target: u32, graph: &Graph) -> Self {
         let bridges = match graph.walk(tokens[0], &tokens[1..]) {
             Err(Gap::Unknown) => Bridges::Unknown,
             Err(Gap::Ambiguous) => Bridges::Ambiguous,
@@ -47,7 +52,7 @@ impl Query {
             }
         };
         Self {
-            tokens,
+            tokens: tokens.into(),
             target,
             bridges,
         }

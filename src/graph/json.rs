@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::chains::{hops_of_split, training_type};
-use super::{Dataset, Graph, Query, TRAIN, TokenKind, VALID, Vocab};
+use super::{Dataset, Graph, Ids, Query, TRAIN, TokenKind, VALID, Vocab};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -76,7 +76,7 @@ impl Dataset {
         }
         let queries = |rows: Vec<Parsed>| -> Vec<Query> {
             rows.into_iter()
-                .map(|row| Query::new(row.tokens, row.target, &graph))
+                .map(|row| Query::new(&row.tokens, row.target, &graph))
                 .collect()
         };
         let mut splits = vec![(TRAIN.to_owned(), queries(train))];
@@ -88,7 +88,7 @@ impl Dataset {
                     format!("the type `{name}` is taken by {name}.json; test rows need another"),
                 ));
             }
-            let query = Query::new(row.tokens, row.target, &graph);
+            let query = Query::new(&row.tokens, row.target, &graph);
             match splits.iter_mut().find(|(split, _)| *split == name) {
                 Some((_, rows)) => rows.push(query),
                 None => splits.push((name, vec![query])),
@@ -234,7 +234,7 @@ impl Write for Count {
 }
 
 struct Parsed {
-    tokens: Box<[u32]>,
+    tokens: Ids,
     target: u32,
     kind: Option<String>,
 }
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(
             bridges,
             [
-                Bridges::Known([2].into()),
+                Bridges::Known([2].as_slice().into()),
                 Bridges::Unknown,
                 Bridges::Ambiguous,
                 Bridges::Contradicted

@@ -9,7 +9,7 @@ mod vocab;
 use std::collections::HashMap;
 
 pub use chains::{ATOMIC_FACTS, Chains, Tails, hop_test, hops_of_split};
-pub use dataset::{Bridges, Dataset, Query, TRAIN, VALID};
+pub use dataset::{Bridges, Dataset, Ids, Query, TRAIN, VALID};
 pub use systematic::Systematic;
 pub use vocab::{PAD, TokenKind, Vocab};
 

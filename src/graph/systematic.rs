@@ -104,11 +104,11 @@ impl Systematic {
         }
         let atomic = |i: &u32| {
             let [head, relation, tail] = facts[*i as usize];
-            Query::new([head, relation].into(), tail, &graph)
+            Query::new(&[head, relation], tail, &graph)
         };
         let chain = |&(first, second): &Chain| {
             let ([head, r1, _], [_, r2, target]) = (facts[first as usize], facts[second as usize]);
-            Query::new([head, r1, r2].into(), target, &graph)
+            Query::new(&[head, r1, r2], target, &graph)
         };
         let places =
             |ood: bool| -> Vec<u32> { (0..facts.len() as u32).filter(|&i| is_ood[i as usize] == ood).collect() };

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn partners_differ_where_asked_and_have_another_bridge_and_answer() {
         let graph = graph();
-        let query = Query::new([1, 10, 10].into(), 3, &graph);
+        let query = Query::new(&[1, 10, 10], 3, &graph);
         let of = |corrupt| partners(&query, corrupt, &graph);
         assert_eq!(of(Corrupt::Head), [(vec![4, 10, 10], 6)]);
         assert_eq!(of(Corrupt::Relation1), [(vec![1, 11, 10], 6)]);
