@@ -214,6 +214,12 @@ impl Hooks {
             .any(|site| site.point.in_block() && (site.iteration, site.layer) == (iteration, layer))
     }
 
+    /// Whether each row's state is met before the first layer reads it, so that rows with the same embedding may differ.
+    pub(super) fn meets_entry(&self) -> bool {
+        let entry = Site::new(Point::ResidPre, 0, 0);
+        self.wants(Site::embed()) || self.replacements().any(|(site, ..)| site == entry)
+    }
+
     /// Whether the states are to be read out after this iteration.
     pub(super) fn wants_readout(&self, iteration: usize) -> bool {
         self.wants(Site::new(Point::Final, iteration, 0)) || self.wants(Site::new(Point::Logits, iteration, 0))

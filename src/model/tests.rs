@@ -131,12 +131,19 @@ fn shapes() -> [ModelConfig; 6] {
 
 #[test]
 fn the_kernels_give_the_loss_and_gradients_of_the_composed_model() {
+    let mut from_sources = Vec::new();
     for (seed, config) in shapes().iter().enumerate() {
         for sharing in [Sharing::Prefixes, Sharing::Nothing] {
+            let queries = queries(seed as u64);
+            let rows = Rows::pack(queries.iter().map(Vec::as_slice), config, VOCAB, sharing).unwrap();
+            let sources = rows.sources(config.positions != Positions::None);
+            from_sources.push(sources.is_some());
             let got = loss_and_gradients(config, seed as u64, sharing, false);
             assert_same(&got, &loss_and_gradients(config, seed as u64, sharing, true));
         }
     }
+    // Batches enter the loop both ways: row by row, and by their distinct embeddings.
+    assert!(from_sources.contains(&true) && from_sources.contains(&false));
 }
 
 #[test]
@@ -200,34 +207,38 @@ fn a_backward_pass_is_right_after_another_forward_pass_has_used_the_buffers() {
     let late = loss(&pack(&[1, 5, 6]));
     loss(&pack(&[2, 7]));
     assert_eq!(relative_difference(&gradient(&late), &expected), 0.0);
+    // A backward pass uses the buffers too.
+    assert_eq!(relative_difference(&gradient(&late), &expected), 0.0);
 }
 
 #[test]
 fn gradients_that_the_model_collects_are_those_that_candle_gives() {
-    let (model, vars) = trainable(&tiny(), 4);
-    let loss = |tokens: [&[u32]; 2]| {
-        let rows = model.pack(tokens, Sharing::Prefixes).unwrap();
-        let mut pass = Pass {
-            gradients: true,
-            ..Pass::default()
+    for tied in [true, false] {
+        let (model, vars) = trainable(&ModelConfig { tied, ..tiny() }, 4);
+        let loss = |tokens: [&[u32]; 2]| {
+            let rows = model.pack(tokens, Sharing::Prefixes).unwrap();
+            let mut pass = Pass {
+                gradients: true,
+                ..Pass::default()
+            };
+            cross_entropy(&model.forward(&rows, 3, &mut pass).unwrap(), &[2, 3], 0.0).unwrap()
         };
-        cross_entropy(&model.forward(&rows, 3, &mut pass).unwrap(), &[2, 3], 0.0).unwrap()
-    };
-    let loss_of = |passes: usize| match passes {
-        1 => loss([&[1, 5, 6], &[1, 5]]),
-        _ => (loss([&[1, 5, 6], &[1, 5]]) + loss([&[2, 7], &[1, 8, 6]])).unwrap(),
-    };
-    let numbers = |gradients: &candle_core::backprop::GradStore| -> Vec<Vec<f32>> {
-        let of = |(_, var): &(Leaf, Var)| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        vars.iter().map(of).collect()
-    };
-    // Twice, since the second one finds a buffer in use; and for a loss of two passes, whose gradients add up.
-    for passes in [1, 2, 2] {
-        let expected = numbers(&loss_of(passes).backward().unwrap());
-        let got = numbers(&model.backward(&loss_of(passes)).unwrap());
-        for (got, expected) in got.iter().zip(&expected) {
-            let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
-            assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6 * scale));
+        let loss_of = |passes: usize| match passes {
+            1 => loss([&[1, 5, 6], &[1, 5]]),
+            _ => (loss([&[1, 5, 6], &[1, 5]]) + loss([&[2, 7], &[1, 8, 6]])).unwrap(),
+        };
+        let numbers = |gradients: &candle_core::backprop::GradStore| -> Vec<Vec<f32>> {
+            let of = |(_, var): &(Leaf, Var)| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            vars.iter().map(of).collect()
+        };
+        // Twice, since the second one finds a buffer in use; and for a loss of two passes, whose gradients add up.
+        for passes in [1, 2, 2] {
+            let expected = numbers(&loss_of(passes).backward().unwrap());
+            let got = numbers(&model.backward(&loss_of(passes)).unwrap());
+            for (got, expected) in got.iter().zip(&expected) {
+                let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+                assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6 * scale));
+            }
         }
     }
 }

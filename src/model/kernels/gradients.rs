@@ -65,17 +65,13 @@ impl Gradients {
     /// # Errors
     /// When the weights are not contiguous f32 on the CPU, and those of `add`.
     pub(super) fn add(&self, weights: &Tensor, add: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Option<Tensor>> {
-        match self.buffer(weights)? {
-            Some(buffer) => {
-                with_numbers_mut(&buffer, add)?;
-                Ok(None)
-            }
-            None => {
-                let gradient = weights.zeros_like()?;
-                with_numbers_mut(&gradient, add)?;
-                Ok(Some(gradient))
-            }
+        if let Some(buffer) = self.buffer(weights)? {
+            with_numbers_mut(&buffer, add)?;
+            return Ok(None);
         }
+        let gradient = weights.zeros_like()?;
+        with_numbers_mut(&gradient, add)?;
+        Ok(Some(gradient))
     }
 
     fn buffer(&self, weights: &Tensor) -> Result<Option<Tensor>> {
@@ -87,13 +83,11 @@ impl Gradients {
         let Some(collecting) = collecting.as_mut().filter(mine) else {
             return Ok(None);
         };
-        let place = match all.iter().position(|(known, _)| known.id() == weights.id()) {
-            Some(place) => place,
-            None => {
-                all.push((weights.clone(), weights.zeros_like()?));
-                all.len() - 1
-            }
-        };
+        let known = all.iter().position(|(known, _)| known.id() == weights.id());
+        let place = known.unwrap_or(all.len());
+        if known.is_none() {
+            all.push((weights.clone(), weights.zeros_like()?));
+        }
         let gradient = all[place].1.clone();
         if !collecting.found.contains(&place) {
             collecting.found.push(place);

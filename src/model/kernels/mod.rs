@@ -80,8 +80,8 @@ fn like(x: &Tensor, numbers: Vec<f32>) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_vec(numbers, x.shape(), x.device())?))
 }
 
-// As `buffer.resize`, for buffers that are overwritten: what they hold stays. They grow by a little more than is asked
-// for, as batches differ by a few rows; doubling would hold twice the activations.
+// As `buffer.resize`, for buffers that are overwritten: it matters not what they hold. They grow to a little more than is
+// asked for, as batches differ by a few rows; doubling would hold twice the activations.
 fn fit(buffer: &mut Vec<f32>, len: usize) {
     if len > buffer.capacity() {
         *buffer = Vec::with_capacity(len + len / 16);

@@ -316,6 +316,7 @@ impl Turn<'_> {
         scratch: &mut Scratch,
         out: &mut Vec<f32>,
     ) {
+        self.visitor.visit(Point::ResidPre, &mut saved.x);
         let width = 3 * self.ops.d;
         saved.qkv.clear();
         for &source in of_row {
