@@ -29,7 +29,8 @@ impl<'a> Geometry<'a> {
         pairs * self.heads
     }
 
-    /// Calls `f` with the query, its pattern `[heads, ancestors]`, and the number of ancestors.
+    /// Calls `f` with the place of the query, its pattern `[heads, ancestors]`, and the number of ancestors.
+    #[inline(always)]
     pub(super) fn each_pattern(&self, pattern: &mut [f32], mut f: impl FnMut(usize, &mut [f32], usize)) {
         let mut rest = pattern;
         for (query, &row) in self.queries.iter().enumerate() {
@@ -38,20 +39,6 @@ impl<'a> Geometry<'a> {
             rest = later;
             f(query, mine, count);
         }
-    }
-}
-
-#[inline(always)]
-fn softmax(scores: &mut [f32]) {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for score in scores.iter_mut() {
-        *score = exp(*score - most);
-        total += *score;
-    }
-    let share = 1.0 / total;
-    for score in scores {
-        *score *= share;
     }
 }
 
@@ -70,20 +57,37 @@ impl WithSimd for Attend<'_> {
         let (of, qkv, d) = (self.of, self.qkv, self.of.d);
         let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
-        let mut rest = self.pattern;
-        for &row in of.queries {
-            let ancestors = of.ancestors(row);
-            for head in (0..d).step_by(width) {
-                let (pattern, later) = rest.split_at_mut(ancestors.len());
-                rest = later;
+        of.each_pattern(self.pattern, |query, pattern, count| {
+            let row = of.queries[query];
+            for (head, scores) in (0..d).step_by(width).zip(pattern.chunks_exact_mut(count)) {
                 let query = &qkv[row as usize * 3 * d + head..][..width];
-                for (p, &ancestor) in pattern.iter_mut().zip(ancestors) {
+                let mut most = f32::NEG_INFINITY;
+                for (score, &ancestor) in scores.iter_mut().zip(of.ancestors(row)) {
                     let key = (ancestor as usize - of.first) * 3 * d + d + head;
-                    *p = scale * dot(query, &qkv[key..][..width]);
+                    *score = scale * dot(query, &qkv[key..][..width]);
+                    most = most.max(*score);
                 }
-                softmax(pattern);
+                for score in scores {
+                    *score -= most;
+                }
             }
+        });
+        // All at once, since most lists are short.
+        for score in self.pattern.iter_mut() {
+            *score = exp(*score);
         }
+        of.each_pattern(self.pattern, |_, pattern, count| {
+            for scores in pattern.chunks_exact_mut(count) {
+                let mut total = 0.0;
+                for score in scores.iter() {
+                    total += score;
+                }
+                let share = 1.0 / total;
+                for score in scores {
+                    *score *= share;
+                }
+            }
+        });
     }
 }
 
@@ -136,7 +140,7 @@ impl WithSimd for Backward<'_> {
         let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
         let mut rest = self.pattern;
-        let mut dp = Vec::new();
+        let mut dp = vec![0.0; of.ancestry.most()];
         grad.fill(0.0);
         for (&row, dz) in of.queries.iter().zip(self.dz.chunks_exact(d)) {
             let ancestors = of.ancestors(row);
@@ -147,10 +151,8 @@ impl WithSimd for Backward<'_> {
                 // Where an ancestor's key begins; its value stands d further.
                 let key = |ancestor: u32| (ancestor as usize - of.first) * 3 * d + d + head;
                 let query = row as usize * 3 * d + head;
-                // Not by an iterator's `extend`: that is compiled apart, for the narrowest instructions.
-                dp.clear();
-                for &ancestor in ancestors {
-                    dp.push(dot(dz, &qkv[key(ancestor) + d..][..width]));
+                for (dp, &ancestor) in dp.iter_mut().zip(ancestors) {
+                    *dp = dot(dz, &qkv[key(ancestor) + d..][..width]);
                 }
                 let mean: f32 = pattern.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
                 for ((&p, &dp), &ancestor) in pattern.iter().zip(&dp).zip(ancestors) {

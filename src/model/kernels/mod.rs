@@ -139,7 +139,12 @@ fn add(to: &mut [f32], from: &[f32]) {
 
 #[inline(always)]
 fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
-    for (to, &from) in to.iter_mut().zip(from) {
+    // By whole arrays, so that short slices are vectorised too.
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = std::array::from_fn(|i| scale.mul_add(from[i], to[i]));
+    }
+    for (to, &from) in to_rest.iter_mut().zip(from_rest) {
         *to = scale.mul_add(from, *to);
     }
 }
