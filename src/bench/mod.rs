@@ -13,6 +13,7 @@ pub use shapes::{Batches, Case, Shape};
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
 use crate::model::kernels::gemm_rate;
+use crate::model::{Hooks, Pass, Point, Site};
 use crate::train::{RunConfig, Trainer};
 
 /// Steps before the clock counts, so that buffers are there and caches warm.
@@ -49,13 +50,27 @@ pub struct Measurement {
     pub share_of_peak: f64,
     /// The most memory that the process held, in MiB, where the system tells (Linux).
     pub peak_memory_mib: Option<f64>,
+    /// What forward passes cost, where it was asked for.
+    pub forward: Option<Forward>,
 }
 
-/// Times steps of `case` for at least so long, on the threads of the current rayon pool.
+/// Medians of milliseconds that a forward pass over one batch takes, the kinds measured in turn.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forward {
+    /// As training does it, keeping what the backward pass needs.
+    pub training_ms: f64,
+    /// For the logits alone.
+    pub alone_ms: f64,
+    /// Recording `resid_pre` of all rows at every effective layer.
+    pub recording_ms: f64,
+}
+
+/// Times steps of `case` for at least so long, on the threads of the current rayon pool; and forward passes for as long
+/// where they are wanted.
 ///
 /// # Errors
 /// When the case is impossible or a step fails.
-pub fn measure(case: &Case, time: Duration) -> Result<Measurement> {
+pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measurement> {
     forget_peak_memory();
     let mut trainer = Trainer::new(case.config(), case.data()?, &Device::Cpu)?;
     let (mut seconds, mut rows, mut flop) = (Vec::new(), 0.0, 0.0);
@@ -73,9 +88,9 @@ pub fn measure(case: &Case, time: Duration) -> Result<Measurement> {
         done += 1;
     }
     let peak_memory_mib = peak_memory_mib();
+    let forward = forward_too.then(|| forward(&mut trainer, time)).transpose()?;
     let steps = seconds.len();
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[steps / 2];
+    let median = median(&mut seconds);
     let threads = rayon::current_num_threads();
     let gflop = flop / steps as f64 / 1e9;
     let peak_gflops = gemm_rate(threads) / 1e9;
@@ -96,6 +111,40 @@ pub fn measure(case: &Case, time: Duration) -> Result<Measurement> {
         peak_gflops,
         share_of_peak: gflop / median / peak_gflops,
         peak_memory_mib,
+        forward,
+    })
+}
+
+// Sorts them too.
+fn median(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn forward(trainer: &mut Trainer, time: Duration) -> Result<Forward> {
+    let batch = trainer.next_batch()?;
+    let (model, config) = (trainer.model(), &trainer.config().model);
+    let sites = Site::all(Point::ResidPre, config.iterations, config.layers);
+    let recording = || sites.iter().fold(Hooks::none(), |hooks, &site| hooks.record(site));
+    let mut seconds = [const { Vec::new() }; 3];
+    let start = Instant::now();
+    while seconds[0].len() < WARM_UP + 5 || start.elapsed() < time {
+        for (kind, seconds) in seconds.iter_mut().enumerate() {
+            let mut pass = Pass {
+                gradients: kind == 0,
+                hooks: if kind == 2 { recording() } else { Hooks::none() },
+                ..Pass::default()
+            };
+            let before = Instant::now();
+            model.forward(&batch, config.iterations, &mut pass)?;
+            seconds.push(before.elapsed().as_secs_f64());
+        }
+    }
+    let [training, alone, recording] = seconds.map(|mut seconds| 1e3 * median(&mut seconds[WARM_UP..]));
+    Ok(Forward {
+        training_ms: training,
+        alone_ms: alone,
+        recording_ms: recording,
     })
 }
 

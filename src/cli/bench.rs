@@ -31,6 +31,9 @@ pub(super) struct BenchArgs {
     /// Seconds of steps for each
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Time forward passes too: as training does them, alone, and recording every layer's input
+    #[arg(long)]
+    forward: bool,
     /// Print JSON, a line a case
     #[arg(long)]
     json: bool,
@@ -55,7 +58,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 println!("{}", path.display());
                 continue;
             }
-            let found = measure(&case, Duration::from_secs_f64(args.seconds))?;
+            let found = measure(&case, Duration::from_secs_f64(args.seconds), args.forward)?;
             if args.json {
                 println!(
                     "{}",
@@ -63,7 +66,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 );
                 continue;
             }
-            rows.push(vec![
+            let mut row = vec![
                 name(&case.shape),
                 name(&case.batches),
                 case.config().model.iterations.to_string(),
@@ -78,26 +81,32 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 found
                     .peak_memory_mib
                     .map_or_else(|| "–".to_owned(), |mib| format!("{mib:.0}")),
-            ]);
+            ];
+            if let Some(forward) = &found.forward {
+                let times = [forward.training_ms, forward.alone_ms, forward.recording_ms];
+                row.extend(times.map(|ms| format!("{ms:.2}")));
+            }
+            rows.push(row);
         }
         if !rows.is_empty() {
-            print_table(
-                &[
-                    "shape",
-                    "batches",
-                    "R",
-                    "queries",
-                    "rows",
-                    "ms/step",
-                    "range",
-                    "steps",
-                    "queries/s",
-                    "GFLOP/s",
-                    "of peak",
-                    "MiB",
-                ],
-                &rows,
-            );
+            let mut columns = vec![
+                "shape",
+                "batches",
+                "R",
+                "queries",
+                "rows",
+                "ms/step",
+                "range",
+                "steps",
+                "queries/s",
+                "GFLOP/s",
+                "of peak",
+                "MiB",
+            ];
+            if args.forward {
+                columns.extend(["forward ms", "alone", "recording"]);
+            }
+            print_table(&columns, &rows);
             println!(
                 "{} threads; matrix products only in GFLOP/s; MiB: peak of the process",
                 rayon::current_num_threads()
