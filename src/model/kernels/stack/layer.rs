@@ -299,36 +299,27 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// From `saved.x` to `out` `[queries, d]`.
-    pub(super) fn forward(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
-        self.visitor.visit(Point::ResidPre, &mut saved.x);
-        self.ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
-        self.forward_from_qkv(saved, scratch, out);
-    }
-
-    /// The same where queries, keys and values are known for each distinct x, `[sources, 3 × d]`; `of_row` tells which
-    /// is a row's.
-    pub(super) fn forward_from_sources(
+    /// From `saved.x` to `out` `[queries, d]`; `known` are queries, keys and values of each distinct x, `[sources, 3 × d]`,
+    /// and which of them is a row's.
+    pub(super) fn forward(
         &self,
-        qkv: &[f32],
-        of_row: &[u32],
+        known: Option<(&[f32], &[u32])>,
         saved: &mut Saved,
         scratch: &mut Scratch,
         out: &mut Vec<f32>,
     ) {
-        self.visitor.visit(Point::ResidPre, &mut saved.x);
-        let width = 3 * self.ops.d;
-        saved.qkv.clear();
-        for &source in of_row {
-            saved.qkv.extend_from_slice(&qkv[source as usize * width..][..width]);
-        }
-        self.forward_from_qkv(saved, scratch, out);
-    }
-
-    fn forward_from_qkv(&self, saved: &mut Saved, scratch: &mut Scratch, out: &mut Vec<f32>) {
         let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
         let Ops { weights, d, arch } = ops;
         let queries = of.queries.len();
+        visitor.visit(Point::ResidPre, &mut saved.x);
+        if let Some((qkv, of_row)) = known {
+            saved.qkv.clear();
+            for &source in of_row {
+                saved.qkv.extend_from_slice(&qkv[source as usize * 3 * d..][..3 * d]);
+            }
+        } else {
+            ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
+        }
         let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.wide);
         fit(&mut saved.pattern, of.entries());
         arch.dispatch(attention::Attend {
@@ -398,46 +389,11 @@ impl Turn<'_> {
     }
 
     /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
-    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases.
+    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases. Where queries, keys and
+    /// values were `known`, it ends at theirs, in `scratch.d_qkv`, and `scratch.d_x` is what comes by the residual stream.
     pub(super) fn backward(
         &self,
-        turned: &Turned,
-        saved: &mut Saved,
-        scratch: &mut Scratch,
-        dy: &[f32],
-        sums: &mut Layer<Vec<f32>>,
-    ) {
-        self.backward_to_qkv(turned, saved, scratch, dy, sums);
-        let Scratch {
-            normed_1,
-            d_mid,
-            d_qkv,
-            d_x,
-            ..
-        } = scratch;
-        self.ops.project_back(turned, &saved.x, d_qkv, normed_1, d_x, sums);
-        self.ops.scatter(d_x, self.of.queries, d_mid);
-    }
-
-    /// The same as far as dL/d(queries, keys, values) in `scratch.d_qkv`; `scratch.d_x` is what comes to `saved.x` by the
-    /// residual stream alone.
-    pub(super) fn backward_to_sources(
-        &self,
-        turned: &Turned,
-        saved: &mut Saved,
-        scratch: &mut Scratch,
-        dy: &[f32],
-        sums: &mut Layer<Vec<f32>>,
-    ) {
-        self.backward_to_qkv(turned, saved, scratch, dy, sums);
-        let Scratch { d_mid, d_x, .. } = scratch;
-        d_x.clear();
-        d_x.resize(saved.x.len(), 0.0);
-        self.ops.scatter(d_x, self.of.queries, d_mid);
-    }
-
-    fn backward_to_qkv(
-        &self,
+        known: bool,
         turned: &Turned,
         saved: &mut Saved,
         scratch: &mut Scratch,
@@ -448,11 +404,13 @@ impl Turn<'_> {
         let Ops { weights, d, arch } = ops;
         let (rows, queries) = (self.all.len(), of.queries.len());
         let Scratch {
+            normed_1,
             normed_2,
             wide: d_hidden,
             d_mid,
             d_z,
             d_qkv,
+            d_x,
             ..
         } = scratch;
         ops.column_sums(dy, &mut sums.mlp_proj[1]);
@@ -480,6 +438,13 @@ impl Turn<'_> {
             dz: d_z,
             dqkv: d_qkv,
         });
+        if known {
+            d_x.clear();
+            d_x.resize(rows * d, 0.0);
+        } else {
+            ops.project_back(turned, &saved.x, d_qkv, normed_1, d_x, sums);
+        }
+        ops.scatter(d_x, of.queries, d_mid);
     }
 }
 

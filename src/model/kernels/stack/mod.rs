@@ -208,6 +208,7 @@ impl Stack {
         if self.sources.is_some() {
             origin.forward(self.ops(&weights, 0), x);
         }
+        let place = |turn: usize| if keep { turn } else { 0 };
         each(spaces, pieces, |space, piece| {
             let kept = if keep { self.effective_layers() } else { 1 };
             if space.saved.len() < kept {
@@ -220,16 +221,12 @@ impl Stack {
                 let Space {
                     saved, scratch, out, ..
                 } = &mut *space;
+                let sources = self.sources.as_ref().filter(|_| turn == 0);
+                let known = sources.map(|sources| (&*origin.qkv, &sources.of_row[piece.rows.clone()]));
                 let at = self.turn(piece, &weights, turn, taps);
-                match &self.sources {
-                    Some(sources) if turn == 0 => {
-                        let of_row = &sources.of_row[piece.rows.clone()];
-                        at.forward_from_sources(&origin.qkv, of_row, &mut saved[0], scratch, out);
-                    }
-                    _ => at.forward(&mut saved[if keep { turn } else { 0 }], scratch, out),
-                }
+                at.forward(known, &mut saved[place(turn)], scratch, out);
                 if turn + 1 < self.effective_layers() {
-                    let next = &mut saved[if keep { turn + 1 } else { 0 }].x;
+                    let next = &mut saved[place(turn + 1)].x;
                     std::mem::swap(next, out);
                     if self.injects_before(turn + 1) {
                         let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
@@ -278,11 +275,7 @@ impl Stack {
             let back = |space: &mut Space, piece: &Piece| {
                 let at = self.turn(piece, &weights, turn, None);
                 let (saved, scratch, sums) = (&mut space.saved[turn], &mut space.scratch, &mut space.sums[layer]);
-                if sources.is_some() {
-                    at.backward_to_sources(&turned[layer], saved, scratch, &space.d_y, sums);
-                } else {
-                    at.backward(&turned[layer], saved, scratch, &space.d_y, sums);
-                }
+                at.backward(sources.is_some(), &turned[layer], saved, scratch, &space.d_y, sums);
             };
             let gradients = Layer::new_mut(d, &mut d_block[layer * layer_size..][..layer_size]);
             let (mut of_origin, mut of_pieces): (Vec<_>, Vec<_>) = panels(gradients, d)
