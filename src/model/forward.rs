@@ -208,7 +208,11 @@ impl Model {
 
     // All iterations by the CPU kernels: what is asked for at the end of earlier ones is tapped on the way.
     fn fused(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
-        let sources = self.sources(rows).filter(|_| !pass.hooks.meets_entry()).map(Arc::new);
+        let sources = if pass.hooks.meets_entry() {
+            None
+        } else {
+            self.sources(rows).map(Arc::new)
+        };
         let x = match &sources {
             Some(sources) => self.embed_rows(rows, &sources.rows)?,
             None => pass.hooks.visit(Site::embed(), self.embed(rows)?)?,

@@ -37,14 +37,19 @@ impl Gradients {
     /// # Errors
     /// Those of `backward`.
     pub(in super::super) fn collect(&self, backward: impl FnOnce() -> Result<GradStore>) -> Result<GradStore> {
-        if self.lock().collecting.is_some() {
-            return backward();
+        let mut buffers = self.lock();
+        let is_free = buffers.collecting.is_none();
+        if is_free {
+            buffers.collecting = Some(Collecting {
+                thread: std::thread::current().id(),
+                found: Vec::new(),
+            });
         }
-        self.lock().collecting = Some(Collecting {
-            thread: std::thread::current().id(),
-            found: Vec::new(),
-        });
+        drop(buffers);
         let store = backward();
+        if !is_free {
+            return store;
+        }
         let mut buffers = self.lock();
         let found = buffers.collecting.take().map(|collecting| collecting.found);
         let mut store = store?;

@@ -313,9 +313,9 @@ impl Turn<'_> {
         let queries = of.queries.len();
         visitor.visit(Point::ResidPre, &mut saved.x);
         if let Some((qkv, of_row)) = known {
-            saved.qkv.clear();
-            for &source in of_row {
-                saved.qkv.extend_from_slice(&qkv[source as usize * 3 * d..][..3 * d]);
+            fit(&mut saved.qkv, of_row.len() * 3 * d);
+            for (to, &source) in saved.qkv.chunks_exact_mut(3 * d).zip(of_row) {
+                to.copy_from_slice(&qkv[source as usize * 3 * d..][..3 * d]);
             }
         } else {
             ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
@@ -439,8 +439,8 @@ impl Turn<'_> {
             dqkv: d_qkv,
         });
         if known {
-            d_x.clear();
-            d_x.resize(rows * d, 0.0);
+            fit(d_x, rows * d);
+            d_x.fill(0.0);
         } else {
             ops.project_back(turned, &saved.x, d_qkv, normed_1, d_x, sums);
         }

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use super::attention::Geometry;
 use super::gradients::Gradients;
-use super::{add, like, slice, with_numbers};
+use super::{add, fit, like, slice, with_numbers};
 use crate::model::rows::Sources;
 use layer::{Layer, Ops, Saved, Scratch, Turn, Turned};
 use plan::Piece;
@@ -215,8 +215,9 @@ impl Stack {
                 space.saved.resize_with(kept, Saved::default);
             }
             let first = &mut space.saved[0].x;
-            first.clear();
-            self.rows_of(x, piece).for_each(|row| first.extend_from_slice(row));
+            fit(first, piece.all.len() * d);
+            let rows = first.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+            rows.for_each(|(to, from)| to.copy_from_slice(from));
             for turn in 0..self.effective_layers() {
                 let Space {
                     saved, scratch, out, ..
@@ -258,8 +259,8 @@ impl Stack {
         for (space, piece) in spaces.iter_mut().zip(pieces) {
             let (mine, later) = rest.split_at(self.outputs(piece).len() * d);
             rest = later;
-            space.d_y.clear();
-            space.d_y.extend_from_slice(mine);
+            fit(&mut space.d_y, mine.len());
+            space.d_y.copy_from_slice(mine);
             space.d_injected.clear();
             if self.injection {
                 space.d_injected.resize(piece.all.len() * d, 0.0);

@@ -25,8 +25,8 @@ pub(super) struct Origin {
 impl Origin {
     /// Takes up x `[sources, d]`.
     pub(super) fn forward(&mut self, ops: Ops, x: &[f32]) {
-        self.x.clear();
-        self.x.extend_from_slice(x);
+        fit(&mut self.x, x.len());
+        self.x.copy_from_slice(x);
         ops.project(x, &mut self.normed, &mut self.qkv);
     }
 
