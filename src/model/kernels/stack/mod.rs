@@ -5,6 +5,7 @@
 //! over all pieces. Buffers are reused from step to step.
 
 mod layer;
+mod ops;
 mod plan;
 mod products;
 mod sources;
@@ -21,7 +22,8 @@ use super::attention::Geometry;
 use super::gradients::Gradients;
 use super::{add, fit, like, slice, with_numbers};
 use crate::model::rows::Sources;
-use layer::{Layer, Ops, Saved, Scratch, Turn, Turned};
+use layer::{Layer, Saved, Scratch, Turn};
+use ops::{Ops, Turned};
 use plan::Piece;
 use products::panels;
 use sources::Origin;

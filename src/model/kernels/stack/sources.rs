@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::super::{add, fit};
 use super::Space;
-use super::layer::{Layer, Ops, Turned};
+use super::layer::Layer;
+use super::ops::{Ops, Turned};
 use super::plan::Piece;
 use crate::model::rows::Sources;
 

@@ -1,0 +1,235 @@
+//! What a layer does to rows that need nothing of each other: norms, affine maps, sums.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::super::gemm::{Matrix, product};
+use super::super::{fit, norm};
+use super::EPSILON;
+use super::layer::Layer;
+
+// Every row of `out` becomes the bias, on top of the row of `x` that `rows` names where there is one.
+struct Prefill<'a> {
+    out: &'a mut [f32],
+    bias: &'a [f32],
+    onto: Option<(&'a [f32], &'a [u32])>,
+}
+
+impl WithSimd for Prefill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let d = self.bias.len();
+        match self.onto {
+            None => self
+                .out
+                .chunks_exact_mut(d)
+                .for_each(|out| out.copy_from_slice(self.bias)),
+            Some((x, rows)) => {
+                for (out, &row) in self.out.chunks_exact_mut(d).zip(rows) {
+                    let x = &x[row as usize * d..][..d];
+                    for ((out, &x), &b) in out.iter_mut().zip(x).zip(self.bias) {
+                        *out = x + b;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Adds the rows of `from` to those of `to` that `rows` names.
+struct Scatter<'a> {
+    to: &'a mut [f32],
+    rows: &'a [u32],
+    from: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Scatter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (from, &row) in self.from.chunks_exact(self.d).zip(self.rows) {
+            let to = &mut self.to[row as usize * self.d..][..self.d];
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to += from;
+            }
+        }
+    }
+}
+
+// Adds the rows of `x` up.
+struct ColumnSums<'a> {
+    x: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.x.chunks_exact(self.sums.len()) {
+            for (sum, &x) in self.sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// The matrices of a layer turned over, as the backward pass reads them: products run fastest when both lie by rows.
+#[derive(Default)]
+pub(super) struct Turned {
+    pub(super) c_attn: Vec<f32>,    // [3 × d, d]
+    pub(super) attn_proj: Vec<f32>, // [d, d]
+    pub(super) c_fc: Vec<f32>,      // [4 × d, d]
+    pub(super) mlp_proj: Vec<f32>,  // [d, 4 × d]
+}
+
+impl Turned {
+    /// Turns over what `weights` holds now.
+    pub(super) fn set(&mut self, weights: &Layer<&[f32]>, arch: Arch) {
+        let turn = |to: &mut Vec<f32>, [weight, bias]: [&[f32]; 2]| {
+            fit(to, weight.len());
+            arch.dispatch(Transpose {
+                from: weight,
+                columns: bias.len(),
+                to,
+            });
+        };
+        turn(&mut self.c_attn, weights.c_attn);
+        turn(&mut self.attn_proj, weights.attn_proj);
+        turn(&mut self.c_fc, weights.c_fc);
+        turn(&mut self.mlp_proj, weights.mlp_proj);
+    }
+}
+
+struct Transpose<'a> {
+    from: &'a [f32],
+    columns: usize,
+    to: &'a mut [f32],
+}
+
+impl WithSimd for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // Square tiles, so that both sides are read and written by whole cache lines.
+        const TILE: usize = 16;
+        let (columns, rows) = (self.columns, self.from.len() / self.columns);
+        for row in (0..rows).step_by(TILE) {
+            for column in (0..columns).step_by(TILE) {
+                for c in column..(column + TILE).min(columns) {
+                    for r in row..(row + TILE).min(rows) {
+                        self.to[c * rows + r] = self.from[r * columns + c];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a layer does to rows that need nothing of each other.
+#[derive(Clone, Copy)]
+pub(super) struct Ops<'a> {
+    pub(super) weights: &'a Layer<&'a [f32]>,
+    pub(super) d: usize,
+    pub(super) arch: Arch,
+}
+
+impl Ops<'_> {
+    /// Queries, keys and values of x `[rows, d]`: `[rows, 3 × d]`.
+    pub(super) fn project(&self, x: &[f32], normed: &mut Vec<f32>, qkv: &mut Vec<f32>) {
+        self.norm(normed, x, &self.weights.ln_1);
+        fit(qkv, 3 * x.len());
+        self.affine(qkv, normed, &self.weights.c_attn, None);
+    }
+
+    /// From dL/d(queries, keys, values) to dL/dx, and what was normed again; adds to the gradients of the norm and the
+    /// bias.
+    pub(super) fn project_back(
+        &self,
+        turned: &Turned,
+        x: &[f32],
+        d_qkv: &[f32],
+        normed: &mut Vec<f32>,
+        d_x: &mut Vec<f32>,
+        sums: &mut Layer<Vec<f32>>,
+    ) {
+        self.column_sums(d_qkv, &mut sums.c_attn[1]);
+        fit(d_x, x.len());
+        back(d_x, d_qkv, &turned.c_attn, 3 * self.d);
+        self.norm_back(d_x, normed, x, &self.weights.ln_1, &mut sums.ln_1);
+    }
+
+    /// out = x · weight + bias, on top of the rows of `onto` where there are any.
+    pub(super) fn affine(
+        &self,
+        out: &mut [f32],
+        x: &[f32],
+        [weight, bias]: &[&[f32]; 2],
+        onto: Option<(&[f32], &[u32])>,
+    ) {
+        self.arch.dispatch(Prefill { out, bias, onto });
+        product(
+            out,
+            Matrix::new(x, weight.len() / bias.len()),
+            Matrix::new(weight, bias.len()),
+            true,
+        );
+    }
+
+    pub(super) fn norm(&self, y: &mut Vec<f32>, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
+        fit(y, x.len());
+        self.arch.dispatch(norm::Forward {
+            x,
+            weight,
+            bias,
+            y,
+            epsilon: EPSILON,
+        });
+    }
+
+    /// From dL/dy in `dx`: dL/dx there, and y again; adds to the gradients of the norm.
+    pub(super) fn norm_back(
+        &self,
+        dx: &mut [f32],
+        y: &mut Vec<f32>,
+        x: &[f32],
+        &[weight, bias]: &[&[f32]; 2],
+        [dw, db]: &mut [Vec<f32>; 2],
+    ) {
+        fit(y, x.len());
+        self.arch.dispatch(norm::Backward {
+            x,
+            weight,
+            bias,
+            y,
+            dx,
+            dw,
+            db,
+            epsilon: EPSILON,
+        });
+    }
+
+    pub(super) fn column_sums(&self, x: &[f32], sums: &mut [f32]) {
+        self.arch.dispatch(ColumnSums { x, sums });
+    }
+
+    pub(super) fn scatter(&self, to: &mut [f32], rows: &[u32], from: &[f32]) {
+        let d = self.d;
+        self.arch.dispatch(Scatter { to, rows, from, d });
+    }
+}
+
+/// dL/dx = dL/dy · weightᵀ, where y has so many columns.
+pub(super) fn back(d_x: &mut [f32], d_y: &[f32], turned: &[f32], columns: usize) {
+    product(
+        d_x,
+        Matrix::new(d_y, columns),
+        Matrix::new(turned, turned.len() / columns),
+        false,
+    );
+}
