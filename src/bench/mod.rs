@@ -13,7 +13,7 @@ pub use shapes::{Batches, Case, Shape};
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
 use crate::model::kernels::gemm_rate;
-use crate::model::{Hooks, Pass, Point, Site};
+use crate::model::{Hooks, Pass, Point, Products, Site, products};
 use crate::train::{RunConfig, Trainer};
 
 /// Steps before the clock counts, so that buffers are there and caches warm.
@@ -27,6 +27,8 @@ pub struct Measurement {
     /// loopscope's version.
     pub version: &'static str,
     pub threads: usize,
+    /// What products of matrices were made by.
+    pub products: Products,
     /// Steps timed.
     pub steps: usize,
     /// Milliseconds a step: forward, backward, clipping, AdamW, and packing the batch.
@@ -44,7 +46,7 @@ pub struct Measurement {
     pub gflop: f64,
     /// The same a second, at the median.
     pub gflops: f64,
-    /// What a product of two 768 × 768 matrices reaches on as many threads, in the same run.
+    /// What the `gemm` crate's product of two 768 × 768 matrices reaches on as many threads, in the same run.
     pub peak_gflops: f64,
     /// `gflops` as a share of `peak_gflops`.
     pub share_of_peak: f64,
@@ -99,6 +101,7 @@ pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measure
         case: case.clone(),
         version: env!("CARGO_PKG_VERSION"),
         threads,
+        products: products(),
         steps,
         fastest_ms: seconds[0] * 1e3,
         median_ms: median * 1e3,

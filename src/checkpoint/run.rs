@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::Weights;
+use crate::model::{Products, Weights, products};
 use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
 
 const CONFIG: &str = "config.toml";
@@ -147,6 +147,14 @@ impl RunFolder {
                 ),
             ));
         }
+        if trainer.model().device().is_cpu() && info.products != products() {
+            tracing::warn!(
+                "this run was trained with {}, here it goes on with {}: as good, but not bit for bit what it would have \
+                 been. --portable makes every machine alike",
+                info.products,
+                products()
+            );
+        }
         let device = trainer.model().device().clone();
         let find = |name: &str| -> Result<[Tensor; 3]> {
             let part = |kind: &str| -> Result<Tensor> {
@@ -196,6 +204,7 @@ impl RunFolder {
         let info = SavedState {
             progress: trainer.progress(),
             data_hash: trainer.data().hash.clone(),
+            products: products(),
         };
         let path = self.path.join(STATE);
         write_tensors(&path, tensors, &info)?;
@@ -280,6 +289,9 @@ impl Observer for RunFolder {
 struct SavedState {
     progress: Progress,
     data_hash: String,
+    // What it was trained with so far.
+    #[serde(default)]
+    products: Products,
 }
 
 fn stage_file(place: usize, name: &str) -> String {

@@ -10,6 +10,7 @@ use super::{Threads, iterations};
 use crate::bench::{Batches, Case, Shape, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::products;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -108,8 +109,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             }
             print_table(&columns, &rows);
             println!(
-                "{} threads; matrix products only in GFLOP/s; MiB: peak of the process",
-                rayon::current_num_threads()
+                "{} threads; products of matrices by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
+                 peak of the process",
+                rayon::current_num_threads(),
+                products()
             );
         }
         Ok(())

@@ -28,6 +28,7 @@ use candle_core::Device;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::model::{be_portable, products};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
 #[derive(Parser)]
@@ -38,6 +39,9 @@ pub struct Cli {
     /// Log more: -v what is done, -vv details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Leave a CPU's matrix unit (AMX) alone: slower, but rounded as on machines without one
+    #[arg(long, global = true)]
+    portable: bool,
 }
 
 #[derive(Subcommand)]
@@ -81,6 +85,10 @@ enum Command {
 /// Whatever the command meets; [`Error::exit_code`] maps it to the exit code.
 pub fn run(cli: Cli) -> Result<()> {
     start_log(cli.verbose);
+    if cli.portable {
+        be_portable();
+    }
+    tracing::info!("products of matrices on the CPU by {}", products());
     match cli.command {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Data(command) => data::run(&command),

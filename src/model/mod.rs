@@ -13,6 +13,7 @@ mod weights;
 pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
 pub use forward::{Model, Pass};
 pub use hooks::{Hooks, Point, Site};
+pub use kernels::{Products, be_portable, products};
 pub use loss::{cross_entropy, log_softmax};
 pub use rows::{Rows, Sharing};
 pub use unroll::Unrolled;

@@ -1,14 +1,10 @@
 //! The token embedding at both ends of the model: rows of it go in, and logits are products with it.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::gemm::{Matrix, product};
+use super::gemm::{Matrix, spread_product};
 use super::gradients::Gradients;
 use super::{like, slice, with_numbers};
-
-// Rows of a product that a thread makes at a time: fixed, as everything that a result might depend on.
-const ROWS: usize = 128;
 
 /// Rows of a table; table `[n, d]` → `[indices, d]`.
 pub(in super::super) struct Embed {
@@ -52,12 +48,6 @@ pub(in super::super) struct Unembed {
     pub(in super::super) gradients: Gradients,
 }
 
-// Adds a · b to `out`, by rows.
-fn by_rows(out: &mut [f32], a: Matrix, b: Matrix, columns: usize) {
-    let chunks = out.par_chunks_mut(ROWS * columns).enumerate();
-    chunks.for_each(|(chunk, out)| product(out, a.rows(chunk * ROWS, out.len() / columns), b, true));
-}
-
 impl CustomOp2 for Unembed {
     fn name(&self) -> &'static str {
         "unembed"
@@ -76,12 +66,8 @@ impl CustomOp2 for Unembed {
         }
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
         let mut logits = vec![0.0; rows * vocab];
-        by_rows(
-            &mut logits,
-            Matrix::new(x, d),
-            Matrix::new(weight, d).transposed(),
-            vocab,
-        );
+        let weight = Matrix::new(weight, d).transposed();
+        spread_product(&mut logits, Matrix::new(x, d), weight);
         Ok((CpuStorage::F32(logits), (rows, vocab).into()))
     }
 
@@ -97,12 +83,12 @@ impl CustomOp2 for Unembed {
             let gradient = Matrix::new(gradient, vocab);
             let mut of_x = vec![0.0; x.elem_count()];
             with_numbers(weight, |weight| {
-                by_rows(&mut of_x, gradient, Matrix::new(weight, d), d);
+                spread_product(&mut of_x, gradient, Matrix::new(weight, d));
                 Ok(())
             })?;
             let of_weight = with_numbers(x, |x| {
                 self.gradients.add(weight, |sums| {
-                    by_rows(sums, gradient.transposed(), Matrix::new(x, d), d);
+                    spread_product(sums, gradient.transposed(), Matrix::new(x, d));
                     Ok(())
                 })
             })?;

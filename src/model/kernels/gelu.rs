@@ -36,10 +36,11 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// From dL/dy, which `dx` holds before: dL/dx; `x` becomes y again, which nobody kept; adds to dL/dbias.
+/// From dL/dy, which `dx` holds before: dL/dx, and y again, which nobody kept; adds to dL/dbias.
 pub(super) struct Backward<'a> {
-    pub(super) x: &'a mut [f32],
+    pub(super) x: &'a [f32],
     pub(super) bias: &'a [f32],
+    pub(super) y: &'a mut [f32],
     pub(super) dx: &'a mut [f32],
     pub(super) db: &'a mut [f32],
 }
@@ -51,13 +52,14 @@ impl WithSimd for Backward<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let d = self.bias.len();
         let (bias, db) = (&self.bias[..d], &mut self.db[..d]);
-        for (x, dx) in self.x.chunks_exact_mut(d).zip(self.dx.chunks_exact_mut(d)) {
+        let rows = self.x.chunks_exact(d).zip(self.y.chunks_exact_mut(d));
+        for ((x, y), dx) in rows.zip(self.dx.chunks_exact_mut(d)) {
             for i in 0..d {
                 let biased = x[i] + bias[i];
                 let gate = gate(biased);
                 let slope = (biased * biased).mul_add(6.0 * SQRT_2_OVER_PI * CUBIC, 2.0 * SQRT_2_OVER_PI);
-                x[i] = biased * gate;
-                dx[i] *= (x[i] * slope).mul_add(1.0 - gate, gate);
+                y[i] = biased * gate;
+                dx[i] *= (y[i] * slope).mul_add(1.0 - gate, gate);
                 db[i] += dx[i];
             }
         }

@@ -21,6 +21,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor
 
 pub(super) use embedding::{Embed, Unembed};
 pub(crate) use gemm::rate as gemm_rate;
+pub use gemm::{Products, be_portable, products};
 pub(super) use gradients::Gradients;
 pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;

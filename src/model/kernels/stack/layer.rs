@@ -5,9 +5,9 @@
 //! resid_post = resid_mid + gelu(ln_2(resid_mid) · W_fc + b_fc) · W_p + b_p
 //! ```
 
-use super::super::gemm::{Matrix, product};
+use super::super::gemm::{Matrix, Right};
 use super::super::{attention, fit, gelu};
-use super::ops::{Ops, Turned, back};
+use super::ops::Ops;
 use super::taps::Visitor;
 use crate::model::hooks::Point;
 
@@ -58,8 +58,7 @@ pub(super) struct Saved {
     pattern: Vec<f32>,      // for each query, [heads, ancestors]
     pub(super) z: Vec<f32>, // [queries, d]
     mid: Vec<f32>,          // [queries, d]
-    // [queries, 4 × d], before bias and gelu; after them once the backward pass has been here.
-    pub(super) hidden: Vec<f32>,
+    hidden: Vec<f32>,       // [queries, 4 × d], before bias and gelu
 }
 
 /// What is overwritten at every layer.
@@ -67,7 +66,8 @@ pub(super) struct Saved {
 pub(super) struct Scratch {
     pub(super) normed_1: Vec<f32>, // [rows, d]
     pub(super) normed_2: Vec<f32>, // [queries, d]
-    pub(super) wide: Vec<f32>,     // [queries, 4 × d], after gelu; in the backward pass dL/d(hidden)
+    pub(super) post: Vec<f32>,     // [queries, 4 × d], after gelu
+    pub(super) d_hidden: Vec<f32>, // [queries, 4 × d]
     pub(super) d_mid: Vec<f32>,    // [queries, d]
     d_z: Vec<f32>,                 // [queries, d]
     pub(super) d_qkv: Vec<f32>,    // [rows, 3 × d]
@@ -96,7 +96,12 @@ impl Turn<'_> {
         out: &mut Vec<f32>,
     ) {
         let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
-        let Ops { weights, d, arch } = ops;
+        let Ops {
+            weights,
+            matrices,
+            d,
+            arch,
+        } = ops;
         let queries = of.queries.len();
         visitor.visit(Point::ResidPre, &mut saved.x);
         if let Some((qkv, of_row)) = known {
@@ -107,7 +112,7 @@ impl Turn<'_> {
         } else {
             ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
         }
-        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.wide);
+        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
         fit(&mut saved.pattern, of.entries());
         arch.dispatch(attention::Attend {
             of,
@@ -127,8 +132,8 @@ impl Turn<'_> {
         let onto = (saved.x.as_slice(), of.queries);
         self.add(
             &mut saved.mid,
-            &saved.z,
-            &weights.attn_proj,
+            Matrix::new(&saved.z, d),
+            (matrices.attn_proj, weights.attn_proj[1]),
             onto,
             (Point::AttnOut, &mut scratch.added),
         );
@@ -136,8 +141,7 @@ impl Turn<'_> {
 
         ops.norm(normed_2, &saved.mid, &weights.ln_2);
         fit(&mut saved.hidden, queries * 4 * d);
-        let c_fc = Matrix::new(weights.c_fc[0], 4 * d);
-        product(&mut saved.hidden, Matrix::new(normed_2, d), c_fc, false);
+        matrices.c_fc.product(&mut saved.hidden, Matrix::new(normed_2, d));
         fit(post, queries * 4 * d);
         arch.dispatch(gelu::Forward {
             x: &saved.hidden,
@@ -147,7 +151,9 @@ impl Turn<'_> {
         visitor.visit(Point::MlpPost, post);
         fit(out, queries * d);
         let onto = (saved.mid.as_slice(), &self.all[..queries]);
-        self.add(out, post, &weights.mlp_proj, onto, (Point::MlpOut, &mut scratch.added));
+        let linear = (matrices.mlp_proj, weights.mlp_proj[1]);
+        let post = Matrix::new(post, 4 * d);
+        self.add(out, post, linear, onto, (Point::MlpOut, &mut scratch.added));
         visitor.visit(Point::ResidPost, out);
     }
 
@@ -155,16 +161,16 @@ impl Turn<'_> {
     fn add(
         &self,
         out: &mut [f32],
-        x: &[f32],
-        linear: &[&[f32]; 2],
+        x: Matrix,
+        (weight, bias): (Right, &[f32]),
         onto: (&[f32], &[u32]),
         (point, added): (Point, &mut Vec<f32>),
     ) {
         if !self.visitor.wants(point) {
-            return self.ops.affine(out, x, linear, Some(onto));
+            return self.ops.affine(out, x, weight, bias, Some(onto));
         }
         fit(added, out.len());
-        self.ops.affine(added, x, linear, None);
+        self.ops.affine(added, x, weight, bias, None);
         self.visitor.visit(point, added);
         let d = self.of.d;
         for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(onto.1) {
@@ -181,19 +187,24 @@ impl Turn<'_> {
     pub(super) fn backward(
         &self,
         known: bool,
-        turned: &Turned,
-        saved: &mut Saved,
+        saved: &Saved,
         scratch: &mut Scratch,
         dy: &[f32],
         sums: &mut Layer<Vec<f32>>,
     ) {
         let (of, ops) = (self.of, self.ops);
-        let Ops { weights, d, arch } = ops;
+        let Ops {
+            weights,
+            matrices,
+            d,
+            arch,
+        } = ops;
         let (rows, queries) = (self.all.len(), of.queries.len());
         let Scratch {
             normed_1,
             normed_2,
-            wide: d_hidden,
+            post,
+            d_hidden,
             d_mid,
             d_z,
             d_qkv,
@@ -202,21 +213,23 @@ impl Turn<'_> {
         } = scratch;
         ops.column_sums(dy, &mut sums.mlp_proj[1]);
         fit(d_hidden, queries * 4 * d);
-        back(d_hidden, dy, &turned.mlp_proj, d);
+        matrices.mlp_proj.product(d_hidden, Matrix::new(dy, d));
+        fit(post, queries * 4 * d);
         arch.dispatch(gelu::Backward {
-            x: &mut saved.hidden,
+            x: &saved.hidden,
             bias: weights.c_fc[1],
+            y: post,
             dx: d_hidden,
             db: &mut sums.c_fc[1],
         });
         fit(d_mid, queries * d);
-        back(d_mid, d_hidden, &turned.c_fc, 4 * d);
+        matrices.c_fc.product(d_mid, Matrix::new(d_hidden, 4 * d));
         ops.norm_back(d_mid, normed_2, &saved.mid, &weights.ln_2, &mut sums.ln_2);
         ops.scatter(d_mid, &self.all[..queries], dy);
 
         ops.column_sums(d_mid, &mut sums.attn_proj[1]);
         fit(d_z, queries * d);
-        back(d_z, d_mid, &turned.attn_proj, d);
+        matrices.attn_proj.product(d_z, Matrix::new(d_mid, d));
         fit(d_qkv, rows * 3 * d);
         arch.dispatch(attention::Backward {
             of,
@@ -229,7 +242,7 @@ impl Turn<'_> {
             fit(d_x, rows * d);
             d_x.fill(0.0);
         } else {
-            ops.project_back(turned, &saved.x, d_qkv, normed_1, d_x, sums);
+            ops.project_back(&saved.x, d_qkv, normed_1, d_x, sums);
         }
         ops.scatter(d_x, of.queries, d_mid);
     }

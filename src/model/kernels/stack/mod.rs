@@ -4,6 +4,7 @@
 //! itself; the backward pass goes through them layer by layer, because the gradients of the shared weights are sums
 //! over all pieces. Buffers are reused from step to step.
 
+mod bank;
 mod layer;
 mod ops;
 mod plan;
@@ -12,20 +13,22 @@ mod sources;
 mod taps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::Geometry;
+use super::gemm::Right;
 use super::gradients::Gradients;
 use super::{add, fit, like, slice, with_numbers};
 use crate::model::rows::Sources;
+use bank::{Bank, Matrices};
 use layer::{Layer, Saved, Scratch, Turn};
-use ops::{Ops, Turned};
+use ops::Ops;
 use plan::Piece;
-use products::panels;
+use products::{Panel, panels};
 use sources::Origin;
 use taps::Visitor;
 
@@ -39,9 +42,11 @@ const EPSILON: f32 = crate::model::forward::EPSILON as f32;
 #[derive(Default)]
 struct Space {
     saved: Vec<Saved>,
-    scratch: Scratch,
     out: Vec<f32>, // [queries, d]
-    d_y: Vec<f32>, // [queries, d]
+    // [queries, d]; once the backward pass has been through the layer, dL/dx there, which is dL/dy of the one before.
+    d_y: Vec<f32>,
+    // Of the first layer, where distinct embeddings are read once: [rows, 3 × d].
+    d_qkv: Vec<f32>,
     // Of the rows that are added before later iterations: [rows, d].
     d_injected: Vec<f32>,
     // Gradients of norms and biases, layer by layer.
@@ -51,8 +56,8 @@ struct Space {
 impl Space {
     // Adds what one row's queries, keys, values and residual stream give to the gradients of its embedding.
     fn add_origin(&self, row: usize, d: usize, d_qkv: &mut [f32], d_x: &mut [f32]) {
-        add(d_qkv, &self.scratch.d_qkv[row * 3 * d..][..3 * d]);
-        add(d_x, &self.scratch.d_x[row * d..][..d]);
+        add(d_qkv, &self.d_qkv[row * 3 * d..][..3 * d]);
+        add(d_x, &self.d_y[row * d..][..d]);
         if let Some(injected) = self.d_injected.get(row * d..(row + 1) * d) {
             add(d_x, injected);
         }
@@ -64,8 +69,11 @@ impl Space {
 pub(in super::super) struct Workspace {
     pass: u64,
     spaces: Vec<Space>,
+    // One for each piece that is worked on at a time, so that they stay in caches.
+    scratches: Vec<Scratch>,
     origin: Origin,
-    turned: Vec<Turned>,
+    matrices: Bank,
+    turned: Bank,
 }
 
 /// R turns of a block of layers over one batch.
@@ -117,7 +125,7 @@ impl Stack {
         match self.workspace.try_lock() {
             Ok(guard) => Buffers::Shared(guard),
             Err(TryLockError::Poisoned(poisoned)) => Buffers::Shared(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Buffers::Own(Workspace::default()),
+            Err(TryLockError::WouldBlock) => Buffers::Own(Box::default()),
         }
     }
 
@@ -136,9 +144,10 @@ impl Stack {
             .collect()
     }
 
-    fn ops<'a>(&self, weights: &'a [Layer<&'a [f32]>], turn: usize) -> Ops<'a> {
+    fn ops<'a>(&self, weights: &'a Layer<&'a [f32]>, matrices: Matrices<Right<'a>>) -> Ops<'a> {
         Ops {
-            weights: &weights[turn % self.layers],
+            weights,
+            matrices,
             d: self.d,
             arch: Arch::new(),
         }
@@ -156,13 +165,7 @@ impl Stack {
         })
     }
 
-    fn turn<'a>(
-        &'a self,
-        piece: &'a Piece,
-        weights: &'a [Layer<&'a [f32]>],
-        turn: usize,
-        taps: Option<&'a dyn Taps>,
-    ) -> Turn<'a> {
+    fn turn<'a>(&'a self, piece: &'a Piece, ops: Ops<'a>, turn: usize, taps: Option<&'a dyn Taps>) -> Turn<'a> {
         let last = turn + 1 == self.effective_layers();
         Turn {
             of: Geometry {
@@ -172,7 +175,7 @@ impl Stack {
                 d: self.d,
                 heads: self.heads,
             },
-            ops: self.ops(weights, turn),
+            ops,
             all: &piece.all,
             visitor: Visitor {
                 taps,
@@ -205,39 +208,61 @@ impl Stack {
         if workspace.spaces.len() < pieces.len() {
             workspace.spaces.resize_with(pieces.len(), Space::default);
         }
-        let Workspace { spaces, origin, .. } = workspace;
+        let Workspace {
+            spaces,
+            scratches,
+            origin,
+            matrices,
+            ..
+        } = workspace;
         let spaces = &mut spaces[..pieces.len()];
-        if self.sources.is_some() {
-            origin.forward(self.ops(&weights, 0), x);
-        }
+        matrices.clear(self.layers, d);
+        let turns = self.effective_layers();
+        // Where the whole block can be held, a piece goes through all of it at once, which caches like best.
+        let stretch = if matrices.capacity() < self.layers { 1 } else { turns };
         let place = |turn: usize| if keep { turn } else { 0 };
-        each(spaces, pieces, |space, piece| {
-            let kept = if keep { self.effective_layers() } else { 1 };
-            if space.saved.len() < kept {
-                space.saved.resize_with(kept, Saved::default);
-            }
-            let first = &mut space.saved[0].x;
-            fit(first, piece.all.len() * d);
-            let rows = first.chunks_exact_mut(d).zip(self.rows_of(x, piece));
-            rows.for_each(|(to, from)| to.copy_from_slice(from));
-            for turn in 0..self.effective_layers() {
-                let Space {
-                    saved, scratch, out, ..
-                } = &mut *space;
-                let sources = self.sources.as_ref().filter(|_| turn == 0);
-                let known = sources.map(|sources| (&*origin.qkv, &sources.of_row[piece.rows.clone()]));
-                let at = self.turn(piece, &weights, turn, taps);
-                at.forward(known, &mut saved[place(turn)], scratch, out);
-                if turn + 1 < self.effective_layers() {
-                    let next = &mut saved[place(turn + 1)].x;
-                    std::mem::swap(next, out);
-                    if self.injects_before(turn + 1) {
-                        let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
-                        rows.for_each(|(to, from)| add(to, from));
-                    }
+        let free = Mutex::new(std::mem::take(scratches));
+        for first in (0..turns).step_by(stretch) {
+            for (layer, weights) in weights.iter().enumerate() {
+                if stretch > 1 || first % self.layers == layer {
+                    matrices.hold(layer, weights.matrices());
                 }
             }
-        });
+            let ops = |layer: usize| self.ops(&weights[layer], matrices.get(layer, weights[layer].matrices()));
+            if first == 0 && self.sources.is_some() {
+                origin.forward(ops(0), x);
+            }
+            each(spaces, pieces, |space, piece| {
+                let mut scratch = lock(&free).pop().unwrap_or_default();
+                let Space { saved, out, .. } = space;
+                if first == 0 {
+                    let kept = if keep { turns } else { 1 };
+                    if saved.len() < kept {
+                        saved.resize_with(kept, Saved::default);
+                    }
+                    let x_0 = &mut saved[0].x;
+                    fit(x_0, piece.all.len() * d);
+                    let rows = x_0.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+                    rows.for_each(|(to, from)| to.copy_from_slice(from));
+                }
+                for turn in first..first + stretch {
+                    let sources = self.sources.as_ref().filter(|_| turn == 0);
+                    let known = sources.map(|sources| (&*origin.qkv, &sources.of_row[piece.rows.clone()]));
+                    let at = self.turn(piece, ops(turn % self.layers), turn, taps);
+                    at.forward(known, &mut saved[place(turn)], &mut scratch, out);
+                    if turn + 1 < turns {
+                        let next = &mut saved[place(turn + 1)].x;
+                        std::mem::swap(next, out);
+                        if self.injects_before(turn + 1) {
+                            let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+                            rows.for_each(|(to, from)| add(to, from));
+                        }
+                    }
+                }
+                lock(&free).push(scratch);
+            });
+        }
+        *scratches = free.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut out = Vec::with_capacity(pieces.iter().map(|piece| self.outputs(piece).len() * d).sum());
         for space in spaces.iter() {
             out.extend_from_slice(&space.out);
@@ -245,17 +270,20 @@ impl Stack {
         out
     }
 
-    // dL/dx from dL/dy, after a forward pass that kept, and whose states it uses up; adds to dL/d(block).
+    // dL/dx from dL/dy, after a forward pass that kept; adds to dL/d(block).
     fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32], d_block: &mut [f32]) -> Vec<f32> {
         let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
         workspace.pass += 1;
-        workspace.turned.resize_with(self.layers, Turned::default);
+        let threads = rayon::current_num_threads();
         let no_sums = || Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() });
-        let layers = workspace.turned.par_iter_mut().zip(&weights);
-        layers.for_each(|(turned, weights)| turned.set(weights, Arch::new()));
         let Workspace {
-            spaces, origin, turned, ..
+            spaces,
+            scratches,
+            origin,
+            turned,
+            ..
         } = workspace;
+        turned.clear(self.layers, d);
         let spaces = &mut spaces[..pieces.len()];
         let mut rest = d_y;
         for (space, piece) in spaces.iter_mut().zip(pieces) {
@@ -270,46 +298,53 @@ impl Stack {
             space.sums.clear();
             space.sums.resize_with(self.layers, no_sums);
         }
+        if scratches.len() < threads.min(pieces.len()) {
+            scratches.resize_with(threads.min(pieces.len()), Scratch::default);
+        }
         let (mut origin_sums, mut d_x) = (no_sums(), Vec::new());
         let layer_size = block.len() / self.layers;
         for turn in (0..self.effective_layers()).rev() {
             let layer = turn % self.layers;
             let sources = self.sources.as_ref().filter(|_| turn == 0);
-            let back = |space: &mut Space, piece: &Piece| {
-                let at = self.turn(piece, &weights, turn, None);
-                let (saved, scratch, sums) = (&mut space.saved[turn], &mut space.scratch, &mut space.sums[layer]);
-                at.backward(sources.is_some(), &turned[layer], saved, scratch, &space.d_y, sums);
-            };
+            let matrices = weights[layer].matrices().transposed();
+            turned.hold(layer, matrices);
+            let ops = self.ops(&weights[layer], turned.get(layer, matrices));
             let gradients = Layer::new_mut(d, &mut d_block[layer * layer_size..][..layer_size]);
             let (mut of_origin, mut of_pieces): (Vec<_>, Vec<_>) = panels(gradients, d)
                 .into_iter()
                 .partition(|panel| sources.is_some() && panel.reads_origin());
-            // Every panel adds the pieces up in their order, whoever does it.
-            if rayon::current_num_threads() == 1 {
-                for (space, piece) in spaces.iter_mut().zip(pieces) {
-                    back(space, piece);
-                    for panel in &mut of_pieces {
-                        panel.add(space, turn, d);
+            // As many at a time as there are threads, and every panel adds them up in their order, whoever does it.
+            for (spaces, pieces) in spaces.chunks_mut(threads).zip(pieces.chunks(threads)) {
+                let mut busy: Vec<_> = spaces.iter_mut().zip(scratches.iter_mut()).collect();
+                each(&mut busy, pieces, |(space, scratch), piece| {
+                    let at = self.turn(piece, ops, turn, None);
+                    let (saved, sums) = (&space.saved[turn], &mut space.sums[layer]);
+                    at.backward(sources.is_some(), saved, scratch, &space.d_y, sums);
+                });
+                let add_pieces = |panel: &mut Panel| {
+                    for (space, scratch) in spaces.iter().zip(scratches.iter()) {
+                        panel.add(space, scratch, turn, d);
+                    }
+                };
+                if threads == 1 {
+                    of_pieces.iter_mut().for_each(add_pieces);
+                } else {
+                    // In this order, whichever thread is free.
+                    of_pieces.iter_mut().par_bridge().for_each(add_pieces);
+                }
+                for (space, scratch) in spaces.iter_mut().zip(scratches.iter_mut()) {
+                    std::mem::swap(&mut space.d_y, &mut scratch.d_x);
+                    if sources.is_some() {
+                        std::mem::swap(&mut space.d_qkv, &mut scratch.d_qkv);
+                    }
+                    if self.injects_before(turn) {
+                        add(&mut space.d_injected, &space.d_y);
                     }
                 }
-            } else {
-                each(spaces, pieces, back);
-                // In this order, whichever thread is free.
-                of_pieces
-                    .iter_mut()
-                    .par_bridge()
-                    .for_each(|panel| spaces.iter().for_each(|space| panel.add(space, turn, d)));
             }
             if let Some(sources) = sources {
-                let ops = self.ops(&weights, 0);
-                d_x = origin.backward(ops, sources, pieces, spaces, &turned[0], &mut origin_sums);
+                d_x = origin.backward(ops, sources, pieces, spaces, &mut origin_sums);
                 of_origin.par_iter_mut().for_each(|panel| panel.add_origin(origin, d));
-            }
-            for space in spaces.iter_mut() {
-                std::mem::swap(&mut space.d_y, &mut space.scratch.d_x);
-                if self.injects_before(turn) {
-                    add(&mut space.d_injected, &space.d_y);
-                }
             }
         }
         for (layer, flat) in d_block.chunks_exact_mut(layer_size).enumerate() {
@@ -335,21 +370,25 @@ impl Stack {
     }
 }
 
-// Runs `f` on every piece with its buffers, on as many threads as there are.
-fn each(spaces: &mut [Space], pieces: &[Piece], f: impl Fn(&mut Space, &Piece) + Sync) {
+// Runs `f` on every piece with what is its own, on as many threads as there are.
+fn each<T: Send>(owned: &mut [T], pieces: &[Piece], f: impl Fn(&mut T, &Piece) + Sync) {
     if rayon::current_num_threads() == 1 || pieces.len() == 1 {
-        spaces.iter_mut().zip(pieces).for_each(|(space, piece)| f(space, piece));
+        owned.iter_mut().zip(pieces).for_each(|(owned, piece)| f(owned, piece));
     } else {
-        spaces
+        owned
             .par_iter_mut()
             .zip(pieces)
-            .for_each(|(space, piece)| f(space, piece));
+            .for_each(|(owned, piece)| f(owned, piece));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Buffers<'a> {
     Shared(MutexGuard<'a, Workspace>),
-    Own(Workspace),
+    Own(Box<Workspace>),
 }
 
 impl std::ops::Deref for Buffers<'_> {

@@ -2,9 +2,10 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::super::gemm::{Matrix, product};
+use super::super::gemm::{Matrix, Right};
 use super::super::{fit, norm};
 use super::EPSILON;
+use super::bank::Matrices;
 use super::layer::Layer;
 
 // Every row of `out` becomes the bias, on top of the row of `x` that `rows` names where there is one.
@@ -78,63 +79,12 @@ impl WithSimd for ColumnSums<'_> {
     }
 }
 
-/// The matrices of a layer turned over, as the backward pass reads them: products run fastest when both lie by rows.
-#[derive(Default)]
-pub(super) struct Turned {
-    pub(super) c_attn: Vec<f32>,    // [3 × d, d]
-    pub(super) attn_proj: Vec<f32>, // [d, d]
-    pub(super) c_fc: Vec<f32>,      // [4 × d, d]
-    pub(super) mlp_proj: Vec<f32>,  // [d, 4 × d]
-}
-
-impl Turned {
-    /// Turns over what `weights` holds now.
-    pub(super) fn set(&mut self, weights: &Layer<&[f32]>, arch: Arch) {
-        let turn = |to: &mut Vec<f32>, [weight, bias]: [&[f32]; 2]| {
-            fit(to, weight.len());
-            arch.dispatch(Transpose {
-                from: weight,
-                columns: bias.len(),
-                to,
-            });
-        };
-        turn(&mut self.c_attn, weights.c_attn);
-        turn(&mut self.attn_proj, weights.attn_proj);
-        turn(&mut self.c_fc, weights.c_fc);
-        turn(&mut self.mlp_proj, weights.mlp_proj);
-    }
-}
-
-struct Transpose<'a> {
-    from: &'a [f32],
-    columns: usize,
-    to: &'a mut [f32],
-}
-
-impl WithSimd for Transpose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        // Square tiles, so that both sides are read and written by whole cache lines.
-        const TILE: usize = 16;
-        let (columns, rows) = (self.columns, self.from.len() / self.columns);
-        for row in (0..rows).step_by(TILE) {
-            for column in (0..columns).step_by(TILE) {
-                for c in column..(column + TILE).min(columns) {
-                    for r in row..(row + TILE).min(rows) {
-                        self.to[c * rows + r] = self.from[r * columns + c];
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// What a layer does to rows that need nothing of each other.
 #[derive(Clone, Copy)]
 pub(super) struct Ops<'a> {
     pub(super) weights: &'a Layer<&'a [f32]>,
+    /// The layer's matrices as operands, turned over for the backward pass.
+    pub(super) matrices: Matrices<Right<'a>>,
     pub(super) d: usize,
     pub(super) arch: Arch,
 }
@@ -144,14 +94,19 @@ impl Ops<'_> {
     pub(super) fn project(&self, x: &[f32], normed: &mut Vec<f32>, qkv: &mut Vec<f32>) {
         self.norm(normed, x, &self.weights.ln_1);
         fit(qkv, 3 * x.len());
-        self.affine(qkv, normed, &self.weights.c_attn, None);
+        self.affine(
+            qkv,
+            Matrix::new(normed, self.d),
+            self.matrices.c_attn,
+            self.weights.c_attn[1],
+            None,
+        );
     }
 
     /// From dL/d(queries, keys, values) to dL/dx, and what was normed again; adds to the gradients of the norm and the
     /// bias.
     pub(super) fn project_back(
         &self,
-        turned: &Turned,
         x: &[f32],
         d_qkv: &[f32],
         normed: &mut Vec<f32>,
@@ -160,7 +115,7 @@ impl Ops<'_> {
     ) {
         self.column_sums(d_qkv, &mut sums.c_attn[1]);
         fit(d_x, x.len());
-        back(d_x, d_qkv, &turned.c_attn, 3 * self.d);
+        self.matrices.c_attn.product(d_x, Matrix::new(d_qkv, 3 * self.d));
         self.norm_back(d_x, normed, x, &self.weights.ln_1, &mut sums.ln_1);
     }
 
@@ -168,17 +123,17 @@ impl Ops<'_> {
     pub(super) fn affine(
         &self,
         out: &mut [f32],
-        x: &[f32],
-        [weight, bias]: &[&[f32]; 2],
+        x: Matrix,
+        weight: Right,
+        bias: &[f32],
         onto: Option<(&[f32], &[u32])>,
     ) {
-        self.arch.dispatch(Prefill { out, bias, onto });
-        product(
-            out,
-            Matrix::new(x, weight.len() / bias.len()),
-            Matrix::new(weight, bias.len()),
-            true,
-        );
+        let columns = bias.len();
+        let base = |first: usize, out: &mut [f32]| {
+            let onto = onto.map(|(x, rows)| (x, &rows[first..][..out.len() / columns]));
+            self.arch.dispatch(Prefill { out, bias, onto });
+        };
+        weight.product_onto(out, x, Some(&base));
     }
 
     pub(super) fn norm(&self, y: &mut Vec<f32>, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
@@ -222,14 +177,4 @@ impl Ops<'_> {
         let d = self.d;
         self.arch.dispatch(Scatter { to, rows, from, d });
     }
-}
-
-/// dL/dx = dL/dy · weightᵀ, where y has so many columns.
-pub(super) fn back(d_x: &mut [f32], d_y: &[f32], turned: &[f32], columns: usize) {
-    product(
-        d_x,
-        Matrix::new(d_y, columns),
-        Matrix::new(turned, turned.len() / columns),
-        false,
-    );
 }

@@ -2,7 +2,7 @@
 
 use super::super::gemm::{Matrix, product};
 use super::Space;
-use super::layer::Layer;
+use super::layer::{Layer, Scratch};
 use super::sources::Origin;
 
 /// Some rows of one of a layer's matrices.
@@ -46,13 +46,13 @@ impl Panel<'_> {
     }
 
     /// Adds what the rows of `space` give, after the backward pass of the effective layer `turn`.
-    pub(super) fn add(&mut self, space: &Space, turn: usize, d: usize) {
-        let (saved, scratch) = (&space.saved[turn], &space.scratch);
+    pub(super) fn add(&mut self, space: &Space, scratch: &Scratch, turn: usize, d: usize) {
+        let saved = &space.saved[turn];
         match self.matrix {
             0 => self.add_product(&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
             1 => self.add_product(&saved.z, d, &scratch.d_mid, d),
-            2 => self.add_product(&scratch.normed_2, d, &scratch.wide, 4 * d),
-            _ => self.add_product(&saved.hidden, 4 * d, &space.d_y, d),
+            2 => self.add_product(&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
+            _ => self.add_product(&scratch.post, 4 * d, &space.d_y, d),
         }
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::super::{add, fit};
 use super::Space;
 use super::layer::Layer;
-use super::ops::{Ops, Turned};
+use super::ops::Ops;
 use super::plan::Piece;
 use crate::model::rows::Sources;
 
@@ -39,7 +39,6 @@ impl Origin {
         sources: &Sources,
         pieces: &[Piece],
         spaces: &[Space],
-        turned: &Turned,
         sums: &mut Layer<Vec<f32>>,
     ) -> Vec<f32> {
         let d = ops.d;
@@ -58,7 +57,7 @@ impl Origin {
                 }
             }
         });
-        ops.project_back(turned, &self.x, &self.d_qkv, &mut self.normed, &mut self.d_x, sums);
+        ops.project_back(&self.x, &self.d_qkv, &mut self.normed, &mut self.d_x, sums);
         add(&mut of_stream, &self.d_x);
         of_stream
     }
