@@ -7,6 +7,7 @@
 
 pub(crate) mod adamw;
 mod attention;
+mod buffer;
 mod embedding;
 mod gelu;
 mod gemm;
@@ -79,15 +80,6 @@ fn with_numbers_mut(x: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Res
 
 fn like(x: &Tensor, numbers: Vec<f32>) -> Result<Option<Tensor>> {
     Ok(Some(Tensor::from_vec(numbers, x.shape(), x.device())?))
-}
-
-// As `buffer.resize`, for buffers that are overwritten: it matters not what they hold. They grow to a little more than is
-// asked for, as batches differ by a few rows; doubling would hold twice the activations.
-fn fit(buffer: &mut Vec<f32>, len: usize) {
-    if len > buffer.capacity() {
-        *buffer = Vec::with_capacity(len + len / 16);
-    }
-    buffer.resize(len, 0.0);
 }
 
 const LANES: usize = 16;

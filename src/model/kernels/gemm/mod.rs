@@ -15,7 +15,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::fit;
+use super::buffer::Buffer;
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
 
@@ -161,7 +161,7 @@ pub(super) fn operand_bytes(numbers: usize) -> usize {
 #[derive(Default)]
 pub(super) struct Operand {
     // Those of a matrix that does not lie by rows: products run fastest when both operands do.
-    numbers: Vec<f32>,
+    numbers: Buffer,
     tiles: Option<amx::Tiles>,
 }
 
@@ -181,11 +181,10 @@ impl Operand {
         if let Some(unit) = unit() {
             self.tiles.get_or_insert_with(|| amx::Tiles::new(unit)).set(matrix);
         } else if matrix.column_stride != 1 {
-            fit(&mut self.numbers, matrix.rows * matrix.columns);
             Arch::new().dispatch(Transpose {
                 from: matrix.numbers,
                 columns: matrix.rows,
-                to: &mut self.numbers,
+                to: self.numbers.fit(matrix.rows * matrix.columns),
             });
         }
     }

@@ -5,8 +5,9 @@
 //! resid_post = resid_mid + gelu(ln_2(resid_mid) · W_fc + b_fc) · W_p + b_p
 //! ```
 
+use super::super::buffer::Buffer;
 use super::super::gemm::{Matrix, Right};
-use super::super::{attention, fit, gelu};
+use super::super::{attention, gelu};
 use super::ops::Ops;
 use super::taps::Visitor;
 use crate::model::hooks::Point;
@@ -51,28 +52,83 @@ impl<'a> Layer<&'a mut [f32]> {
 }
 
 /// What a layer keeps of its forward pass for the backward one; norms and gelu are made again there.
-#[derive(Default)]
-pub(super) struct Saved {
-    pub(super) x: Vec<f32>, // [rows, d]
-    qkv: Vec<f32>,          // [rows, 3 × d]
-    pattern: Vec<f32>,      // for each query, [heads, ancestors]
-    pub(super) z: Vec<f32>, // [queries, d]
-    mid: Vec<f32>,          // [queries, d]
-    hidden: Vec<f32>,       // [queries, 4 × d], before bias and gelu
+pub(super) struct Saved<T> {
+    pub(super) x: T, // [rows, d]
+    qkv: T,          // [rows, 3 × d]
+    pattern: T,      // for each query, [heads, ancestors]
+    pub(super) z: T, // [queries, d]
+    mid: T,          // [queries, d]
+    hidden: T,       // [queries, 4 × d], before bias and gelu
+}
+
+impl<T> Saved<T> {
+    fn map<U>(self, mut f: impl FnMut(T) -> U) -> Saved<U> {
+        Saved {
+            x: f(self.x),
+            qkv: f(self.qkv),
+            pattern: f(self.pattern),
+            z: f(self.z),
+            mid: f(self.mid),
+            hidden: f(self.hidden),
+        }
+    }
+}
+
+// Numbers that so many take up, so that the next begin at a cache line.
+const fn room(count: usize) -> usize {
+    count.next_multiple_of(16)
+}
+
+impl Saved<usize> {
+    /// What a layer keeps where so many rows go in and the queries of `of` come out.
+    pub(super) fn sizes(rows: usize, of: &attention::Geometry) -> Self {
+        let (d, queries) = (of.d, of.queries.len());
+        Self {
+            x: rows * d,
+            qkv: rows * 3 * d,
+            pattern: of.entries(),
+            z: queries * d,
+            mid: queries * d,
+            hidden: queries * 4 * d,
+        }
+    }
+
+    /// Numbers that all of it takes up.
+    pub(super) fn room(&self) -> usize {
+        let Self {
+            x,
+            qkv,
+            pattern,
+            z,
+            mid,
+            hidden,
+        } = *self;
+        [x, qkv, pattern, z, mid, hidden].map(room).iter().sum()
+    }
+
+    /// Each at its place from the start of `flat` on.
+    pub(super) fn lie_in(self, mut flat: &[f32]) -> Saved<&[f32]> {
+        self.map(|count| &flat.split_off(..room(count)).unwrap_or_default()[..count])
+    }
+
+    /// The same, to write.
+    pub(super) fn lie_in_mut(self, mut flat: &mut [f32]) -> Saved<&mut [f32]> {
+        self.map(|count| &mut flat.split_off_mut(..room(count)).unwrap_or_default()[..count])
+    }
 }
 
 /// What is overwritten at every layer.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub(super) normed_1: Vec<f32>, // [rows, d]
-    pub(super) normed_2: Vec<f32>, // [queries, d]
-    pub(super) post: Vec<f32>,     // [queries, 4 × d], after gelu
-    pub(super) d_hidden: Vec<f32>, // [queries, 4 × d]
-    pub(super) d_mid: Vec<f32>,    // [queries, d]
-    d_z: Vec<f32>,                 // [queries, d]
-    pub(super) d_qkv: Vec<f32>,    // [rows, 3 × d]
-    pub(super) d_x: Vec<f32>,      // [rows, d]
-    added: Vec<f32>,               // [queries, d], what is added to the stream, where a hook wants it
+    pub(super) normed_1: Buffer, // [rows, d]
+    pub(super) normed_2: Buffer, // [queries, d]
+    pub(super) post: Buffer,     // [queries, 4 × d], after gelu
+    pub(super) d_hidden: Buffer, // [queries, 4 × d]
+    pub(super) d_mid: Buffer,    // [queries, d]
+    d_z: Buffer,                 // [queries, d]
+    pub(super) d_qkv: Buffer,    // [rows, 3 × d]
+    pub(super) d_x: Buffer,      // [rows, d]
+    added: Buffer,               // [queries, d], what is added to the stream, where a hook wants it
 }
 
 /// A piece of a batch at one layer of one iteration.
@@ -86,14 +142,19 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// What this keeps.
+    pub(super) fn sizes(&self) -> Saved<usize> {
+        Saved::sizes(self.all.len(), &self.of)
+    }
+
     /// From `saved.x` to `out` `[queries, d]`; `known` are queries, keys and values of each distinct x, `[sources, 3 × d]`,
     /// and which of them is a row's.
     pub(super) fn forward(
         &self,
         known: Option<(&[f32], &[u32])>,
-        saved: &mut Saved,
+        saved: Saved<&mut [f32]>,
         scratch: &mut Scratch,
-        out: &mut Vec<f32>,
+        out: &mut [f32],
     ) {
         let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
         let Ops {
@@ -103,54 +164,48 @@ impl Turn<'_> {
             arch,
         } = ops;
         let queries = of.queries.len();
-        visitor.visit(Point::ResidPre, &mut saved.x);
+        visitor.visit(Point::ResidPre, saved.x);
         if let Some((qkv, of_row)) = known {
-            fit(&mut saved.qkv, of_row.len() * 3 * d);
             for (to, &source) in saved.qkv.chunks_exact_mut(3 * d).zip(of_row) {
                 to.copy_from_slice(&qkv[source as usize * 3 * d..][..3 * d]);
             }
         } else {
-            ops.project(&saved.x, &mut scratch.normed_1, &mut saved.qkv);
+            ops.project(saved.x, &mut scratch.normed_1, saved.qkv);
         }
         let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
-        fit(&mut saved.pattern, of.entries());
         arch.dispatch(attention::Attend {
             of,
-            qkv: &saved.qkv,
-            pattern: &mut saved.pattern,
+            qkv: saved.qkv,
+            pattern: saved.pattern,
         });
-        visitor.visit_pattern(of, &mut saved.pattern);
-        fit(&mut saved.z, queries * d);
+        visitor.visit_pattern(of, saved.pattern);
         arch.dispatch(attention::Mix {
             of,
-            qkv: &saved.qkv,
-            pattern: &saved.pattern,
-            z: &mut saved.z,
+            qkv: saved.qkv,
+            pattern: saved.pattern,
+            z: saved.z,
         });
-        visitor.visit(Point::Z, &mut saved.z);
-        fit(&mut saved.mid, queries * d);
-        let onto = (saved.x.as_slice(), of.queries);
+        visitor.visit(Point::Z, saved.z);
+        let onto = (&*saved.x, of.queries);
         self.add(
-            &mut saved.mid,
-            Matrix::new(&saved.z, d),
+            saved.mid,
+            Matrix::new(saved.z, d),
             (matrices.attn_proj, weights.attn_proj[1]),
             onto,
             (Point::AttnOut, &mut scratch.added),
         );
-        visitor.visit(Point::ResidMid, &mut saved.mid);
+        visitor.visit(Point::ResidMid, saved.mid);
 
-        ops.norm(normed_2, &saved.mid, &weights.ln_2);
-        fit(&mut saved.hidden, queries * 4 * d);
-        matrices.c_fc.product(&mut saved.hidden, Matrix::new(normed_2, d));
-        fit(post, queries * 4 * d);
+        ops.norm(normed_2, saved.mid, &weights.ln_2);
+        matrices.c_fc.product(saved.hidden, Matrix::new(normed_2, d));
+        post.fit(queries * 4 * d);
         arch.dispatch(gelu::Forward {
-            x: &saved.hidden,
+            x: saved.hidden,
             bias: weights.c_fc[1],
             y: post,
         });
         visitor.visit(Point::MlpPost, post);
-        fit(out, queries * d);
-        let onto = (saved.mid.as_slice(), &self.all[..queries]);
+        let onto = (&*saved.mid, &self.all[..queries]);
         let linear = (matrices.mlp_proj, weights.mlp_proj[1]);
         let post = Matrix::new(post, 4 * d);
         self.add(out, post, linear, onto, (Point::MlpOut, &mut scratch.added));
@@ -164,12 +219,12 @@ impl Turn<'_> {
         x: Matrix,
         (weight, bias): (Right, &[f32]),
         onto: (&[f32], &[u32]),
-        (point, added): (Point, &mut Vec<f32>),
+        (point, added): (Point, &mut Buffer),
     ) {
         if !self.visitor.wants(point) {
             return self.ops.affine(out, x, weight, bias, Some(onto));
         }
-        fit(added, out.len());
+        added.fit(out.len());
         self.ops.affine(added, x, weight, bias, None);
         self.visitor.visit(point, added);
         let d = self.of.d;
@@ -187,7 +242,7 @@ impl Turn<'_> {
     pub(super) fn backward(
         &self,
         known: bool,
-        saved: &Saved,
+        saved: &Saved<&[f32]>,
         scratch: &mut Scratch,
         dy: &[f32],
         sums: &mut Layer<Vec<f32>>,
@@ -212,37 +267,37 @@ impl Turn<'_> {
             ..
         } = scratch;
         ops.column_sums(dy, &mut sums.mlp_proj[1]);
-        fit(d_hidden, queries * 4 * d);
+        d_hidden.fit(queries * 4 * d);
         matrices.mlp_proj.product(d_hidden, Matrix::new(dy, d));
-        fit(post, queries * 4 * d);
+        post.fit(queries * 4 * d);
         arch.dispatch(gelu::Backward {
-            x: &saved.hidden,
+            x: saved.hidden,
             bias: weights.c_fc[1],
             y: post,
             dx: d_hidden,
             db: &mut sums.c_fc[1],
         });
-        fit(d_mid, queries * d);
+        d_mid.fit(queries * d);
         matrices.c_fc.product(d_mid, Matrix::new(d_hidden, 4 * d));
-        ops.norm_back(d_mid, normed_2, &saved.mid, &weights.ln_2, &mut sums.ln_2);
+        ops.norm_back(d_mid, normed_2, saved.mid, &weights.ln_2, &mut sums.ln_2);
         ops.scatter(d_mid, &self.all[..queries], dy);
 
         ops.column_sums(d_mid, &mut sums.attn_proj[1]);
-        fit(d_z, queries * d);
+        d_z.fit(queries * d);
         matrices.attn_proj.product(d_z, Matrix::new(d_mid, d));
-        fit(d_qkv, rows * 3 * d);
+        d_qkv.fit(rows * 3 * d);
         arch.dispatch(attention::Backward {
             of,
-            qkv: &saved.qkv,
-            pattern: &saved.pattern,
+            qkv: saved.qkv,
+            pattern: saved.pattern,
             dz: d_z,
             dqkv: d_qkv,
         });
         if known {
-            fit(d_x, rows * d);
+            d_x.fit(rows * d);
             d_x.fill(0.0);
         } else {
-            ops.project_back(&saved.x, d_qkv, normed_1, d_x, sums);
+            ops.project_back(saved.x, d_qkv, normed_1, d_x, sums);
         }
         ops.scatter(d_x, of.queries, d_mid);
     }

@@ -20,9 +20,10 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::Geometry;
+use super::buffer::Buffer;
 use super::gemm::Right;
 use super::gradients::Gradients;
-use super::{add, fit, like, slice, with_numbers};
+use super::{add, like, slice, with_numbers};
 use crate::model::rows::Sources;
 use bank::{Bank, Matrices};
 use layer::{Layer, Saved, Scratch, Turn};
@@ -41,14 +42,15 @@ const EPSILON: f32 = crate::model::forward::EPSILON as f32;
 /// The buffers of one piece.
 #[derive(Default)]
 struct Space {
-    saved: Vec<Saved>,
-    out: Vec<f32>, // [queries, d]
+    // What is kept at each effective layer in its turn, as `Saved` lies.
+    saved: Buffer,
+    out: Buffer, // [queries, d]
     // [queries, d]; once the backward pass has been through the layer, dL/dx there, which is dL/dy of the one before.
-    d_y: Vec<f32>,
+    d_y: Buffer,
     // Of the first layer, where distinct embeddings are read once: [rows, 3 × d].
-    d_qkv: Vec<f32>,
+    d_qkv: Buffer,
     // Of the rows that are added before later iterations: [rows, d].
-    d_injected: Vec<f32>,
+    d_injected: Buffer,
     // Gradients of norms and biases, layer by layer.
     sums: Vec<Layer<Vec<f32>>>,
 }
@@ -186,6 +188,18 @@ impl Stack {
         }
     }
 
+    // Numbers that a piece's states at an effective layer take up.
+    fn room(&self, piece: &Piece) -> usize {
+        let of = Geometry {
+            ancestry: &self.plan.ancestry,
+            first: piece.rows.start,
+            queries: &piece.all,
+            d: self.d,
+            heads: self.heads,
+        };
+        Saved::sizes(piece.all.len(), &of).room()
+    }
+
     // The rows that come out of the last layer.
     fn outputs<'a>(&self, piece: &'a Piece) -> &'a [u32] {
         if self.readouts_only {
@@ -220,7 +234,8 @@ impl Stack {
         let turns = self.effective_layers();
         // Where the whole block can be held, a piece goes through all of it at once, which caches like best.
         let stretch = if matrices.capacity() < self.layers { 1 } else { turns };
-        let place = |turn: usize| if keep { turn } else { 0 };
+        // The states of two effective layers by turns, where none are kept.
+        let place = |turn: usize| if keep { turn } else { turn % 2 };
         let free = Mutex::new(std::mem::take(scratches));
         for first in (0..turns).step_by(stretch) {
             for (layer, weights) in weights.iter().enumerate() {
@@ -235,28 +250,32 @@ impl Stack {
             each(spaces, pieces, |space, piece| {
                 let mut scratch = lock(&free).pop().unwrap_or_default();
                 let Space { saved, out, .. } = space;
+                let room = self.room(piece);
                 if first == 0 {
-                    let kept = if keep { turns } else { 1 };
-                    if saved.len() < kept {
-                        saved.resize_with(kept, Saved::default);
-                    }
-                    let x_0 = &mut saved[0].x;
-                    fit(x_0, piece.all.len() * d);
-                    let rows = x_0.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+                    let saved = saved.fit(room * if keep { turns } else { 2 });
+                    let rows = saved.chunks_exact_mut(d).zip(self.rows_of(x, piece));
                     rows.for_each(|(to, from)| to.copy_from_slice(from));
+                    out.fit(self.outputs(piece).len() * d);
                 }
                 for turn in first..first + stretch {
                     let sources = self.sources.as_ref().filter(|_| turn == 0);
                     let known = sources.map(|sources| (&*origin.qkv, &sources.of_row[piece.rows.clone()]));
                     let at = self.turn(piece, ops(turn % self.layers), turn, taps);
-                    at.forward(known, &mut saved[place(turn)], &mut scratch, out);
-                    if turn + 1 < turns {
-                        let next = &mut saved[place(turn + 1)].x;
-                        std::mem::swap(next, out);
-                        if self.injects_before(turn + 1) {
-                            let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
-                            rows.for_each(|(to, from)| add(to, from));
-                        }
+                    let here = room * place(turn);
+                    if turn + 1 == turns {
+                        let here = at.sizes().lie_in_mut(&mut saved[here..][..room]);
+                        at.forward(known, here, &mut scratch, out);
+                        break;
+                    }
+                    let next = room * place(turn + 1);
+                    let both = saved.get_disjoint_mut([here..here + room, next..next + piece.all.len() * d]);
+                    let Ok([here, next]) = both else {
+                        unreachable!("states of effective layers lie side by side");
+                    };
+                    at.forward(known, at.sizes().lie_in_mut(here), &mut scratch, next);
+                    if self.injects_before(turn + 1) {
+                        let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
+                        rows.for_each(|(to, from)| add(to, from));
                     }
                 }
                 lock(&free).push(scratch);
@@ -289,12 +308,10 @@ impl Stack {
         for (space, piece) in spaces.iter_mut().zip(pieces) {
             let (mine, later) = rest.split_at(self.outputs(piece).len() * d);
             rest = later;
-            fit(&mut space.d_y, mine.len());
+            space.d_y.fit(mine.len());
             space.d_y.copy_from_slice(mine);
-            space.d_injected.clear();
-            if self.injection {
-                space.d_injected.resize(piece.all.len() * d, 0.0);
-            }
+            let injected = if self.injection { piece.all.len() * d } else { 0 };
+            space.d_injected.fit(injected).fill(0.0);
             space.sums.clear();
             space.sums.resize_with(self.layers, no_sums);
         }
@@ -318,12 +335,14 @@ impl Stack {
                 let mut busy: Vec<_> = spaces.iter_mut().zip(scratches.iter_mut()).collect();
                 each(&mut busy, pieces, |(space, scratch), piece| {
                     let at = self.turn(piece, ops, turn, None);
-                    let (saved, sums) = (&space.saved[turn], &mut space.sums[layer]);
-                    at.backward(sources.is_some(), saved, scratch, &space.d_y, sums);
+                    let saved = at.sizes().lie_in(&space.saved[self.room(piece) * turn..]);
+                    at.backward(sources.is_some(), &saved, scratch, &space.d_y, &mut space.sums[layer]);
                 });
                 let add_pieces = |panel: &mut Panel| {
-                    for (space, scratch) in spaces.iter().zip(scratches.iter()) {
-                        panel.add(space, scratch, turn, d);
+                    for ((space, scratch), piece) in spaces.iter().zip(scratches.iter()).zip(pieces) {
+                        let at = self.turn(piece, ops, turn, None);
+                        let saved = at.sizes().lie_in(&space.saved[self.room(piece) * turn..]);
+                        panel.add(saved.z, scratch, &space.d_y, d);
                     }
                 };
                 if threads == 1 {

@@ -2,8 +2,9 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::buffer::Buffer;
 use super::super::gemm::{Matrix, Right};
-use super::super::{fit, norm};
+use super::super::norm;
 use super::EPSILON;
 use super::bank::Matrices;
 use super::layer::Layer;
@@ -91,9 +92,8 @@ pub(super) struct Ops<'a> {
 
 impl Ops<'_> {
     /// Queries, keys and values of x `[rows, d]`: `[rows, 3 × d]`.
-    pub(super) fn project(&self, x: &[f32], normed: &mut Vec<f32>, qkv: &mut Vec<f32>) {
+    pub(super) fn project(&self, x: &[f32], normed: &mut Buffer, qkv: &mut [f32]) {
         self.norm(normed, x, &self.weights.ln_1);
-        fit(qkv, 3 * x.len());
         self.affine(
             qkv,
             Matrix::new(normed, self.d),
@@ -109,12 +109,12 @@ impl Ops<'_> {
         &self,
         x: &[f32],
         d_qkv: &[f32],
-        normed: &mut Vec<f32>,
-        d_x: &mut Vec<f32>,
+        normed: &mut Buffer,
+        d_x: &mut Buffer,
         sums: &mut Layer<Vec<f32>>,
     ) {
         self.column_sums(d_qkv, &mut sums.c_attn[1]);
-        fit(d_x, x.len());
+        d_x.fit(x.len());
         self.matrices.c_attn.product(d_x, Matrix::new(d_qkv, 3 * self.d));
         self.norm_back(d_x, normed, x, &self.weights.ln_1, &mut sums.ln_1);
     }
@@ -136,8 +136,8 @@ impl Ops<'_> {
         weight.product_onto(out, x, Some(&base));
     }
 
-    pub(super) fn norm(&self, y: &mut Vec<f32>, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
-        fit(y, x.len());
+    pub(super) fn norm(&self, y: &mut Buffer, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
+        y.fit(x.len());
         self.arch.dispatch(norm::Forward {
             x,
             weight,
@@ -151,12 +151,12 @@ impl Ops<'_> {
     pub(super) fn norm_back(
         &self,
         dx: &mut [f32],
-        y: &mut Vec<f32>,
+        y: &mut Buffer,
         x: &[f32],
         &[weight, bias]: &[&[f32]; 2],
         [dw, db]: &mut [Vec<f32>; 2],
     ) {
-        fit(y, x.len());
+        y.fit(x.len());
         self.arch.dispatch(norm::Backward {
             x,
             weight,

@@ -1,7 +1,6 @@
 //! The gradients of a layer's matrices: products over all rows of a batch, in panels that threads may share out.
 
 use super::super::gemm::{Matrix, product};
-use super::Space;
 use super::layer::{Layer, Scratch};
 use super::sources::Origin;
 
@@ -45,14 +44,13 @@ impl Panel<'_> {
         self.matrix == 0
     }
 
-    /// Adds what the rows of `space` give, after the backward pass of the effective layer `turn`.
-    pub(super) fn add(&mut self, space: &Space, scratch: &Scratch, turn: usize, d: usize) {
-        let saved = &space.saved[turn];
+    /// Adds what the rows of a piece give, after their backward pass from `d_y`.
+    pub(super) fn add(&mut self, z: &[f32], scratch: &Scratch, d_y: &[f32], d: usize) {
         match self.matrix {
             0 => self.add_product(&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
-            1 => self.add_product(&saved.z, d, &scratch.d_mid, d),
+            1 => self.add_product(z, d, &scratch.d_mid, d),
             2 => self.add_product(&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
-            _ => self.add_product(&scratch.post, 4 * d, &space.d_y, d),
+            _ => self.add_product(&scratch.post, 4 * d, d_y, d),
         }
     }
 

@@ -3,7 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::super::{add, fit};
+use super::super::add;
+use super::super::buffer::Buffer;
 use super::Space;
 use super::layer::Layer;
 use super::ops::Ops;
@@ -16,19 +17,19 @@ const CHUNK: usize = 32;
 /// The buffers of the distinct embeddings of a batch.
 #[derive(Default)]
 pub(super) struct Origin {
-    pub(super) x: Vec<f32>,      // [sources, d]
-    pub(super) normed: Vec<f32>, // [sources, d]
-    pub(super) qkv: Vec<f32>,    // [sources, 3 × d]
-    pub(super) d_qkv: Vec<f32>,  // [sources, 3 × d]
-    d_x: Vec<f32>,               // [sources, d]
+    pub(super) x: Buffer,      // [sources, d]
+    pub(super) normed: Buffer, // [sources, d]
+    pub(super) qkv: Buffer,    // [sources, 3 × d]
+    pub(super) d_qkv: Buffer,  // [sources, 3 × d]
+    d_x: Buffer,               // [sources, d]
 }
 
 impl Origin {
     /// Takes up x `[sources, d]`.
     pub(super) fn forward(&mut self, ops: Ops, x: &[f32]) {
-        fit(&mut self.x, x.len());
+        self.x.fit(x.len());
         self.x.copy_from_slice(x);
-        ops.project(x, &mut self.normed, &mut self.qkv);
+        ops.project(x, &mut self.normed, self.qkv.fit(3 * x.len()));
     }
 
     /// dL/dx, from what the backward pass of the first layer has left with each piece; adds to the gradients of norm and
@@ -42,7 +43,7 @@ impl Origin {
         sums: &mut Layer<Vec<f32>>,
     ) -> Vec<f32> {
         let d = ops.d;
-        fit(&mut self.d_qkv, sources.len() * 3 * d);
+        self.d_qkv.fit(sources.len() * 3 * d);
         let mut of_stream = vec![0.0; sources.len() * d];
         let chunks = self.d_qkv.par_chunks_mut(CHUNK * 3 * d);
         let chunks = chunks.zip(of_stream.par_chunks_mut(CHUNK * d)).enumerate();
