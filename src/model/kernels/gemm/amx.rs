@@ -9,10 +9,10 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid, __cpuid_count, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_loadu_ps, _mm512_set1_epi32, _mm512_setzero_si512,
-    _mm512_shuffle_i32x4, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_sub_ps, _mm512_ternarylogic_epi32,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __cpuid, __cpuid_count, __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_loadu_ps, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_srli_epi32, _mm512_storeu_si512, _mm512_sub_ps, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -202,7 +202,9 @@ impl Tiles {
     pub(super) fn set(&mut self, matrix: Matrix) {
         (self.depth, self.columns) = (matrix.rows, matrix.columns);
         let matrix = matrix.transposed();
-        if rayon::current_num_threads() == 1 {
+        // A small one is sooner laid out than another thread awake.
+        const SMALL: usize = 1 << 16;
+        if matrix.rows * matrix.columns < SMALL || rayon::current_num_threads() == 1 {
             self.strips.lay_out(self.unit, matrix, 0, matrix.rows, Side::Right);
             return;
         }
@@ -285,7 +287,6 @@ fn lay_out_step(tiles: &mut [Tile], matrix: Matrix, from: usize, step: usize, si
             }
         };
         if (outer, depth) == (SIDE, DEPTH) {
-            lines.prefetch(STRIP * row_stride);
             lines.lay_out(tiles, half, by_rows != (side == Side::Left));
             continue;
         }
@@ -317,21 +318,26 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn pairs(self, line: usize) -> [__m512i; PARTS] {
-        let first = &self.numbers[line * self.stride..];
-        pairs(load(first), load(&first[self.second..]))
-    }
-
     // Into one half of a step's tiles, as they are or turned over.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn lay_out(self, tiles: &mut [Tile], half: usize, turned: bool) {
+        let numbers = &self.numbers[..(SIDE - 1) * self.stride + self.second + SIDE];
+        let mut place = 0;
+        let mut next = || {
+            // SAFETY: sixteen times it takes from inside of `numbers`, whose length is made for that.
+            #[allow(unsafe_code)]
+            let (first, second) = unsafe {
+                let first = numbers.as_ptr().add(place);
+                (_mm512_loadu_ps(first), _mm512_loadu_ps(first.add(self.second)))
+            };
+            place += self.stride;
+            pairs(first, second)
+        };
         if turned {
             let mut words = [[_mm512_setzero_si512(); SIDE]; PARTS];
             for line in 0..SIDE {
-                for (words, pair) in words.iter_mut().zip(self.pairs(line)) {
+                for (words, pair) in words.iter_mut().zip(next()) {
                     words[line] = pair;
                 }
             }
@@ -343,34 +349,11 @@ impl Lines<'_> {
             }
         } else {
             for line in 0..SIDE {
-                for (part, words) in self.pairs(line).into_iter().enumerate() {
+                for (part, words) in next().into_iter().enumerate() {
                     store(&mut tiles[2 * part + half].0[line], words);
                 }
             }
         }
-    }
-
-    // Asks for the same place so much further, which the next strip will need.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn prefetch(self, further: usize) {
-        for line in 0..SIDE {
-            for place in [line * self.stride, line * self.stride + self.second] {
-                let address = self.numbers.as_ptr().wrapping_add(place + further);
-                _mm_prefetch::<_MM_HINT_T0>(address.cast());
-            }
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(numbers: &[f32]) -> __m512 {
-    let numbers = &numbers[..SIDE];
-    // SAFETY: sixteen numbers lie there.
-    #[allow(unsafe_code)]
-    unsafe {
-        _mm512_loadu_ps(numbers.as_ptr())
     }
 }
 

@@ -152,7 +152,7 @@ impl Turn<'_> {
     pub(super) fn forward(
         &self,
         known: Option<(&[f32], &[u32])>,
-        saved: Saved<&mut [f32]>,
+        saved: &mut Saved<&mut [f32]>,
         scratch: &mut Scratch,
         out: &mut [f32],
     ) {

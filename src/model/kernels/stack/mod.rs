@@ -263,8 +263,8 @@ impl Stack {
                     let at = self.turn(piece, ops(turn % self.layers), turn, taps);
                     let here = room * place(turn);
                     if turn + 1 == turns {
-                        let here = at.sizes().lie_in_mut(&mut saved[here..][..room]);
-                        at.forward(known, here, &mut scratch, out);
+                        let mut here = at.sizes().lie_in_mut(&mut saved[here..][..room]);
+                        at.forward(known, &mut here, &mut scratch, out);
                         break;
                     }
                     let next = room * place(turn + 1);
@@ -272,7 +272,7 @@ impl Stack {
                     let Ok([here, next]) = both else {
                         unreachable!("states of effective layers lie side by side");
                     };
-                    at.forward(known, at.sizes().lie_in_mut(here), &mut scratch, next);
+                    at.forward(known, &mut at.sizes().lie_in_mut(here), &mut scratch, next);
                     if self.injects_before(turn + 1) {
                         let rows = next.chunks_exact_mut(d).zip(self.rows_of(x, piece));
                         rows.for_each(|(to, from)| add(to, from));
@@ -315,8 +315,10 @@ impl Stack {
             space.sums.clear();
             space.sums.resize_with(self.layers, no_sums);
         }
-        if scratches.len() < threads.min(pieces.len()) {
-            scratches.resize_with(threads.min(pieces.len()), Scratch::default);
+        // Few enough that their scratch buffers stay in caches, enough that threads seldom wait for each other.
+        let together = if threads == 1 { 1 } else { 2 * threads };
+        if scratches.len() < together.min(pieces.len()) {
+            scratches.resize_with(together.min(pieces.len()), Scratch::default);
         }
         let (mut origin_sums, mut d_x) = (no_sums(), Vec::new());
         let layer_size = block.len() / self.layers;
@@ -330,8 +332,8 @@ impl Stack {
             let (mut of_origin, mut of_pieces): (Vec<_>, Vec<_>) = panels(gradients, d)
                 .into_iter()
                 .partition(|panel| sources.is_some() && panel.reads_origin());
-            // As many at a time as there are threads, and every panel adds them up in their order, whoever does it.
-            for (spaces, pieces) in spaces.chunks_mut(threads).zip(pieces.chunks(threads)) {
+            // Every panel adds the pieces up in their order, whoever does it.
+            for (spaces, pieces) in spaces.chunks_mut(together).zip(pieces.chunks(together)) {
                 let mut busy: Vec<_> = spaces.iter_mut().zip(scratches.iter_mut()).collect();
                 each(&mut busy, pieces, |(space, scratch), piece| {
                     let at = self.turn(piece, ops, turn, None);
