@@ -21,7 +21,7 @@ impl Buffer {
         if needed > self.lines.capacity() {
             self.lines = Vec::new();
             self.lines.reserve_exact(needed + needed / 16);
-            prefer_large_pages(&mut self.lines);
+            prefer_large_pages(self.lines.spare_capacity_mut());
         }
         if needed > self.lines.len() {
             self.lines.resize(needed, Line::default());
@@ -31,25 +31,25 @@ impl Buffer {
     }
 }
 
-// Memory of many pages is read faster by large ones, which some systems give to those alone who ask.
+// Asks for large pages where `room` is worth some, before it is written: many small ones are slower to find, and some
+// systems give large ones to those alone who ask.
 #[cfg(target_os = "linux")]
-fn prefer_large_pages(lines: &mut Vec<Line>) {
-    const PAGE: usize = 2 << 20;
-    let room = lines.spare_capacity_mut();
-    let (start, bytes) = (room.as_mut_ptr(), size_of_val(room));
-    let skipped = start.align_offset(4096);
-    if bytes >= 2 * PAGE && skipped < room.len() {
-        // SAFETY: the range is the vector's own, and how it is mapped changes nothing of what it holds.
+fn prefer_large_pages<T>(room: &mut [T]) {
+    const SMALL: usize = 4 << 10;
+    const LARGE: usize = 2 << 20;
+    let (start, bytes) = (room.as_mut_ptr().cast::<u8>(), size_of_val(room));
+    let skipped = start.align_offset(SMALL);
+    if bytes >= 2 * LARGE {
+        // SAFETY: the range lies in `room`, and how it is mapped changes nothing of what it holds.
         #[allow(unsafe_code)]
         unsafe {
-            let start = start.add(skipped);
-            libc::madvise(start.cast(), bytes - skipped * size_of::<Line>(), libc::MADV_HUGEPAGE);
+            libc::madvise(start.add(skipped).cast(), bytes - skipped, libc::MADV_HUGEPAGE);
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn prefer_large_pages(_: &mut Vec<Line>) {}
+fn prefer_large_pages<T>(_: &mut [T]) {}
 
 impl Deref for Buffer {
     type Target = [f32];

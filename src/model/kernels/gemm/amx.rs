@@ -166,6 +166,9 @@ impl Strips {
     }
 }
 
+// Numbers of an operand that is sooner laid out than another thread awake.
+const SMALL: usize = 1 << 16;
+
 // Bytes of an operand that stay in the caches of a core while the other passes by.
 const CACHED: usize = 1 << 20;
 
@@ -202,8 +205,6 @@ impl Tiles {
     pub(super) fn set(&mut self, matrix: Matrix) {
         (self.depth, self.columns) = (matrix.rows, matrix.columns);
         let matrix = matrix.transposed();
-        // A small one is sooner laid out than another thread awake.
-        const SMALL: usize = 1 << 16;
         if matrix.rows * matrix.columns < SMALL || rayon::current_num_threads() == 1 {
             self.strips.lay_out(self.unit, matrix, 0, matrix.rows, Side::Right);
             return;
