@@ -3,7 +3,7 @@
 //! An f32 is the sum of three bfloat16, high, middle and low, each the rest rounded to nearest: exactly, but for parts
 //! below 2⁻¹²⁶. Of the nine products of parts, those of middle and low, low and low come to less than 2⁻²⁵ of the whole;
 //! the other six are added up in f32. The unit adds 32 products before it rounds into the sum, so that the result is as
-//! near to the true one as that of f32 instructions, which round at each (tested below [`super`]). This is the
+//! near to the true one as that of f32 instructions, which round at each; the tests of [`super`] hold it to that. This is the
 //! decomposition of Henry, Tang & Heinecke 2019, *Leveraging the bfloat16 Artificial Intelligence Datatype For
 //! Higher-Precision Computations*, arXiv 1904.06376.
 
@@ -225,7 +225,7 @@ impl Tiles {
         let mut product = Product::new(self.unit, out, a.rows, self.columns, base.is_some());
         // Where caches hold this operand, strips of the other pass by it, and the product is made row by row; otherwise
         // its strips pass by as much of the other as they hold.
-        let is_small = self.strips.tiles.len() * size_of::<Tile>() <= CACHED;
+        let is_small = Self::bytes(self.columns * self.depth) <= CACHED;
         BUFFERS.with_borrow_mut(|[left, _]| {
             for Round { first, count, add } in product.rounds(self.depth) {
                 let (a, steps) = (a.columns(first, count), count.div_ceil(DEPTH) * STEP);

@@ -165,7 +165,7 @@ pub(super) struct Operand {
     tiles: Option<amx::Tiles>,
 }
 
-/// Puts something into rows of a product, from the given one on, which it is then added to.
+/// Puts something into rows of a product, from the given one on, which it is then added to; it makes no product itself.
 pub(super) type Base<'a> = &'a dyn Fn(usize, &mut [f32]);
 
 /// An operand that is laid out.
