@@ -100,6 +100,7 @@ pub(crate) fn update(
     gradient: &Tensor,
 ) -> Result<()> {
     with_numbers(gradient, |mut gradient| {
+        let is_small = gradient.len() <= PIECE;
         with_numbers_mut(weights, |mut weights| {
             with_numbers_mut(first, |mut first| {
                 with_numbers_mut(second, |mut second| {
@@ -120,7 +121,7 @@ pub(crate) fn update(
                         }
                     }
                     let arch = Arch::new();
-                    if pieces.len() == 1 || rayon::current_num_threads() == 1 {
+                    if is_small || rayon::current_num_threads() == 1 {
                         for piece in pieces {
                             arch.dispatch(piece);
                         }

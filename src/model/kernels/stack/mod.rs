@@ -1,9 +1,9 @@
 //! The recurrent block, applied R times, as one differentiable op over packed rows.
 //!
 //! A batch is cut into pieces that need nothing of each other ([`Plan`]), and each runs through all effective layers by
-//! itself; the backward pass goes through them layer by layer, because the gradients of the shared weights are sums
-//! over all pieces. Buffers are reused from step to step.
+//! itself. Buffers are reused from step to step.
 
+mod backward;
 mod bank;
 mod layer;
 mod ops;
@@ -25,11 +25,11 @@ use super::gemm::Right;
 use super::gradients::Gradients;
 use super::{add, like, slice, with_numbers};
 use crate::model::rows::Sources;
+use backward::Flow;
 use bank::{Bank, Matrices};
 use layer::{Layer, Saved, Scratch, Turn};
 use ops::Ops;
 use plan::Piece;
-use products::{Panel, panels};
 use sources::Origin;
 use taps::Visitor;
 
@@ -45,25 +45,7 @@ struct Space {
     // What is kept at each effective layer in its turn, as `Saved` lies.
     saved: Buffer,
     out: Buffer, // [queries, d]
-    // [queries, d]; once the backward pass has been through the layer, dL/dx there, which is dL/dy of the one before.
-    d_y: Buffer,
-    // Of the first layer, where distinct embeddings are read once: [rows, 3 × d].
-    d_qkv: Buffer,
-    // Of the rows that are added before later iterations: [rows, d].
-    d_injected: Buffer,
-    // Gradients of norms and biases, layer by layer.
-    sums: Vec<Layer<Vec<f32>>>,
-}
-
-impl Space {
-    // Adds what one row's queries, keys, values and residual stream give to the gradients of its embedding.
-    fn add_origin(&self, row: usize, d: usize, d_qkv: &mut [f32], d_x: &mut [f32]) {
-        add(d_qkv, &self.d_qkv[row * 3 * d..][..3 * d]);
-        add(d_x, &self.d_y[row * d..][..d]);
-        if let Some(injected) = self.d_injected.get(row * d..(row + 1) * d) {
-            add(d_x, injected);
-        }
-    }
+    flow: Flow,
 }
 
 /// The buffers of a model, and which forward pass they hold.
@@ -168,15 +150,8 @@ impl Stack {
     }
 
     fn turn<'a>(&'a self, piece: &'a Piece, ops: Ops<'a>, turn: usize, taps: Option<&'a dyn Taps>) -> Turn<'a> {
-        let last = turn + 1 == self.effective_layers();
         Turn {
-            of: Geometry {
-                ancestry: &self.plan.ancestry,
-                first: piece.rows.start,
-                queries: if last { self.outputs(piece) } else { &piece.all },
-                d: self.d,
-                heads: self.heads,
-            },
+            of: self.geometry(piece, self.queries(piece, turn)),
             ops,
             all: &piece.all,
             visitor: Visitor {
@@ -188,16 +163,28 @@ impl Stack {
         }
     }
 
-    // Numbers that a piece's states at an effective layer take up.
-    fn room(&self, piece: &Piece) -> usize {
-        let of = Geometry {
+    fn geometry<'a>(&'a self, piece: &Piece, queries: &'a [u32]) -> Geometry<'a> {
+        Geometry {
             ancestry: &self.plan.ancestry,
             first: piece.rows.start,
-            queries: &piece.all,
+            queries,
             d: self.d,
             heads: self.heads,
-        };
-        Saved::sizes(piece.all.len(), &of).room()
+        }
+    }
+
+    // Numbers that a piece's states at an effective layer take up.
+    fn room(&self, piece: &Piece) -> usize {
+        Saved::sizes(piece.all.len(), &self.geometry(piece, &piece.all)).room()
+    }
+
+    // The rows that come out of an effective layer.
+    fn queries<'a>(&self, piece: &'a Piece, turn: usize) -> &'a [u32] {
+        if turn + 1 == self.effective_layers() {
+            self.outputs(piece)
+        } else {
+            &piece.all
+        }
     }
 
     // The rows that come out of the last layer.
@@ -287,107 +274,6 @@ impl Stack {
             out.extend_from_slice(&space.out);
         }
         out
-    }
-
-    // dL/dx from dL/dy, after a forward pass that kept; adds to dL/d(block).
-    fn backward(&self, workspace: &mut Workspace, block: &[f32], d_y: &[f32], d_block: &mut [f32]) -> Vec<f32> {
-        let (d, pieces, weights) = (self.d, &self.plan.pieces, self.weights(block));
-        workspace.pass += 1;
-        let threads = rayon::current_num_threads();
-        let no_sums = || Layer::from_sizes(d, |n| if n <= 4 * d { vec![0.0; n] } else { Vec::new() });
-        let Workspace {
-            spaces,
-            scratches,
-            origin,
-            turned,
-            ..
-        } = workspace;
-        turned.clear(self.layers, d);
-        let spaces = &mut spaces[..pieces.len()];
-        let mut rest = d_y;
-        for (space, piece) in spaces.iter_mut().zip(pieces) {
-            let (mine, later) = rest.split_at(self.outputs(piece).len() * d);
-            rest = later;
-            space.d_y.fit(mine.len());
-            space.d_y.copy_from_slice(mine);
-            let injected = if self.injection { piece.all.len() * d } else { 0 };
-            space.d_injected.fit(injected).fill(0.0);
-            space.sums.clear();
-            space.sums.resize_with(self.layers, no_sums);
-        }
-        // Few enough that their scratch buffers stay in caches, enough that threads seldom wait for each other.
-        let together = if threads == 1 { 1 } else { 2 * threads };
-        if scratches.len() < together.min(pieces.len()) {
-            scratches.resize_with(together.min(pieces.len()), Scratch::default);
-        }
-        let (mut origin_sums, mut d_x) = (no_sums(), Vec::new());
-        let layer_size = block.len() / self.layers;
-        for turn in (0..self.effective_layers()).rev() {
-            let layer = turn % self.layers;
-            let sources = self.sources.as_ref().filter(|_| turn == 0);
-            let matrices = weights[layer].matrices().transposed();
-            turned.hold(layer, matrices);
-            let ops = self.ops(&weights[layer], turned.get(layer, matrices));
-            let gradients = Layer::new_mut(d, &mut d_block[layer * layer_size..][..layer_size]);
-            let (mut of_origin, mut of_pieces): (Vec<_>, Vec<_>) = panels(gradients, d)
-                .into_iter()
-                .partition(|panel| sources.is_some() && panel.reads_origin());
-            // Every panel adds the pieces up in their order, whoever does it.
-            for (spaces, pieces) in spaces.chunks_mut(together).zip(pieces.chunks(together)) {
-                let mut busy: Vec<_> = spaces.iter_mut().zip(scratches.iter_mut()).collect();
-                each(&mut busy, pieces, |(space, scratch), piece| {
-                    let at = self.turn(piece, ops, turn, None);
-                    let saved = at.sizes().lie_in(&space.saved[self.room(piece) * turn..]);
-                    at.backward(sources.is_some(), &saved, scratch, &space.d_y, &mut space.sums[layer]);
-                });
-                let add_pieces = |panel: &mut Panel| {
-                    for ((space, scratch), piece) in spaces.iter().zip(scratches.iter()).zip(pieces) {
-                        let at = self.turn(piece, ops, turn, None);
-                        let saved = at.sizes().lie_in(&space.saved[self.room(piece) * turn..]);
-                        panel.add(saved.z, scratch, &space.d_y, d);
-                    }
-                };
-                if threads == 1 {
-                    of_pieces.iter_mut().for_each(add_pieces);
-                } else {
-                    // In this order, whichever thread is free.
-                    of_pieces.iter_mut().par_bridge().for_each(add_pieces);
-                }
-                for (space, scratch) in spaces.iter_mut().zip(scratches.iter_mut()) {
-                    std::mem::swap(&mut space.d_y, &mut scratch.d_x);
-                    if sources.is_some() {
-                        std::mem::swap(&mut space.d_qkv, &mut scratch.d_qkv);
-                    }
-                    if self.injects_before(turn) {
-                        add(&mut space.d_injected, &space.d_y);
-                    }
-                }
-            }
-            if let Some(sources) = sources {
-                d_x = origin.backward(ops, sources, pieces, spaces, &mut origin_sums);
-                of_origin.par_iter_mut().for_each(|panel| panel.add_origin(origin, d));
-            }
-        }
-        for (layer, flat) in d_block.chunks_exact_mut(layer_size).enumerate() {
-            let mut gradients = Layer::new_mut(d, flat);
-            for space in spaces.iter() {
-                gradients.add(&space.sums[layer]);
-            }
-            if layer == 0 {
-                gradients.add(&origin_sums);
-            }
-        }
-        if self.sources.is_some() {
-            return d_x;
-        }
-        d_x.reserve_exact(pieces.last().map_or(0, |piece| piece.rows.end * d));
-        for space in spaces.iter_mut() {
-            if self.injection {
-                add(&mut space.d_y, &space.d_injected);
-            }
-            d_x.extend_from_slice(&space.d_y);
-        }
-        d_x
     }
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::super::add;
 use super::super::buffer::Buffer;
-use super::Space;
+use super::backward::Flow;
 use super::layer::Layer;
 use super::ops::Ops;
 use super::plan::Piece;
@@ -39,7 +39,7 @@ impl Origin {
         ops: Ops,
         sources: &Sources,
         pieces: &[Piece],
-        spaces: &[Space],
+        flows: &[&mut Flow],
         sums: &mut Layer<Vec<f32>>,
     ) -> Vec<f32> {
         let d = ops.d;
@@ -54,7 +54,7 @@ impl Origin {
                 for &row in sources.members(chunk * CHUNK + i) {
                     let piece = pieces.partition_point(|piece| piece.rows.end <= row as usize);
                     let row = row as usize - pieces[piece].rows.start;
-                    spaces[piece].add_origin(row, d, d_qkv, of_stream);
+                    flows[piece].add_origin(row, d, d_qkv, of_stream);
                 }
             }
         });
