@@ -110,6 +110,13 @@ impl Unit {
     }
 }
 
+impl Matrix<'_> {
+    // Some of its columns, as they are read.
+    fn columns(self, from: usize, count: usize) -> Self {
+        self.transposed().rows(from, count).transposed()
+    }
+}
+
 thread_local! {
     // Operands of the product that this thread is making.
     static BUFFERS: RefCell<[Strips; 2]> = RefCell::default();

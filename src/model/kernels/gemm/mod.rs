@@ -93,11 +93,6 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of its columns, as they are read.
-    fn columns(self, from: usize, count: usize) -> Self {
-        self.transposed().rows(from, count).transposed()
-    }
-
     /// Some of its rows, as they are read.
     pub(super) fn rows(self, from: usize, count: usize) -> Self {
         assert!(from + count <= self.rows, "the rows are the matrix's");
