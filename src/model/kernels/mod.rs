@@ -2,8 +2,8 @@
 //!
 //! Beside them stands the composed version in [`super::forward`], which is the readable reference, the path for other
 //! devices and precisions, and the oracle of the tests. The loops are plain Rust that the compiler vectorises; [`pulp`]
-//! picks the widest instructions of the machine at run time. Work is split over the threads of the current rayon pool
-//! in pieces that do not depend on their number, so neither do the results.
+//! picks the widest instructions of the machine at run time. Only products on a matrix unit need assembly. Work is split
+//! over the threads of the current rayon pool in pieces that do not depend on their number, so neither do the results.
 
 pub(crate) mod adamw;
 mod attention;
