@@ -104,14 +104,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// out = a · b, or out + a · b where `accumulate`.
-pub(super) fn product(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
+/// Adds a · b to `out`.
+pub(super) fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
     match unit() {
-        Some(unit) => unit.product(out, a, b, accumulate),
-        None => portable_product(out, a, b, accumulate),
+        Some(unit) => unit.add_product(out, a, b),
+        None => portable_product(out, a, b, true),
     }
 }
 
+// out = a · b, or out + a · b where `accumulate`, by the `gemm` crate.
 fn portable_product(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "the inner dimensions agree");
     assert_eq!(out.len(), a.rows * b.columns, "the product fills its slice");
@@ -217,7 +218,7 @@ impl Right<'_> {
 // Rows of a product that a thread makes at a time: fixed, as everything that a result might depend on.
 const ROWS: usize = 128;
 
-/// Adds a · b to `out`, on the threads of the current pool.
+/// [`add_product`] on the threads of the current pool.
 pub(super) fn spread_product(out: &mut [f32], a: Matrix, b: Matrix) {
     thread_local! {
         static OPERAND: Cell<Operand> = Cell::default();
@@ -361,12 +362,12 @@ mod tests {
                     );
                 };
                 let mut out = base.clone();
-                product(&mut out, a, b, true);
+                add_product(&mut out, a, b);
                 check(&out, &base);
-                product(&mut out, a, b, false);
-                check(&out, &vec![0.0; base.len()]);
                 let mut operand = Operand::default();
                 operand.set(b);
+                operand.of(b).product(&mut out, a);
+                check(&out, &vec![0.0; base.len()]);
                 let columns = b.columns;
                 let onto = |first: usize, out: &mut [f32]| out.copy_from_slice(&base[first * columns..][..out.len()]);
                 operand.of(b).product_onto(&mut out, a, Some(&onto));

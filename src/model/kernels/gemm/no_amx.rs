@@ -10,7 +10,7 @@ impl Unit {
         None
     }
 
-    pub(super) fn product(self, _: &mut [f32], _: Matrix, _: Matrix, _: bool) {
+    pub(super) fn add_product(self, _: &mut [f32], _: Matrix, _: Matrix) {
         match self {}
     }
 }

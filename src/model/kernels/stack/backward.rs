@@ -1,7 +1,5 @@
 //! The backward pass of the loop, layer by layer, because the gradients of the shared weights are sums over all pieces.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::super::add;
@@ -33,13 +31,6 @@ impl Flow {
             add(d_x, injected);
         }
     }
-}
-
-// Some pieces at an effective layer, through which they have gone but for the gradients of its matrices. What these are
-// made of is in their scratch buffers, with dL/dy of the layer in the place of dL/dx.
-struct Done {
-    turn: usize,
-    pieces: Range<usize>,
 }
 
 impl Stack {
@@ -98,8 +89,7 @@ impl Stack {
                         }
                     },
                 );
-                let done = Done { turn, pieces: range };
-                self.add_gradients(d_block, &done, &states, scratches);
+                self.add_gradients(d_block, turn, &pieces[range.clone()], &states[range], scratches);
             }
             if let Some(sources) = sources {
                 d_x = origin.backward(ops, sources, pieces, &flows, &mut origin_sums);
@@ -153,17 +143,23 @@ impl Stack {
         Saved::sizes(piece.all.len(), &of).lie_in(&states[self.room(piece) * turn..])
     }
 
-    // Adds the gradients of a layer's matrices from pieces that are done; every panel adds them up in their order,
-    // whoever does it.
-    fn add_gradients(&self, d_block: &mut [f32], done: &Done, states: &[&[f32]], scratches: &[Scratch]) {
-        let (d, turn, size) = (self.d, done.turn, d_block.len() / self.layers);
+    // Adds the gradients of a layer's matrices from pieces that have been through it, whose scratch buffers hold what these
+    // are made of, with dL/dy in the place of dL/dx. Every panel adds pieces up in their order, whoever does it.
+    fn add_gradients(
+        &self,
+        d_block: &mut [f32],
+        turn: usize,
+        pieces: &[Piece],
+        states: &[&[f32]],
+        scratches: &[Scratch],
+    ) {
+        let (d, size) = (self.d, d_block.len() / self.layers);
         let gradients = Layer::new_mut(d, &mut d_block[turn % self.layers * size..][..size]);
         let from_origin = turn == 0 && self.sources.is_some();
         let panels = panels(gradients, d).into_iter();
         let panels = panels.filter(|panel| !(from_origin && panel.reads_origin()));
         let add = |mut panel: Panel| {
-            let pieces = self.plan.pieces[done.pieces.clone()].iter();
-            for ((piece, states), scratch) in pieces.zip(&states[done.pieces.clone()]).zip(scratches) {
+            for ((piece, states), scratch) in pieces.iter().zip(states).zip(scratches) {
                 panel.add(self.saved(piece, turn, states).z, scratch, &scratch.d_x, d);
             }
         };

@@ -294,8 +294,7 @@ impl Turn<'_> {
             dqkv: d_qkv,
         });
         if known {
-            d_x.fit(rows * d);
-            d_x.fill(0.0);
+            d_x.fit(rows * d).fill(0.0);
         } else {
             ops.project_back(saved.x, d_qkv, normed_1, d_x, sums);
         }

@@ -1,6 +1,6 @@
 //! The gradients of a layer's matrices: products over all rows of a batch, in panels that threads may share out.
 
-use super::super::gemm::{Matrix, product};
+use super::super::gemm::{Matrix, add_product};
 use super::layer::{Layer, Scratch};
 use super::sources::Origin;
 
@@ -64,6 +64,6 @@ impl Panel<'_> {
         let x = Matrix::new(x, x_columns)
             .transposed()
             .rows(self.from, self.gradient.len() / columns);
-        product(self.gradient, x, Matrix::new(dy, columns), true);
+        add_product(self.gradient, x, Matrix::new(dy, columns));
     }
 }

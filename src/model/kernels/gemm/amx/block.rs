@@ -81,6 +81,7 @@ impl<'a> Product<'a> {
     pub(super) fn block(&mut self, row: usize, column: usize, a: &[Tile], b: &[Tile], add: bool) {
         assert_eq!(a.len(), b.len(), "both strips have the same steps");
         let steps = a.len() / STEP;
+        assert!(steps > 0, "a block has terms to add");
         let (height, width) = (STRIP.min(self.rows - row), STRIP.min(self.columns - column));
         let out = &mut self.out[row * self.columns + column..];
         if (height, width) == (STRIP, STRIP) {

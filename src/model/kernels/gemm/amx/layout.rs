@@ -19,6 +19,7 @@ pub(super) const STRIP: usize = 2 * SIDE;
 pub(super) const PARTS: usize = 3;
 // Tiles of a strip for each DEPTH: of either half, part by part.
 pub(super) const STEP: usize = 2 * PARTS;
+
 /// 16 × 16 words of two bfloat16, or 16 × 16 sums.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -47,9 +47,10 @@ impl Unit {
         })
     }
 
-    /// out = a · b, or out + a · b where `accumulate`.
-    pub(super) fn product(self, out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
-        let mut product = Product::new(self, out, a.rows, b.columns, accumulate);
+    /// Adds a · b to `out`.
+    pub(super) fn add_product(self, out: &mut [f32], a: Matrix, b: Matrix) {
+        assert_eq!(a.columns, b.rows, "the inner dimensions agree");
+        let mut product = Product::new(self, out, a.rows, b.columns, true);
         BUFFERS.with_borrow_mut(|[held, passing]| {
             for Round { first, count, add } in product.rounds(a.columns) {
                 let (a, b) = (a.columns(first, count), b.transposed().columns(first, count));
