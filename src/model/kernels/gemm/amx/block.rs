@@ -1,12 +1,17 @@
 //! Blocks of a product, on a configured unit.
 
 use std::arch::asm;
+use std::arch::x86_64::{
+    __m512, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
+};
 
-use super::Unit;
-use super::layout::{DEPTH, SIDE, STEP, STRIP, Tile};
+use super::layout::{DEPTH, DIGITS, EMPTY, SIDE, Sixteen, Tile};
+use super::{Strip, Unit};
 
-// Steps, at most, between reading and writing a sum: more, and strips no longer lie in the nearest caches.
-const STEPS: usize = 16;
+// Steps, at most, between sums in whole numbers and what is added in f32: with more, strips no longer lie in the nearest
+// caches, and the largest sums no longer in 24 bits.
+const STEPS: usize = 8;
 
 #[repr(C, align(64))]
 struct Config([u8; 64]);
@@ -25,13 +30,32 @@ static CONFIG: Config = {
 };
 
 /// A product that is being made block by block, on a configured unit.
+///
+/// Three blocks are under way: the unit makes one; the sums of the one before, which are still in its registers, move to
+/// memory as it begins; those of the one before that, in memory already, become f32 and get to their place meanwhile.
 pub(super) struct Product<'a> {
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
     accumulate: bool,
-    // A block that is not full, amid what is of no account.
-    edge: [f32; STRIP * STRIP],
+    // In the unit's registers.
+    made: Option<Block>,
+    // In the other half of `sums` than the one that is written next.
+    stored: Option<Block>,
+    sums: [[Tile; SUMS]; 2],
+    next: usize,
+    // Where what is of no account goes.
+    nowhere: [f32; SIDE * SIDE],
+}
+
+// A block's place, whether it is added to what is there, and what a product of two first digits is worth.
+#[derive(Clone, Copy)]
+struct Block {
+    row: usize,
+    column: usize,
+    add: bool,
+    of_rows: Sixteen,
+    of_columns: Sixteen,
 }
 
 /// The part of the sums that are added up without being written meanwhile.
@@ -54,11 +78,15 @@ impl<'a> Product<'a> {
             rows,
             columns,
             accumulate,
-            edge: [0.0; STRIP * STRIP],
+            made: None,
+            stored: None,
+            sums: [[EMPTY; SUMS]; 2],
+            next: 0,
+            nowhere: [0.0; SIDE * SIDE],
         }
     }
 
-    /// Some of its rows.
+    /// Some of its rows, in which no block has been made yet.
     pub(super) fn rows(&mut self, from: usize, count: usize) -> &mut [f32] {
         &mut self.out[from * self.columns..][..count * self.columns]
     }
@@ -78,184 +106,230 @@ impl<'a> Product<'a> {
     }
 
     /// The block from this row and column on, from the strips that give it.
-    pub(super) fn block(&mut self, row: usize, column: usize, a: &[Tile], b: &[Tile], add: bool) {
-        assert_eq!(a.len(), b.len(), "both strips have the same steps");
-        let steps = a.len() / STEP;
+    pub(super) fn block(&mut self, row: usize, column: usize, a: Strip, b: Strip, add: bool) {
+        assert_eq!(a.tiles.len(), b.tiles.len(), "both strips have the same steps");
+        let steps = a.tiles.len() / DIGITS;
         assert!(steps > 0, "a block has terms to add");
-        let (height, width) = (STRIP.min(self.rows - row), STRIP.min(self.columns - column));
-        let out = &mut self.out[row * self.columns + column..];
-        if (height, width) == (STRIP, STRIP) {
-            let out = &mut out[..(STRIP - 1) * self.columns + STRIP];
-            // SAFETY: the strips hold `steps` steps, not none; `out` holds 32 rows of 32 numbers so far apart.
-            #[allow(unsafe_code)]
-            unsafe {
-                add_block(out.as_mut_ptr(), self.columns, a.as_ptr(), b.as_ptr(), steps, add);
-            }
-            return;
-        }
-        let edge = &mut self.edge;
-        let lines = edge
-            .chunks_exact_mut(STRIP)
-            .zip(out.chunks_mut(self.columns))
-            .take(height);
-        if add {
-            lines.for_each(|(edge, out)| edge[..width].copy_from_slice(&out[..width]));
-        }
-        let add_some = match (height <= SIDE, width <= SIDE) {
-            (true, true) => add_tile,
-            (true, false) => add_row,
-            (false, true) => add_column,
-            (false, false) => add_block,
+        let stored = self.stored.take();
+        // One that has fewer rows is put apart.
+        let whole = stored.filter(|block| self.rows - block.row >= SIDE);
+        let [first, second] = &mut self.sums;
+        let (to, from) = if self.next == 0 { (first, &*second) } else { (second, &*first) };
+        let mut target = match &whole {
+            Some(block) => Target::of(block, self.out, self.rows, self.columns),
+            None => Target::nowhere(&mut self.nowhere),
         };
-        // SAFETY: as above, the block being `edge`.
+        // SAFETY: the unit is configured, and the strips hold `steps` steps, not none.
         #[allow(unsafe_code)]
         unsafe {
-            add_some(edge.as_mut_ptr(), STRIP, a.as_ptr(), b.as_ptr(), steps, add);
+            add_up(a.tiles.as_ptr(), b.tiles.as_ptr(), steps, to, from, &mut target);
         }
-        let lines = edge.chunks_exact(STRIP).zip(out.chunks_mut(self.columns)).take(height);
-        lines.for_each(|(edge, out)| out[..width].copy_from_slice(&edge[..width]));
+        if whole.is_none() {
+            self.put(stored, 1 - self.next);
+        }
+        self.next = 1 - self.next;
+        self.stored = self.made.replace(Block {
+            row,
+            column,
+            add,
+            of_rows: *a.units,
+            of_columns: *b.units,
+        });
+    }
+
+    // Brings a block to its place whose sums are in memory.
+    fn put(&mut self, block: Option<Block>, sums: usize) {
+        let Some(block) = block else { return };
+        let mut target = Target::of(&block, self.out, self.rows, self.columns);
+        // SAFETY: where the unit is found, AVX-512 is.
+        #[allow(unsafe_code)]
+        unsafe {
+            put(&self.sums[sums], &mut target);
+        }
     }
 }
 
 impl Drop for Product<'_> {
     fn drop(&mut self) {
-        // SAFETY: it leaves the tiles as they were before, without configuration.
+        let (stored, made) = (self.stored.take(), self.made.take());
+        self.put(stored, 1 - self.next);
+        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
+        // configuration.
         #[allow(unsafe_code)]
         unsafe {
-            asm!("tilerelease", options(nostack, nomem));
+            asm!(
+                "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
+                "tilerelease",
+                sums = in(reg) self.sums[self.next].as_mut_ptr(),
+                row = in(reg) 64_usize,
+                options(nostack),
+            );
+        }
+        self.put(made, self.next);
+    }
+}
+
+// Where the sums of a block go, and how they become f32.
+struct Target<'a> {
+    out: &'a mut [f32],
+    // Numbers from one row to the next.
+    stride: usize,
+    height: usize,
+    // Columns that are written, and that are read to be added to.
+    written: u16,
+    read: u16,
+    of_rows: Sixteen,
+    of_columns: Sixteen,
+}
+
+impl<'a> Target<'a> {
+    fn of(block: &Block, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        let (height, width) = (SIDE.min(rows - block.row), SIDE.min(columns - block.column));
+        let out = &mut out[block.row * columns + block.column..];
+        let written = ((1_u32 << width) - 1) as u16;
+        Self {
+            out: &mut out[..(height - 1) * columns + width],
+            stride: columns,
+            height,
+            written,
+            read: if block.add { written } else { 0 },
+            of_rows: block.of_rows,
+            of_columns: block.of_columns,
+        }
+    }
+
+    fn nowhere(out: &'a mut [f32; SIDE * SIDE]) -> Self {
+        const NONE: Sixteen = Sixteen([0.0; SIDE]);
+        Self {
+            out,
+            stride: SIDE,
+            height: SIDE,
+            written: u16::MAX,
+            read: 0,
+            of_rows: NONE,
+            of_columns: NONE,
         }
     }
 }
 
-// A function that adds the products of `steps` steps of two strips to two by two tiles of sums, or to some of them: high
-// parts lie at 0 and 1024 bytes from the start of a step, middle ones at 2048 and 3072, low ones at 4096 and 5120. Small
-// products come first. Each tile is loaded as seldom as eight registers allow.
-macro_rules! block {
-    ($name:ident, clear: [$($clear:literal),*], load: [$($load:literal),*], store: [$($store:literal),*], multiply: [$($multiply:literal),* $(,)?]) => {
-        // # Safety
-        // The unit is there and configured; `a` and `b` are `steps` ≥ 1 steps of strips; `out` has as many rows and
-        // columns as the tiles that are named, its rows `columns` numbers apart.
-        #[allow(unsafe_code)]
-        unsafe fn $name(out: *mut f32, columns: usize, a: *const Tile, b: *const Tile, steps: usize, add: bool) {
-            let lower = out.wrapping_add(SIDE * columns);
-            // SAFETY: as the function's.
-            unsafe {
-                asm!(
-                    "test {add:l}, {add:l}",
-                    "jnz 2f",
-                    $($clear,)*
-                    "jmp 3f",
-                    "2:",
-                    $($load,)*
-                    "3:",
-                    $($multiply,)*
-                    "add {a}, 6144",
-                    "add {b}, 6144",
-                    "dec {steps}",
-                    "jnz 3b",
-                    $($store,)*
-                    out = in(reg) out,
-                    lower = in(reg) lower,
-                    stride = in(reg) size_of::<f32>() * columns,
-                    a = inout(reg) a => _,
-                    b = inout(reg) b => _,
-                    steps = inout(reg) steps => _,
-                    tile = in(reg) 64_usize,
-                    add = in(reg) u64::from(add),
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
-            }
-        }
+// Products of digits are added up by what they are worth: first by first; first by second and second by first; first by
+// third, second by second and third by first; second by third and third by second.
+const SUMS: usize = 4;
+// What a sum is worth, of what the one before is.
+const FINER: f32 = 1.0 / 256.0;
+
+// One row of sums to its place.
+macro_rules! put_row {
+    ($row:literal) => {
+        concat!(
+            "vcvtdq2ps zmm19, [{from} + 3072 + 64 * ", $row, "]\n",
+            "vcvtdq2ps zmm18, [{from} + 2048 + 64 * ", $row, "]\n",
+            "vfmadd231ps zmm18, zmm19, zmm30\n",
+            "vcvtdq2ps zmm17, [{from} + 1024 + 64 * ", $row, "]\n",
+            "vfmadd231ps zmm17, zmm18, zmm30\n",
+            "vcvtdq2ps zmm16, [{from} + 64 * ", $row, "]\n",
+            "vfmadd231ps zmm16, zmm17, zmm30\n",
+            "vmulps zmm16, zmm16, dword ptr [{of_rows} + 4 * ", $row, "]{{1to16}}\n",
+            "vmovups zmm20 {{k2}} {{z}}, [{out}]\n",
+            "vfmadd231ps zmm20, zmm16, zmm31\n",
+            "vmovups [{out}] {{k1}}, zmm20\n",
+            "add {out}, {stride}"
+        )
     };
 }
 
-block!(
-    add_block,
-    clear: ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
-    load: [
-        "tileloadd tmm0, [{out} + {stride}]", "tileloadd tmm1, [{out} + {stride} + 64]",
-        "tileloadd tmm2, [{lower} + {stride}]", "tileloadd tmm3, [{lower} + {stride} + 64]"
-    ],
-    store: [
-        "tilestored [{out} + {stride}], tmm0", "tilestored [{out} + {stride} + 64], tmm1",
-        "tilestored [{lower} + {stride}], tmm2", "tilestored [{lower} + {stride} + 64], tmm3"
-    ],
-    multiply: [
-        // Low and high.
-        "tileloadd tmm6, [{b} + {tile}]", "tileloadd tmm4, [{a} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 1024]", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm5, [{a} + {tile} + 5120]", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
-        // Middle and high.
-        "tileloadd tmm4, [{a} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm5, [{a} + {tile} + 3072]", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
-        // Middle and middle.
-        "tileloadd tmm6, [{b} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 3072]", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm3, tmm5, tmm7",
-        // High and middle.
-        "tileloadd tmm4, [{a} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm5, [{a} + {tile} + 1024]", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
-        // High and low.
-        "tileloadd tmm6, [{b} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 5120]", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm3, tmm5, tmm7",
-        // High and high.
-        "tileloadd tmm6, [{b} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 1024]", "tdpbf16ps tmm1, tmm4, tmm7", "tdpbf16ps tmm3, tmm5, tmm7",
-    ]
-);
+// Makes a block from `steps` steps of two strips, stores the sums of the one before in `to`, and puts those in `from` to
+// their place.
+//
+// # Safety
+// The unit is there and configured; `a` and `b` are `steps` ≥ 1 steps of strips; `target` has all sixteen rows.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_up(
+    a: *const Tile,
+    b: *const Tile,
+    steps: usize,
+    to: &mut [Tile; SUMS],
+    from: &[Tile; SUMS],
+    target: &mut Target,
+) {
+    // SAFETY: as the function's; `target` is a slice that holds its rows, as far as they are not masked out. Each tile is
+    // loaded as seldom as eight registers allow. What stands between products takes its turn while the unit is busy: it
+    // would not if it came after them, because the processor looks ahead by few tiles.
+    unsafe {
+        asm!(
+            "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]",
+            "tilestored [{to} + {row} + 2048], tmm2", "tilezero tmm2",
+            "tdpbssd tmm2, tmm5, tmm7", put_row!(0), put_row!(1),
+            "tileloadd tmm6, [{b} + {row} + 2048]",
+            "tilestored [{to} + {row} + 3072], tmm3", "tilezero tmm3",
+            "tdpbssd tmm3, tmm5, tmm6", put_row!(2), put_row!(3),
+            "tileloadd tmm4, [{a} + {row}]",
+            "tilestored [{to} + {row} + 1024], tmm1", "tilezero tmm1",
+            "tdpbssd tmm1, tmm4, tmm7", put_row!(4), put_row!(5),
+            "tdpbssd tmm2, tmm4, tmm6", put_row!(6), put_row!(7),
+            "tileloadd tmm6, [{b} + {row}]",
+            "tilestored [{to} + {row}], tmm0", "tilezero tmm0",
+            "tdpbssd tmm0, tmm4, tmm6", put_row!(8), put_row!(9),
+            "tdpbssd tmm1, tmm5, tmm6", put_row!(10), put_row!(11),
+            "tileloadd tmm5, [{a} + {row} + 2048]",
+            "tdpbssd tmm3, tmm5, tmm7", put_row!(12), put_row!(13),
+            "tdpbssd tmm2, tmm5, tmm6", put_row!(14), put_row!(15),
+            "dec {steps}",
+            "jz 3f",
+            "2:",
+            "add {a}, 3072",
+            "add {b}, 3072",
+            "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]", "tdpbssd tmm2, tmm5, tmm7",
+            "tileloadd tmm6, [{b} + {row} + 2048]", "tdpbssd tmm3, tmm5, tmm6",
+            "tileloadd tmm4, [{a} + {row}]", "tdpbssd tmm1, tmm4, tmm7", "tdpbssd tmm2, tmm4, tmm6",
+            "tileloadd tmm6, [{b} + {row}]", "tdpbssd tmm0, tmm4, tmm6", "tdpbssd tmm1, tmm5, tmm6",
+            "tileloadd tmm5, [{a} + {row} + 2048]", "tdpbssd tmm3, tmm5, tmm7", "tdpbssd tmm2, tmm5, tmm6",
+            "dec {steps}",
+            "jnz 2b",
+            "3:",
+            a = inout(reg) a => _,
+            b = inout(reg) b => _,
+            steps = inout(reg) steps => _,
+            row = in(reg) 64_usize,
+            to = in(reg) to.as_mut_ptr(),
+            from = in(reg) from.as_ptr(),
+            out = inout(reg) target.out.as_mut_ptr() => _,
+            stride = in(reg) size_of::<f32>() * target.stride,
+            of_rows = in(reg) target.of_rows.0.as_ptr(),
+            in("k1") target.written,
+            in("k2") target.read,
+            in("zmm30") _mm512_set1_ps(FINER),
+            in("zmm31") _mm512_loadu_ps(target.of_columns.0.as_ptr()),
+            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
 
-block!(
-    add_row,
-    clear: ["tilezero tmm0", "tilezero tmm1"],
-    load: ["tileloadd tmm0, [{out} + {stride}]", "tileloadd tmm1, [{out} + {stride} + 64]"],
-    store: ["tilestored [{out} + {stride}], tmm0", "tilestored [{out} + {stride} + 64], tmm1 # {lower}"],
-    multiply: [
-        "tileloadd tmm4, [{a} + {tile} + 4096]",
-        "tileloadd tmm6, [{b} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 1024]", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm4, [{a} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm6, [{b} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 3072]", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm4, [{a} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm6, [{b} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 5120]", "tdpbf16ps tmm1, tmm4, tmm7",
-        "tileloadd tmm6, [{b} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm7, [{b} + {tile} + 1024]", "tdpbf16ps tmm1, tmm4, tmm7",
-    ]
-);
-
-block!(
-    add_column,
-    clear: ["tilezero tmm0", "tilezero tmm2"],
-    load: ["tileloadd tmm0, [{out} + {stride}]", "tileloadd tmm2, [{lower} + {stride}]"],
-    store: ["tilestored [{out} + {stride}], tmm0", "tilestored [{lower} + {stride}], tmm2"],
-    multiply: [
-        "tileloadd tmm6, [{b} + {tile}]",
-        "tileloadd tmm4, [{a} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm5, [{a} + {tile} + 5120]", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm4, [{a} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm5, [{a} + {tile} + 3072]", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm6, [{b} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm4, [{a} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm5, [{a} + {tile} + 1024]", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm6, [{b} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-        "tileloadd tmm6, [{b} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-    ]
-);
-
-block!(
-    add_tile,
-    clear: ["tilezero tmm0"],
-    load: ["tileloadd tmm0, [{out} + {stride}]"],
-    store: ["tilestored [{out} + {stride}], tmm0 # {lower}"],
-    multiply: [
-        "tileloadd tmm6, [{b} + {tile}]",
-        "tileloadd tmm4, [{a} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm4, [{a} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm6, [{b} + {tile} + 2048]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm4, [{a} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm6, [{b} + {tile} + 4096]", "tdpbf16ps tmm0, tmm4, tmm6",
-        "tileloadd tmm6, [{b} + {tile}]", "tdpbf16ps tmm0, tmm4, tmm6",
-    ]
-);
+// Puts sums to their place.
+//
+// # Safety
+// `target` is a slice that holds its rows, as far as they are not masked out.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+unsafe fn put(sums: &[Tile; SUMS], target: &mut Target) {
+    let (finer, out) = (_mm512_set1_ps(FINER), target.out.as_mut_ptr());
+    // SAFETY: as the function's; sixteen numbers are as long as a register.
+    unsafe {
+        let of_columns = _mm512_loadu_ps(target.of_columns.0.as_ptr());
+        for row in 0..target.height {
+            let sum = |i: usize| _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[i].0[row].as_ptr().cast()));
+            let third = _mm512_fmadd_ps(sum(3), finer, sum(2));
+            let second = _mm512_fmadd_ps(third, finer, sum(1));
+            let first = _mm512_fmadd_ps(second, finer, sum(0));
+            let first: __m512 = _mm512_mul_ps(first, _mm512_set1_ps(target.of_rows.0[row]));
+            let out = out.add(row * target.stride);
+            let so_far = _mm512_maskz_loadu_ps(target.read, out);
+            _mm512_mask_storeu_ps(out, target.written, _mm512_fmadd_ps(first, of_columns, so_far));
+        }
+    }
+}

@@ -1,31 +1,37 @@
-//! How operands lie for the unit: taken apart into bfloat16, in tiles.
+//! How operands lie for the unit: taken apart into digits, in tiles.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_loadu_ps,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_srli_epi32, _mm512_storeu_si512,
-    _mm512_sub_ps, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmplt_epu32_mask, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_loadu_ps, _mm512_mask_mov_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_max_epu32,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_ternarylogic_epi32,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 use super::super::Matrix;
 use super::Unit;
 
-// Rows of a tile, and words of two bfloat16 in each.
+// Rows of a tile, and words of four digits in each. A strip gives as many rows or columns of the product.
 pub(super) const SIDE: usize = 16;
+const WORD: usize = 4;
 // Numbers that one instruction multiplies and adds up for each of its sums.
-pub(super) const DEPTH: usize = 2 * SIDE;
-// Rows or columns of the product that one strip of an operand gives: two tiles.
-pub(super) const STRIP: usize = 2 * SIDE;
-pub(super) const PARTS: usize = 3;
-// Tiles of a strip for each DEPTH: of either half, part by part.
-pub(super) const STEP: usize = 2 * PARTS;
+pub(super) const DEPTH: usize = WORD * SIDE;
+pub(super) const DIGITS: usize = 3;
+// Strips that are laid out together where their numbers lie side by side: whole cache lines next to each other.
+pub(super) const TOGETHER: usize = 4;
 
-/// 16 × 16 words of two bfloat16, or 16 × 16 sums.
+/// 16 × 16 words of four digits, or 16 × 16 sums.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Tile([[u32; SIDE]; SIDE]);
+pub(super) struct Tile(pub(super) [[u32; SIDE]; SIDE]);
 
 pub(super) const EMPTY: Tile = Tile([[0; SIDE]; SIDE]);
+
+/// One number for each row or column of a strip.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Sixteen(pub(super) [f32; SIDE]);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -33,115 +39,254 @@ pub(super) enum Side {
     Right,
 }
 
-/// Lays out one step of a strip of a matrix `[outer, depth]`, from this row on.
-pub(super) fn lay_out(_: Unit, tiles: &mut [Tile], matrix: Matrix, from: usize, step: usize, side: Side) {
-    // SAFETY: where the unit is found, AVX-512 is.
-    #[allow(unsafe_code)]
-    unsafe {
-        lay_out_step(tiles, matrix, from, step, side);
+/// Lays out strips of a matrix `[outer, depth]` from this row on, as many as there are `units`, which become what a one in
+/// each row's highest digit is worth.
+pub(super) fn lay_out(
+    _: Unit,
+    tiles: &mut [Tile],
+    units: &mut [Sixteen],
+    matrix: Matrix,
+    from: usize,
+    side: Side,
+) {
+    let size = matrix.columns.div_ceil(DEPTH) * DIGITS;
+    assert_eq!(tiles.len(), units.len() * size, "every strip has its tiles");
+    assert!(from <= matrix.rows, "the rows are the matrix's");
+    if size == 0 {
+        return;
+    }
+    let by_rows = matrix.column_stride == 1;
+    assert!(by_rows || matrix.row_stride == 1, "a matrix lies by rows or by columns");
+    let together = if by_rows { 1 } else { TOGETHER };
+    let groups = tiles.chunks_mut(together * size).zip(units.chunks_mut(together));
+    for (group, (tiles, units)) in groups.enumerate() {
+        let first = from + group * together * SIDE;
+        // SAFETY: where the unit is found, AVX-512 is.
+        #[allow(unsafe_code)]
+        unsafe {
+            if by_rows {
+                by_depth(tiles, &mut units[0], matrix, first, side == Side::Right);
+            } else {
+                across_depth(tiles, units, matrix, first, side == Side::Left);
+            }
+        }
     }
 }
 
-#[target_feature(enable = "avx512f")]
-fn lay_out_step(tiles: &mut [Tile], matrix: Matrix, from: usize, step: usize, side: Side) {
-    let Matrix {
-        rows,
-        columns,
-        row_stride,
-        column_stride,
-        ..
-    } = matrix;
-    let depth = DEPTH.min(columns - step * DEPTH);
-    let by_rows = column_stride == 1;
-    for half in 0..2 {
-        let from = from + half * SIDE;
-        if from >= rows {
-            continue;
-        }
-        let outer = SIDE.min(rows - from);
-        let numbers = &matrix.numbers[from * row_stride + step * DEPTH * column_stride..];
-        let lines = if by_rows {
-            Lines {
-                numbers,
-                stride: row_stride,
-                second: SIDE,
-            }
-        } else {
-            Lines {
-                numbers,
-                stride: column_stride,
-                second: SIDE * column_stride,
-            }
-        };
-        if (outer, depth) == (SIDE, DEPTH) {
-            lines.lay_out(tiles, half, by_rows != (side == Side::Left));
-            continue;
-        }
-        // What there is of it, amid zeros.
-        let mut padded = [0.0; SIDE * DEPTH];
-        let (count, length, full) = if by_rows {
-            (outer, depth, DEPTH)
-        } else {
-            (depth, outer, SIDE)
-        };
-        for (line, to) in padded.chunks_exact_mut(full).take(count).enumerate() {
-            to[..length].copy_from_slice(&numbers[line * lines.stride..][..length]);
-        }
-        let lines = Lines {
-            numbers: &padded,
-            stride: full,
-            second: if by_rows { SIDE } else { SIDE * SIDE },
-        };
-        lines.lay_out(tiles, half, by_rows != (side == Side::Left));
-    }
-}
-
-// Sixteen numbers at each of sixteen places `stride` apart, and sixteen others `second` further, which share their words.
+// Lines of numbers that lie side by side.
 #[derive(Clone, Copy)]
 struct Lines<'a> {
     numbers: &'a [f32],
     stride: usize,
-    second: usize,
+    count: usize,
+    length: usize,
 }
 
-impl Lines<'_> {
-    // Into one half of a step's tiles, as they are or turned over.
+impl<'a> Lines<'a> {
+    fn new(numbers: &'a [f32], stride: usize, count: usize, length: usize) -> Self {
+        let end = if count == 0 { 0 } else { (count - 1) * stride + length };
+        Self {
+            numbers: &numbers[..end],
+            stride,
+            count,
+            length,
+        }
+    }
+
+    // Whether there are so many lines and numbers in each.
+    fn reach(&self, lines: usize, length: usize) -> bool {
+        lines <= self.count && length <= self.length
+    }
+
+    // Sixteen numbers of a line, with zeros for those that are not there; `FULL` where all of them are.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn lay_out(self, tiles: &mut [Tile], half: usize, turned: bool) {
-        let numbers = &self.numbers[..(SIDE - 1) * self.stride + self.second + SIDE];
-        let mut place = 0;
-        let mut next = || {
-            // SAFETY: sixteen times it takes from inside of `numbers`, whose length is made for that.
-            #[allow(unsafe_code)]
-            let (first, second) = unsafe {
-                let first = numbers.as_ptr().add(place);
-                (_mm512_loadu_ps(first), _mm512_loadu_ps(first.add(self.second)))
-            };
-            place += self.stride;
-            pairs(first, second)
-        };
-        if turned {
-            let mut words = [[_mm512_setzero_si512(); SIDE]; PARTS];
-            for line in 0..SIDE {
-                for (words, pair) in words.iter_mut().zip(next()) {
-                    words[line] = pair;
-                }
+    fn get<const FULL: bool>(&self, line: usize, at: usize) -> __m512 {
+        debug_assert!(!FULL || self.reach(line + 1, at + SIDE), "the numbers are there");
+        // SAFETY: inside of `numbers`, whose length is made for that, or masked out.
+        #[allow(unsafe_code)]
+        unsafe {
+            if FULL {
+                return _mm512_loadu_ps(self.numbers.as_ptr().add(line * self.stride + at));
             }
-            for (part, words) in words.iter().enumerate() {
-                let tile = &mut tiles[2 * part + half];
-                for (row, words) in tile.0.iter_mut().zip(transpose(words)) {
-                    store(row, words);
-                }
+            if line >= self.count || at >= self.length {
+                return _mm512_setzero_ps();
             }
+            let mask = (1_u32 << SIDE.min(self.length - at)) - 1;
+            _mm512_maskz_loadu_ps(mask as u16, self.numbers.as_ptr().add(line * self.stride + at))
+        }
+    }
+}
+
+// One strip whose numbers lie along the depth; `turned` for a right operand.
+#[target_feature(enable = "avx512f")]
+fn by_depth(tiles: &mut [Tile], units: &mut Sixteen, matrix: Matrix, first: usize, turned: bool) {
+    let (stride, depth) = (matrix.row_stride, matrix.columns);
+    let lines = Lines::new(
+        &matrix.numbers[first * stride..],
+        stride,
+        SIDE.min(matrix.rows - first),
+        depth,
+    );
+    let mut largest = [0; SIDE];
+    for (line, largest) in largest.iter_mut().enumerate().take(lines.count) {
+        let mut sofar = [_mm512_setzero_si512(); WORD];
+        let mut at = 0;
+        while at + DEPTH <= depth {
+            for (i, sofar) in sofar.iter_mut().enumerate() {
+                *sofar = larger(*sofar, lines.get::<true>(line, at + i * SIDE));
+            }
+            at += DEPTH;
+        }
+        for (i, sofar) in sofar.iter_mut().enumerate() {
+            *sofar = larger(*sofar, lines.get::<false>(line, at + i * SIDE));
+        }
+        let [a, b, c, d] = sofar;
+        *largest = _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d)));
+    }
+    // SAFETY: sixteen numbers are as long as a register.
+    #[allow(unsafe_code)]
+    let largest = unsafe { _mm512_loadu_ps(largest.as_ptr().cast()) };
+    let mut scales = [0.0; SIDE];
+    let (scale, unit) = scale(_mm512_castps_si512(largest));
+    store_ps(&mut scales, scale);
+    store_ps(&mut units.0, unit);
+    for (step, tiles) in tiles.chunks_exact_mut(DIGITS).enumerate() {
+        let at = step * DEPTH;
+        if lines.reach(SIDE, at + DEPTH) {
+            words(tiles, turned, |line| {
+                let x = |i: usize| lines.get::<true>(line, at + i * SIDE);
+                ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
+            });
         } else {
-            for line in 0..SIDE {
-                for (part, words) in next().into_iter().enumerate() {
-                    store(&mut tiles[2 * part + half].0[line], words);
-                }
+            words(tiles, turned, |line| {
+                let x = |i: usize| lines.get::<false>(line, at + i * SIDE);
+                ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
+            });
+        }
+    }
+}
+
+// Some strips whose numbers lie across the depth; `turned` for a left operand.
+#[target_feature(enable = "avx512f")]
+fn across_depth(tiles: &mut [Tile], units: &mut [Sixteen], matrix: Matrix, first: usize, turned: bool) {
+    let (stride, depth) = (matrix.column_stride, matrix.columns);
+    let outer = (TOGETHER * SIDE).min(matrix.rows - first);
+    let lines = Lines::new(matrix.numbers.get(first..).unwrap_or_default(), stride, depth, outer);
+    let mut sofar = [_mm512_setzero_si512(); TOGETHER];
+    if lines.reach(depth, TOGETHER * SIDE) {
+        for line in 0..depth {
+            for (i, sofar) in sofar.iter_mut().enumerate() {
+                *sofar = larger(*sofar, lines.get::<true>(line, i * SIDE));
+            }
+        }
+    } else {
+        for line in 0..depth {
+            for (i, sofar) in sofar.iter_mut().enumerate() {
+                *sofar = larger(*sofar, lines.get::<false>(line, i * SIDE));
             }
         }
     }
+    let mut scales = [_mm512_setzero_ps(); TOGETHER];
+    for ((scale_of, units), largest) in scales.iter_mut().zip(&mut *units).zip(sofar) {
+        let (scale, unit) = scale(largest);
+        *scale_of = scale;
+        store_ps(&mut units.0, unit);
+    }
+    let size = tiles.len() / units.len();
+    for (step, first) in (0..size).step_by(DIGITS).enumerate() {
+        let line = step * DEPTH;
+        for (strip, tiles) in tiles.chunks_exact_mut(size).enumerate() {
+            let (tiles, at, scale) = (&mut tiles[first..][..DIGITS], strip * SIDE, scales[strip]);
+            if lines.reach(line + DEPTH, at + SIDE) {
+                words(tiles, turned, |k| {
+                    let x = |i: usize| lines.get::<true>(line + k + i * SIDE, at);
+                    ([x(0), x(1), x(2), x(3)], scale)
+                });
+            } else {
+                words(tiles, turned, |k| {
+                    let x = |i: usize| lines.get::<false>(line + k + i * SIDE, at);
+                    ([x(0), x(1), x(2), x(3)], scale)
+                });
+            }
+        }
+    }
+}
+
+// The larger of absolute values, as the bits of an f32: those of what is not a number are the largest.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn larger(sofar: __m512i, x: __m512) -> __m512i {
+    let sign = _mm512_set1_epi32(i32::MAX);
+    _mm512_max_epu32(sofar, _mm512_and_si512(_mm512_castps_si512(x), sign))
+}
+
+// What the largest number is scaled to, or to one more as it is rounded: three digits hold no more.
+const LARGEST: f32 = (0x7f_7f7f - 1) as f32;
+// Below, the scale would overflow.
+const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+
+// Of each row, given its largest absolute value: what makes numbers of three digits of its numbers, and what a one in the
+// first of these is worth then. Where something is infinite or not a number, nothing in the row is one.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scale(largest: __m512i) -> (__m512, __m512) {
+    let finite = _mm512_cmplt_epu32_mask(largest, _mm512_set1_epi32(f32::INFINITY.to_bits().cast_signed()));
+    let largest = _mm512_max_ps(_mm512_castsi512_ps(largest), _mm512_set1_ps(SMALLEST));
+    let scale = _mm512_div_ps(_mm512_set1_ps(LARGEST), largest);
+    let first_digit = _mm512_set1_ps((1 << 16) as f32);
+    let unit = _mm512_mask_mov_ps(_mm512_set1_ps(f32::NAN), finite, _mm512_div_ps(first_digit, scale));
+    (scale, unit)
+}
+
+// Sixteen times four by sixteen numbers, each four of which share a word, and their scale, into one step's tiles, as they
+// are or turned over.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words(tiles: &mut [Tile], turned: bool, next: impl Fn(usize) -> ([__m512; WORD], __m512)) {
+    if turned {
+        let mut words = [[_mm512_setzero_si512(); SIDE]; DIGITS];
+        for line in 0..SIDE {
+            let (x, scale) = next(line);
+            for (words, of_digit) in words.iter_mut().zip(digits(x, scale)) {
+                words[line] = of_digit;
+            }
+        }
+        for (tile, words) in tiles.iter_mut().zip(&words) {
+            for (row, words) in tile.0.iter_mut().zip(transpose(words)) {
+                store(row, words);
+            }
+        }
+    } else {
+        for line in 0..SIDE {
+            let (x, scale) = next(line);
+            for (tile, words) in tiles.iter_mut().zip(digits(x, scale)) {
+                store(&mut tile.0[line], words);
+            }
+        }
+    }
+}
+
+// The digits of four by sixteen numbers, from the highest on, those of four in each word: whole numbers from −128 to 127,
+// which are worth 2¹⁶, 2⁸ and 1.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn digits(x: [__m512; WORD], scale: __m512) -> [__m512i; DIGITS] {
+    // With a half of what a digit can hold added to each, digits from 0 to 255 stand side by side.
+    let middle = _mm512_set1_epi32(0x80_8080);
+    let [a, b, c, d] = x.map(|x| _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, scale)), middle));
+    // The one, or the other where the mask is.
+    const MASKED: i32 = 0xd8;
+    let (upper, odd) = (_mm512_set1_epi32(-0x1_0000), _mm512_set1_epi32(0xff00_ff00_u32.cast_signed()));
+    let ac = _mm512_ternarylogic_epi32::<MASKED>(a, _mm512_slli_epi32::<16>(c), upper);
+    let bd = _mm512_ternarylogic_epi32::<MASKED>(b, _mm512_slli_epi32::<16>(d), upper);
+    let low = _mm512_ternarylogic_epi32::<MASKED>(ac, _mm512_slli_epi32::<8>(bd), odd);
+    let second = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<8>(ac), bd, odd);
+    let ac = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<16>(a), c, upper);
+    let bd = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<16>(b), d, upper);
+    let high = _mm512_or_si512(ac, _mm512_slli_epi32::<8>(bd));
+    let signs = _mm512_set1_epi32(0x8080_8080_u32.cast_signed());
+    [high, second, low].map(|digit| _mm512_xor_si512(digit, signs))
 }
 
 #[inline]
@@ -154,37 +299,14 @@ fn store(row: &mut [u32; SIDE], words: __m512i) {
     }
 }
 
-const UPPER: i32 = 0xffff_0000_u32.cast_signed();
-
-// High, middle and low parts, each a bfloat16 in the upper half of a word.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn parts(x: __m512) -> [__m512i; PARTS] {
-    let rounded = |x: __m512| {
-        let half = _mm512_set1_epi32(0x8000);
-        _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), _mm512_set1_epi32(UPPER))
-    };
-    let high = rounded(x);
-    let rest = _mm512_sub_ps(x, _mm512_castsi512_ps(high));
-    let middle = rounded(rest);
-    // 24 bits less twice 8, rounding having given one each time: what is left has no more than 8. It alone has something
-    // in the lower half, where it is so small that it has lost its leading bit; that is cut off.
-    let low = _mm512_castps_si512(_mm512_sub_ps(rest, _mm512_castsi512_ps(middle)));
-    [high, middle, low]
-}
-
-// The parts of `first` in the lower halves of words, those of `second` in the upper ones.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn pairs(first: __m512, second: __m512) -> [__m512i; PARTS] {
-    let ([a, b, c], [d, e, f]) = (parts(first), parts(second));
-    let pair = |first, second| {
-        // The one, or the other where the mask is.
-        const OR_MASKED: i32 = 0xf8;
-        let first = _mm512_srli_epi32::<16>(first);
-        _mm512_ternarylogic_epi32::<OR_MASKED>(first, second, _mm512_set1_epi32(UPPER))
-    };
-    [pair(a, d), pair(b, e), pair(c, f)]
+fn store_ps(to: &mut [f32; SIDE], numbers: __m512) {
+    // SAFETY: sixteen numbers are as long as a register.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_storeu_ps(to.as_mut_ptr(), numbers);
+    }
 }
 
 // Sixteen rows of sixteen words, turned over: first within squares of four, then the squares.

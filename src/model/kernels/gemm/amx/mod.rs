@@ -1,11 +1,12 @@
-//! Products of f32 matrices on the matrix unit of Intel's server CPUs (AMX), which multiplies bfloat16 alone.
+//! Products of f32 matrices on the matrix unit of Intel's server CPUs (AMX), which multiplies numbers of few bits.
 //!
-//! An f32 is the sum of three bfloat16, high, middle and low, each the rest rounded to nearest: exactly, but for parts
-//! below 2⁻¹²⁶. Of the nine products of parts, those of middle and low, low and low come to less than 2⁻²⁵ of the whole;
-//! the other six are added up in f32. The unit adds 32 products before it rounds into the sum, so that the result is as
-//! near to the true one as that of f32 instructions, which round at each; the tests beside hold it to that. This is the
-//! decomposition of Henry, Tang & Heinecke 2019, *Leveraging the bfloat16 Artificial Intelligence Datatype For
-//! Higher-Precision Computations*, arXiv 1904.06376.
+//! A row of the left operand, or a column of the right one, becomes whole numbers of 23 bits and a sign, multiples of what
+//! its largest number gives, and each of these three digits of 8 bits. Of the nine products of digits, that of the lowest
+//! ones is left out; the other eight are added up without rounding. This is the scheme of Ozaki, Ogita, Oishi & Rump 2012,
+//! *Error-free transformations of matrix multiplication by using fast routines of matrix multiplication and its
+//! applications*, with the whole numbers of Ootomo, Ozaki & Yokota 2024, *DGEMM on Integer Matrix Multiplication Unit*,
+//! arXiv 2306.11975. What is off in a product's number is in proportion to the lengths of the row and the column that give
+//! it, as for sums in f32, and about as much; the tests beside hold it to that.
 
 mod block;
 mod layout;
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 
 use super::{Base, Matrix};
 use block::{Product, Round};
-use layout::{DEPTH, EMPTY, PARTS, STEP, STRIP, Side, Tile, lay_out};
+use layout::{DEPTH, DIGITS, EMPTY, SIDE, Side, Sixteen, TOGETHER, Tile, lay_out};
 
 /// The unit, which this machine has and which the system lets this process use.
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ impl Unit {
     pub(super) fn find() -> Option<Self> {
         static UNIT: OnceLock<Option<Unit>> = OnceLock::new();
         *UNIT.get_or_init(|| {
-            const BFLOAT16: u32 = 1 << 22;
+            const INT8: u32 = 1 << 25;
             const TILES: u32 = 1 << 24;
             // Linux wants to be asked once a process, before any thread uses it.
             const REQUEST_PERMISSION: libc::c_long = 0x1023;
@@ -37,7 +38,7 @@ impl Unit {
                 return None;
             }
             let features = __cpuid_count(7, 0).edx;
-            if features & BFLOAT16 == 0 || features & TILES == 0 {
+            if features & INT8 == 0 || features & TILES == 0 {
                 return None;
             }
             // SAFETY: this call reads its numbers and nothing else.
@@ -54,34 +55,24 @@ impl Unit {
         BUFFERS.with_borrow_mut(|[held, passing]| {
             for Round { first, count, add } in product.rounds(a.columns) {
                 let (a, b) = (a.columns(first, count), b.transposed().columns(first, count));
-                if Tiles::bytes((a.rows + b.rows) * count) <= 2 * CACHED {
-                    held.lay_out(self, a, 0, a.rows, Side::Left);
-                    passing.lay_out(self, b, 0, b.rows, Side::Right);
-                    for row in (0..a.rows).step_by(STRIP) {
-                        for column in (0..b.rows).step_by(STRIP) {
-                            product.block(row, column, held.strip(row), passing.strip(column), add);
-                        }
-                    }
-                    continue;
-                }
                 // The smaller operand is laid out whole, or as much of it as caches hold; strips of the other pass by it.
-                if a.rows <= b.rows {
-                    for from in (0..a.rows).step_by(group(count)) {
-                        let height = held.lay_out(self, a, from, group(count), Side::Left);
-                        for column in (0..b.rows).step_by(STRIP) {
-                            passing.lay_out(self, b, column, STRIP, Side::Right);
-                            for row in (0..height).step_by(STRIP) {
-                                product.block(from + row, column, held.strip(row), passing.strip(0), add);
-                            }
-                        }
-                    }
+                let (small, large, sides) = if a.rows <= b.rows {
+                    (a, b, [Side::Left, Side::Right])
                 } else {
-                    for from in (0..b.rows).step_by(group(count)) {
-                        let width = held.lay_out(self, b, from, group(count), Side::Right);
-                        for row in (0..a.rows).step_by(STRIP) {
-                            passing.lay_out(self, a, row, STRIP, Side::Left);
-                            for column in (0..width).step_by(STRIP) {
-                                product.block(row, from + column, passing.strip(0), held.strip(column), add);
+                    (b, a, [Side::Right, Side::Left])
+                };
+                for from in (0..small.rows).step_by(group(count)) {
+                    let held_rows = held.lay_out(self, small, from, group(count), sides[0]);
+                    for other in (0..large.rows).step_by(PASSING) {
+                        let passing_rows = passing.lay_out(self, large, other, PASSING, sides[1]);
+                        for i in (0..held_rows).step_by(SIDE) {
+                            for j in (0..passing_rows).step_by(SIDE) {
+                                let (held, passing) = (held.strip(i), passing.strip(j));
+                                if sides[0] == Side::Left {
+                                    product.block(from + i, other + j, held, passing, add);
+                                } else {
+                                    product.block(other + j, from + i, passing, held, add);
+                                }
                             }
                         }
                     }
@@ -103,48 +94,55 @@ thread_local! {
     static BUFFERS: RefCell<[Strips; 2]> = RefCell::default();
 }
 
-/// Strips of an operand in parts: for each its steps, for each step the high, middle and low parts of its two tiles. A
-/// tile of a left operand has its rows in rows, one of a right operand its columns in columns. Numbers `k` and `k + 16`
-/// of each 32 share a word.
+/// Strips of an operand in digits: for each its steps, for each step a tile of every digit, the highest first. A tile of a
+/// left operand has its rows in rows, one of a right operand its columns in columns. Numbers `k`, `k + 16`, `k + 32` and
+/// `k + 48` of each 64 share a word.
 #[derive(Default)]
 struct Strips {
     tiles: Vec<Tile>,
+    // What a one in the highest digit is worth, strip by strip.
+    units: Vec<Sixteen>,
     // Tiles of a strip.
     size: usize,
+}
+
+/// A row or a column of blocks, as an operand gives it.
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    tiles: &'a [Tile],
+    units: &'a Sixteen,
 }
 
 impl Strips {
     /// Takes up so many rows of `matrix` `[outer, depth]`, or as many as there are, and returns their number.
     fn lay_out(&mut self, unit: Unit, matrix: Matrix, from: usize, rows: usize, side: Side) -> usize {
         let rows = rows.min(matrix.rows - from);
-        let steps = matrix.columns.div_ceil(DEPTH);
-        self.make_room(rows, matrix.columns);
-        let mut lay_out = |strip: usize, step: usize| {
-            let tiles = &mut self.tiles[strip * self.size + step * STEP..][..STEP];
-            lay_out(unit, tiles, matrix, from + strip * STRIP, step, side);
-        };
-        // In the order in which the numbers lie.
-        if matrix.column_stride == 1 {
-            (0..rows.div_ceil(STRIP)).for_each(|strip| (0..steps).for_each(|step| lay_out(strip, step)));
-        } else {
-            (0..steps).for_each(|step| (0..rows.div_ceil(STRIP)).for_each(|strip| lay_out(strip, step)));
-        }
+        let (tiles, units) = self.make_room(rows, matrix.columns);
+        lay_out(unit, tiles, units, matrix, from, side);
         rows
     }
 
     // The strips of so many rows; what they hold is of no account.
-    fn make_room(&mut self, rows: usize, depth: usize) -> &mut [Tile] {
-        self.size = depth.div_ceil(DEPTH) * STEP;
-        let needed = rows.div_ceil(STRIP) * self.size;
+    fn make_room(&mut self, rows: usize, depth: usize) -> (&mut [Tile], &mut [Sixteen]) {
+        self.size = depth.div_ceil(DEPTH) * DIGITS;
+        let strips = rows.div_ceil(SIDE);
+        let needed = strips * self.size;
         if needed > self.tiles.len() {
             self.tiles = vec![EMPTY; needed + needed / 16];
         }
-        &mut self.tiles[..needed]
+        if strips > self.units.len() {
+            self.units.resize(strips, Sixteen([0.0; SIDE]));
+        }
+        (&mut self.tiles[..needed], &mut self.units[..strips])
     }
 
     // The strip that holds this row.
-    fn strip(&self, row: usize) -> &[Tile] {
-        &self.tiles[row / STRIP * self.size..][..self.size]
+    fn strip(&self, row: usize) -> Strip<'_> {
+        let strip = row / SIDE;
+        Strip {
+            tiles: &self.tiles[strip * self.size..][..self.size],
+            units: &self.units[strip],
+        }
     }
 }
 
@@ -154,10 +152,13 @@ const SMALL: usize = 1 << 16;
 // Bytes of an operand that stay in the caches of a core while the other passes by.
 const CACHED: usize = 1 << 20;
 
+// Rows or columns of the other that pass by at a time.
+const PASSING: usize = TOGETHER * SIDE;
+
 // Rows or columns of an operand of so many numbers each that are laid out at a time.
 const fn group(depth: usize) -> usize {
-    let strips = CACHED / (depth.div_ceil(DEPTH) * STEP * size_of::<Tile>());
-    STRIP * if strips > 0 { strips } else { 1 }
+    let strips = CACHED / (depth.div_ceil(DEPTH) * DIGITS * size_of::<Tile>());
+    SIDE * if strips > 0 { strips } else { 1 }
 }
 
 /// A right operand that is laid out once for many products.
@@ -180,7 +181,7 @@ impl Tiles {
 
     /// Bytes that so many numbers take.
     pub(super) const fn bytes(numbers: usize) -> usize {
-        PARTS * size_of::<u16>() * numbers
+        DIGITS * numbers
     }
 
     /// Takes up a right operand, on the threads of the current pool.
@@ -191,13 +192,12 @@ impl Tiles {
             self.strips.lay_out(self.unit, matrix, 0, matrix.rows, Side::Right);
             return;
         }
-        let size = matrix.columns.div_ceil(DEPTH) * STEP;
-        let tiles = self.strips.make_room(matrix.rows, matrix.columns);
-        let strips = tiles.par_chunks_mut(size.max(1)).enumerate();
-        strips.for_each(|(strip, tiles)| {
-            for (step, tiles) in tiles.chunks_exact_mut(STEP).enumerate() {
-                lay_out(self.unit, tiles, matrix, strip * STRIP, step, Side::Right);
-            }
+        let size = matrix.columns.div_ceil(DEPTH) * DIGITS;
+        let (tiles, units) = self.strips.make_room(matrix.rows, matrix.columns);
+        let tiles = tiles.par_chunks_mut(TOGETHER * size.max(1));
+        let groups = tiles.zip(units.par_chunks_mut(TOGETHER)).enumerate();
+        groups.for_each(|(group, (tiles, units))| {
+            lay_out(self.unit, tiles, units, matrix, group * TOGETHER * SIDE, Side::Right);
         });
     }
 
@@ -210,16 +210,20 @@ impl Tiles {
         let is_small = Self::bytes(self.columns * self.depth) <= CACHED;
         BUFFERS.with_borrow_mut(|[left, _]| {
             for Round { first, count, add } in product.rounds(self.depth) {
-                let (a, steps) = (a.columns(first, count), count.div_ceil(DEPTH) * STEP);
-                let b = |column: usize| &self.strips.strip(column)[first / DEPTH * STEP..][..steps];
-                let height = if is_small { STRIP } else { group(count) };
+                let (a, steps) = (a.columns(first, count), count.div_ceil(DEPTH) * DIGITS);
+                let b = |column: usize| {
+                    let Strip { tiles, units } = self.strips.strip(column);
+                    let tiles = &tiles[first / DEPTH * DIGITS..][..steps];
+                    Strip { tiles, units }
+                };
+                let height = if is_small { 2 * SIDE } else { group(count) };
                 for from in (0..a.rows).step_by(height) {
                     let height = left.lay_out(self.unit, a, from, height, Side::Left);
                     if let Some(base) = base.filter(|_| first == 0) {
                         base(from, product.rows(from, height));
                     }
-                    for column in (0..self.columns).step_by(STRIP) {
-                        for row in (0..height).step_by(STRIP) {
+                    for column in (0..self.columns).step_by(SIDE) {
+                        for row in (0..height).step_by(SIDE) {
                             product.block(from + row, column, left.strip(row), b(column), add);
                         }
                     }
