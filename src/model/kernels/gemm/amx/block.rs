@@ -1,6 +1,7 @@
 //! Blocks of a product, on a configured unit.
 
 use std::arch::asm;
+use std::ops::Range;
 use std::arch::x86_64::{
     __m512, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
     _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
@@ -11,7 +12,7 @@ use super::{Strip, Unit};
 
 // Steps, at most, between sums in whole numbers and what is added in f32: with more, strips no longer lie in the nearest
 // caches, and the largest sums no longer in 24 bits.
-const STEPS: usize = 8;
+const STEPS: usize = 12;
 
 #[repr(C, align(64))]
 struct Config([u8; 64]);
@@ -38,25 +39,36 @@ pub(super) struct Product<'a> {
     rows: usize,
     columns: usize,
     accumulate: bool,
-    // In the unit's registers.
-    made: Option<Block>,
-    // In the other half of `sums` than the one that is written next.
-    stored: Option<Block>,
+    // The last block but one, whose sums are in memory, and the last one, by turns.
+    blocks: [Block; 2],
     sums: [[Tile; SUMS]; 2],
-    next: usize,
+    turn: usize,
     // Where what is of no account goes.
     nowhere: [f32; SIDE * SIDE],
 }
 
-// A block's place, whether it is added to what is there, and what a product of two first digits is worth.
+// Where the sums of a block go, and how they become f32.
 #[derive(Clone, Copy)]
 struct Block {
-    row: usize,
-    column: usize,
-    add: bool,
+    // Of its first number.
+    place: usize,
+    height: usize,
+    // Columns that are written, and that are read to be added to.
+    written: u16,
+    read: u16,
+    // What a product of two first digits is worth: one of these times one of those.
     of_rows: Sixteen,
     of_columns: Sixteen,
 }
+
+const NONE: Block = Block {
+    place: 0,
+    height: 0,
+    written: 0,
+    read: 0,
+    of_rows: Sixteen([0.0; SIDE]),
+    of_columns: Sixteen([0.0; SIDE]),
+};
 
 /// The part of the sums that are added up without being written meanwhile.
 pub(super) struct Round {
@@ -78,10 +90,9 @@ impl<'a> Product<'a> {
             rows,
             columns,
             accumulate,
-            made: None,
-            stored: None,
+            blocks: [NONE; 2],
             sums: [[EMPTY; SUMS]; 2],
-            next: 0,
+            turn: 0,
             nowhere: [0.0; SIDE * SIDE],
         }
     }
@@ -105,54 +116,87 @@ impl<'a> Product<'a> {
         })
     }
 
-    /// The block from this row and column on, from the strips that give it.
-    pub(super) fn block(&mut self, row: usize, column: usize, a: Strip, b: Strip, add: bool) {
+    /// The blocks of these rows and columns, given the strips that begin there.
+    pub(super) fn blocks<'l, 'r>(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        a: impl Fn(usize) -> Strip<'l>,
+        b: impl Fn(usize) -> Strip<'r>,
+        add: bool,
+    ) {
+        // Row by row, so that what is written lies side by side; two at once where the nearest caches hold both strips.
+        let at_once = if a(rows.start).tiles.len() <= 4 * DIGITS { 2 * SIDE } else { SIDE };
+        for first in rows.clone().step_by(at_once) {
+            for column in columns.clone().step_by(SIDE) {
+                for row in (first..rows.end.min(first + at_once)).step_by(SIDE) {
+                    self.block(row, column, a(row), b(column), add);
+                }
+            }
+        }
+    }
+
+    // The block from this row and column on, from the strips that give it.
+    fn block(&mut self, row: usize, column: usize, a: Strip, b: Strip, add: bool) {
         assert_eq!(a.tiles.len(), b.tiles.len(), "both strips have the same steps");
         let steps = a.tiles.len() / DIGITS;
         assert!(steps > 0, "a block has terms to add");
-        let stored = self.stored.take();
-        // One that has fewer rows is put apart.
-        let whole = stored.filter(|block| self.rows - block.row >= SIDE);
+        let (height, width) = (SIDE.min(self.rows - row), SIDE.min(self.columns - column));
+        let written = ((1_u32 << width) - 1) as u16;
+        let turn = self.turn;
+        let earlier = &mut self.blocks[turn];
         let [first, second] = &mut self.sums;
-        let (to, from) = if self.next == 0 { (first, &*second) } else { (second, &*first) };
-        let mut target = match &whole {
-            Some(block) => Target::of(block, self.out, self.rows, self.columns),
-            None => Target::nowhere(&mut self.nowhere),
+        let (from, to) = if turn == 0 { (&*first, second) } else { (&*second, first) };
+        // One that has fewer rows is put apart.
+        let is_whole = earlier.height == SIDE;
+        let (out, columns) = if is_whole {
+            (place(self.out, earlier, self.columns), self.columns)
+        } else {
+            (&mut self.nowhere[..], SIDE)
         };
-        // SAFETY: the unit is configured, and the strips hold `steps` steps, not none.
+        // SAFETY: the unit is configured, the strips hold `steps` steps, not none, and `out` sixteen rows.
         #[allow(unsafe_code)]
         unsafe {
-            add_up(a.tiles.as_ptr(), b.tiles.as_ptr(), steps, to, from, &mut target);
+            add_up(a.tiles.as_ptr(), b.tiles.as_ptr(), steps, to, from, earlier, out, columns);
         }
-        if whole.is_none() {
-            self.put(stored, 1 - self.next);
+        if !is_whole {
+            self.put(turn);
         }
-        self.next = 1 - self.next;
-        self.stored = self.made.replace(Block {
-            row,
-            column,
-            add,
+        self.blocks[turn] = Block {
+            place: row * self.columns + column,
+            height,
+            written,
+            read: if add { written } else { 0 },
             of_rows: *a.units,
             of_columns: *b.units,
-        });
+        };
+        self.turn = 1 - turn;
     }
 
     // Brings a block to its place whose sums are in memory.
-    fn put(&mut self, block: Option<Block>, sums: usize) {
-        let Some(block) = block else { return };
-        let mut target = Target::of(&block, self.out, self.rows, self.columns);
-        // SAFETY: where the unit is found, AVX-512 is.
-        #[allow(unsafe_code)]
-        unsafe {
-            put(&self.sums[sums], &mut target);
+    fn put(&mut self, turn: usize) {
+        let block = &self.blocks[turn];
+        if block.height > 0 {
+            let out = place(self.out, block, self.columns);
+            // SAFETY: where the unit is found, AVX-512 is; `out` holds the block's rows.
+            #[allow(unsafe_code)]
+            unsafe {
+                put(&self.sums[turn], block, out, self.columns);
+            }
         }
     }
 }
 
+// From a block's first number to its last one.
+fn place<'a>(out: &'a mut [f32], block: &Block, columns: usize) -> &'a mut [f32] {
+    let width = SIDE - block.written.leading_zeros() as usize;
+    &mut out[block.place..][..(block.height - 1) * columns + width]
+}
+
 impl Drop for Product<'_> {
     fn drop(&mut self) {
-        let (stored, made) = (self.stored.take(), self.made.take());
-        self.put(stored, 1 - self.next);
+        self.put(self.turn);
+        let last = 1 - self.turn;
         // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
         // configuration.
         #[allow(unsafe_code)]
@@ -161,55 +205,12 @@ impl Drop for Product<'_> {
                 "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
                 "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
                 "tilerelease",
-                sums = in(reg) self.sums[self.next].as_mut_ptr(),
+                sums = in(reg) self.sums[last].as_mut_ptr(),
                 row = in(reg) 64_usize,
                 options(nostack),
             );
         }
-        self.put(made, self.next);
-    }
-}
-
-// Where the sums of a block go, and how they become f32.
-struct Target<'a> {
-    out: &'a mut [f32],
-    // Numbers from one row to the next.
-    stride: usize,
-    height: usize,
-    // Columns that are written, and that are read to be added to.
-    written: u16,
-    read: u16,
-    of_rows: Sixteen,
-    of_columns: Sixteen,
-}
-
-impl<'a> Target<'a> {
-    fn of(block: &Block, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        let (height, width) = (SIDE.min(rows - block.row), SIDE.min(columns - block.column));
-        let out = &mut out[block.row * columns + block.column..];
-        let written = ((1_u32 << width) - 1) as u16;
-        Self {
-            out: &mut out[..(height - 1) * columns + width],
-            stride: columns,
-            height,
-            written,
-            read: if block.add { written } else { 0 },
-            of_rows: block.of_rows,
-            of_columns: block.of_columns,
-        }
-    }
-
-    fn nowhere(out: &'a mut [f32; SIDE * SIDE]) -> Self {
-        const NONE: Sixteen = Sixteen([0.0; SIDE]);
-        Self {
-            out,
-            stride: SIDE,
-            height: SIDE,
-            written: u16::MAX,
-            read: 0,
-            of_rows: NONE,
-            of_columns: NONE,
-        }
+        self.put(last);
     }
 }
 
@@ -239,11 +240,12 @@ macro_rules! put_row {
     };
 }
 
-// Makes a block from `steps` steps of two strips, stores the sums of the one before in `to`, and puts those in `from` to
-// their place.
+// Makes a block from `steps` steps of two strips, stores the sums of the one before in `to`, and puts those of an earlier
+// one from `from` to `out`.
 //
 // # Safety
-// The unit is there and configured; `a` and `b` are `steps` ≥ 1 steps of strips; `target` has all sixteen rows.
+// The unit is there and configured; `a` and `b` are `steps` ≥ 1 steps of strips; `out` holds sixteen rows of the earlier
+// block, `columns` numbers apart.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn add_up(
@@ -252,9 +254,11 @@ unsafe fn add_up(
     steps: usize,
     to: &mut [Tile; SUMS],
     from: &[Tile; SUMS],
-    target: &mut Target,
+    earlier: &Block,
+    out: &mut [f32],
+    columns: usize,
 ) {
-    // SAFETY: as the function's; `target` is a slice that holds its rows, as far as they are not masked out. Each tile is
+    // SAFETY: as the function's; columns that are not there are masked out. Each tile is
     // loaded as seldom as eight registers allow. What stands between products takes its turn while the unit is busy: it
     // would not if it came after them, because the processor looks ahead by few tiles.
     unsafe {
@@ -295,13 +299,13 @@ unsafe fn add_up(
             row = in(reg) 64_usize,
             to = in(reg) to.as_mut_ptr(),
             from = in(reg) from.as_ptr(),
-            out = inout(reg) target.out.as_mut_ptr() => _,
-            stride = in(reg) size_of::<f32>() * target.stride,
-            of_rows = in(reg) target.of_rows.0.as_ptr(),
-            in("k1") target.written,
-            in("k2") target.read,
+            out = inout(reg) out.as_mut_ptr() => _,
+            stride = in(reg) size_of::<f32>() * columns,
+            of_rows = in(reg) earlier.of_rows.0.as_ptr(),
+            in("k1") earlier.written,
+            in("k2") earlier.read,
             in("zmm30") _mm512_set1_ps(FINER),
-            in("zmm31") _mm512_loadu_ps(target.of_columns.0.as_ptr()),
+            in("zmm31") _mm512_loadu_ps(earlier.of_columns.0.as_ptr()),
             out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -313,23 +317,23 @@ unsafe fn add_up(
 // Puts sums to their place.
 //
 // # Safety
-// `target` is a slice that holds its rows, as far as they are not masked out.
+// `out` holds the block's rows, `columns` numbers apart.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-unsafe fn put(sums: &[Tile; SUMS], target: &mut Target) {
-    let (finer, out) = (_mm512_set1_ps(FINER), target.out.as_mut_ptr());
-    // SAFETY: as the function's; sixteen numbers are as long as a register.
+unsafe fn put(sums: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usize) {
+    let finer = _mm512_set1_ps(FINER);
+    // SAFETY: as the function's; columns that are not there are masked out, and sixteen numbers are as long as a register.
     unsafe {
-        let of_columns = _mm512_loadu_ps(target.of_columns.0.as_ptr());
-        for row in 0..target.height {
+        let of_columns = _mm512_loadu_ps(block.of_columns.0.as_ptr());
+        for row in 0..block.height {
             let sum = |i: usize| _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[i].0[row].as_ptr().cast()));
             let third = _mm512_fmadd_ps(sum(3), finer, sum(2));
             let second = _mm512_fmadd_ps(third, finer, sum(1));
             let first = _mm512_fmadd_ps(second, finer, sum(0));
-            let first: __m512 = _mm512_mul_ps(first, _mm512_set1_ps(target.of_rows.0[row]));
-            let out = out.add(row * target.stride);
-            let so_far = _mm512_maskz_loadu_ps(target.read, out);
-            _mm512_mask_storeu_ps(out, target.written, _mm512_fmadd_ps(first, of_columns, so_far));
+            let first: __m512 = _mm512_mul_ps(first, _mm512_set1_ps(block.of_rows.0[row]));
+            let out = out.as_mut_ptr().add(row * columns);
+            let so_far = _mm512_maskz_loadu_ps(block.read, out);
+            _mm512_mask_storeu_ps(out, block.written, _mm512_fmadd_ps(first, of_columns, so_far));
         }
     }
 }

@@ -55,25 +55,23 @@ impl Unit {
         BUFFERS.with_borrow_mut(|[held, passing]| {
             for Round { first, count, add } in product.rounds(a.columns) {
                 let (a, b) = (a.columns(first, count), b.transposed().columns(first, count));
-                // The smaller operand is laid out whole, or as much of it as caches hold; strips of the other pass by it.
-                let (small, large, sides) = if a.rows <= b.rows {
-                    (a, b, [Side::Left, Side::Right])
+                // The smaller operand is laid out whole, or as much of it as caches hold; panels of the other pass by it.
+                let holds_left = a.rows <= b.rows;
+                let (small, large) = if holds_left { (a, b) } else { (b, a) };
+                let (of_held, of_passing) = if holds_left {
+                    (Side::Left, Side::Right)
                 } else {
-                    (b, a, [Side::Right, Side::Left])
+                    (Side::Right, Side::Left)
                 };
-                for from in (0..small.rows).step_by(group(count)) {
-                    let held_rows = held.lay_out(self, small, from, group(count), sides[0]);
-                    for other in (0..large.rows).step_by(PASSING) {
-                        let passing_rows = passing.lay_out(self, large, other, PASSING, sides[1]);
-                        for i in (0..held_rows).step_by(SIDE) {
-                            for j in (0..passing_rows).step_by(SIDE) {
-                                let (held, passing) = (held.strip(i), passing.strip(j));
-                                if sides[0] == Side::Left {
-                                    product.block(from + i, other + j, held, passing, add);
-                                } else {
-                                    product.block(other + j, from + i, passing, held, add);
-                                }
-                            }
+                for i in (0..small.rows).step_by(group(count)) {
+                    let of_held = i..i + held.lay_out(self, small, i, group(count), of_held);
+                    for j in (0..large.rows).step_by(PANEL) {
+                        let of_passing = j..j + passing.lay_out(self, large, j, PANEL, of_passing);
+                        let (held, passing) = (|row| held.strip(row - i), |row| passing.strip(row - j));
+                        if holds_left {
+                            product.blocks(of_held.clone(), of_passing, held, passing, add);
+                        } else {
+                            product.blocks(of_passing, of_held.clone(), passing, held, add);
                         }
                     }
                 }
@@ -153,7 +151,7 @@ const SMALL: usize = 1 << 16;
 const CACHED: usize = 1 << 20;
 
 // Rows or columns of the other that pass by at a time.
-const PASSING: usize = TOGETHER * SIDE;
+const PANEL: usize = 256;
 
 // Rows or columns of an operand of so many numbers each that are laid out at a time.
 const fn group(depth: usize) -> usize {
@@ -206,7 +204,7 @@ impl Tiles {
         assert_eq!(a.columns, self.depth, "the inner dimensions agree");
         let mut product = Product::new(self.unit, out, a.rows, self.columns, base.is_some());
         // Where caches hold this operand, strips of the other pass by it, and the product is made row by row; otherwise
-        // its strips pass by as much of the other as they hold.
+        // panels of it pass by as much of the other as they hold.
         let is_small = Self::bytes(self.columns * self.depth) <= CACHED;
         BUFFERS.with_borrow_mut(|[left, _]| {
             for Round { first, count, add } in product.rounds(self.depth) {
@@ -216,16 +214,19 @@ impl Tiles {
                     let tiles = &tiles[first / DEPTH * DIGITS..][..steps];
                     Strip { tiles, units }
                 };
-                let height = if is_small { 2 * SIDE } else { group(count) };
-                for from in (0..a.rows).step_by(height) {
-                    let height = left.lay_out(self.unit, a, from, height, Side::Left);
+                let (height, width) = if is_small {
+                    (2 * SIDE, self.columns)
+                } else {
+                    (group(count), PANEL)
+                };
+                for row in (0..a.rows).step_by(height) {
+                    let rows = left.lay_out(self.unit, a, row, height, Side::Left);
                     if let Some(base) = base.filter(|_| first == 0) {
-                        base(from, product.rows(from, height));
+                        base(row, product.rows(row, rows));
                     }
-                    for column in (0..self.columns).step_by(SIDE) {
-                        for row in (0..height).step_by(SIDE) {
-                            product.block(from + row, column, left.strip(row), b(column), add);
-                        }
+                    for column in (0..self.columns).step_by(width) {
+                        let columns = column..self.columns.min(column + width);
+                        product.blocks(row..row + rows, columns, |i| left.strip(i - row), b, add);
                     }
                 }
             }
