@@ -48,7 +48,7 @@ impl Stack {
             spaces,
             scratches,
             origin,
-            turned,
+            matrices: turned,
             ..
         } = workspace;
         turned.clear(self.layers, d);

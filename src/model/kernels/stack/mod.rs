@@ -56,8 +56,8 @@ pub(in super::super) struct Workspace {
     // One for each piece that is worked on at a time, so that they stay in caches.
     scratches: Vec<Scratch>,
     origin: Origin,
+    // The layers' matrices for the pass that is under way.
     matrices: Bank,
-    turned: Bank,
 }
 
 /// R turns of a block of layers over one batch.
