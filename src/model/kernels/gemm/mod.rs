@@ -32,7 +32,7 @@ pub enum Products {
     /// f32 instructions, by the `gemm` crate.
     #[default]
     F32,
-    /// Intel's AMX: six products of bfloat16 in place of each of f32, and as near to the true sum.
+    /// Intel's AMX: eight products of 8-bit digits in place of each of f32, and about as near to the true sum.
     Amx,
 }
 
@@ -104,11 +104,11 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Adds a · b to `out`.
-pub(super) fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
+/// Adds products of two matrices each, all of one shape, to `out`.
+pub(super) fn add_products(out: &mut [f32], products: &[(Matrix, Matrix)]) {
     match unit() {
-        Some(unit) => unit.add_product(out, a, b),
-        None => portable_product(out, a, b, true),
+        Some(unit) => unit.add_products(out, products),
+        None => products.iter().for_each(|&(a, b)| portable_product(out, a, b, true)),
     }
 }
 
@@ -362,7 +362,7 @@ mod tests {
                     );
                 };
                 let mut out = base.clone();
-                add_product(&mut out, a, b);
+                add_products(&mut out, &[(a, b)]);
                 check(&out, &base);
                 let mut operand = Operand::default();
                 operand.set(b);
@@ -375,6 +375,103 @@ mod tests {
                 let mut out = base.clone();
                 spread_product(&mut out, a, b);
                 check(&out, &base);
+            }
+        }
+    }
+
+    // A matrix whose rows differ in size by powers of ten.
+    fn uneven(stream: &mut Stream, rows: usize, columns: usize) -> Vec<f32> {
+        let mut numbers = random(stream, rows, columns);
+        for row in numbers.chunks_exact_mut(columns) {
+            let size = 10.0_f32.powi(stream.below(7) as i32 - 3);
+            for x in row {
+                *x *= size;
+            }
+        }
+        numbers
+    }
+
+    #[test]
+    fn each_number_is_as_near_as_its_row_and_column_are_long() {
+        let mut stream = Stream::new(2, "test products", 0);
+        for (rows, columns, depth) in [(40, 70, 64), (33, 48, 384), (64, 20, 1500)] {
+            // Along the depth and across it.
+            for along in [false, true] {
+                let of_left = if along { (depth, rows) } else { (rows, depth) };
+                let of_right = if along { (depth, columns) } else { (columns, depth) };
+                let (x, y) = (
+                    uneven(&mut stream, of_left.0, of_left.1),
+                    uneven(&mut stream, of_right.0, of_right.1),
+                );
+                let (a, b) = (Matrix::new(&x, of_left.1), Matrix::new(&y, of_right.1));
+                let (a, b) = if along {
+                    (a.transposed(), b)
+                } else {
+                    (a, b.transposed())
+                };
+                let mut out = vec![0.0; rows * columns];
+                add_products(&mut out, &[(a, b)]);
+                for (place, &got) in out.iter().enumerate() {
+                    let (i, j) = (place / columns, place % columns);
+                    let a = |k: usize| f64::from(a.numbers[i * a.row_stride + k * a.column_stride]);
+                    let b = |k: usize| f64::from(b.numbers[k * b.row_stride + j * b.column_stride]);
+                    let sum = |f: &dyn Fn(usize) -> f64| (0..depth).map(f).sum::<f64>();
+                    let exact = sum(&|k| a(k) * b(k));
+                    let lengths = (sum(&|k| a(k).powi(2)) * sum(&|k| b(k).powi(2))).sqrt();
+                    let off = (f64::from(got) - exact).abs();
+                    assert!(
+                        off <= 2.0 * f64::from(f32::EPSILON) * lengths,
+                        "{i}, {j} of {rows} × {depth} × {columns}: off by {off}, lengths {lengths}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_pieces_are_that_of_the_whole() {
+        let mut stream = Stream::new(3, "test products", 0);
+        for sizes in [vec![100, 92], vec![300, 500, 1, 0, 700], vec![0]] {
+            let depth = sizes.iter().sum();
+            let (x, y) = (random(&mut stream, depth, 50), random(&mut stream, depth, 70));
+            let (mut of_x, mut of_y) = (&x[..], &y[..]);
+            let products: Vec<_> = sizes
+                .iter()
+                .map(|&rows| {
+                    let x = of_x.split_off(..rows * 50).unwrap_or_default();
+                    let y = of_y.split_off(..rows * 70).unwrap_or_default();
+                    (Matrix::new(x, 50).transposed(), Matrix::new(y, 70))
+                })
+                .collect();
+            let base = random(&mut stream, 50, 70);
+            let mut out = base.clone();
+            add_products(&mut out, &products);
+            let (a, b) = (Matrix::new(&x, 50).transposed(), Matrix::new(&y, 70));
+            let (size, off) = size_and_error(&out, &base, a, b);
+            assert!(
+                off <= 4.0 * f64::from(f32::EPSILON) * size,
+                "{sizes:?}: off by {off} of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (mut x, y) = (vec![1.0; 40 * 100], vec![1.0; 100 * 30]);
+            x[3 * 100 + 70] = bad;
+            for along in [false, true] {
+                let transposed: Vec<f32> = (0..x.len()).map(|i| x[i % 40 * 100 + i / 40]).collect();
+                let a = if along {
+                    Matrix::new(&transposed, 40).transposed()
+                } else {
+                    Matrix::new(&x, 100)
+                };
+                let mut out = vec![0.0; 40 * 30];
+                add_products(&mut out, &[(a, Matrix::new(&y, 30))]);
+                for (row, out) in out.chunks_exact(30).enumerate() {
+                    assert!(out.iter().all(|x| x.is_finite() == (row != 3)), "row {row}: {out:?}");
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ impl Unit {
         None
     }
 
-    pub(super) fn add_product(self, _: &mut [f32], _: Matrix, _: Matrix) {
+    pub(super) fn add_products(self, _: &mut [f32], _: &[(Matrix, Matrix)]) {
         match self {}
     }
 }

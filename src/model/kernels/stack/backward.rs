@@ -59,6 +59,7 @@ impl Stack {
         // Few pieces at a time, so that their scratch buffers stay in caches, but enough for threads to share.
         let threads = rayon::current_num_threads();
         let together = if threads == 1 { 1 } else { 2 * threads };
+        let together = together.next_multiple_of(self.plan.summed());
         if scratches.len() < together {
             scratches.resize_with(together, Scratch::default);
         }
@@ -145,22 +146,25 @@ impl Stack {
 
     // Adds the gradients of a layer's matrices from pieces that have been through it, whose scratch buffers hold what these
     // are made of, with dL/dy in the place of dL/dx. Every panel adds pieces up in their order, whoever does it.
-    fn add_gradients(
+    fn add_gradients<'a>(
         &self,
         d_block: &mut [f32],
         turn: usize,
         pieces: &[Piece],
-        states: &[&[f32]],
-        scratches: &[Scratch],
+        states: &[&'a [f32]],
+        scratches: &'a [Scratch],
     ) {
         let (d, size) = (self.d, d_block.len() / self.layers);
         let gradients = Layer::new_mut(d, &mut d_block[turn % self.layers * size..][..size]);
         let from_origin = turn == 0 && self.sources.is_some();
         let panels = panels(gradients, d).into_iter();
         let panels = panels.filter(|panel| !(from_origin && panel.reads_origin()));
+        let summed = self.plan.summed();
         let add = |mut panel: Panel| {
-            for ((piece, states), scratch) in pieces.iter().zip(states).zip(scratches) {
-                panel.add(self.saved(piece, turn, states).z, scratch, &scratch.d_x, d);
+            let groups = pieces.chunks(summed).zip(states.chunks(summed));
+            for ((pieces, states), scratches) in groups.zip(scratches.chunks(summed)) {
+                let z = |(piece, &states): (&Piece, &&'a [f32])| self.saved(piece, turn, states).z;
+                panel.add(pieces.iter().zip(states).map(z).zip(scratches), d);
             }
         };
         if rayon::current_num_threads() == 1 {

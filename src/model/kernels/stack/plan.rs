@@ -34,6 +34,13 @@ impl Plan {
         self.pieces.iter().map(|piece| piece.readouts.len()).sum()
     }
 
+    /// The number of pieces whose part in a gradient is one product: more than one where they are small, because sums are
+    /// read and written for each.
+    pub(super) fn summed(&self) -> usize {
+        let largest = self.pieces.iter().map(|piece| piece.rows.len()).max();
+        (ROWS / largest.unwrap_or(ROWS).max(1)).max(1)
+    }
+
     pub(in super::super::super) fn new(rows: &Rows) -> Self {
         let count = rows.len();
         let mut is_read = vec![false; count];

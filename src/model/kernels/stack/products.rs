@@ -1,6 +1,6 @@
 //! The gradients of a layer's matrices: products over all rows of a batch, in panels that threads may share out.
 
-use super::super::gemm::{Matrix, add_product};
+use super::super::gemm::{Matrix, add_products};
 use super::layer::{Layer, Scratch};
 use super::sources::Origin;
 
@@ -44,26 +44,39 @@ impl Panel<'_> {
         self.matrix == 0
     }
 
-    /// Adds what the rows of a piece give, after their backward pass from `d_y`.
-    pub(super) fn add(&mut self, z: &[f32], scratch: &Scratch, d_y: &[f32], d: usize) {
-        match self.matrix {
-            0 => self.add_product(&scratch.normed_1, d, &scratch.d_qkv, 3 * d),
-            1 => self.add_product(z, d, &scratch.d_mid, d),
-            2 => self.add_product(&scratch.normed_2, d, &scratch.d_hidden, 4 * d),
-            _ => self.add_product(&scratch.post, 4 * d, d_y, d),
-        }
+    /// Adds what the rows of some pieces give, from their z and what their backward pass has left, with dL/dy in the place of
+    /// dL/dx.
+    pub(super) fn add<'a>(&mut self, pieces: impl Iterator<Item = (&'a [f32], &'a Scratch)>, d: usize) {
+        let matrix = self.matrix;
+        let operands = |(z, scratch): (&'a [f32], &'a Scratch)| match matrix {
+            0 => (&*scratch.normed_1, &*scratch.d_qkv),
+            1 => (z, &*scratch.d_mid),
+            2 => (&*scratch.normed_2, &*scratch.d_hidden),
+            _ => (&*scratch.post, &*scratch.d_x),
+        };
+        let [x_columns, columns] = [[d, 3 * d], [d, d], [d, 4 * d], [4 * d, d]][matrix];
+        self.add_products(pieces.map(operands), x_columns, columns);
     }
 
     /// Adds what the distinct embeddings give, after theirs.
     pub(super) fn add_origin(&mut self, origin: &Origin, d: usize) {
-        self.add_product(&origin.normed, d, &origin.d_qkv, 3 * d);
+        self.add_products(std::iter::once((&*origin.normed, &*origin.d_qkv)), d, 3 * d);
     }
 
-    // Some rows of xᵀ · dy.
-    fn add_product(&mut self, x: &[f32], x_columns: usize, dy: &[f32], columns: usize) {
-        let x = Matrix::new(x, x_columns)
-            .transposed()
-            .rows(self.from, self.gradient.len() / columns);
-        add_product(self.gradient, x, Matrix::new(dy, columns));
+    // Some rows of the xᵀ · dy.
+    fn add_products<'a>(
+        &mut self,
+        operands: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+        x_columns: usize,
+        columns: usize,
+    ) {
+        let (from, count) = (self.from, self.gradient.len() / columns);
+        let products: Vec<_> = operands
+            .map(|(x, dy)| {
+                let x = Matrix::new(x, x_columns).transposed().rows(from, count);
+                (x, Matrix::new(dy, columns))
+            })
+            .collect();
+        add_products(self.gradient, &products);
     }
 }

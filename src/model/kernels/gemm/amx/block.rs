@@ -1,18 +1,18 @@
 //! Blocks of a product, on a configured unit.
 
 use std::arch::asm;
-use std::ops::Range;
 use std::arch::x86_64::{
     __m512, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
     _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
 };
+use std::ops::Range;
 
 use super::layout::{DEPTH, DIGITS, EMPTY, SIDE, Sixteen, Tile};
 use super::{Strip, Unit};
 
 // Steps, at most, between sums in whole numbers and what is added in f32: with more, strips no longer lie in the nearest
 // caches, and the largest sums no longer in 24 bits.
-const STEPS: usize = 12;
+pub(super) const STEPS: usize = 12;
 
 #[repr(C, align(64))]
 struct Config([u8; 64]);
@@ -38,7 +38,6 @@ pub(super) struct Product<'a> {
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
-    accumulate: bool,
     // The last block but one, whose sums are in memory, and the last one, by turns.
     blocks: [Block; 2],
     sums: [[Tile; SUMS]; 2],
@@ -70,15 +69,18 @@ const NONE: Block = Block {
     of_columns: Sixteen([0.0; SIDE]),
 };
 
-/// The part of the sums that are added up without being written meanwhile.
-pub(super) struct Round {
-    pub(super) first: usize,
-    pub(super) count: usize,
-    pub(super) add: bool,
+/// Sums of so many terms in rounds of as many as are added up without being written meanwhile: the first term of each and
+/// their number, as even as may be, so that none is short.
+pub(super) fn rounds(depth: usize) -> impl Iterator<Item = (usize, usize)> {
+    let steps = depth.div_ceil(DEPTH);
+    let most = DEPTH * steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
+    (0..depth)
+        .step_by(most)
+        .map(move |first| (first, most.min(depth - first)))
 }
 
 impl<'a> Product<'a> {
-    pub(super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize, accumulate: bool) -> Self {
+    pub(super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(out.len(), rows * columns, "the product fills its slice");
         // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
         #[allow(unsafe_code)]
@@ -89,7 +91,6 @@ impl<'a> Product<'a> {
             out,
             rows,
             columns,
-            accumulate,
             blocks: [NONE; 2],
             sums: [[EMPTY; SUMS]; 2],
             turn: 0,
@@ -102,20 +103,6 @@ impl<'a> Product<'a> {
         &mut self.out[from * self.columns..][..count * self.columns]
     }
 
-    /// Rounds for sums of so many terms, as even as may be, so that none is short.
-    pub(super) fn rounds(&mut self, depth: usize) -> impl Iterator<Item = Round> + use<> {
-        if depth == 0 && !self.accumulate {
-            self.out.fill(0.0);
-        }
-        let (steps, accumulate) = (depth.div_ceil(DEPTH), self.accumulate);
-        let most = DEPTH * steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
-        (0..depth).step_by(most).map(move |first| Round {
-            first,
-            count: most.min(depth - first),
-            add: accumulate || first > 0,
-        })
-    }
-
     /// The blocks of these rows and columns, given the strips that begin there.
     pub(super) fn blocks<'l, 'r>(
         &mut self,
@@ -126,7 +113,11 @@ impl<'a> Product<'a> {
         add: bool,
     ) {
         // Row by row, so that what is written lies side by side; two at once where the nearest caches hold both strips.
-        let at_once = if a(rows.start).tiles.len() <= 4 * DIGITS { 2 * SIDE } else { SIDE };
+        let at_once = if a(rows.start).tiles.len() <= 4 * DIGITS {
+            2 * SIDE
+        } else {
+            SIDE
+        };
         for first in rows.clone().step_by(at_once) {
             for column in columns.clone().step_by(SIDE) {
                 for row in (first..rows.end.min(first + at_once)).step_by(SIDE) {
@@ -139,14 +130,17 @@ impl<'a> Product<'a> {
     // The block from this row and column on, from the strips that give it.
     fn block(&mut self, row: usize, column: usize, a: Strip, b: Strip, add: bool) {
         assert_eq!(a.tiles.len(), b.tiles.len(), "both strips have the same steps");
-        let steps = a.tiles.len() / DIGITS;
-        assert!(steps > 0, "a block has terms to add");
+        assert!(a.tiles.len() >= DIGITS, "a block has terms to add");
         let (height, width) = (SIDE.min(self.rows - row), SIDE.min(self.columns - column));
         let written = ((1_u32 << width) - 1) as u16;
         let turn = self.turn;
         let earlier = &mut self.blocks[turn];
         let [first, second] = &mut self.sums;
-        let (from, to) = if turn == 0 { (&*first, second) } else { (&*second, first) };
+        let (from, to) = if turn == 0 {
+            (&*first, second)
+        } else {
+            (&*second, first)
+        };
         // One that has fewer rows is put apart.
         let is_whole = earlier.height == SIDE;
         let (out, columns) = if is_whole {
@@ -154,10 +148,10 @@ impl<'a> Product<'a> {
         } else {
             (&mut self.nowhere[..], SIDE)
         };
-        // SAFETY: the unit is configured, the strips hold `steps` steps, not none, and `out` sixteen rows.
+        // SAFETY: the unit is configured, the strips have as many steps, not none, and `out` holds sixteen rows.
         #[allow(unsafe_code)]
         unsafe {
-            add_up(a.tiles.as_ptr(), b.tiles.as_ptr(), steps, to, from, earlier, out, columns);
+            add_up(a, b, to, from, earlier, out, columns);
         }
         if !is_whole {
             self.put(turn);
@@ -224,14 +218,24 @@ const FINER: f32 = 1.0 / 256.0;
 macro_rules! put_row {
     ($row:literal) => {
         concat!(
-            "vcvtdq2ps zmm19, [{from} + 3072 + 64 * ", $row, "]\n",
-            "vcvtdq2ps zmm18, [{from} + 2048 + 64 * ", $row, "]\n",
+            "vcvtdq2ps zmm19, [{from} + 3072 + 64 * ",
+            $row,
+            "]\n",
+            "vcvtdq2ps zmm18, [{from} + 2048 + 64 * ",
+            $row,
+            "]\n",
             "vfmadd231ps zmm18, zmm19, zmm30\n",
-            "vcvtdq2ps zmm17, [{from} + 1024 + 64 * ", $row, "]\n",
+            "vcvtdq2ps zmm17, [{from} + 1024 + 64 * ",
+            $row,
+            "]\n",
             "vfmadd231ps zmm17, zmm18, zmm30\n",
-            "vcvtdq2ps zmm16, [{from} + 64 * ", $row, "]\n",
+            "vcvtdq2ps zmm16, [{from} + 64 * ",
+            $row,
+            "]\n",
             "vfmadd231ps zmm16, zmm17, zmm30\n",
-            "vmulps zmm16, zmm16, dword ptr [{of_rows} + 4 * ", $row, "]{{1to16}}\n",
+            "vmulps zmm16, zmm16, dword ptr [{of_rows} + 4 * ",
+            $row,
+            "]{{1to16}}\n",
             "vmovups zmm20 {{k2}} {{z}}, [{out}]\n",
             "vfmadd231ps zmm20, zmm16, zmm31\n",
             "vmovups [{out}] {{k1}}, zmm20\n",
@@ -240,27 +244,26 @@ macro_rules! put_row {
     };
 }
 
-// Makes a block from `steps` steps of two strips, stores the sums of the one before in `to`, and puts those of an earlier
+// Makes a block from two strips, stores the sums of the one before in `to`, and puts those of an earlier
 // one from `from` to `out`.
 //
 // # Safety
-// The unit is there and configured; `a` and `b` are `steps` ≥ 1 steps of strips; `out` holds sixteen rows of the earlier
-// block, `columns` numbers apart.
+// The unit is there and configured; both strips have as many steps, not none; `out` holds sixteen rows of the earlier block,
+// `columns` numbers apart.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn add_up(
-    a: *const Tile,
-    b: *const Tile,
-    steps: usize,
+    a: Strip,
+    b: Strip,
     to: &mut [Tile; SUMS],
     from: &[Tile; SUMS],
     earlier: &Block,
     out: &mut [f32],
     columns: usize,
 ) {
-    // SAFETY: as the function's; columns that are not there are masked out. Each tile is
-    // loaded as seldom as eight registers allow. What stands between products takes its turn while the unit is busy: it
-    // would not if it came after them, because the processor looks ahead by few tiles.
+    // SAFETY: as the function's; columns that are not there are masked out. Each tile is loaded as seldom as eight registers
+    // allow. What stands between products takes its turn while the unit is busy: it would not if it came after them, because
+    // the processor looks ahead by few tiles. Registers from 16 on leave no state that slows down other instructions.
     unsafe {
         asm!(
             "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]",
@@ -293,9 +296,9 @@ unsafe fn add_up(
             "dec {steps}",
             "jnz 2b",
             "3:",
-            a = inout(reg) a => _,
-            b = inout(reg) b => _,
-            steps = inout(reg) steps => _,
+            a = inout(reg) a.tiles.as_ptr() => _,
+            b = inout(reg) b.tiles.as_ptr() => _,
+            steps = inout(reg) a.tiles.len() / DIGITS => _,
             row = in(reg) 64_usize,
             to = in(reg) to.as_mut_ptr(),
             from = in(reg) from.as_ptr(),

@@ -39,24 +39,35 @@ pub(super) enum Side {
     Right,
 }
 
-/// Lays out strips of a matrix `[outer, depth]` from this row on, as many as there are `units`, which become what a one in
-/// each row's highest digit is worth.
+/// Tiles of a strip of matrices `[outer, depth]` side by side.
+pub(super) fn strip_size(matrices: &[Matrix]) -> usize {
+    let steps = |matrix: &Matrix| matrix.columns.div_ceil(DEPTH);
+    matrices.iter().map(steps).sum::<usize>() * DIGITS
+}
+
+/// Lays out strips of matrices `[outer, depth]` side by side from this row on, as many as there are `units`, which become
+/// what a one in each row's highest digit is worth.
 pub(super) fn lay_out(
     _: Unit,
     tiles: &mut [Tile],
     units: &mut [Sixteen],
-    matrix: Matrix,
+    matrices: &[Matrix],
     from: usize,
     side: Side,
 ) {
-    let size = matrix.columns.div_ceil(DEPTH) * DIGITS;
+    let size = strip_size(matrices);
     assert_eq!(tiles.len(), units.len() * size, "every strip has its tiles");
-    assert!(from <= matrix.rows, "the rows are the matrix's");
     if size == 0 {
         return;
     }
-    let by_rows = matrix.column_stride == 1;
-    assert!(by_rows || matrix.row_stride == 1, "a matrix lies by rows or by columns");
+    let by_rows = matrices.iter().all(|matrix| matrix.column_stride == 1);
+    for matrix in matrices {
+        assert!(from <= matrix.rows, "the rows are the matrix's");
+        assert!(
+            by_rows || matrix.row_stride == 1,
+            "matrices lie all by rows or all by columns"
+        );
+    }
     let together = if by_rows { 1 } else { TOGETHER };
     let groups = tiles.chunks_mut(together * size).zip(units.chunks_mut(together));
     for (group, (tiles, units)) in groups.enumerate() {
@@ -65,9 +76,9 @@ pub(super) fn lay_out(
         #[allow(unsafe_code)]
         unsafe {
             if by_rows {
-                by_depth(tiles, &mut units[0], matrix, first, side == Side::Right);
+                by_depth(tiles, &mut units[0], matrices, first, side == Side::Right);
             } else {
-                across_depth(tiles, units, matrix, first, side == Side::Left);
+                across_depth(tiles, units, matrices, first, side == Side::Left);
             }
         }
     }
@@ -120,29 +131,29 @@ impl<'a> Lines<'a> {
 
 // One strip whose numbers lie along the depth; `turned` for a right operand.
 #[target_feature(enable = "avx512f")]
-fn by_depth(tiles: &mut [Tile], units: &mut Sixteen, matrix: Matrix, first: usize, turned: bool) {
-    let (stride, depth) = (matrix.row_stride, matrix.columns);
-    let lines = Lines::new(
-        &matrix.numbers[first * stride..],
-        stride,
-        SIDE.min(matrix.rows - first),
-        depth,
-    );
-    let mut largest = [0; SIDE];
-    for (line, largest) in largest.iter_mut().enumerate().take(lines.count) {
-        let mut sofar = [_mm512_setzero_si512(); WORD];
-        let mut at = 0;
-        while at + DEPTH <= depth {
-            for (i, sofar) in sofar.iter_mut().enumerate() {
-                *sofar = larger(*sofar, lines.get::<true>(line, at + i * SIDE));
+fn by_depth(tiles: &mut [Tile], units: &mut Sixteen, matrices: &[Matrix], first: usize, turned: bool) {
+    let all_lines = matrices.iter().map(|matrix| {
+        let stride = matrix.row_stride;
+        let count = SIDE.min(matrix.rows - first);
+        Lines::new(&matrix.numbers[first * stride..], stride, count, matrix.columns)
+    });
+    let mut largest = [0_u32; SIDE];
+    for lines in all_lines.clone() {
+        for (line, largest) in largest.iter_mut().enumerate().take(lines.count) {
+            let mut sofar = [_mm512_setzero_si512(); WORD];
+            let whole = lines.length / DEPTH * DEPTH;
+            for at in (0..whole).step_by(DEPTH) {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<true>(line, at + i * SIDE));
+                }
             }
-            at += DEPTH;
+            for (i, sofar) in sofar.iter_mut().enumerate() {
+                *sofar = larger(*sofar, lines.get::<false>(line, whole + i * SIDE));
+            }
+            let [a, b, c, d] = sofar;
+            let sofar = _mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d));
+            *largest = (*largest).max(_mm512_reduce_max_epu32(sofar));
         }
-        for (i, sofar) in sofar.iter_mut().enumerate() {
-            *sofar = larger(*sofar, lines.get::<false>(line, at + i * SIDE));
-        }
-        let [a, b, c, d] = sofar;
-        *largest = _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d)));
     }
     // SAFETY: sixteen numbers are as long as a register.
     #[allow(unsafe_code)]
@@ -151,39 +162,45 @@ fn by_depth(tiles: &mut [Tile], units: &mut Sixteen, matrix: Matrix, first: usiz
     let (scale, unit) = scale(_mm512_castps_si512(largest));
     store_ps(&mut scales, scale);
     store_ps(&mut units.0, unit);
-    for (step, tiles) in tiles.chunks_exact_mut(DIGITS).enumerate() {
-        let at = step * DEPTH;
-        if lines.reach(SIDE, at + DEPTH) {
-            words(tiles, turned, |line| {
-                let x = |i: usize| lines.get::<true>(line, at + i * SIDE);
-                ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
-            });
-        } else {
-            words(tiles, turned, |line| {
-                let x = |i: usize| lines.get::<false>(line, at + i * SIDE);
-                ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
-            });
+    let mut tiles = tiles.chunks_exact_mut(DIGITS);
+    for lines in all_lines {
+        for (at, tiles) in (0..lines.length).step_by(DEPTH).zip(&mut tiles) {
+            if lines.reach(SIDE, at + DEPTH) {
+                words(tiles, turned, |line| {
+                    let x = |i: usize| lines.get::<true>(line, at + i * SIDE);
+                    ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
+                });
+            } else {
+                words(tiles, turned, |line| {
+                    let x = |i: usize| lines.get::<false>(line, at + i * SIDE);
+                    ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
+                });
+            }
         }
     }
 }
 
 // Some strips whose numbers lie across the depth; `turned` for a left operand.
 #[target_feature(enable = "avx512f")]
-fn across_depth(tiles: &mut [Tile], units: &mut [Sixteen], matrix: Matrix, first: usize, turned: bool) {
-    let (stride, depth) = (matrix.column_stride, matrix.columns);
-    let outer = (TOGETHER * SIDE).min(matrix.rows - first);
-    let lines = Lines::new(matrix.numbers.get(first..).unwrap_or_default(), stride, depth, outer);
+fn across_depth(tiles: &mut [Tile], units: &mut [Sixteen], matrices: &[Matrix], first: usize, turned: bool) {
+    let all_lines = matrices.iter().map(|matrix| {
+        let numbers = matrix.numbers.get(first..).unwrap_or_default();
+        let outer = (TOGETHER * SIDE).min(matrix.rows - first);
+        Lines::new(numbers, matrix.column_stride, matrix.columns, outer)
+    });
     let mut sofar = [_mm512_setzero_si512(); TOGETHER];
-    if lines.reach(depth, TOGETHER * SIDE) {
-        for line in 0..depth {
-            for (i, sofar) in sofar.iter_mut().enumerate() {
-                *sofar = larger(*sofar, lines.get::<true>(line, i * SIDE));
+    for lines in all_lines.clone() {
+        if lines.reach(lines.count, TOGETHER * SIDE) {
+            for line in 0..lines.count {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<true>(line, i * SIDE));
+                }
             }
-        }
-    } else {
-        for line in 0..depth {
-            for (i, sofar) in sofar.iter_mut().enumerate() {
-                *sofar = larger(*sofar, lines.get::<false>(line, i * SIDE));
+        } else {
+            for line in 0..lines.count {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<false>(line, i * SIDE));
+                }
             }
         }
     }
@@ -194,20 +211,22 @@ fn across_depth(tiles: &mut [Tile], units: &mut [Sixteen], matrix: Matrix, first
         store_ps(&mut units.0, unit);
     }
     let size = tiles.len() / units.len();
-    for (step, first) in (0..size).step_by(DIGITS).enumerate() {
-        let line = step * DEPTH;
-        for (strip, tiles) in tiles.chunks_exact_mut(size).enumerate() {
-            let (tiles, at, scale) = (&mut tiles[first..][..DIGITS], strip * SIDE, scales[strip]);
-            if lines.reach(line + DEPTH, at + SIDE) {
-                words(tiles, turned, |k| {
-                    let x = |i: usize| lines.get::<true>(line + k + i * SIDE, at);
-                    ([x(0), x(1), x(2), x(3)], scale)
-                });
-            } else {
-                words(tiles, turned, |k| {
-                    let x = |i: usize| lines.get::<false>(line + k + i * SIDE, at);
-                    ([x(0), x(1), x(2), x(3)], scale)
-                });
+    let mut places = (0..size).step_by(DIGITS);
+    for lines in all_lines {
+        for (line, place) in (0..lines.count).step_by(DEPTH).zip(&mut places) {
+            for (strip, tiles) in tiles.chunks_exact_mut(size).enumerate() {
+                let (tiles, at, scale) = (&mut tiles[place..][..DIGITS], strip * SIDE, scales[strip]);
+                if lines.reach(line + DEPTH, at + SIDE) {
+                    words(tiles, turned, |k| {
+                        let x = |i: usize| lines.get::<true>(line + k + i * SIDE, at);
+                        ([x(0), x(1), x(2), x(3)], scale)
+                    });
+                } else {
+                    words(tiles, turned, |k| {
+                        let x = |i: usize| lines.get::<false>(line + k + i * SIDE, at);
+                        ([x(0), x(1), x(2), x(3)], scale)
+                    });
+                }
             }
         }
     }
@@ -272,12 +291,15 @@ fn words(tiles: &mut [Tile], turned: bool, next: impl Fn(usize) -> ([__m512; WOR
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn digits(x: [__m512; WORD], scale: __m512) -> [__m512i; DIGITS] {
+    // The one, or the other where the mask is.
+    const MASKED: i32 = 0xd8;
     // With a half of what a digit can hold added to each, digits from 0 to 255 stand side by side.
     let middle = _mm512_set1_epi32(0x80_8080);
     let [a, b, c, d] = x.map(|x| _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, scale)), middle));
-    // The one, or the other where the mask is.
-    const MASKED: i32 = 0xd8;
-    let (upper, odd) = (_mm512_set1_epi32(-0x1_0000), _mm512_set1_epi32(0xff00_ff00_u32.cast_signed()));
+    let (upper, odd) = (
+        _mm512_set1_epi32(-0x1_0000),
+        _mm512_set1_epi32(0xff00_ff00_u32.cast_signed()),
+    );
     let ac = _mm512_ternarylogic_epi32::<MASKED>(a, _mm512_slli_epi32::<16>(c), upper);
     let bd = _mm512_ternarylogic_epi32::<MASKED>(b, _mm512_slli_epi32::<16>(d), upper);
     let low = _mm512_ternarylogic_epi32::<MASKED>(ac, _mm512_slli_epi32::<8>(bd), odd);

@@ -18,8 +18,8 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::{Base, Matrix};
-use block::{Product, Round};
-use layout::{DEPTH, DIGITS, EMPTY, SIDE, Side, Sixteen, TOGETHER, Tile, lay_out};
+use block::{Product, STEPS, rounds};
+use layout::{DEPTH, DIGITS, EMPTY, SIDE, Side, Sixteen, TOGETHER, Tile, lay_out, strip_size};
 
 /// The unit, which this machine has and which the system lets this process use.
 #[derive(Clone, Copy)]
@@ -48,30 +48,43 @@ impl Unit {
         })
     }
 
-    /// Adds a · b to `out`.
-    pub(super) fn add_product(self, out: &mut [f32], a: Matrix, b: Matrix) {
-        assert_eq!(a.columns, b.rows, "the inner dimensions agree");
-        let mut product = Product::new(self, out, a.rows, b.columns, true);
-        BUFFERS.with_borrow_mut(|[held, passing]| {
-            for Round { first, count, add } in product.rounds(a.columns) {
+    /// Adds the products to `out`, as many at a time as one round can add up.
+    pub(super) fn add_products(self, out: &mut [f32], products: &[(Matrix, Matrix)]) {
+        let Some((a, b)) = products.first() else { return };
+        let shape = (a.rows, b.columns);
+        let mut product = Product::new(self, out, a.rows, b.columns);
+        // The smaller operand is laid out whole, or as much of it as caches hold; panels of the other pass by it.
+        let holds_left = a.rows <= b.columns;
+        let (of_held, of_passing) = if holds_left {
+            (Side::Left, Side::Right)
+        } else {
+            (Side::Right, Side::Left)
+        };
+        let parts = products.iter().flat_map(|(a, b)| {
+            assert_eq!(a.columns, b.rows, "the inner dimensions agree");
+            assert_eq!((a.rows, b.columns), shape, "the products have one shape");
+            rounds(a.columns).map(move |(first, count)| {
                 let (a, b) = (a.columns(first, count), b.transposed().columns(first, count));
-                // The smaller operand is laid out whole, or as much of it as caches hold; panels of the other pass by it.
-                let holds_left = a.rows <= b.rows;
-                let (small, large) = if holds_left { (a, b) } else { (b, a) };
-                let (of_held, of_passing) = if holds_left {
-                    (Side::Left, Side::Right)
-                } else {
-                    (Side::Right, Side::Left)
-                };
-                for i in (0..small.rows).step_by(group(count)) {
-                    let of_held = i..i + held.lay_out(self, small, i, group(count), of_held);
-                    for j in (0..large.rows).step_by(PANEL) {
+                if holds_left { (a, b) } else { (b, a) }
+            })
+        });
+        let (small, large): (Vec<_>, Vec<_>) = parts.unzip();
+        BUFFERS.with_borrow_mut(|[held, passing]| {
+            let mut done = 0;
+            while done < small.len() {
+                let count = (done + 1..=small.len()).take_while(|&end| strip_size(&small[done..end]) <= STEPS * DIGITS);
+                let end = count.last().unwrap_or(done + 1);
+                let (small, large) = (&small[done..end], &large[done..end]);
+                done = end;
+                for i in (0..small[0].rows).step_by(group(small)) {
+                    let of_held = i..i + held.lay_out(self, small, i, group(small), of_held);
+                    for j in (0..large[0].rows).step_by(PANEL) {
                         let of_passing = j..j + passing.lay_out(self, large, j, PANEL, of_passing);
                         let (held, passing) = (|row| held.strip(row - i), |row| passing.strip(row - j));
                         if holds_left {
-                            product.blocks(of_held.clone(), of_passing, held, passing, add);
+                            product.blocks(of_held.clone(), of_passing, held, passing, true);
                         } else {
-                            product.blocks(of_passing, of_held.clone(), passing, held, add);
+                            product.blocks(of_passing, of_held.clone(), passing, held, true);
                         }
                     }
                 }
@@ -112,17 +125,17 @@ struct Strip<'a> {
 }
 
 impl Strips {
-    /// Takes up so many rows of `matrix` `[outer, depth]`, or as many as there are, and returns their number.
-    fn lay_out(&mut self, unit: Unit, matrix: Matrix, from: usize, rows: usize, side: Side) -> usize {
-        let rows = rows.min(matrix.rows - from);
-        let (tiles, units) = self.make_room(rows, matrix.columns);
-        lay_out(unit, tiles, units, matrix, from, side);
+    /// Takes up so many rows of matrices `[outer, depth]` side by side, or as many as there are, and returns their number.
+    fn lay_out(&mut self, unit: Unit, matrices: &[Matrix], from: usize, rows: usize, side: Side) -> usize {
+        let rows = rows.min(matrices.first().map_or(0, |matrix| matrix.rows - from));
+        let (tiles, units) = self.make_room(rows, strip_size(matrices));
+        lay_out(unit, tiles, units, matrices, from, side);
         rows
     }
 
-    // The strips of so many rows; what they hold is of no account.
-    fn make_room(&mut self, rows: usize, depth: usize) -> (&mut [Tile], &mut [Sixteen]) {
-        self.size = depth.div_ceil(DEPTH) * DIGITS;
+    // The strips of so many rows, of so many tiles each; what they hold is of no account.
+    fn make_room(&mut self, rows: usize, size: usize) -> (&mut [Tile], &mut [Sixteen]) {
+        self.size = size;
         let strips = rows.div_ceil(SIDE);
         let needed = strips * self.size;
         if needed > self.tiles.len() {
@@ -153,10 +166,9 @@ const CACHED: usize = 1 << 20;
 // Rows or columns of the other that pass by at a time.
 const PANEL: usize = 256;
 
-// Rows or columns of an operand of so many numbers each that are laid out at a time.
-const fn group(depth: usize) -> usize {
-    let strips = CACHED / (depth.div_ceil(DEPTH) * DIGITS * size_of::<Tile>());
-    SIDE * if strips > 0 { strips } else { 1 }
+// Rows or columns of an operand that are laid out at a time.
+fn group(matrices: &[Matrix]) -> usize {
+    SIDE * (CACHED / (strip_size(matrices) * size_of::<Tile>()).max(1)).max(1)
 }
 
 /// A right operand that is laid out once for many products.
@@ -187,28 +199,33 @@ impl Tiles {
         (self.depth, self.columns) = (matrix.rows, matrix.columns);
         let matrix = matrix.transposed();
         if matrix.rows * matrix.columns < SMALL || rayon::current_num_threads() == 1 {
-            self.strips.lay_out(self.unit, matrix, 0, matrix.rows, Side::Right);
+            self.strips.lay_out(self.unit, &[matrix], 0, matrix.rows, Side::Right);
             return;
         }
-        let size = matrix.columns.div_ceil(DEPTH) * DIGITS;
-        let (tiles, units) = self.strips.make_room(matrix.rows, matrix.columns);
+        let size = strip_size(&[matrix]);
+        let (tiles, units) = self.strips.make_room(matrix.rows, size);
         let tiles = tiles.par_chunks_mut(TOGETHER * size.max(1));
         let groups = tiles.zip(units.par_chunks_mut(TOGETHER)).enumerate();
         groups.for_each(|(group, (tiles, units))| {
-            lay_out(self.unit, tiles, units, matrix, group * TOGETHER * SIDE, Side::Right);
+            lay_out(self.unit, tiles, units, &[matrix], group * TOGETHER * SIDE, Side::Right);
         });
     }
 
     /// out = a · this, on top of what `base` puts into rows from the given one on.
     pub(super) fn product(&self, out: &mut [f32], a: Matrix, base: Option<Base>) {
         assert_eq!(a.columns, self.depth, "the inner dimensions agree");
-        let mut product = Product::new(self.unit, out, a.rows, self.columns, base.is_some());
+        if self.depth == 0 && base.is_none() {
+            out.fill(0.0);
+        }
+        let mut product = Product::new(self.unit, out, a.rows, self.columns);
         // Where caches hold this operand, strips of the other pass by it, and the product is made row by row; otherwise
         // panels of it pass by as much of the other as they hold.
         let is_small = Self::bytes(self.columns * self.depth) <= CACHED;
         BUFFERS.with_borrow_mut(|[left, _]| {
-            for Round { first, count, add } in product.rounds(self.depth) {
-                let (a, steps) = (a.columns(first, count), count.div_ceil(DEPTH) * DIGITS);
+            for (first, count) in rounds(self.depth) {
+                let add = base.is_some() || first > 0;
+                let a = [a.columns(first, count)];
+                let steps = strip_size(&a);
                 let b = |column: usize| {
                     let Strip { tiles, units } = self.strips.strip(column);
                     let tiles = &tiles[first / DEPTH * DIGITS..][..steps];
@@ -217,10 +234,10 @@ impl Tiles {
                 let (height, width) = if is_small {
                     (2 * SIDE, self.columns)
                 } else {
-                    (group(count), PANEL)
+                    (group(&a), PANEL)
                 };
-                for row in (0..a.rows).step_by(height) {
-                    let rows = left.lay_out(self.unit, a, row, height, Side::Left);
+                for row in (0..a[0].rows).step_by(height) {
+                    let rows = left.lay_out(self.unit, &a, row, height, Side::Left);
                     if let Some(base) = base.filter(|_| first == 0) {
                         base(row, product.rows(row, rows));
                     }
