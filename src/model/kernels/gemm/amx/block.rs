@@ -264,6 +264,7 @@ unsafe fn add_up(
     // SAFETY: as the function's; columns that are not there are masked out. Each tile is loaded as seldom as eight registers
     // allow. What stands between products takes its turn while the unit is busy: it would not if it came after them, because
     // the processor looks ahead by few tiles. Registers from 16 on leave no state that slows down other instructions.
+    // The unit's registers hold what they did at the end of the last call: nothing else uses them.
     unsafe {
         asm!(
             "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]",
