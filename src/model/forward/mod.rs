@@ -149,6 +149,13 @@ impl Model {
         self
     }
 
+    // The same model with operands of one layer at a time laid out, as those of very large blocks are.
+    #[cfg(test)]
+    pub(super) fn one_layer_at_a_time(mut self) -> Self {
+        self.workspace = Arc::new(Mutex::new(Workspace::one_layer_at_a_time()));
+        self
+    }
+
     /// What the model is made of.
     pub fn config(&self) -> &ModelConfig {
         &self.config

@@ -16,9 +16,15 @@ pub(super) struct Matrices<T> {
 }
 
 /// Operands of the layers of a block.
-#[derive(Default)]
 pub(super) struct Bank {
+    bytes: usize,
     slots: Vec<Slot>,
+}
+
+impl Default for Bank {
+    fn default() -> Self {
+        Self::new(BYTES)
+    }
 }
 
 #[derive(Default)]
@@ -29,10 +35,16 @@ struct Slot {
 }
 
 impl Bank {
+    /// One that may take so many bytes, or what a layer needs.
+    pub(super) fn new(bytes: usize) -> Self {
+        let slots = Vec::new();
+        Self { bytes, slots }
+    }
+
     /// Forgets what it holds, which other weights have taken the place of; `layers` layers of width `d` will come.
     pub(super) fn clear(&mut self, layers: usize, d: usize) {
         let all = layers * operand_bytes(12 * d * d);
-        let count = if all <= BYTES { layers } else { 1 };
+        let count = if all <= self.bytes { layers } else { 1 };
         self.slots.resize_with(count, Slot::default);
         for slot in &mut self.slots {
             slot.layer = None;

@@ -60,6 +60,16 @@ pub(in super::super) struct Workspace {
     matrices: Bank,
 }
 
+#[cfg(test)]
+impl Workspace {
+    pub(in super::super) fn one_layer_at_a_time() -> Self {
+        Self {
+            matrices: Bank::new(0),
+            ..Self::default()
+        }
+    }
+}
+
 /// R turns of a block of layers over one batch.
 #[derive(Clone)]
 pub(in super::super) struct Stack {
