@@ -154,8 +154,9 @@ fn shared_prefixes_give_the_loss_and_gradients_of_unshared_rows() {
     }
 }
 
-// A batch that is cut into several pieces: loss and gradients on so many threads, of the model that `change` makes.
-fn on_threads(threads: usize, change: fn(Model) -> Model) -> Vec<Vec<f32>> {
+// A batch of so many queries, which is cut into pieces: loss and gradients on so many threads, of the model that `change`
+// makes.
+fn on_threads(threads: usize, count: usize, change: fn(Model) -> Model) -> Vec<Vec<f32>> {
     const HEADS: u32 = 9;
     let config = ModelConfig {
         d_model: 64,
@@ -165,7 +166,7 @@ fn on_threads(threads: usize, change: fn(Model) -> Model) -> Vec<Vec<f32>> {
     let step = || {
         let mut stream = Stream::new(3, "test batch", 0);
         let mut token = |count: u32| 1 + stream.below(count as usize) as u32;
-        let queries: Vec<[u32; 3]> = (0..700).map(|_| [token(HEADS), token(10), token(10)]).collect();
+        let queries: Vec<[u32; 3]> = (0..count).map(|_| [token(HEADS), token(10), token(10)]).collect();
         let (model, vars) = trainable(&config, 4);
         let model = change(model);
         let rows = model.pack(queries.iter().map(|q| &q[..]), Sharing::Nothing).unwrap();
@@ -186,16 +187,19 @@ fn on_threads(threads: usize, change: fn(Model) -> Model) -> Vec<Vec<f32>> {
 
 #[test]
 fn loss_and_gradients_do_not_depend_on_the_number_of_threads() {
-    let alone = on_threads(1, |model| model);
-    assert_eq!(alone, on_threads(2, |model| model));
-    assert_eq!(alone, on_threads(3, |model| model));
+    // Small pieces, whose gradients are one product, and large ones.
+    for count in [100, 700] {
+        let alone = on_threads(1, count, |model| model);
+        assert_eq!(alone, on_threads(2, count, |model| model));
+        assert_eq!(alone, on_threads(3, count, |model| model));
+    }
 }
 
 #[test]
 fn operands_of_one_layer_at_a_time_give_the_bits_of_all_at_once() {
-    let all_at_once = on_threads(2, |model| model);
-    assert_eq!(on_threads(1, Model::one_layer_at_a_time), all_at_once);
-    assert_eq!(on_threads(2, Model::one_layer_at_a_time), all_at_once);
+    let all_at_once = on_threads(2, 700, |model| model);
+    assert_eq!(on_threads(1, 700, Model::one_layer_at_a_time), all_at_once);
+    assert_eq!(on_threads(2, 700, Model::one_layer_at_a_time), all_at_once);
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Plan {
     /// read and written for each.
     pub(super) fn summed(&self) -> usize {
         let largest = self.pieces.iter().map(|piece| piece.rows.len()).max();
-        (ROWS / largest.unwrap_or(ROWS).max(1)).max(1)
+        (ROWS / largest.unwrap_or(ROWS).max(1)).min(self.pieces.len()).max(1)
     }
 
     pub(in super::super::super) fn new(rows: &Rows) -> Self {

@@ -165,16 +165,12 @@ fn by_depth(tiles: &mut [Tile], units: &mut Sixteen, matrices: &[Matrix], first:
     let mut tiles = tiles.chunks_exact_mut(DIGITS);
     for lines in all_lines {
         for (at, tiles) in (0..lines.length).step_by(DEPTH).zip(&mut tiles) {
+            let place = |line: usize, i: usize| (line, at + i * SIDE);
+            let scale = |line: usize| _mm512_set1_ps(scales[line]);
             if lines.reach(SIDE, at + DEPTH) {
-                words(tiles, turned, |line| {
-                    let x = |i: usize| lines.get::<true>(line, at + i * SIDE);
-                    ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
-                });
+                words::<true>(tiles, turned, lines, place, scale);
             } else {
-                words(tiles, turned, |line| {
-                    let x = |i: usize| lines.get::<false>(line, at + i * SIDE);
-                    ([x(0), x(1), x(2), x(3)], _mm512_set1_ps(scales[line]))
-                });
+                words::<false>(tiles, turned, lines, place, scale);
             }
         }
     }
@@ -216,16 +212,11 @@ fn across_depth(tiles: &mut [Tile], units: &mut [Sixteen], matrices: &[Matrix], 
         for (line, place) in (0..lines.count).step_by(DEPTH).zip(&mut places) {
             for (strip, tiles) in tiles.chunks_exact_mut(size).enumerate() {
                 let (tiles, at, scale) = (&mut tiles[place..][..DIGITS], strip * SIDE, scales[strip]);
+                let place = |k: usize, i: usize| (line + k + i * SIDE, at);
                 if lines.reach(line + DEPTH, at + SIDE) {
-                    words(tiles, turned, |k| {
-                        let x = |i: usize| lines.get::<true>(line + k + i * SIDE, at);
-                        ([x(0), x(1), x(2), x(3)], scale)
-                    });
+                    words::<true>(tiles, turned, lines, place, |_| scale);
                 } else {
-                    words(tiles, turned, |k| {
-                        let x = |i: usize| lines.get::<false>(line + k + i * SIDE, at);
-                        ([x(0), x(1), x(2), x(3)], scale)
-                    });
+                    words::<false>(tiles, turned, lines, place, |_| scale);
                 }
             }
         }
@@ -258,17 +249,29 @@ fn scale(largest: __m512i) -> (__m512, __m512) {
     (scale, unit)
 }
 
-// Sixteen times four by sixteen numbers, each four of which share a word, and their scale, into one step's tiles, as they
-// are or turned over.
+// Sixteen times four by sixteen numbers, each four of which share a word, into one step's tiles, as they are or turned over:
+// the line and the number in it where each sixteen begin, and their scale.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn words(tiles: &mut [Tile], turned: bool, next: impl Fn(usize) -> ([__m512; WORD], __m512)) {
+fn words<const FULL: bool>(
+    tiles: &mut [Tile],
+    turned: bool,
+    lines: Lines,
+    place: impl Fn(usize, usize) -> (usize, usize),
+    scale: impl Fn(usize) -> __m512,
+) {
+    let digits_of = |row: usize| {
+        let x = |i: usize| {
+            let (line, at) = place(row, i);
+            lines.get::<FULL>(line, at)
+        };
+        digits([x(0), x(1), x(2), x(3)], scale(row))
+    };
     if turned {
         let mut words = [[_mm512_setzero_si512(); SIDE]; DIGITS];
-        for line in 0..SIDE {
-            let (x, scale) = next(line);
-            for (words, of_digit) in words.iter_mut().zip(digits(x, scale)) {
-                words[line] = of_digit;
+        for row in 0..SIDE {
+            for (words, of_digit) in words.iter_mut().zip(digits_of(row)) {
+                words[row] = of_digit;
             }
         }
         for (tile, words) in tiles.iter_mut().zip(&words) {
@@ -277,10 +280,9 @@ fn words(tiles: &mut [Tile], turned: bool, next: impl Fn(usize) -> ([__m512; WOR
             }
         }
     } else {
-        for line in 0..SIDE {
-            let (x, scale) = next(line);
-            for (tile, words) in tiles.iter_mut().zip(digits(x, scale)) {
-                store(&mut tile.0[line], words);
+        for row in 0..SIDE {
+            for (tile, words) in tiles.iter_mut().zip(digits_of(row)) {
+                store(&mut tile.0[row], words);
             }
         }
     }
