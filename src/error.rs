@@ -28,6 +28,10 @@ pub enum Error {
         checkpoint: String,
     },
 
+    /// What was asked for is allowed, and could not be done.
+    #[error("{0}")]
+    Failed(String),
+
     /// The user asked to stop; everything is saved.
     #[error("interrupted; everything up to here is saved, and the same command goes on from it (train: with --resume)")]
     Interrupted,
@@ -71,7 +75,7 @@ impl Error {
         match self {
             Self::File { .. } | Self::Input(_) => 2,
             Self::Interrupted => 130,
-            Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
+            Self::Failed(_) | Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
         }
     }
 }

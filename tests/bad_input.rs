@@ -116,7 +116,7 @@ fn checkpoints() {
     run(at, &["lens", "nowhere"])
         .expect(2)
         .says(&["nowhere", "no such file or folder"]);
-    run(at, &["lens", "data"]).expect(2).says(&["data", "is no run folder"]);
+    run(at, &["lens", "data"]).expect(2).says(&["data", "is not a run folder"]);
     run(at, &["lens", "r", "--split", "trian"])
         .expect(2)
         .says(&["trian", "test_inferred_iid"]);
@@ -134,7 +134,7 @@ fn checkpoints() {
         .says(&["run folders"]);
     run(at, &["compare", "r", "r"])
         .expect(2)
-        .says(&["two of the runs are called r"]);
+        .says(&["r/", "is named twice"]);
     run(
         at,
         &[

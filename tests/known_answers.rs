@@ -118,7 +118,7 @@ fn rows(name: &str, arguments: &[&str]) -> Vec<Value> {
     }
     let report: Value =
         serde_json::from_slice(&std::fs::read(at.join("out").join(format!("{name}.json"))).unwrap()).unwrap();
-    assert_eq!(report["subjects"][0]["hash"].as_str().unwrap().len(), 16);
+    assert_eq!(report["subjects"][0]["checkpoint_hash"].as_str().unwrap().len(), 16);
     report["rows"].as_array().unwrap().clone()
 }
 

@@ -3,7 +3,9 @@
 mod file;
 mod import;
 mod run;
+mod subject;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
-pub use run::{RunFolder, RunRecord, StagesFile, Subject, subjects};
+pub use run::{RunFolder, RunRecord, StagesFile};
+pub use subject::{Subject, Target, subjects};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
@@ -13,11 +13,11 @@ use crate::files;
 use crate::model::{Products, Weights, products};
 use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
 
-const CONFIG: &str = "config.toml";
+pub(super) const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
-const STAGES: &str = "stages.json";
+pub(super) const STAGES: &str = "stages.json";
 const STATE: &str = "resume.safetensors";
-const FINAL: &str = "final.safetensors";
+pub(super) const FINAL: &str = "final.safetensors";
 
 /// What `stages.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -294,7 +294,7 @@ struct SavedState {
     products: Products,
 }
 
-fn stage_file(place: usize, name: &str) -> String {
+pub(super) fn stage_file(place: usize, name: &str) -> String {
     format!("stage-{}-{name}.safetensors", place + 1)
 }
 
@@ -333,102 +333,16 @@ impl RunRecord {
     }
 }
 
-fn expect_run(folder: &Path) -> Result<()> {
+pub(super) fn expect_run(folder: &Path) -> Result<()> {
     if RunFolder::exists(folder) {
         return Ok(());
     }
     let reason = if folder.is_dir() {
-        "is no run folder (it has no config.toml)"
+        "is not a run folder (it has no config.toml)"
     } else {
         "no such file or folder"
     };
     Err(Error::file(folder, reason))
-}
-
-/// One checkpoint to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// The run's name; the file's where it stands alone.
-    pub run: String,
-    /// The stage, or the file's name.
-    pub label: String,
-    pub path: PathBuf,
-    /// The data that its run trained on, where a run folder tells.
-    pub data: Option<PathBuf>,
-}
-
-/// The checkpoints that `target` stands for: the file itself, or all stages that the run in that folder reached and
-/// its end.
-///
-/// # Errors
-/// When `target` is neither a file nor a run folder, or the run has no checkpoints yet.
-pub fn subjects(target: &Path) -> Result<Vec<Subject>> {
-    if target.is_file() {
-        let data = target
-            .parent()
-            .map(|folder| folder.join(CONFIG))
-            .filter(|config| config.is_file())
-            .map(|config| RunConfig::read(&config, &[]).map(|config| config.data))
-            .transpose()?;
-        let label = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let run = match (&data, target.parent()) {
-            (Some(_), Some(folder)) => folder_name(folder),
-            _ => label.clone(),
-        };
-        return Ok(vec![Subject {
-            run,
-            label,
-            path: target.to_owned(),
-            data,
-        }]);
-    }
-    expect_run(target)?;
-    let config = RunConfig::read(&target.join(CONFIG), &[])?;
-    let outcomes = if target.join(STAGES).exists() {
-        files::read_json::<StagesFile>(&target.join(STAGES))?.stages
-    } else {
-        Vec::new()
-    };
-    let stages = outcomes.iter().enumerate().map(|(place, outcome)| {
-        let name = &outcome.stage.name;
-        (format!("stage {}: {name}", place + 1), stage_file(place, name))
-    });
-    let found: Vec<Subject> = stages
-        .chain([("end of training".to_owned(), FINAL.to_owned())])
-        .map(|(label, file)| Subject {
-            run: folder_name(target),
-            label,
-            path: target.join(file),
-            data: Some(config.data.clone()),
-        })
-        .filter(|subject| subject.path.is_file())
-        .collect();
-    if found.is_empty() {
-        return Err(Error::file(
-            target,
-            "the run has reached no stage and has no final checkpoint; name one of its step-*.safetensors instead",
-        ));
-    }
-    Ok(found)
-}
-
-impl Subject {
-    /// Loads the checkpoint.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::read`].
-    pub fn load(&self, device: &Device) -> Result<Checkpoint> {
-        Checkpoint::read(&self.path, device)
-    }
-}
-
-fn folder_name(folder: &Path) -> String {
-    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    whole
-        .file_name()
-        .unwrap_or(whole.as_os_str())
-        .to_string_lossy()
-        .into_owned()
 }
 
 // `to` as seen from `folder`, so that a run and its data can be moved together.

@@ -6,26 +6,26 @@ use candle_core::{DType, Device, Tensor};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, read_tensors, write_tensors};
+use crate::checkpoint::{Target, read_tensors, subjects, write_tensors};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, PAD};
 use crate::measure::activations;
 use crate::model::Point;
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("input").required(true).args(["tokens", "data"])))]
+#[command(group(ArgGroup::new("input").required(true).args(["tokens", "split"])))]
 pub(super) struct ActivationsArgs {
-    /// Checkpoint file
-    checkpoint: PathBuf,
+    /// Checkpoint file, or run folder (its last checkpoint)
+    target: Target,
     /// Safetensors file whose `tokens` [batch, position] (int64, padded right with 0) are read
     #[arg(long)]
     tokens: Option<PathBuf>,
-    /// Data folder whose rows are read, padded right to the longest
+    /// Split whose rows are read, padded right to the longest
+    #[arg(long)]
+    split: Option<String>,
+    /// Data folder [default: the run's own]
     #[arg(long, requires = "split")]
     data: Option<PathBuf>,
-    /// Split of the data
-    #[arg(long, requires = "data")]
-    split: Option<String>,
     /// Hook points
     #[arg(long, value_enum, value_delimiter = ',', default_value = "resid_post,logits")]
     hooks: Vec<Point>,
@@ -52,15 +52,18 @@ struct Made<'a> {
 
 pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let device = args.device.device.open()?;
-    let checkpoint = Checkpoint::read(&args.checkpoint, &device)?;
-    let (tokens, data_hash) = match (&args.tokens, &args.data, &args.split) {
-        (Some(path), ..) => (read_tokens(path)?, None),
-        (None, Some(folder), Some(split)) => {
-            let data = Dataset::read(folder)?;
-            checkpoint.check_vocab(&args.checkpoint, &data.vocab)?;
+    // `subjects` never gives an empty list.
+    let subject = subjects(std::slice::from_ref(&args.target))?.pop();
+    let subject = subject.ok_or_else(|| Error::file(&args.target.path, "the run has no checkpoint yet"))?;
+    let checkpoint = subject.load(&device)?;
+    let (tokens, data_hash) = match (&args.tokens, &args.split) {
+        (Some(path), _) => (read_tokens(path)?, None),
+        (None, Some(split)) => {
+            let data = Dataset::read(subject.data_folder(args.data.as_deref())?)?;
+            checkpoint.check_vocab(&subject.path, &data.vocab)?;
             (padded(&data, split)?, Some(data.hash))
         }
-        _ => return Err(Error::input("name --tokens FILE, or --data DIR with --split NAME")),
+        _ => return Err(Error::input("name --tokens FILE, or --split NAME")),
     };
     let model = checkpoint.model()?;
     let iterations = args.iterations.unwrap_or(checkpoint.info.model.iterations);

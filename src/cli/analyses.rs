@@ -1,128 +1,115 @@
 //! What the analysis commands share: from targets and flags to loaded checkpoints, and from a result to its files.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
-use crate::checkpoint::{Subject, subjects};
-use crate::error::{Error, Result};
+use crate::checkpoint::{Subject, Target, subjects};
+use crate::error::Result;
 use crate::figure::Figure;
-use crate::graph::{Dataset, TRAIN, VALID, hops_of_split};
+use crate::files;
+use crate::graph::Dataset;
 use crate::measure::{Method, Report, Specimen};
-
-/// The splits of Figure 4 of the paper.
-pub(super) const INSIDE_SPLITS: [&str; 3] = ["train_inferred", "test_inferred_iid", "test_inferred_ood"];
 
 #[derive(Args)]
 pub(super) struct Inputs {
-    /// Data folder [default: the run's own]
+    /// Data folder [default: each run's own]
     #[arg(long)]
-    pub(super) data: Option<PathBuf>,
-    /// Folder for tables and figures [default: figures/ and the run's name]
+    data: Option<PathBuf>,
+    /// Folder for tables and figures [default: figures/ and the path of what is looked at]
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
     device: super::DeviceArg,
 }
 
-/// Checkpoints with the data they are looked at on.
+/// Checkpoints, each with the data that it is looked at on.
 pub(super) struct Loaded {
-    pub(super) data: Dataset,
+    pub(super) subjects: Vec<Subject>,
     pub(super) specimens: Vec<Specimen>,
     pub(super) out: PathBuf,
 }
 
 impl Inputs {
     /// Loads what `targets` (checkpoint files or run folders) stand for.
-    pub(super) fn load(&self, targets: &[PathBuf]) -> Result<Loaded> {
-        let mut found: Vec<Subject> = Vec::new();
-        for target in targets {
-            found.extend(subjects(target)?);
-        }
-        let data = self.read_data(&found)?;
+    pub(super) fn load(&self, targets: &[Target]) -> Result<Loaded> {
+        self.load_subjects(subjects(targets)?)
+    }
+
+    /// Loads these checkpoints.
+    pub(super) fn load_subjects(&self, subjects: Vec<Subject>) -> Result<Loaded> {
         let device = self.device.device.open()?;
-        let specimens = found
-            .iter()
-            .map(|subject| Specimen::load(subject, &data, &device))
-            .collect::<Result<Vec<_>>>()?;
+        let mut known: HashMap<PathBuf, Arc<Dataset>> = HashMap::new();
+        let mut specimens = Vec::new();
+        for subject in &subjects {
+            let folder = subject.data_folder(self.data.as_deref())?;
+            let key = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            if !known.contains_key(&key) {
+                let data = Dataset::read(folder)?;
+                for line in data.unexplained() {
+                    tracing::warn!("{line}");
+                }
+                known.insert(key.clone(), Arc::new(data));
+            }
+            specimens.push(Specimen::load(subject, &known[&key], &device)?);
+        }
         Ok(Loaded {
-            out: self.out(&found),
-            data,
+            out: self.out.clone().unwrap_or_else(|| default_out(&subjects)),
+            subjects,
             specimens,
         })
     }
+}
 
-    pub(super) fn read_data(&self, found: &[Subject]) -> Result<Dataset> {
-        let of_run = || found.iter().find_map(|subject| subject.data.clone());
-        let folder = self.data.clone().or_else(of_run).ok_or_else(|| {
-            Error::input("a checkpoint outside a run folder does not tell its data; name it with --data DIR")
-        })?;
-        let data = Dataset::read(&folder)?;
-        for line in data.unexplained() {
-            tracing::warn!("{line}");
+/// The folder for what is made of these checkpoints: `figures/` and the path of the run folder or file, so that two runs
+/// never write into one folder.
+fn default_out(subjects: &[Subject]) -> PathBuf {
+    let here = std::env::current_dir()
+        .and_then(|folder| folder.canonicalize())
+        .unwrap_or_default();
+    let mut named: Vec<Vec<String>> = Vec::new();
+    for subject in subjects {
+        let inside = subject.folder.strip_prefix(&here);
+        let mut path = parts(inside.unwrap_or(&subject.folder));
+        if path.len() > 1 && path[0] == "checkpoints" {
+            path.remove(0);
         }
-        Ok(data)
+        // A checkpoint of a run that is named by itself; one that stands alone is its own folder.
+        if subject.alone && subject.data.is_some() {
+            path.push(subject.label.clone());
+        }
+        if !named.contains(&path) {
+            named.push(path);
+        }
     }
-
-    pub(super) fn device(&self) -> super::DeviceChoice {
-        self.device.device
-    }
-
-    pub(super) fn out(&self, found: &[Subject]) -> PathBuf {
-        let mut runs: Vec<&str> = found.iter().map(|subject| subject.run.as_str()).collect();
-        runs.dedup();
-        self.out
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("figures").join(runs.join("-")))
-    }
-}
-
-/// Checks that every named split exists; without any, takes those of `preferred` that do, or all but the training ones.
-pub(super) fn splits(named: &[String], preferred: &[&str], data: &Dataset) -> Result<Vec<String>> {
-    for split in named {
-        data.split(split)?;
-    }
-    if !named.is_empty() {
-        return Ok(named.to_vec());
-    }
-    let existing = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
-        data.split_names()
-            .filter(|name| wanted(name))
-            .map(str::to_owned)
-            .collect()
+    let Some(first) = named.first() else {
+        return "figures".into();
     };
-    let found = existing(&|name| preferred.contains(&name));
-    Ok(if found.is_empty() { existing(&|_| true) } else { found })
-}
-
-/// The test splits that hold chains by depth; where there are none, all test splits.
-pub(super) fn depth_splits(named: &[String], data: &Dataset) -> Result<Vec<String>> {
-    let by_depth: Vec<&str> = data
-        .split_names()
-        .filter(|name| hops_of_split(name).is_some())
-        .collect();
-    let preferred = if by_depth.is_empty() {
-        test_splits(data)
-    } else {
-        by_depth
+    let shared = |&depth: &usize| {
+        named
+            .iter()
+            .all(|path| path.len() > depth + 1 && path[depth] == first[depth])
     };
-    splits(named, &preferred, data)
-}
-
-/// Those of `preferred` that the data has; where it has none, the chains by depth.
-pub(super) fn inside_splits(named: &[String], preferred: &[&str], data: &Dataset) -> Result<Vec<String>> {
-    if preferred.iter().any(|split| data.split(split).is_ok()) {
-        splits(named, preferred, data)
-    } else {
-        depth_splits(named, data)
+    let common = (0..first.len()).take_while(shared).count();
+    let folder: PathBuf = [&["figures".to_owned()], &first[..common]].concat().iter().collect();
+    let rests: Vec<String> = named.iter().map(|path| path[common..].join(",")).collect();
+    let name = rests.join("+");
+    // Names of files end at 255 bytes in most file systems.
+    if name.len() > 200 {
+        let start: String = name.chars().take(60).collect();
+        return folder.join(format!("{start}…{}", files::short_hash(name.as_bytes())));
     }
+    folder.join(name)
 }
 
-/// All of `test.json`.
-pub(super) fn test_splits(data: &Dataset) -> Vec<&str> {
-    data.split_names()
-        .filter(|name| *name != TRAIN && *name != VALID)
-        .collect()
+fn parts(path: &Path) -> Vec<String> {
+    let normal = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    normal.collect()
 }
 
 /// Writes a result's tables and figure.

@@ -1,21 +1,20 @@
 //! `loopscope compare`: runs side by side.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{INSIDE_SPLITS, Inputs, print_table, splits};
-use crate::checkpoint::{Subject, subjects};
+use super::analyses::{Inputs, print_table};
+use crate::checkpoint::{Target, subjects};
 use crate::error::Result;
-use crate::measure::{Comparison, RunSummary, compare};
+use crate::measure::{Comparison, RunSummary, Wants, compare, last_of_each};
 use crate::{figure, files};
 
 #[derive(Args)]
 pub(super) struct CompareArgs {
-    /// Run folders
+    /// Run folders, each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    runs: Vec<PathBuf>,
-    /// Splits to look inside on, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood]
+    runs: Vec<Target>,
+    /// Splits to look inside on, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood, or
+    /// the chains of the most hops that every run has learned]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
     /// Patching pairs a split, at most
@@ -29,18 +28,14 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
-    let mut found: Vec<Subject> = Vec::new();
-    for run in &args.runs {
-        found.extend(subjects(run)?);
-    }
-    let data = args.inputs.read_data(&found)?;
-    let out = args.inputs.out(&found);
-    let splits = splits(&args.split, &INSIDE_SPLITS, &data)?;
-    let device = args.inputs.device().open()?;
-    let comparison = compare(&args.runs, &data, &splits, args.pairs as usize, args.seed, &device)?;
-    write(&comparison, &out)?;
+    let loaded = args.inputs.load_subjects(last_of_each(subjects(&args.runs)?)?)?;
+    let splits = [Wants::OneDepth, Wants::OneHeldOutDepth];
+    let [lens, patch] = splits.map(|wants| wants.splits(&args.split, &loaded.specimens));
+    let pairs = args.pairs as usize;
+    let comparison = compare(&loaded.subjects, &loaded.specimens, [lens?, patch?], pairs, args.seed)?;
+    write(&comparison, &loaded.out)?;
     print(&comparison);
-    println!("{}/compare.{{csv,json,svg,png}}", out.display());
+    println!("{}/compare.{{csv,json,svg,png}}", loaded.out.display());
     Ok(())
 }
 

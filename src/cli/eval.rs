@@ -1,19 +1,18 @@
 //! `loopscope eval`: accuracy by split at any list of inference iterations, or where halting rules let go.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{Inputs, Loaded, depth_splits, print_table, say_where, splits, test_splits, write};
+use super::analyses::{Inputs, Loaded, print_table, say_where, write};
+use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Eval, Halt, Method, Rule};
+use crate::measure::{Eval, Halt, Method, Rule, Wants};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: all of test.json]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
@@ -41,19 +40,19 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         return halt(args, &iterations, &loaded);
     }
     let eval = Eval {
-        splits: splits(&args.split, &test_splits(&loaded.data), &loaded.data)?,
+        splits: Wants::Tests.splits(&args.split, &loaded.specimens)?,
         iterations,
     };
-    let report = eval.run(&loaded.specimens, &loaded.data)?;
+    let report = eval.run(&loaded.specimens)?;
     write(&report, &figure::eval(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report
         .rows
         .iter()
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
-                row.step.to_string(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
+                row.origin.step.to_string(),
                 row.split.clone(),
                 row.iterations.to_string(),
                 row.n.to_string(),
@@ -81,12 +80,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 
 fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
     let halt = Halt {
-        splits: depth_splits(&args.split, &loaded.data)?,
+        splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
         rules: args.halting.clone(),
         most: iterations.iter().copied().max().unwrap_or(MOST),
         sweep: args.sweep,
     };
-    let report = halt.run(&loaded.specimens, &loaded.data)?;
+    let report = halt.run(&loaded.specimens)?;
     write(&report, &figure::halt(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report
         .rows
@@ -94,8 +93,9 @@ fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
         .filter(|row| !row.swept)
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
+                row.split.clone(),
                 row.hops.to_string(),
                 row.rule.clone(),
                 row.n.to_string(),
@@ -111,6 +111,7 @@ fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
         &[
             "run",
             "checkpoint",
+            "split",
             "hops",
             "rule",
             "n",

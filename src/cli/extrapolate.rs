@@ -1,20 +1,19 @@
 //! `loopscope extrapolate`: depth beyond the curriculum.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::analyses::{Inputs, print_table, say_where, write};
 use super::eval::MOST;
+use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
 use crate::measure::{Extrapolate, Method};
 
 #[derive(Args)]
 pub(super) struct ExtrapolateArgs {
-    /// Run folders (all their stages) or checkpoint files
+    /// Run folders (all their stages) or checkpoint files, each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    runs: Vec<PathBuf>,
+    runs: Vec<Target>,
     /// Inference iterations: 1 to this
     #[arg(long, default_value_t = MOST, value_parser = super::iterations)]
     iterations: usize,
@@ -34,22 +33,22 @@ pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
         most: args.iterations,
         accuracy: args.accuracy,
     };
-    let report = extrapolate.run(&loaded.specimens, &loaded.data)?;
+    let report = extrapolate.run(&loaded.specimens)?;
     write(&report, &figure::extrapolate(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report
         .rows
         .iter()
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
-                row.step.to_string(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
+                row.origin.step.to_string(),
                 format!("{} × {}", row.layers, row.iterations),
                 row.learned.to_string(),
                 row.extrapolated.to_string(),
                 format!("{:.2}", row.ratio),
-                format!("{:.3} ({:.3}–{:.3}, n = {})", row.best, row.low, row.high, row.n),
-                row.best_iterations.to_string(),
+                row.best_there().unwrap_or_else(|| "–".to_owned()),
+                row.best_iterations.map_or_else(|| "–".to_owned(), |n| n.to_string()),
                 row.next
                     .map_or_else(|| "no such data".to_owned(), |next| format!("{next:.3}")),
             ]

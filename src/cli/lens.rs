@@ -1,19 +1,18 @@
 //! `loopscope lens`: the logit lens at every effective layer.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{INSIDE_SPLITS, Inputs, best_of, inside_splits, print_table, say_where, write};
+use super::analyses::{Inputs, best_of, print_table, say_where, write};
+use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Lens, LensRow, Method};
+use crate::measure::{Lens, LensRow, Method, Wants};
 
 #[derive(Args)]
 pub(super) struct LensArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: train_inferred, test_inferred_iid and
     /// test_inferred_ood, or the held-out chains of every depth]
     #[arg(long, value_delimiter = ',')]
@@ -28,10 +27,10 @@ pub(super) struct LensArgs {
 pub(super) fn run(args: &LensArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let lens = Lens {
-        splits: inside_splits(&args.split, &INSIDE_SPLITS, &loaded.data)?,
+        splits: Wants::Chains.splits(&args.split, &loaded.specimens)?,
         iterations: args.iterations,
     };
-    let report = lens.run(&loaded.specimens, &loaded.data)?;
+    let report = lens.run(&loaded.specimens)?;
     write(&report, &figure::lens(&report), &loaded.out)?;
     print_table(
         &[
@@ -56,12 +55,12 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
 fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
     let line = |row: &LensRow| -> Vec<String> {
         [
-            &row.run,
-            &row.checkpoint,
+            &row.origin.run,
+            &row.origin.checkpoint,
             &row.split,
             &row.hops.to_string(),
             &row.label,
-            &row.position,
+            &row.position.to_string(),
         ]
         .map(Clone::clone)
         .into()
@@ -70,11 +69,11 @@ fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
         .iter()
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
                 row.split.clone(),
                 row.label.clone(),
-                row.position.clone(),
+                row.position.to_string(),
                 row.n.to_string(),
                 format!("{:.3}", row.top1),
                 row.effective_layer.to_string(),

@@ -1,20 +1,19 @@
 //! `loopscope margin`: the logit margin by iteration.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{Inputs, best_of, depth_splits, print_table, say_where, write};
+use super::analyses::{Inputs, best_of, print_table, say_where, write};
 use super::eval::MOST;
+use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Margin, Method};
+use crate::measure::{Margin, Method, Origin, Wants};
 
 #[derive(Args)]
 pub(super) struct MarginArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: the held-out chains of every depth]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
@@ -31,22 +30,14 @@ pub(super) struct MarginArgs {
 pub(super) fn run(args: &MarginArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let margin = Margin {
-        splits: depth_splits(&args.split, &loaded.data)?,
+        splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
         most: args.iterations,
         seed: args.seed,
     };
-    let report = margin.run(&loaded.specimens, &loaded.data)?;
+    let report = margin.run(&loaded.specimens)?;
     write(&report, &figure::margin(&report), &loaded.out)?;
-    let line = |row: &crate::measure::MarginRow| {
-        (
-            row.run.clone(),
-            row.checkpoint.clone(),
-            row.step,
-            row.split.clone(),
-            row.hops,
-        )
-    };
-    let last = |key: &(String, String, u64, String, usize)| {
+    let line = |row: &crate::measure::MarginRow| (row.origin.clone(), row.split.clone(), row.hops);
+    let last = |key: &(Origin, String, usize)| {
         let of_line = report.rows.iter().filter(|row| line(row) == *key);
         of_line.max_by_key(|row| row.iteration)
     };
@@ -60,11 +51,12 @@ pub(super) fn run(args: &MarginArgs) -> Result<()> {
                 .map(|r| r.first)
                 .sum();
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
+                row.split.clone(),
                 row.hops.to_string(),
                 row.n.to_string(),
-                format!("{:.2} ({:.2}–{:.2})", row.margin, row.low, row.high),
+                format!("{:.2} ({:.2} to {:.2})", row.margin, row.low, row.high),
                 row.iteration.to_string(),
                 last(&line(row)).map_or_else(|| "–".to_owned(), |last| format!("{:.2}", last.margin)),
                 format!("{reached:.3}"),
@@ -75,6 +67,7 @@ pub(super) fn run(args: &MarginArgs) -> Result<()> {
         &[
             "run",
             "checkpoint",
+            "split",
             "hops",
             "n",
             "peak margin (95 %)",

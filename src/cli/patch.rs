@@ -1,23 +1,19 @@
 //! `loopscope patch`: activation patching on the recurrent block.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{Inputs, fixed, inside_splits, print_table, say_where, write};
+use super::analyses::{Inputs, fixed, print_table, say_where, write};
+use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Corrupt, Method, Patch, PatchRow};
+use crate::measure::{Corrupt, Method, Patch, PatchRow, Wants};
 use crate::model::Point;
-
-/// The splits that are patched where none is named.
-pub(super) const PATCHED_SPLITS: [&str; 2] = ["test_inferred_iid", "test_inferred_ood"];
 
 #[derive(Args)]
 pub(super) struct PatchArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood, or the held-out chains
     /// of every depth]
     #[arg(long, value_delimiter = ',')]
@@ -47,7 +43,7 @@ pub(super) struct PatchArgs {
 pub(super) fn run(args: &PatchArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let patch = Patch {
-        splits: inside_splits(&args.split, &PATCHED_SPLITS, &loaded.data)?,
+        splits: Wants::HeldOutChains.splits(&args.split, &loaded.specimens)?,
         corrupt: args.corrupt,
         hook: args.hook,
         pairs: args.pairs as usize,
@@ -55,7 +51,7 @@ pub(super) fn run(args: &PatchArgs) -> Result<()> {
         iterations: args.iterations,
         seed: args.seed,
     };
-    let report = patch.run(&loaded.specimens, &loaded.data)?;
+    let report = patch.run(&loaded.specimens)?;
     write(&report, &figure::patch(&report), &loaded.out)?;
     let rows: Vec<Vec<String>> = report.rows.iter().map(cells).collect();
     print_table(
@@ -83,8 +79,8 @@ pub(super) fn run(args: &PatchArgs) -> Result<()> {
 fn cells(row: &PatchRow) -> Vec<String> {
     let interval = row.low.zip(row.high);
     vec![
-        row.run.clone(),
-        row.checkpoint.clone(),
+        row.origin.run.clone(),
+        row.origin.checkpoint.clone(),
         row.split.clone(),
         row.hook.clone(),
         row.position.clone(),

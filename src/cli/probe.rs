@@ -1,10 +1,9 @@
 //! `loopscope probe`: linear probes, as specs say.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::analyses::{Inputs, best_of, print_table, say_where, write};
+use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
 use crate::measure::{Method, Probe, ProbeRow, ProbeSpec};
@@ -13,7 +12,7 @@ use crate::measure::{Method, Probe, ProbeRow, ProbeSpec};
 pub(super) struct ProbeArgs {
     /// Probe specs (files ending in .toml), and checkpoint files or run folders (all their stages)
     #[arg(required = true, value_name = "SPEC.toml or TARGET")]
-    inputs_named: Vec<PathBuf>,
+    inputs_named: Vec<Target>,
     /// Seed of the splits, the control labels and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -25,17 +24,17 @@ pub(super) struct ProbeArgs {
 }
 
 pub(super) fn run(args: &ProbeArgs) -> Result<()> {
-    let is_spec = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let is_spec = |named: &&Target| named.path.extension().is_some_and(|extension| extension == "toml");
     let specs = args
         .inputs_named
         .iter()
         .filter(is_spec)
-        .map(|path| ProbeSpec::read(path))
+        .map(|named| ProbeSpec::read(&named.path))
         .collect::<Result<Vec<_>>>()?;
-    let targets: Vec<PathBuf> = args
+    let targets: Vec<Target> = args
         .inputs_named
         .iter()
-        .filter(|path| !is_spec(path))
+        .filter(|named| !is_spec(named))
         .cloned()
         .collect();
     if specs.is_empty() {
@@ -62,7 +61,7 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
         seed: args.seed,
         iterations: args.iterations,
     };
-    let report = probe.run(&loaded.specimens, &loaded.data)?;
+    let report = probe.run(&loaded.specimens)?;
     write(&report, &figure::probe(&report), &loaded.out)?;
     print_table(
         &[
@@ -89,18 +88,24 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
 // The best effective layer of each line of the figure.
 fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
     let line = |row: &ProbeRow| -> Vec<String> {
-        [&row.run, &row.checkpoint, &row.probe, &row.position, &row.split]
-            .map(Clone::clone)
-            .into()
+        [
+            &row.origin.run,
+            &row.origin.checkpoint,
+            &row.probe,
+            &row.position.to_string(),
+            &row.split,
+        ]
+        .map(Clone::clone)
+        .into()
     };
     best_of(rows, line, |row| row.accuracy)
         .iter()
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
                 row.probe.clone(),
-                row.position.clone(),
+                row.position.to_string(),
                 row.split.clone(),
                 row.n.to_string(),
                 format!("{:.3}", row.accuracy),

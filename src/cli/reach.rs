@@ -1,19 +1,18 @@
 //! `loopscope reach`: which tokens the answer hangs on, and the shortest suffix that keeps it.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{Inputs, depth_splits, print_table, say_where, write};
+use super::analyses::{Inputs, print_table, say_where, write};
+use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Exchange, Method, Origin, Reach};
+use crate::measure::{Exchange, Method, Reach, Wants};
 
 #[derive(Args)]
 pub(super) struct ReachArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: the held-out chains of every depth]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
@@ -39,13 +38,13 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
     }
     let loaded = args.inputs.load(&args.targets)?;
     let reach = Reach {
-        splits: depth_splits(&args.split, &loaded.data)?,
+        splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
         queries: args.queries as usize,
         iterations: args.iterations,
         tolerance: args.tolerance,
         seed: args.seed,
     };
-    let report = reach.run(&loaded.specimens, &loaded.data)?;
+    let report = reach.run(&loaded.specimens)?;
     write(&report, &figure::reach(&report), &loaded.out)?;
     let head_rows = report
         .rows
@@ -57,12 +56,13 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
                 report
                     .rows
                     .iter()
-                    .filter(|row| row.origin() == head.origin() && row.split == head.split && row.hops == head.hops)
+                    .filter(|row| row.origin == head.origin && row.split == head.split && row.hops == head.hops)
             };
             let suffix = same().find(|row| row.shortest);
             vec![
-                head.run.clone(),
-                head.checkpoint.clone(),
+                head.origin.run.clone(),
+                head.origin.checkpoint.clone(),
+                head.split.clone(),
                 head.hops.to_string(),
                 head.n.to_string(),
                 format!("{:.3}", head.accuracy),
@@ -79,6 +79,7 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
         &[
             "run",
             "checkpoint",
+            "split",
             "hops",
             "n",
             "accuracy",

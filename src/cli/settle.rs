@@ -1,20 +1,19 @@
 //! `loopscope settle`: whether the loop comes to rest.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::analyses::{Inputs, depth_splits, fixed, print_table, say_where, write};
+use super::analyses::{Inputs, fixed, print_table, say_where, write};
 use super::eval::MOST;
+use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Method, Settle};
+use crate::measure::{Method, Settle, SettleRow, Wants};
 
 #[derive(Args)]
 pub(super) struct SettleArgs {
-    /// Checkpoint files or run folders (all their stages)
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
-    targets: Vec<PathBuf>,
+    targets: Vec<Target>,
     /// Splits, separated by commas [default: the held-out chains of every depth]
     #[arg(long, value_delimiter = ',')]
     split: Vec<String>,
@@ -28,25 +27,26 @@ pub(super) struct SettleArgs {
 pub(super) fn run(args: &SettleArgs) -> Result<()> {
     let loaded = args.inputs.load(&args.targets)?;
     let settle = Settle {
-        splits: depth_splits(&args.split, &loaded.data)?,
+        splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
         most: args.iterations,
     };
-    let report = settle.run(&loaded.specimens, &loaded.data)?;
+    let report = settle.run(&loaded.specimens)?;
     write(&report, &figure::settle(&report), &loaded.out)?;
     let shown = |iteration: usize, trained: usize| iteration == trained || iteration == args.iterations;
-    let trained = |run: &str| {
-        let subject = report.subjects.iter().find(|subject| subject.run == run);
+    let trained = |row: &SettleRow| {
+        let subject = report.subjects.iter().find(|subject| subject.owns(&row.origin));
         subject.map_or(0, |subject| subject.iterations)
     };
     let optional = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), fixed);
     let rows: Vec<Vec<String>> = report
         .rows
         .iter()
-        .filter(|row| shown(row.iteration, trained(&row.run)))
+        .filter(|row| shown(row.iteration, trained(row)))
         .map(|row| {
             vec![
-                row.run.clone(),
-                row.checkpoint.clone(),
+                row.origin.run.clone(),
+                row.origin.checkpoint.clone(),
+                row.split.clone(),
                 row.hops.to_string(),
                 row.iteration.to_string(),
                 row.n.to_string(),
@@ -62,6 +62,7 @@ pub(super) fn run(args: &SettleArgs) -> Result<()> {
         &[
             "run",
             "checkpoint",
+            "split",
             "hops",
             "iteration",
             "n",

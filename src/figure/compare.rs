@@ -1,31 +1,21 @@
 //! Runs side by side (Kohli et al. 2026, Figures 3 and 4 in one picture).
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::lens;
-use super::{conditions, distinct, patch, split_colour, split_legend, split_name};
-use crate::measure::{Comparison, RunSummary, SubjectInfo, position_name};
+use super::lens::{self, ReadingKey};
+use super::{conditions, distinct, ordered_line, patch, split_colour, split_legend, split_name};
+use crate::graph::{Position, TRAIN, hops_of_split};
+use crate::measure::{Comparison, LensRow, RunSummary, SubjectInfo};
 
 /// A column a run: accuracy over training, the lens at its last checkpoint, patching there.
 pub fn compare(comparison: &Comparison) -> Figure {
     let splits = distinct(&comparison.lens.rows, |row| row.split.clone());
-    let mut curves: Vec<String> = vec!["train".to_owned()];
-    curves.extend(
-        splits
-            .iter()
-            .filter(|split| *split != "train" && *split != "train_inferred")
-            .cloned(),
-    );
+    let curves = curves(comparison, &splits);
     let columns: Vec<_> = comparison.runs.iter().zip(&comparison.subjects).collect();
     let mut panels: Vec<Vec<Panel>> = vec![columns.iter().map(|(run, _)| training(run, &curves)).collect()];
-    let readings = distinct(&comparison.lens.rows, lens::reading);
-    // Every entity at the relation that leads to it; what the lens does not see elsewhere is the lens figure's matter.
-    let own = |(hops, label, position): &&(usize, String, String)| {
-        *hops > 1 && (label == "target" || *position != position_name(*hops))
-    };
-    for key in readings.iter().filter(own) {
+    for kind in LensPanel::all(&comparison.lens.rows) {
         let panel = |(run, subject): &(&RunSummary, &SubjectInfo)| Panel {
-            title: format!("{}: lens", run.name),
-            content: lens::panel(&comparison.lens.rows, subject, key, &splits),
+            title: kind.title(&run.name),
+            content: kind.content(&comparison.lens.rows, subject, &splits),
         };
         panels.push(columns.iter().map(panel).collect());
     }
@@ -36,20 +26,12 @@ pub fn compare(comparison: &Comparison) -> Figure {
         };
         panels.push(columns.iter().map(panel).collect());
     }
-    let mut all = splits.clone();
-    // Training rows and their 2-hop sample share a colour, so one of the two is named.
-    all.extend(
-        curves
-            .iter()
-            .filter(|curve| !splits.contains(curve) && *curve != "train")
-            .cloned(),
-    );
     Figure {
         title: "Runs side by side: training, logit lens and patching at the last checkpoint".to_owned(),
         conditions: vec![
-            conditions(&comparison.subjects, &comparison.data_hash),
+            conditions(&comparison.subjects),
             format!(
-                "curves: training rows, ID and OOD test; dashed: stages reached; lens: {}",
+                "curves: accuracy over training; dashed: stages reached; lens: {}",
                 lens::sample_sizes(&comparison.lens.rows)
             ),
             format!(
@@ -57,12 +39,95 @@ pub fn compare(comparison: &Comparison) -> Figure {
                 comparison.patch.settings.pairs
             ),
         ],
-        legend: split_legend(&all),
+        legend: legend(&curves, &splits),
         panels,
     }
 }
 
-fn training(run: &RunSummary, splits: &[String]) -> Panel {
+// The curves of training with their lines: the training rows, and every split that is looked into or that a stage watches; of
+// chains by depth, all.
+fn curves(comparison: &Comparison, splits: &[String]) -> Vec<(String, Series)> {
+    let mut names: Vec<String> = vec![TRAIN.to_owned()];
+    let watched = comparison.runs.iter().flat_map(|run| run.stages.iter());
+    let watched = watched.map(|outcome| &outcome.stage.split);
+    for name in splits.iter().chain(watched) {
+        if name != "train_inferred" && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let depths = names.iter().filter(|name| hops_of_split(name).is_some()).count();
+    let mut depth = 0;
+    let line = |(place, name): (usize, &String)| {
+        let series = if hops_of_split(name).is_some() {
+            depth += 1;
+            ordered_line(depth - 1, depths)
+        } else {
+            Series::new(split_colour(name, place)).stroke(Stroke::Solid)
+        };
+        (name.clone(), series)
+    };
+    names.iter().enumerate().map(line).collect()
+}
+
+// An entry for every line of the figure. Training rows and a sample of their chains share a colour, and so an entry.
+fn legend(curves: &[(String, Series)], splits: &[String]) -> Vec<(String, Series)> {
+    let known = |name: &String| curves.iter().any(|(curve, _)| curve == name);
+    let name = |(name, series): &(String, Series)| {
+        let both = name == TRAIN && splits.iter().any(|split| split == "train_inferred");
+        let text = if both {
+            "train (rows, chains)".to_owned()
+        } else {
+            split_name(name)
+        };
+        (text, series.clone())
+    };
+    let others = split_legend(splits).into_iter().zip(splits);
+    let others = others.filter(|(_, split)| !known(split) && *split != "train_inferred");
+    curves.iter().map(name).chain(others.map(|(entry, _)| entry)).collect()
+}
+
+// What a row of lens panels shows.
+enum LensPanel {
+    // An entity at a position, a line a split.
+    Reading(ReadingKey),
+    // All entities of the chains of a split with so many hops, each at the relation that leads to it.
+    Map(String, usize),
+}
+
+impl LensPanel {
+    // Of chains of two hops every entity at the relation that leads to it, and the target where the answer is read (what the
+    // lens sees elsewhere is the lens figure's matter); of longer chains a map of them all.
+    fn all(rows: &[LensRow]) -> Vec<Self> {
+        let own = |(_, label, position): &ReadingKey| label == "target" || *position == Position::Relation(1);
+        let readings = distinct(rows, lens::reading).into_iter();
+        let readings = readings.filter(|key| key.0 == 2 && own(key)).map(Self::Reading);
+        let chains = distinct(rows, |row| (row.split.clone(), row.hops)).into_iter();
+        let maps = chains
+            .filter(|(_, hops)| *hops > 2)
+            .map(|(split, hops)| Self::Map(split, hops));
+        readings.chain(maps).collect()
+    }
+
+    fn content(&self, rows: &[LensRow], subject: &SubjectInfo, splits: &[String]) -> Content {
+        match self {
+            Self::Reading(key) => lens::panel(rows, subject, key, splits),
+            Self::Map(split, hops) => {
+                let of_panel = |row: &&LensRow| subject.owns(&row.origin) && row.split == *split && row.hops == *hops;
+                let of_panel: Vec<&LensRow> = rows.iter().filter(of_panel).collect();
+                lens::cells(&of_panel, *hops, None, subject)
+            }
+        }
+    }
+
+    fn title(&self, run: &str) -> String {
+        match self {
+            Self::Reading(_) => format!("{run}: lens"),
+            Self::Map(split, _) => format!("{run}: lens, {}", split_name(split)),
+        }
+    }
+}
+
+fn training(run: &RunSummary, curves: &[(String, Series)]) -> Panel {
     let first = run
         .metrics
         .iter()
@@ -70,15 +135,13 @@ fn training(run: &RunSummary, splits: &[String]) -> Panel {
         .find(|&step| step > 0)
         .unwrap_or(1);
     let log = |step: u64| (step.max(1) as f64).log10();
-    let line = |(place, split): (usize, &String)| {
+    let line = |(split, series): &(String, Series)| {
         let points = run
             .metrics
             .iter()
             .filter(|line| line.step > 0)
             .filter_map(|line| Some((log(line.step), *line.accuracy.get(split)?, None)));
-        Series::new(split_colour(split, place))
-            .stroke(Stroke::Solid)
-            .points(points)
+        series.clone().points(points)
     };
     let marks = run
         .stages
@@ -95,7 +158,7 @@ fn training(run: &RunSummary, splits: &[String]) -> Panel {
             },
             y_label: "accuracy".to_owned(),
             y_range: UNIT,
-            series: splits.iter().enumerate().map(line).collect(),
+            series: curves.iter().map(line).collect(),
             marks: marks.collect(),
         },
     }

@@ -24,7 +24,7 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
             let of_line = report
                 .rows
                 .iter()
-                .filter(|row| subject.owns(row) && row.split == *split);
+                .filter(|row| subject.owns(&row.origin) && row.split == *split);
             Series::new(split_colour(split, place))
                 .points(of_line.map(|row| (row.iterations as f64, row.accuracy, Some((row.low, row.high)))))
         };
@@ -51,7 +51,7 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
     Figure {
         title: "Accuracy by inference iterations".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!("{}; bands: 95 % intervals (Wilson)", sizes.join(", ")),
         ],
         legend: split_legend(&splits),
@@ -70,7 +70,7 @@ fn map(report: &Report<Eval, EvalRow>) -> Figure {
     let panel = |subject: &SubjectInfo| {
         let cell = |hops: usize, iterations: usize| {
             let found = report.rows.iter().find(|row| {
-                subject.owns(row) && row.iterations == iterations && hops_of_split(&row.split) == Some(hops)
+                subject.owns(&row.origin) && row.iterations == iterations && hops_of_split(&row.split) == Some(hops)
             });
             found.map(|row| row.accuracy)
         };
@@ -95,11 +95,11 @@ fn map(report: &Report<Eval, EvalRow>) -> Figure {
     Figure {
         title: "Accuracy by hops and inference iterations".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
-                "white 0, blue 1; left of the upright line: iterations seen in training; below the level line: hops \
+                "white 0, blue 1; left of the vertical line: iterations seen in training; below the horizontal line: hops \
                  learned; {}",
-                sample_size(&report.rows, |row| (row.hops.unwrap_or(0), row.n))
+                sample_size(&report.rows, |row| (&row.split, row.hops.unwrap_or(0), row.n))
             ),
         ],
         legend: Vec::new(),

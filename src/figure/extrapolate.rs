@@ -7,10 +7,10 @@ use crate::measure::{Extrapolate, ExtrapolateRow, Report};
 /// Three panels, a line a run: the ratio and the extrapolated depth by learned depth, and the updates that each depth
 /// took.
 pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
-    let runs = distinct(&report.rows, |row| row.run.clone());
+    let runs = distinct(&report.rows, |row| row.origin.run.clone());
     // What comes after the last stage has learned no more: the table has it.
     let mut rows: Vec<&ExtrapolateRow> = report.rows.iter().collect();
-    rows.dedup_by_key(|row| (&row.run, row.learned));
+    rows.dedup_by_key(|row| (&row.origin.run, row.learned));
     let deepest = rows.iter().map(|row| row.learned).max().unwrap_or(1) as f64;
     let hops = || Axis {
         label: "hops learned".to_owned(),
@@ -19,7 +19,7 @@ pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
     };
     let lines = |point: &dyn Fn(&ExtrapolateRow) -> (f64, f64)| -> Vec<Series> {
         let line = |(place, run): (usize, &String)| {
-            let of_run = rows.iter().filter(|row| row.run == *run);
+            let of_run = rows.iter().filter(|row| row.origin.run == *run);
             cycled_line(place).points(of_run.map(|row| {
                 let (x, y) = point(row);
                 (x, y, None)
@@ -37,7 +37,10 @@ pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
             marks: Vec::new(),
         },
     };
-    let updates = rows.iter().map(|row| row.step as f64 / 1000.0).fold(1.0, f64::max);
+    let updates = rows
+        .iter()
+        .map(|row| row.origin.step as f64 / 1000.0)
+        .fold(1.0, f64::max);
     let panels = vec![
         panel(
             "Generalization ratio",
@@ -62,14 +65,14 @@ pub fn extrapolate(report: &Report<Extrapolate, ExtrapolateRow>) -> Figure {
             },
             "hops learned",
             (0.0, deepest),
-            lines(&|row| (row.step as f64 / 1000.0, row.learned as f64)),
+            lines(&|row| (row.origin.step as f64 / 1000.0, row.learned as f64)),
         ),
     ];
     let entry = |(place, run): (usize, &String)| (run.clone(), cycled_line(place));
     Figure {
         title: "Depth: learned in the curriculum, and answered with more iterations".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "answered: accuracy {} or more at the best of 1 to {} iterations, at every depth up to it",
                 report.settings.accuracy, report.settings.most

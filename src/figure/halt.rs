@@ -1,24 +1,74 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
-use super::{column_title, conditions, cycled_line, several_runs};
+use super::{Populations, column_title, conditions, cycled_line, sample_size, several_runs, split_name};
 use crate::measure::{Criterion, Halt, HaltRow, Report, Rule, SubjectInfo};
 
-/// A column a checkpoint: accuracy and iterations by hops, a line a rule, and, from a sweep, what every threshold buys.
+/// A column a checkpoint. For each family of splits (the depths of one data set, or a split by itself): accuracy and
+/// iterations by hops, a line a rule, and, from a sweep or where all chains have the same hops, what every rule and threshold
+/// buys.
 pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
-    let several = several_runs(&report.subjects);
     let rules: Vec<String> = report.settings.rules.iter().map(ToString::to_string).collect();
+    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+    let families = populations.families();
+    let panels = families
+        .iter()
+        .flat_map(|family| rows_of_family(report, &rules, family));
+    let most = report.settings.most;
+    let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
+    Figure {
+        title: "Adaptive halting".to_owned(),
+        conditions: vec![
+            conditions(&report.subjects),
+            format!(
+                "at most {most} iterations; {}; bands: 95 % intervals (Wilson){}",
+                sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
+                if report.settings.sweep {
+                    "; against mean iterations: every threshold of each rule with one criterion, and the oracle"
+                } else {
+                    ""
+                }
+            ),
+        ],
+        legend: rules.iter().enumerate().map(entry).collect(),
+        panels: panels.collect(),
+    }
+}
+
+// The rows of panels of one family, a column a checkpoint.
+fn rows_of_family(report: &Report<Halt, HaltRow>, rules: &[String], family: &[(&str, usize)]) -> Vec<Vec<Panel>> {
+    let several = several_runs(&report.subjects);
     let most = report.settings.most as f64;
-    let deepest = report.rows.iter().map(|row| row.hops).max().unwrap_or(1) as f64;
-    let shallowest = report.rows.iter().map(|row| row.hops).min().unwrap_or(1) as f64;
-    let hops = || Axis {
+    let hops = |ends: fn(&[(&str, usize)]) -> Option<usize>| ends(family).unwrap_or(1) as f64;
+    let deepest = hops(|family| family.iter().map(|(_, hops)| *hops).max());
+    let shallowest = hops(|family| family.iter().map(|(_, hops)| *hops).min());
+    let by_hops = Axis {
         label: "hops".to_owned(),
         range: (shallowest - 0.2, deepest + 0.2),
         log: false,
     };
-    let by_hops = |subject: &SubjectInfo, of: &dyn Fn(&HaltRow) -> Point| -> Vec<Series> {
+    let by_mean = Axis {
+        label: "mean iterations".to_owned(),
+        range: (0.0, most + 0.2),
+        log: false,
+    };
+    let name = match family {
+        [(split, _), rest @ ..] if rest.iter().all(|(other, _)| other == split) => split_name(split),
+        _ => "all depths".to_owned(),
+    };
+    let panel = |subject: &SubjectInfo, x: &Axis, y_label: &str, y_range, series| Panel {
+        title: format!("{name}: {}", column_title(subject, several)),
+        content: Content::Lines {
+            x: x.clone(),
+            y_label: y_label.to_owned(),
+            y_range,
+            series,
+            marks: Vec::new(),
+        },
+    };
+    let lines = |subject: &SubjectInfo, of: fn(&HaltRow) -> Point| -> Vec<Series> {
         let line = |(place, rule): (usize, &String)| {
-            let mut points: Vec<Point> = of_subject(report, subject)
+            let mut points: Vec<Point> = of_family(report, subject, family)
                 .filter(|row| !row.swept && row.rule == *rule)
                 .map(of)
                 .collect();
@@ -27,55 +77,22 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
         };
         rules.iter().enumerate().map(line).collect()
     };
-    let panel = |subject: &SubjectInfo, x: Axis, y_label: &str, y_range, series| Panel {
-        title: column_title(subject, several),
-        content: Content::Lines {
-            x,
-            y_label: y_label.to_owned(),
-            y_range,
-            series,
-            marks: Vec::new(),
-        },
-    };
-    let accuracy = report.subjects.iter().map(|subject| {
-        let series = by_hops(subject, &|row| {
-            (row.hops as f64, row.accuracy, Some((row.low, row.high)))
-        });
-        panel(subject, hops(), "accuracy", UNIT, series)
-    });
-    let used = report.subjects.iter().map(|subject| {
-        let series = by_hops(subject, &|row| (row.hops as f64, row.mean, None));
-        panel(subject, hops(), "iterations used", (0.0, most), series)
-    });
-    let mut panels = vec![accuracy.collect(), used.collect()];
-    if report.settings.sweep {
-        let frontier = report.subjects.iter().map(|subject| {
-            let x = Axis {
-                label: "mean iterations, over all hops".to_owned(),
-                range: (0.0, most + 0.2),
-                log: false,
-            };
-            panel(subject, x, "accuracy", UNIT, frontier(report, subject))
-        });
-        panels.push(frontier.collect());
+    let mut rows = Vec::new();
+    if deepest > shallowest {
+        let accuracy = |row: &HaltRow| (row.hops as f64, row.accuracy, Some((row.low, row.high)));
+        let used = |row: &HaltRow| (row.hops as f64, row.mean, None);
+        let row = |y_label, y_range, of: fn(&HaltRow) -> Point| -> Vec<Panel> {
+            let panel = |subject| panel(subject, &by_hops, y_label, y_range, lines(subject, of));
+            report.subjects.iter().map(panel).collect()
+        };
+        rows.push(row("accuracy", UNIT, accuracy));
+        rows.push(row("iterations used", (0.0, most), used));
     }
-    let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
-    Figure {
-        title: "Adaptive halting".to_owned(),
-        conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
-            format!(
-                "at most {most} iterations; bands: 95 % intervals (Wilson){}",
-                if report.settings.sweep {
-                    "; last row: every threshold of each rule with one criterion, and the oracle"
-                } else {
-                    ""
-                }
-            ),
-        ],
-        legend: rules.iter().enumerate().map(entry).collect(),
-        panels,
+    if report.settings.sweep || deepest == shallowest {
+        let panel = |subject| panel(subject, &by_mean, "accuracy", UNIT, frontier(report, subject, family));
+        rows.push(report.subjects.iter().map(panel).collect());
     }
+    rows
 }
 
 // The oracle is no rule that one could use, and looks like none.
@@ -86,17 +103,23 @@ fn line_of(place: usize, rule: &str) -> Series {
     cycled_line(place)
 }
 
-fn of_subject<'a>(
+fn of_family<'a>(
     report: &'a Report<Halt, HaltRow>,
     subject: &'a SubjectInfo,
-) -> impl Iterator<Item = &'a HaltRow> + use<'a> {
-    report.rows.iter().filter(|row| subject.owns(row))
+    family: &'a [(&str, usize)],
+) -> impl Iterator<Item = &'a HaltRow> {
+    let is_of_family = |row: &&HaltRow| family.contains(&(row.split.as_str(), row.hops));
+    report
+        .rows
+        .iter()
+        .filter(|row| subject.owns(&row.origin))
+        .filter(is_of_family)
 }
 
-// Mean iterations and accuracy over all hops, by threshold, in the colours of the rules.
-fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo) -> Vec<Series> {
+// Mean iterations and accuracy over all chains of the family, by threshold, in the colours of the rules.
+fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo, family: &[(&str, usize)]) -> Vec<Series> {
     let pooled = |rule: &str, swept: bool| -> Option<Point> {
-        let rows: Vec<&HaltRow> = of_subject(report, subject)
+        let rows: Vec<&HaltRow> = of_family(report, subject, family)
             .filter(|row| row.swept == swept && row.rule == rule)
             .collect();
         let n: usize = rows.iter().map(|row| row.n).sum();

@@ -1,8 +1,9 @@
 //! The logit lens by effective layer (Kohli et al. 2026, Figure 4).
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend};
-use crate::measure::{Lens, LensRow, Report, SubjectInfo, position_name};
+use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
+use crate::graph::Position;
+use crate::measure::{Lens, LensRow, Report, SubjectInfo};
 
 /// Top-1 accuracy of the lens: a column a checkpoint, a row an entity and position, a line a split. For chains of more
 /// than two hops: maps of the wavefront of retrieval.
@@ -13,7 +14,7 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
     let splits = distinct(&report.rows, |row| row.split.clone());
     let readings = distinct(&report.rows, reading);
     let several = several_runs(&report.subjects);
-    let row = |key: &(usize, String, String)| {
+    let row = |key: &ReadingKey| {
         let columns = report.subjects.iter().map(|subject| Panel {
             title: column_title(subject, several),
             content: panel(&report.rows, subject, key, &splits),
@@ -23,7 +24,7 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
     Figure {
         title: "Logit lens: what the output matrix reads off the residual stream".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!("{}; bands: 95 % intervals (Wilson)", sample_sizes(&report.rows)),
         ],
         legend: split_legend(&splits),
@@ -31,28 +32,37 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
     }
 }
 
-// Two columns a checkpoint (each entity at the relation that leads to it, and at the last position), a row a split and
-// number of hops, cells by entity and effective layer.
+// Two columns a checkpoint (each entity at the relation that leads to it, and at the last one), a third where the answer is
+// read at a position of its own; a row a split and number of hops, cells by entity and effective layer.
 fn wavefront(report: &Report<Lens, LensRow>) -> Figure {
     let several = several_runs(&report.subjects);
     let chains = distinct(&report.rows, |row| (row.split.clone(), row.hops));
     let row = |(split, hops): &(String, usize)| {
         let panels = report.subjects.iter().flat_map(|subject| {
-            let of_panel = |row: &&LensRow| subject.owns(row) && row.split == *split && row.hops == *hops;
+            let of_panel = |row: &&LensRow| subject.owns(&row.origin) && row.split == *split && row.hops == *hops;
             let rows: Vec<&LensRow> = report.rows.iter().filter(of_panel).collect();
-            ["own relation", "last position"].map(|place| Panel {
-                title: format!("{}: at the {place}", column_title(subject, several)),
-                content: cells(&rows, *hops, place == "last position", subject),
-            })
+            let places = [
+                ("own relation", None),
+                ("last relation", Some(Position::Relation(*hops))),
+                ("readout", Some(Position::Readout)),
+            ];
+            let is_there = |(_, position): &(&str, Option<Position>)| {
+                *position != Some(Position::Readout) || rows.iter().any(|row| row.position == Position::Readout)
+            };
+            let panel = |(place, position)| Panel {
+                title: format!("{}, {place}: {}", split_name(split), column_title(subject, several)),
+                content: cells(&rows, *hops, position, subject),
+            };
+            places.into_iter().filter(is_there).map(panel).collect::<Vec<_>>()
         });
         panels.collect()
     };
     Figure {
         title: "Logit lens: the wavefront of retrieval".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!("top-1, white 0, blue 1; {}", sample_sizes(&report.rows)),
-            "rows: the entity after so many hops, the topmost is the target; upright line: effective layers of training"
+            "rows: the entity after so many hops, the topmost is the target; vertical line: effective layers of training"
                 .to_owned(),
         ],
         legend: Vec::new(),
@@ -60,12 +70,13 @@ fn wavefront(report: &Report<Lens, LensRow>) -> Figure {
     }
 }
 
-fn cells(rows: &[&LensRow], hops: usize, at_last: bool, subject: &SubjectInfo) -> Content {
+// `at`: the position that every entity is read at; without it, each is read at its own relation.
+pub(super) fn cells(rows: &[&LensRow], hops: usize, at: Option<Position>, subject: &SubjectInfo) -> Content {
     let layers = distinct(rows, |row| row.effective_layer);
     // The readings come hop by hop at their own relations, the target last.
     let labels: Vec<String> = distinct(rows, |row| row.label.clone()).into_iter().take(hops).collect();
     let cell = |(hop, label): (usize, &String), layer: usize| {
-        let position = position_name(if at_last { hops } else { hop + 1 });
+        let position = at.unwrap_or(Position::Relation(hop + 1));
         rows.iter()
             .find(|row| row.label == *label && row.position == position && row.effective_layer == layer)
             .map(|row| row.top1)
@@ -82,17 +93,15 @@ fn cells(rows: &[&LensRow], hops: usize, at_last: bool, subject: &SubjectInfo) -
     }
 }
 
-pub(super) fn reading(row: &LensRow) -> (usize, String, String) {
-    (row.hops, row.label.clone(), row.position.clone())
+/// What a line of the lens reads: an entity of chains of so many hops, at a position.
+pub(super) type ReadingKey = (usize, String, Position);
+
+pub(super) fn reading(row: &LensRow) -> ReadingKey {
+    (row.hops, row.label.clone(), row.position)
 }
 
-pub(super) fn panel(
-    rows: &[LensRow],
-    subject: &SubjectInfo,
-    key: &(usize, String, String),
-    splits: &[String],
-) -> Content {
-    let of_subject = |row: &&LensRow| subject.owns(row) && reading(row) == *key;
+pub(super) fn panel(rows: &[LensRow], subject: &SubjectInfo, key: &ReadingKey, splits: &[String]) -> Content {
+    let of_subject = |row: &&LensRow| subject.owns(&row.origin) && reading(row) == *key;
     let deepest = rows
         .iter()
         .filter(of_subject)

@@ -24,35 +24,48 @@ pub use probe::probe;
 pub use reach::reach;
 pub use settle::settle;
 
+use crate::graph::hops_of_split;
 use crate::measure::SubjectInfo;
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// The columns of most figures: a checkpoint each.
 fn column_title(subject: &SubjectInfo, several_runs: bool) -> String {
-    let step = format!("step {}", thousands(subject.step));
+    let origin = &subject.origin;
+    let step = format!("step {}", thousands(origin.step));
     if several_runs {
-        format!("{}, {}, {step}", subject.run, subject.checkpoint)
+        format!("{}, {}, {step}", origin.run, origin.checkpoint)
     } else {
-        format!("{}, {step}", subject.checkpoint)
+        format!("{}, {step}", origin.checkpoint)
     }
 }
 
 fn several_runs(subjects: &[SubjectInfo]) -> bool {
-    subjects.windows(2).any(|pair| pair[0].run != pair[1].run)
+    subjects.windows(2).any(|pair| pair[0].origin.run != pair[1].origin.run)
 }
 
-/// Seeds and data, as every figure states them.
-fn conditions(subjects: &[SubjectInfo], data_hash: &str) -> String {
+/// Runs, seeds, checkpoints and data, as every figure states them; where runs are looked at on different data, which run on
+/// which.
+fn conditions(subjects: &[SubjectInfo]) -> String {
     let mut seeds: Vec<String> = subjects
         .iter()
         .filter_map(|s| s.seed)
         .map(|seed| seed.to_string())
         .collect();
     seeds.dedup();
-    let runs = distinct(subjects, |s| s.run.clone()).join(", ");
+    let runs = distinct(subjects, |s| s.origin.run.clone()).join(", ");
+    let sets = distinct(subjects, |s| s.origin.data_hash.clone());
+    let data = if let [one] = sets.as_slice() {
+        one.clone()
+    } else {
+        let of_runs = distinct(subjects, |s| {
+            (s.origin.run.clone(), short(&s.origin.data_hash).to_owned())
+        });
+        let of_runs: Vec<String> = of_runs.iter().map(|(run, hash)| format!("{hash} ({run})")).collect();
+        format!("DIFFERS: {}", of_runs.join(", "))
+    };
     // Where there are many, the table names them all.
     let (first, more) = subjects.split_at(subjects.len().min(6));
-    let mut checkpoints: Vec<&str> = first.iter().map(|s| &s.hash[..8]).collect();
+    let mut checkpoints: Vec<&str> = first.iter().map(|s| short(&s.origin.checkpoint_hash)).collect();
     if !more.is_empty() {
         checkpoints.push("…");
     }
@@ -62,9 +75,14 @@ fn conditions(subjects: &[SubjectInfo], data_hash: &str) -> String {
         seeds.join(", ")
     };
     format!(
-        "run {runs}; data {data_hash}; seed {seeds}; checkpoints {}",
+        "run {runs}; data {data}; seed {seeds}; checkpoints {}",
         checkpoints.join(" ")
     )
+}
+
+// The first digits of a hash; all of one that somebody shortened.
+fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
 }
 
 fn thousands(n: u64) -> String {
@@ -142,14 +160,22 @@ fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
     rows
 }
 
-/// How many queries there are by hops, in few words.
-fn sample_size<R>(rows: &[R], of: impl Fn(&R) -> (usize, usize)) -> String {
-    let sizes = distinct(rows, of);
-    match sizes.as_slice() {
-        [(_, n), rest @ ..] if rest.iter().all(|(_, other)| other == n) => format!("n = {n} at each depth"),
+/// How many queries there are of each split and number of hops, in few words.
+fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a str, usize, usize)) -> String {
+    let mut sizes: Vec<(&str, usize, usize)> = Vec::new();
+    for row in rows {
+        let size = of(row);
+        if !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    let by_depth = sizes.iter().all(|&(split, hops, _)| hops_of_split(split) == Some(hops));
+    let same = sizes.windows(2).all(|pair| pair[0].2 == pair[1].2);
+    match sizes.first() {
+        Some((_, _, n)) if by_depth && same => format!("n = {n} at each depth"),
         _ => {
-            let sizes: Vec<String> = sizes.iter().map(|(hops, n)| format!("{hops}: {n}")).collect();
-            format!("n by hops: {}", sizes.join(", "))
+            let size = |(split, hops, n): &(&str, usize, usize)| format!("{}, {hops} hops: n = {n}", split_name(split));
+            sizes.iter().map(size).collect::<Vec<_>>().join("; ")
         }
     }
 }
@@ -169,10 +195,68 @@ fn ordered_line(n: usize, of: usize) -> Series {
     Series::new(Colour::ordered(n, of)).stroke(Stroke::Solid)
 }
 
-/// One legend entry a number of hops.
-fn hop_legend(hops: &[usize]) -> Vec<(String, Series)> {
-    let entry = |(n, hop): (usize, &usize)| (format!("{hop} hops"), ordered_line(n, hops.len()));
-    hops.iter().enumerate().map(entry).collect()
+/// The populations of a result, a split and number of hops each: no line of a figure joins two of them.
+struct Populations(Vec<(String, usize)>);
+
+impl Populations {
+    /// Those of the rows whose split and hops `of` gives; chains by depth in the order of their hops.
+    fn of<R>(rows: &[R], of: impl Fn(&R) -> (&str, usize)) -> Self {
+        let mut found = distinct(rows, |row| {
+            let (split, hops) = of(row);
+            (split.to_owned(), hops)
+        });
+        if Self::by_depth(&found) {
+            found.sort_by_key(|(_, hops)| *hops);
+        }
+        Self(found)
+    }
+
+    // Whether each split is one of the held-out chains of one depth.
+    fn by_depth(found: &[(String, usize)]) -> bool {
+        found.iter().all(|(split, hops)| hops_of_split(split) == Some(*hops))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0.iter().map(|(split, hops)| (split.as_str(), *hops))
+    }
+
+    /// What belongs on one axis of hops: all depths of one data set, else each split by itself.
+    fn families(&self) -> Vec<Vec<(&str, usize)>> {
+        if Self::by_depth(&self.0) {
+            return vec![self.iter().collect()];
+        }
+        let of_split = |split: String| self.iter().filter(|(other, _)| *other == split).collect();
+        distinct(&self.0, |(split, _)| split.clone())
+            .into_iter()
+            .map(of_split)
+            .collect()
+    }
+
+    /// The line of each population, without points: by hops where the splits are depths, else in the split's colour.
+    fn lines(&self) -> Vec<Series> {
+        let several_hops = self.names_hops();
+        let line = |(n, (split, _)): (usize, (&str, usize))| match (Self::by_depth(&self.0), several_hops) {
+            (true, _) => ordered_line(n, self.0.len()),
+            (false, true) => cycled_line(n),
+            (false, false) => Series::new(split_colour(split, n)),
+        };
+        self.iter().enumerate().map(line).collect()
+    }
+
+    // Whether a split's name alone would not tell its populations apart.
+    fn names_hops(&self) -> bool {
+        distinct(&self.0, |(split, _)| split.clone()).len() < self.0.len()
+    }
+
+    /// One legend entry a population.
+    fn legend(&self) -> Vec<(String, Series)> {
+        let name = |(split, hops): (&str, usize)| match (Self::by_depth(&self.0), self.names_hops()) {
+            (true, _) => format!("{hops} hops"),
+            (false, true) => format!("{}, {hops} hops", split_name(split)),
+            (false, false) => split_name(split),
+        };
+        self.iter().map(name).zip(self.lines()).collect()
+    }
 }
 
 /// Iterations from 1 on.
@@ -184,7 +268,8 @@ fn iteration_axis(most: usize) -> Axis {
     }
 }
 
-/// The least and the largest of finite values, the least not above `most_bottom`.
+/// The least and the largest of finite values, the least not above `most_bottom`. Of a number with an interval, the ends of
+/// the interval are to be among the values: a band is never cut off.
 fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
     let (low, high) = values
         .filter(|x| x.is_finite())

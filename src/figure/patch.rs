@@ -27,7 +27,7 @@ pub fn patch(report: &Report<Patch, PatchRow>) -> Figure {
             report.settings.corrupt.name()
         ),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "pairs: {}; 1 = clean answer fully back, 0 = none, – = the model does not tell clean from corrupt",
                 pairs.join(", ")
@@ -41,7 +41,7 @@ pub fn patch(report: &Report<Patch, PatchRow>) -> Figure {
 pub(super) fn cells(rows: &[PatchRow], subject: &SubjectInfo, split: &str) -> Content {
     let of_panel: Vec<&PatchRow> = rows
         .iter()
-        .filter(|row| subject.owns(row) && row.split == split && row.position != "all")
+        .filter(|row| subject.owns(&row.origin) && row.split == split && row.position != "all")
         .collect();
     let layers = distinct(&of_panel, |row| row.effective_layer);
     let positions = distinct(&of_panel, |row| row.position.clone());

@@ -2,6 +2,7 @@
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
+use crate::graph::Position;
 use crate::measure::{Probe, ProbeRow, Report, SubjectInfo};
 
 // From so many positions a probe on, a map says more than lines.
@@ -11,16 +12,16 @@ const MANY: usize = 4;
 /// each split are dashed and dotted in its colour. Probes at many positions: maps by position and effective layer.
 pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
     let splits = distinct(&report.rows, |row| row.split.clone());
-    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position.clone()));
+    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position));
     let several = several_runs(&report.subjects);
     let names = distinct(&report.rows, |row| row.probe.clone());
     if probes.len() >= MANY * names.len().max(1) {
         return maps(report, &names, &splits);
     }
-    let row = |(probe, position): &(String, String)| {
+    let row = |(probe, position): &(String, Position)| {
         let columns = report.subjects.iter().map(|subject| Panel {
             title: column_title(subject, several),
-            content: panel(report, subject, probe, position, &splits),
+            content: panel(report, subject, probe, *position, &splits),
         });
         columns.collect()
     };
@@ -36,7 +37,7 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
     Figure {
         title: TITLE.to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "{}; bands: 95 % bootstrap intervals over prefixes; {}",
                 sizes(&report.rows),
@@ -65,12 +66,12 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
         .flat_map(|name| splits.iter().map(move |split| (name, split)));
     let row = |(name, split): (&String, &String)| {
         let panel = |subject: &SubjectInfo| {
-            let of_panel = |row: &&ProbeRow| subject.owns(row) && row.probe == *name && row.split == *split;
+            let of_panel = |row: &&ProbeRow| subject.owns(&row.origin) && row.probe == *name && row.split == *split;
             let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
             let layers = distinct(&rows, |row| row.effective_layer);
-            let mut positions = distinct(&rows, |row| row.position.clone());
+            let mut positions = distinct(&rows, |row| row.position);
             positions.reverse();
-            let cell = |position: &String, layer: usize| {
+            let cell = |position: &Position, layer: usize| {
                 let found = rows
                     .iter()
                     .find(|row| row.position == *position && row.effective_layer == layer);
@@ -86,7 +87,7 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
                         .iter()
                         .map(|position| layers.iter().map(|&layer| cell(position, layer)).collect())
                         .collect(),
-                    rows: positions,
+                    rows: positions.iter().map(Position::to_string).collect(),
                     behind: Vec::new(),
                     below: Vec::new(),
                 },
@@ -97,7 +98,7 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
     Figure {
         title: TITLE.to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "accuracy, white 0, blue 1, the control's is in the table; {}",
                 solvers(&report.rows)
@@ -113,10 +114,10 @@ fn panel(
     report: &Report<Probe, ProbeRow>,
     subject: &SubjectInfo,
     probe: &str,
-    position: &str,
+    position: Position,
     splits: &[String],
 ) -> Content {
-    let of_panel = |row: &&ProbeRow| subject.owns(row) && row.probe == probe && row.position == position;
+    let of_panel = |row: &&ProbeRow| subject.owns(&row.origin) && row.probe == probe && row.position == position;
     let deepest = report
         .rows
         .iter()

@@ -1,30 +1,26 @@
 //! How far back a chain the answer reaches.
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{column_title, conditions, distinct, hop_legend, ordered_line, sample_size, several_runs};
+use super::{Populations, column_title, conditions, sample_size, several_runs};
 use crate::measure::{Exchange, Reach, ReachRow, Report, SubjectInfo};
 
 /// A column a checkpoint: answers that change when one token is exchanged, and when all before a suffix are; solid the
 /// model's, dotted the true ones.
 pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
-    let mut hops = distinct(&report.rows, |row| row.hops);
-    hops.sort_unstable();
-    let deepest = hops.last().copied().unwrap_or(1) as f64;
+    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+    let deepest = report.rows.iter().map(|row| row.hops).max().unwrap_or(1) as f64;
     let several = several_runs(&report.subjects);
     let row = |(exchange, label): (Exchange, &str)| {
         let panel = |subject: &SubjectInfo| {
-            let lines = |(n, &hops_of_line): (usize, &usize)| -> [Series; 2] {
-                let of_line = || {
-                    report
-                        .rows
-                        .iter()
-                        .filter(move |row| subject.owns(row) && row.exchange == exchange && row.hops == hops_of_line)
+            let lines = |((split, hops), line): ((&str, usize), Series)| -> [Series; 2] {
+                let is_of_line = |row: &&ReachRow| {
+                    subject.owns(&row.origin) && row.exchange == exchange && row.split == split && row.hops == hops
                 };
-                let line = || ordered_line(n, hops.len());
+                let of_line = || report.rows.iter().filter(is_of_line);
                 [
-                    line().points(of_line().map(|row| (row.from_end as f64, row.changed, Some((row.low, row.high))))),
-                    line()
-                        .stroke(Stroke::Dotted)
+                    line.clone()
+                        .points(of_line().map(|row| (row.from_end as f64, row.changed, Some((row.low, row.high))))),
+                    line.stroke(Stroke::Dotted)
                         .points(of_line().map(|row| (row.from_end as f64, row.truth_changed, None))),
                 ]
             };
@@ -38,7 +34,7 @@ pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
                     },
                     y_label: "answers that change".to_owned(),
                     y_range: UNIT,
-                    series: hops.iter().enumerate().flat_map(lines).collect(),
+                    series: populations.iter().zip(populations.lines()).flat_map(lines).collect(),
                     marks: Vec::new(),
                 },
             }
@@ -48,13 +44,13 @@ pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
     Figure {
         title: "How far back the answer reaches".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "solid: the model's answers (bands: 95 % Wilson), dotted: the true ones; {}",
-                sample_size(&report.rows, |row| (row.hops, row.n))
+                sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
             ),
         ],
-        legend: hop_legend(&hops),
+        legend: populations.legend(),
         panels: [
             (Exchange::One, "the exchanged token, counted from the end"),
             (Exchange::Before, "relations kept at the end"),

@@ -1,9 +1,7 @@
 //! How the loop settles, by iteration.
 
-use super::kit::{Content, Figure, Panel, Point, UNIT};
-use super::{
-    column_title, conditions, distinct, hop_legend, iteration_axis, ordered_line, sample_size, several_runs, span,
-};
+use super::kit::{Content, Figure, Panel, Point, Series, UNIT};
+use super::{Populations, column_title, conditions, iteration_axis, sample_size, several_runs, span};
 use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
@@ -11,8 +9,7 @@ type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 /// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below
 /// each other.
 pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
-    let mut hops = distinct(&report.rows, |row| row.hops);
-    hops.sort_unstable();
+    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
     let several = several_runs(&report.subjects);
     let quantities: [(&str, Of); 5] = [
         ("state norm", |row| {
@@ -35,16 +32,16 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
             _ => span(report.rows.iter().filter_map(|row| Some(of(row)?.0)), 0.0),
         };
         let panel = |subject: &SubjectInfo| {
-            let line = |(n, &hops_of_line): (usize, &usize)| {
+            let line = |((split, hops), line): ((&str, usize), Series)| {
                 let of_line = report
                     .rows
                     .iter()
-                    .filter(|row| subject.owns(row) && row.hops == hops_of_line);
+                    .filter(|row| subject.owns(&row.origin) && row.split == split && row.hops == hops);
                 let point = |row: &SettleRow| -> Option<Point> {
                     let (value, interval) = of(row)?;
                     Some((row.iteration as f64, value, interval))
                 };
-                ordered_line(n, hops.len()).points(of_line.filter_map(point))
+                line.points(of_line.filter_map(point))
             };
             Panel {
                 title: column_title(subject, several),
@@ -52,7 +49,7 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
                     x: iteration_axis(report.settings.most),
                     y_label: (*label).to_owned(),
                     y_range,
-                    series: hops.iter().enumerate().map(line).collect(),
+                    series: populations.iter().zip(populations.lines()).map(line).collect(),
                     marks: vec![(subject.iterations as f64, "trained".to_owned())],
                 },
             }
@@ -65,13 +62,13 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
     Figure {
         title: "The loop's settling, at the readout position".to_owned(),
         conditions: vec![
-            conditions(&report.subjects, &report.data_hash),
+            conditions(&report.subjects),
             format!(
                 "bands: 95 % intervals of the mean; {}",
-                sample_size(&report.rows, |row| (row.hops, row.n))
+                sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
             ),
         ],
-        legend: hop_legend(&hops),
+        legend: populations.legend(),
         panels: measured.map(row).collect(),
     }
 }

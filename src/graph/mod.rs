@@ -3,6 +3,7 @@
 mod chains;
 mod dataset;
 mod json;
+mod position;
 mod systematic;
 mod vocab;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 
 pub use chains::{ATOMIC_FACTS, Chains, Tails, hop_test, hops_of_split};
 pub use dataset::{Bridges, Dataset, Ids, Query, TRAIN, VALID};
+pub use position::Position;
 pub use systematic::Systematic;
 pub use vocab::{PAD, TokenKind, Vocab};
 

@@ -1,17 +1,15 @@
 //! Several runs side by side: what they cost, when they reached their stages, what they hold inside at their end.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::lens::{Lens, LensRow};
 use super::patch::{Corrupt, Patch, PatchRow};
 use super::report::{Method, Report, Specimen, SubjectInfo, write_csv};
-use crate::checkpoint::{RunRecord, Subject, subjects};
+use crate::checkpoint::{RunRecord, Subject};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, TRAIN};
 use crate::model::{ModelConfig, Point};
 use crate::train::{Evaluation, StageOutcome};
 
@@ -39,7 +37,6 @@ pub struct RunSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub loopscope: String,
-    pub data_hash: String,
     /// The checkpoint of each run that was looked into: its last.
     pub subjects: Vec<SubjectInfo>,
     pub runs: Vec<RunSummary>,
@@ -51,6 +48,8 @@ pub struct Comparison {
 #[derive(Serialize)]
 struct StageRow<'a> {
     run: &'a str,
+    checkpoint_hash: &'a str,
+    data_hash: &'a str,
     layers: usize,
     iterations: usize,
     parameters: usize,
@@ -76,9 +75,11 @@ impl Comparison {
     /// When it cannot be written.
     pub fn write_csv(&self, folder: &Path, name: &str) -> Result<()> {
         let path = folder.join(format!("{name}.csv"));
-        let rows = self.runs.iter().flat_map(|run| {
+        let rows = self.runs.iter().zip(&self.subjects).flat_map(|(run, subject)| {
             run.stages.iter().map(move |outcome| StageRow {
                 run: &run.name,
+                checkpoint_hash: &subject.origin.checkpoint_hash,
+                data_hash: &subject.origin.data_hash,
                 layers: run.model.layers,
                 iterations: run.model.iterations,
                 parameters: run.parameters,
@@ -99,47 +100,43 @@ impl Comparison {
     }
 }
 
-/// Compares the runs in `folders` on `data`.
+/// The last checkpoint of each run, one a run.
 ///
 /// # Errors
-/// When a folder holds no run with a checkpoint, a split does not exist, or the device fails.
+/// When one of the checkpoints was named by itself and not with its run, or a run was named twice.
+pub fn last_of_each(found: Vec<Subject>) -> Result<Vec<Subject>> {
+    let mut last: Vec<Subject> = Vec::new();
+    for subject in found {
+        if subject.alone {
+            return Err(Error::file(&subject.path, "is a file; a comparison needs run folders"));
+        }
+        match last.last_mut() {
+            Some(of_run) if of_run.run == subject.run => *of_run = subject,
+            _ => last.push(subject),
+        }
+    }
+    Ok(last)
+}
+
+/// Compares runs by their last checkpoints, each run on its own data: `specimens` are those of `subjects`, in their order; the lens and patching
+/// look at a list of splits each.
+///
+/// # Errors
+/// When a run's files are damaged, a split does not exist, or the device fails.
 pub fn compare(
-    folders: &[PathBuf],
-    data: &Dataset,
-    splits: &[String],
+    subjects: &[Subject],
+    specimens: &[Specimen],
+    [lens, patch]: [Vec<String>; 2],
     pairs: usize,
     seed: u64,
-    device: &Device,
 ) -> Result<Comparison> {
-    let mut runs: Vec<RunSummary> = Vec::new();
-    let mut specimens = Vec::new();
-    for folder in folders {
-        let last = last_subject(folder)?;
-        let summary = summarize(folder, &last, data)?;
-        if runs.iter().any(|run| run.name == summary.name) {
-            return Err(Error::file(
-                folder,
-                format!("two of the runs are called {}; rename a folder", summary.name),
-            ));
-        }
-        runs.push(summary);
-        specimens.push(Specimen::load(&last, data, device)?);
-    }
+    let runs = subjects.iter().zip(specimens);
     let lens = Lens {
-        splits: splits.to_vec(),
+        splits: lens,
         iterations: None,
     };
-    // What the model was trained on says least about how it generalizes.
-    let mut tests: Vec<String> = splits
-        .iter()
-        .filter(|split| !split.starts_with(TRAIN))
-        .cloned()
-        .collect();
-    if tests.is_empty() {
-        tests = splits.to_vec();
-    }
     let patch = Patch {
-        splits: tests,
+        splits: patch,
         corrupt: Corrupt::Prefix,
         hook: Point::ResidPost,
         pairs,
@@ -149,32 +146,23 @@ pub fn compare(
     };
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
-        data_hash: data.hash.clone(),
         subjects: specimens.iter().map(|specimen| specimen.info.clone()).collect(),
-        runs,
-        lens: lens.run(&specimens, data)?,
-        patch: patch.run(&specimens, data)?,
+        runs: runs
+            .map(|(subject, specimen)| summarize(subject, specimen))
+            .collect::<Result<_>>()?,
+        lens: lens.run(specimens)?,
+        patch: patch.run(specimens)?,
     })
 }
 
-fn last_subject(folder: &Path) -> Result<Subject> {
-    if folder.is_file() {
-        return Err(Error::file(folder, "is a file; a comparison needs run folders"));
-    }
-    // `subjects` never gives an empty list.
-    subjects(folder)?
-        .pop()
-        .ok_or_else(|| Error::file(folder, "the run has no checkpoint yet"))
-}
-
-fn summarize(folder: &Path, last: &Subject, data: &Dataset) -> Result<RunSummary> {
-    let record = RunRecord::read(folder)?;
+fn summarize(subject: &Subject, specimen: &Specimen) -> Result<RunSummary> {
+    let record = RunRecord::read(&subject.folder)?;
     let model = record.config.model;
-    let vocab = data.vocab.len();
+    let vocab = specimen.data.vocab.len();
     Ok(RunSummary {
-        name: last.run.clone(),
+        name: subject.run.clone(),
         parameters: model.parameters(vocab),
-        forward_flops: model.forward_flops(vocab, data.longest_row()),
+        forward_flops: model.forward_flops(vocab, specimen.data.longest_row()),
         model,
         seed: record.config.seed,
         steps: record.stages.step,

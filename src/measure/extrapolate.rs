@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::eval::{Eval, EvalRow};
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, hop_test, hops_of_split};
 
@@ -19,10 +19,8 @@ pub struct Extrapolate {
 /// One checkpoint of a curriculum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExtrapolateRow {
-    pub run: String,
-    pub checkpoint: String,
-    /// Updates until then.
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub layers: usize,
     /// Iterations at which training was judged.
     pub iterations: usize,
@@ -32,21 +30,36 @@ pub struct ExtrapolateRow {
     pub extrapolated: usize,
     /// extrapolated / learned.
     pub ratio: f64,
-    /// Best accuracy at the extrapolated depth, with its 95 % interval (Wilson), queries, and iterations.
-    pub best: f64,
-    pub low: f64,
-    pub high: f64,
-    pub n: usize,
-    pub best_iterations: usize,
+    /// Best accuracy at the extrapolated depth, with its 95 % interval (Wilson), queries, and iterations; absent where
+    /// not even the shallowest chains are answered.
+    pub best: Option<f64>,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub n: Option<usize>,
+    pub best_iterations: Option<usize>,
     /// Best accuracy one hop further; absent where the data has no such chains.
     pub next: Option<f64>,
 }
 
+impl ExtrapolateRow {
+    /// The best accuracy at the extrapolated depth in words, where there is one.
+    pub fn best_there(&self) -> Option<String> {
+        let (best, low, high, n) = (self.best?, self.low?, self.high?, self.n?);
+        Some(format!("{best:.3} ({low:.3}–{high:.3}, n = {n})"))
+    }
+}
+
 impl Method for Extrapolate {
     const NAME: &'static str = "extrapolate";
+    const FORMAT: u32 = 1;
     type Row = ExtrapolateRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ExtrapolateRow>) -> Result<()> {
+    fn measure(
+        &self,
+        specimens: &[&Specimen],
+        data: &Dataset,
+        report: &mut Report<Self, ExtrapolateRow>,
+    ) -> Result<()> {
         let mut hops: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
         hops.sort_unstable();
         if hops.is_empty() {
@@ -61,13 +74,12 @@ impl Method for Extrapolate {
         };
         for specimen in specimens {
             let Some(learned) = specimen.info.learned_hops else {
-                report.notes.push(format!(
-                    "{} {}: left out, it is of no curriculum",
-                    specimen.info.run, specimen.info.checkpoint
-                ));
+                report
+                    .notes
+                    .push(format!("{}: left out, it is of no curriculum", specimen.info.name()));
                 continue;
             };
-            let rows = eval.run(std::slice::from_ref(specimen), data)?.rows;
+            let rows = eval.rows(specimen, data, &mut report.notes)?;
             report.rows.push(self.row(specimen, learned, &hops, &rows));
         }
         if report.rows.is_empty() {
@@ -93,19 +105,17 @@ impl Extrapolate {
         let extrapolated = reached.len().checked_sub(1).map_or(1, |last| hops[last]);
         let at = reached.last();
         ExtrapolateRow {
-            run: specimen.info.run.clone(),
-            checkpoint: specimen.info.checkpoint.clone(),
-            step: specimen.info.step,
+            origin: specimen.info.origin.clone(),
             layers: specimen.info.layers,
             iterations: specimen.info.iterations,
             learned,
             extrapolated,
             ratio: extrapolated as f64 / learned as f64,
-            best: at.map_or(f64::NAN, |row| row.accuracy),
-            low: at.map_or(f64::NAN, |row| row.low),
-            high: at.map_or(f64::NAN, |row| row.high),
-            n: at.map_or(0, |row| row.n),
-            best_iterations: at.map_or(0, |row| row.iterations),
+            best: at.map(|row| row.accuracy),
+            low: at.map(|row| row.low),
+            high: at.map(|row| row.high),
+            n: at.map(|row| row.n),
+            best_iterations: at.map(|row| row.iterations),
             next: hops
                 .get(reached.len())
                 .and_then(|&hops| best(hops))

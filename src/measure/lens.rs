@@ -3,12 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{BATCH, by_hops, effective_layer, position_name, rows_of};
+use super::{BATCH, by_hops, effective_layer, queries_of, rows_of};
 use crate::error::Result;
-use crate::graph::{Dataset, Query};
-use crate::model::{Hooks, Pass, Point, Rows, Sharing, Site, log_softmax};
+use crate::graph::{Dataset, Position, Query};
+use crate::model::{Hooks, Pass, Point, Sharing, Site, log_softmax};
+use crate::train::rank;
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,24 +25,27 @@ pub struct Reading {
     /// `bridge` or `target`; `bridge1`, `bridge2`, … on longer chains.
     pub label: String,
     /// The position it is read at.
-    pub position: usize,
+    pub position: Position,
     // The entity after so many hops.
     hop: usize,
 }
 
 impl Reading {
     /// The readings of a chain of so many hops: every entity at the relation that leads to it, then every bridge at all
-    /// later positions; at the last it is decodable but invisible to the lens in the published models.
-    pub fn of_chain(hops: usize) -> Vec<Self> {
+    /// later positions; at the last it is decodable but invisible to the lens in the published models. Where the answer is
+    /// read at a position of its own (`reads_apart`), every entity there too, the target first.
+    pub fn of_chain(hops: usize, reads_apart: bool) -> Vec<Self> {
         let label = |hop: usize| match (hop == hops, hops) {
             (true, _) => "target".to_owned(),
             (false, 2) => "bridge".to_owned(),
             (false, _) => format!("bridge{hop}"),
         };
-        let at_own = (1..=hops).map(|hop| (hop, hop));
-        let later = (1..hops).flat_map(|hop| (hop + 1..=hops).map(move |position| (hop, position)));
+        let at_own = (1..=hops).map(|hop| (hop, Position::Relation(hop)));
+        let later = (1..hops).flat_map(|hop| (hop + 1..=hops).map(move |n| (hop, Position::Relation(n))));
+        let at_readout = (1..=hops).rev().map(|hop| (hop, Position::Readout));
         at_own
             .chain(later)
+            .chain(at_readout.filter(|_| reads_apart))
             .map(|(hop, position)| Self {
                 label: label(hop),
                 position,
@@ -54,15 +58,14 @@ impl Reading {
 /// What the lens reads at one effective layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LensRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub hops: usize,
     /// The entity looked for.
     pub label: String,
-    /// Where it is read: `r1`, `r2`, …
-    pub position: String,
+    /// Where it is read.
+    pub position: Position,
     /// 0 is the embedding.
     pub effective_layer: usize,
     /// From 1; 0 at the embedding, as the layer.
@@ -83,12 +86,12 @@ pub struct LensRow {
 
 impl Method for Lens {
     const NAME: &'static str = "lens";
+    const FORMAT: u32 = 1;
     type Row = LensRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
         for split in &self.splits {
-            for (hops, of_length) in by_hops(data.split(split)?) {
-                let readings = Reading::of_chain(hops);
+            for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                 let known: Vec<&Query> = of_length
                     .iter()
                     .copied()
@@ -104,7 +107,7 @@ impl Method for Lens {
                     continue;
                 }
                 for specimen in specimens {
-                    self.read(specimen, split, hops, &known, &readings, &mut report.rows)?;
+                    self.read(specimen, split, hops, &known, &mut report.rows)?;
                 }
             }
         }
@@ -119,20 +122,24 @@ impl Lens {
         split: &str,
         hops: usize,
         queries: &[&Query],
-        readings: &[Reading],
         out: &mut Vec<LensRow>,
     ) -> Result<()> {
         let model = &specimen.model;
         let layers = specimen.info.layers;
         let iterations = self.iterations.unwrap_or(specimen.info.iterations);
+        let readings = Reading::of_chain(hops, model.config().reads_apart(hops));
+        let mut positions: Vec<Position> = readings.iter().map(|reading| reading.position).collect();
+        positions.sort_unstable();
+        positions.dedup();
         let mut sites = vec![Site::embed()];
         sites.extend(Site::all(Point::ResidPost, iterations, layers));
         // [site][reading] → (reciprocal rank, probability) of every query
         let mut seen = vec![vec![Vec::with_capacity(queries.len()); readings.len()]; sites.len()];
         for chunk in queries.chunks(BATCH) {
             let rows = model.pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
-            let at = |position: usize| rows_at(&rows, position);
-            let wanted: Vec<u32> = (1..=hops).flat_map(at).collect();
+            let at = |&position: &Position| (0..chunk.len()).map(move |query| (query, position));
+            let wanted = positions.iter().flat_map(at);
+            let wanted: Vec<u32> = wanted.map(|(query, position)| rows.row_at(query, position)).collect();
             let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, wanted.clone());
             let mut pass = Pass {
                 hooks: sites.iter().fold(Hooks::none(), record),
@@ -140,15 +147,17 @@ impl Lens {
             };
             model.forward(&rows, iterations, &mut pass)?;
             for (site, seen) in sites.iter().zip(&mut seen) {
-                let log_p = rows_of(&log_softmax(&model.unembed(&pass.hooks.recorded(*site)?)?)?)?;
+                let logits = model.unembed(&pass.hooks.recorded(*site)?)?;
+                let (log_p, logits) = (rows_of(&log_softmax(&logits)?)?, rows_of(&logits)?);
                 for (reading, seen) in readings.iter().zip(seen) {
-                    let of_position = &log_p[(reading.position - 1) * chunk.len()..][..chunk.len()];
-                    for (log_p, query) in of_position.iter().zip(chunk) {
+                    // The readings' own positions are among them.
+                    let place = positions.iter().position(|position| *position == reading.position);
+                    let first = place.unwrap_or_default() * chunk.len();
+                    for (row, query) in (first..).zip(chunk) {
                         // Queries without the entity were left out above.
                         if let Some(entity) = query.entity_after(reading.hop) {
-                            let own = log_p[entity as usize];
-                            let rank = 1 + log_p.iter().filter(|&&other| other > own).count();
-                            seen.push((1.0 / rank as f64, f64::from(own).exp()));
+                            let rank = rank(&logits[row], entity)?;
+                            seen.push((1.0 / rank as f64, f64::from(log_p[row][entity as usize]).exp()));
                         }
                     }
                 }
@@ -163,13 +172,11 @@ impl Lens {
                 let (low, high) = wilson(top1, seen.len());
                 let embedding = site.point() == Point::Embed;
                 out.push(LensRow {
-                    run: specimen.info.run.clone(),
-                    checkpoint: specimen.info.checkpoint.clone(),
-                    step: specimen.info.step,
+                    origin: specimen.info.origin.clone(),
                     split: split.to_owned(),
                     hops,
                     label: reading.label.clone(),
-                    position: position_name(reading.position),
+                    position: reading.position,
                     effective_layer: if embedding {
                         0
                     } else {
@@ -188,11 +195,4 @@ impl Lens {
         }
         Ok(())
     }
-}
-
-// The row of every query at a position.
-fn rows_at(rows: &Rows, position: usize) -> Vec<u32> {
-    (0..rows.queries())
-        .map(|query| rows.of_query(query)[position])
-        .collect()
 }

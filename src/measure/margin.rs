@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{bootstrap, mean};
-use super::{BATCH, by_hops, rows_of};
+use super::{BATCH, by_hops, queries_of, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -24,9 +24,8 @@ pub struct Margin {
 /// One iteration on one split at one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MarginRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub hops: usize,
     /// From 1.
@@ -46,12 +45,13 @@ pub struct MarginRow {
 
 impl Method for Margin {
     const NAME: &'static str = "margin";
+    const FORMAT: u32 = 1;
     type Row = MarginRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, MarginRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, MarginRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                for (hops, of_length) in by_hops(data.split(split)?) {
+                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                     let margins = margins(specimen, &of_length, self.most)?;
                     report.rows.extend(self.rows(specimen, split, hops, &margins));
                 }
@@ -75,9 +75,7 @@ impl Margin {
             let mut stream = Stream::new(self.seed, &format!("margin bootstrap {split} {hops}"), i as u64);
             let (low, high) = bootstrap(n, &mut stream, |places| mean(places.iter().map(|&place| at[place])));
             MarginRow {
-                run: specimen.info.run.clone(),
-                checkpoint: specimen.info.checkpoint.clone(),
-                step: specimen.info.step,
+                origin: specimen.info.origin.clone(),
                 split: split.to_owned(),
                 hops,
                 iteration: i + 1,

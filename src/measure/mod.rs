@@ -15,12 +15,13 @@ mod probe;
 mod reach;
 mod report;
 mod settle;
+mod splits;
 pub mod statistics;
 
 use candle_core::Tensor;
 
 pub use activations::activations;
-pub use compare::{Comparison, RunSummary, compare};
+pub use compare::{Comparison, RunSummary, compare, last_of_each};
 pub use eval::{Eval, EvalRow};
 pub use extrapolate::{Extrapolate, ExtrapolateRow};
 pub use halt::{Criterion, Halt, HaltRow, Rule};
@@ -29,11 +30,12 @@ pub use margin::{Margin, MarginRow};
 pub use patch::{Corrupt, Patch, PatchRow};
 pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
 pub use reach::{Exchange, Reach, ReachRow};
-pub use report::{Method, Origin, Report, Specimen, SubjectInfo};
+pub use report::{Method, Origin, Report, Specimen, SubjectInfo, data_sets};
 pub use settle::{Settle, SettleRow};
+pub use splits::{Wants, test_splits};
 
 use crate::error::Result;
-use crate::graph::Query;
+use crate::graph::{Dataset, Query};
 
 /// Queries in one forward pass of an analysis.
 const BATCH: usize = 512;
@@ -41,22 +43,6 @@ const BATCH: usize = 512;
 /// The effective layer of an iteration and layer that count from 0.
 fn effective_layer(iteration: usize, layer: usize, layers: usize) -> usize {
     iteration * layers + layer + 1
-}
-
-/// What the position of a chain is called: `head`, `r1`, `r2`, …
-pub fn position_name(position: usize) -> String {
-    match position {
-        0 => "head".to_owned(),
-        n => format!("r{n}"),
-    }
-}
-
-/// The position of that name.
-pub fn position_of(name: &str) -> Option<usize> {
-    match name {
-        "head" => Some(0),
-        _ => name.strip_prefix('r')?.parse().ok().filter(|&n| n > 0),
-    }
 }
 
 // The rows of a matrix as vectors.
@@ -74,6 +60,15 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 fn norm(x: &[f32]) -> f64 {
     dot(x, x).sqrt()
+}
+
+// The queries of a split; that there are none is noted.
+fn queries_of<'a>(data: &'a Dataset, split: &str, notes: &mut Vec<String>) -> Result<&'a [Query]> {
+    let queries = data.split(split)?;
+    if queries.is_empty() {
+        notes.push(format!("split {split} has no rows; it is left out"));
+    }
+    Ok(queries)
 }
 
 // The queries of each number of hops, fewest first.

@@ -4,11 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{by_hops, position_name};
+use super::{by_hops, queries_of};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Graph, Query};
+use crate::graph::{Dataset, Graph, Position, Query};
 use crate::random::Stream;
 use crate::train::answers;
 
@@ -39,9 +39,8 @@ pub enum Exchange {
 /// One exchange, over the queries of one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReachRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub hops: usize,
     pub exchange: Exchange,
@@ -67,11 +66,12 @@ pub struct ReachRow {
 
 impl Method for Reach {
     const NAME: &'static str = "reach";
+    const FORMAT: u32 = 1;
     type Row = ReachRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
         for split in &self.splits {
-            for (hops, of_length) in by_hops(data.split(split)?) {
+            for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                 let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
                 let queries = stream.sample(&of_length, self.queries);
                 let exchanges = self.exchanges(split, hops, &queries, &data.graph)?;
@@ -106,7 +106,7 @@ impl Reach {
                 another(query, places, graph, &mut stream).ok_or_else(|| {
                     Error::input(format!(
                         "split {split}: the graph has no other chain of {hops} hops that differs at {} alone",
-                        position_name(position)
+                        Position::of_index(position)
                     ))
                 })
             });
@@ -140,16 +140,14 @@ impl Reach {
             let changed = share(&mut |i| after[i] != clean[i]);
             let (low, high) = wilson(changed, queries.len());
             out.push(ReachRow {
-                run: specimen.info.run.clone(),
-                checkpoint: specimen.info.checkpoint.clone(),
-                step: specimen.info.step,
+                origin: specimen.info.origin.clone(),
                 split: split.to_owned(),
                 hops,
                 exchange: exchanged.exchange,
                 position: if exchanged.position > hops {
                     "end".to_owned()
                 } else {
-                    position_name(exchanged.position)
+                    Position::of_index(exchanged.position).to_string()
                 },
                 from_end: hops + 1 - exchanged.position,
                 n: queries.len(),

@@ -1,10 +1,12 @@
 //! A result with everything that made it, as JSON and as a tidy table.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::checkpoint::Subject;
 use crate::error::{Error, Result};
@@ -12,17 +14,27 @@ use crate::files;
 use crate::graph::Dataset;
 use crate::model::Model;
 
-/// A checkpoint that was looked at, as results name it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SubjectInfo {
-    /// The run's name, or the checkpoint's where it stands alone.
+/// Which checkpoint a row is of, and the data that it was measured on. No two checkpoints of a result share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run's name, made unlike every other's by as much of its path as it takes; the checkpoint's where it stands
+    /// alone.
     pub run: String,
     /// The stage, or the file's name.
     pub checkpoint: String,
     /// Training steps done.
     pub step: u64,
-    /// The first 16 digits of the file's SHA-256.
-    pub hash: String,
+    /// The first 16 digits of the checkpoint file's SHA-256.
+    pub checkpoint_hash: String,
+    /// Content hash of the data.
+    pub data_hash: String,
+}
+
+/// A checkpoint that was looked at, as results name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubjectInfo {
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The run's seed.
     pub seed: Option<u64>,
     pub layers: usize,
@@ -34,49 +46,22 @@ pub struct SubjectInfo {
 }
 
 impl SubjectInfo {
-    /// Whether `row` is of this checkpoint.
-    pub fn owns(&self, row: &impl Origin) -> bool {
-        row.origin() == (self.run.as_str(), self.checkpoint.as_str(), self.step)
+    /// Whether a row with this origin is of this checkpoint.
+    pub fn owns(&self, origin: &Origin) -> bool {
+        self.origin == *origin
+    }
+
+    /// `RUN CHECKPOINT`, for notes.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.origin.run, self.origin.checkpoint)
     }
 }
 
-/// A row that says which checkpoint it is of.
-pub trait Origin {
-    /// Run, checkpoint and step, as [`SubjectInfo`] has them.
-    fn origin(&self) -> (&str, &str, u64);
-}
-
-impl<T: Origin> Origin for &T {
-    fn origin(&self) -> (&str, &str, u64) {
-        (*self).origin()
-    }
-}
-
-macro_rules! origins {
-    ($($row:ty),*) => {$(
-        impl Origin for $row {
-            fn origin(&self) -> (&str, &str, u64) {
-                (&self.run, &self.checkpoint, self.step)
-            }
-        }
-    )*};
-}
-
-origins!(
-    super::EvalRow,
-    super::HaltRow,
-    super::LensRow,
-    super::MarginRow,
-    super::PatchRow,
-    super::ProbeRow,
-    super::ReachRow,
-    super::SettleRow
-);
-
-/// A checkpoint, loaded.
+/// A checkpoint, loaded, with the data that it is looked at on.
 pub struct Specimen {
     pub info: SubjectInfo,
     pub model: Model,
+    pub data: Arc<Dataset>,
 }
 
 impl Specimen {
@@ -84,7 +69,7 @@ impl Specimen {
     ///
     /// # Errors
     /// When it cannot be read, or its vocabulary is not the data's.
-    pub fn load(subject: &Subject, data: &Dataset, device: &Device) -> Result<Self> {
+    pub fn load(subject: &Subject, data: &Arc<Dataset>, device: &Device) -> Result<Self> {
         let checkpoint = subject.load(device)?;
         checkpoint.check_vocab(&subject.path, &data.vocab)?;
         if let Some(trained_on) = &checkpoint.info.data_hash
@@ -98,55 +83,108 @@ impl Specimen {
         }
         Ok(Self {
             info: SubjectInfo {
-                run: subject.run.clone(),
-                checkpoint: subject.label.clone(),
-                step: checkpoint.info.step,
-                hash: checkpoint.hash.clone(),
+                origin: Origin {
+                    run: subject.run.clone(),
+                    checkpoint: subject.label.clone(),
+                    step: checkpoint.info.step,
+                    checkpoint_hash: checkpoint.hash.clone(),
+                    data_hash: data.hash.clone(),
+                },
                 seed: checkpoint.info.seed,
                 layers: checkpoint.info.model.layers,
                 iterations: checkpoint.info.model.iterations,
                 learned_hops: checkpoint.info.learned_hops,
             },
             model: checkpoint.model()?,
+            data: data.clone(),
         })
     }
+}
+
+/// The distinct data sets of the checkpoints, in the order in which they come.
+pub fn data_sets(specimens: &[Specimen]) -> Vec<&Dataset> {
+    let mut found: Vec<&Dataset> = Vec::new();
+    for specimen in specimens {
+        if found.iter().all(|data| data.hash != specimen.data.hash) {
+            found.push(&specimen.data);
+        }
+    }
+    found
 }
 
 /// A way of looking at checkpoints: its settings are the type itself.
 pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
     /// What results and files are called.
     const NAME: &'static str;
+    /// The number of the result's format and meaning: to be raised whenever the same settings on the same checkpoints give
+    /// other rows, so that results of before are measured again.
+    const FORMAT: u32;
     /// One row of the result.
     type Row: Serialize + DeserializeOwned;
 
-    /// Measures into a report that `Report::new` has begun.
+    /// Measures checkpoints of one data set into a report that has been begun.
     ///
     /// # Errors
     /// When a setting does not fit the data or the models, or the device fails.
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, Self::Row>) -> Result<()>;
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, Self::Row>) -> Result<()>;
 
-    /// Measures these checkpoints on the data.
+    /// Measures these checkpoints, each on its own data.
     ///
     /// # Errors
     /// As [`Method::measure`].
-    fn run(&self, specimens: &[Specimen], data: &Dataset) -> Result<Report<Self, Self::Row>> {
-        let mut report = Report::new(self.clone(), data, specimens);
-        self.measure(specimens, data, &mut report)?;
+    fn run(&self, specimens: &[Specimen]) -> Result<Report<Self, Self::Row>> {
+        let mut report = Report::new(self.clone(), specimens);
+        let sets = data_sets(specimens);
+        for data in &sets {
+            let of_data: Vec<&Specimen> = specimens.iter().filter(|s| s.data.hash == data.hash).collect();
+            let before = report.notes.len();
+            self.measure(&of_data, data, &mut report)?;
+            if sets.len() > 1 {
+                for note in &mut report.notes[before..] {
+                    *note = format!("data {}: {note}", data.hash);
+                }
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        report.notes.retain(|note| seen.insert(note.clone()));
         Ok(report)
     }
 
-    /// The report of this very measurement (settings, checkpoints, data, version) in `folder`, if it is there whole.
-    fn done(&self, folder: &Path, specimens: &[Specimen], data: &Dataset) -> Option<Report<Self, Self::Row>> {
-        let found = Report::<Self, Self::Row>::read(folder, Self::NAME).ok()?;
-        let expected: Report<Self, Self::Row> = Report::new(self.clone(), data, specimens);
+    /// The report of this very measurement (settings, checkpoints, data, format) in `folder`, if it is there whole. One
+    /// that is there and cannot be read is said to be so.
+    fn done(&self, folder: &Path, specimens: &[Specimen]) -> Option<Report<Self, Self::Row>> {
+        let path = folder.join(format!("{}.json", Self::NAME));
+        if !path.exists() {
+            return None;
+        }
+        let found = match Made::read(&path) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!("an earlier result is measured again: {error}");
+                return None;
+            }
+        };
+        let expected: Report<Self, Self::Row> = Report::new(self.clone(), specimens);
+        if found != expected.made() {
+            tracing::info!(
+                "{} is of other settings, checkpoints or code; measured again",
+                path.display()
+            );
+            return None;
+        }
         let whole = ["csv", "svg", "png"]
             .iter()
             .all(|kind| folder.join(format!("{}.{kind}", Self::NAME)).is_file());
-        let same = found.loopscope == expected.loopscope
-            && found.settings == expected.settings
-            && found.data_hash == expected.data_hash
-            && found.subjects == expected.subjects;
-        (whole && same).then_some(found)
+        if !whole {
+            return None;
+        }
+        match Report::read(folder, Self::NAME) {
+            Ok(report) => Some(report),
+            Err(error) => {
+                tracing::warn!("an earlier result is measured again: {error}");
+                None
+            }
+        }
     }
 }
 
@@ -157,31 +195,60 @@ pub struct Report<S, R> {
     pub method: String,
     /// The version of loopscope that did it.
     pub loopscope: String,
+    /// [`Method::FORMAT`] of the code that did it.
+    pub format: u32,
     pub settings: S,
-    /// Content hash of the data that was looked at.
-    pub data_hash: String,
+    /// The first 16 digits of the SHA-256 of the settings as JSON.
+    pub settings_hash: String,
     pub subjects: Vec<SubjectInfo>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
     pub rows: Vec<R>,
 }
 
+/// What of a report says what it was made of.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Made {
+    method: String,
+    loopscope: String,
+    format: u32,
+    settings_hash: String,
+    subjects: Vec<SubjectInfo>,
+}
+
+impl Made {
+    fn read(path: &Path) -> Result<Self> {
+        files::read_json(path)
+    }
+}
+
 impl<S: Method<Row = R>, R: Serialize + DeserializeOwned> Report<S, R> {
     /// A report without rows.
-    fn new(settings: S, data: &Dataset, specimens: &[Specimen]) -> Self {
+    fn new(settings: S, specimens: &[Specimen]) -> Self {
+        // Settings are plain data; nothing in them refuses to be JSON.
+        let text = serde_json::to_string(&settings).unwrap_or_default();
         Self {
             method: S::NAME.to_owned(),
             loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+            format: S::FORMAT,
+            settings_hash: files::short_hash(text.as_bytes()),
             settings,
-            data_hash: data.hash.clone(),
             subjects: specimens.iter().map(|specimen| specimen.info.clone()).collect(),
             notes: Vec::new(),
             rows: Vec::new(),
         }
     }
-}
 
-impl<S: Serialize, R: Serialize> Report<S, R> {
+    fn made(&self) -> Made {
+        Made {
+            method: self.method.clone(),
+            loopscope: self.loopscope.clone(),
+            format: self.format,
+            settings_hash: self.settings_hash.clone(),
+            subjects: self.subjects.clone(),
+        }
+    }
+
     /// Writes `NAME.json` (all) and `NAME.csv` (the rows) into `folder`.
     ///
     /// # Errors
@@ -190,9 +257,7 @@ impl<S: Serialize, R: Serialize> Report<S, R> {
         write_csv(&folder.join(format!("{name}.csv")), &self.rows)?;
         files::write_json(&folder.join(format!("{name}.json")), self)
     }
-}
 
-impl<S: DeserializeOwned, R: DeserializeOwned> Report<S, R> {
     /// Reads `NAME.json` from `folder`.
     ///
     /// # Errors
@@ -202,11 +267,23 @@ impl<S: DeserializeOwned, R: DeserializeOwned> Report<S, R> {
     }
 }
 
-/// Writes rows as CSV with a header, whole or not at all.
+/// Writes rows as CSV, whole or not at all: a column a field of the row, in its order; what is absent is empty.
 pub(super) fn write_csv<R: Serialize>(path: &Path, rows: impl IntoIterator<Item = R>) -> Result<()> {
+    let fail = |e: &dyn std::fmt::Display| Error::write(path, e);
     let mut table = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        table.serialize(row).map_err(|e| Error::write(path, e))?;
+    for (i, row) in rows.into_iter().enumerate() {
+        let Value::Object(fields) = serde_json::to_value(row).map_err(|e| fail(&e))? else {
+            return Err(fail(&"a row has no named fields"));
+        };
+        if i == 0 {
+            table.write_record(fields.keys()).map_err(|e| fail(&e))?;
+        }
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        table.write_record(fields.values().map(cell)).map_err(|e| fail(&e))?;
     }
-    files::write(path, &table.into_inner().map_err(|e| Error::write(path, e.error()))?)
+    files::write(path, &table.into_inner().map_err(|e| fail(&e.error()))?)
 }

@@ -4,9 +4,9 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{Interval, mean};
-use super::{BATCH, by_hops, dot, minus, norm, rows_of};
+use super::{BATCH, by_hops, dot, minus, norm, queries_of, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
@@ -23,9 +23,8 @@ pub struct Settle {
 /// One iteration on one split at one number of hops; all numbers are of the readout rows, and means over queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettleRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub hops: usize,
     /// From 1.
@@ -65,12 +64,13 @@ struct Seen {
 
 impl Method for Settle {
     const NAME: &'static str = "settle";
+    const FORMAT: u32 = 1;
     type Row = SettleRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, SettleRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, SettleRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                for (hops, of_length) in by_hops(data.split(split)?) {
+                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                     let seen = look(specimen, &of_length, self.most)?;
                     let rows = seen.iter().enumerate();
                     report
@@ -92,9 +92,7 @@ fn row(specimen: &Specimen, split: &str, hops: usize, iteration: usize, seen: &[
     };
     let (cosine, apart) = (optional(|point| point.cosine), optional(|point| point.apart));
     SettleRow {
-        run: specimen.info.run.clone(),
-        checkpoint: specimen.info.checkpoint.clone(),
-        step: specimen.info.step,
+        origin: specimen.info.origin.clone(),
         split: split.to_owned(),
         hops,
         iteration,

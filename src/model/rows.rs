@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::config::{ModelConfig, Positions, Readout};
 use crate::error::{Error, Result};
-use crate::graph::PAD;
+use crate::graph::{PAD, Position};
 
 /// Whether queries with a common prefix share its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +222,15 @@ impl Rows {
         &self.chains[self.chain_starts[query] as usize..self.chain_starts[query + 1] as usize]
     }
 
+    /// The row of a query at a position of its chain.
+    pub fn row_at(&self, query: usize, position: Position) -> u32 {
+        match position {
+            Position::Head => self.of_query(query)[0],
+            Position::Relation(n) => self.of_query(query)[n],
+            Position::Readout => self.readout[query],
+        }
+    }
+
     /// Whether queries share rows.
     pub fn sharing(&self) -> Sharing {
         self.sharing
@@ -307,6 +316,11 @@ impl ModelConfig {
             return Ok(tokens.len() + 1);
         }
         Ok(tokens.len())
+    }
+
+    /// Whether the answer to a query of `hops` hops is read at a `<pad>` behind its last relation.
+    pub fn reads_apart(&self, hops: usize) -> bool {
+        self.readout == Readout::LastColumn && hops < self.pad_column()
     }
 
     // The position of the `<pad>` at which short queries are read.

@@ -78,7 +78,10 @@ fn lens_line<'a>(
     position: &str,
 ) -> Vec<&'a LensRow> {
     let fits = |row: &&LensRow| {
-        row.checkpoint == checkpoint && row.split == split && row.label == label && row.position == position
+        row.origin.checkpoint == checkpoint
+            && row.split == split
+            && row.label == label
+            && row.position.to_string() == position
     };
     evidence.lens.rows.iter().filter(fits).collect()
 }
@@ -188,7 +191,7 @@ fn first_stage(evidence: &RunEvidence) -> Claim {
         .lens
         .subjects
         .first()
-        .map_or(String::new(), |subject| subject.checkpoint.clone());
+        .map_or(String::new(), |subject| subject.origin.checkpoint.clone());
     let bridge = lens_line(evidence, &first, "train_inferred", "bridge", "r1");
     let target = lens_line(evidence, &first, "train_inferred", "target", "r2");
     let (b, t) = (
@@ -286,7 +289,7 @@ fn vanilla_reading(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 
 // The recovery at r1 by effective layer.
 fn recovery<'a>(evidence: &'a RunEvidence, checkpoint: &str, split: &str) -> Vec<&'a PatchRow> {
-    let fits = |row: &&PatchRow| row.checkpoint == checkpoint && row.split == split && row.position == "r1";
+    let fits = |row: &&PatchRow| row.origin.checkpoint == checkpoint && row.split == split && row.position == "r1";
     evidence.patch.rows.iter().filter(fits).collect()
 }
 
@@ -368,7 +371,7 @@ fn invisible(evidence: &RunEvidence) -> Claim {
             .probe
             .rows
             .iter()
-            .filter(|row| row.checkpoint == END && row.split == split && row.probe == "bridge-at-r2")
+            .filter(|row| row.origin.checkpoint == END && row.split == split && row.probe == "bridge-at-r2")
             .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
         let seen = lens_line(evidence, END, split, "bridge", "r2");
         let lens = best(&seen).map_or(1.0, |row| row.top1);
@@ -405,7 +408,7 @@ fn more_iterations(evidence: &RunEvidence) -> Claim {
         .eval
         .rows
         .iter()
-        .filter(|row| row.checkpoint == END && row.split == OOD)
+        .filter(|row| row.origin.checkpoint == END && row.split == OOD)
         .collect();
     let trained = evidence.eval.subjects.last().map_or(1, |subject| subject.iterations);
     let own = rows.iter().find(|row| row.iterations == trained);

@@ -41,7 +41,9 @@ impl DepthEvidence {
 
     /// How far it answers at that checkpoint.
     pub(super) fn answered(&self) -> Option<&ExtrapolateRow> {
-        self.extrapolate.iter().find(|row| row.step == self.subject.step)
+        self.extrapolate
+            .iter()
+            .find(|row| row.origin.step == self.subject.origin.step)
     }
 
     /// The best accuracy at so many hops over all iterations, the fewest iterations of equals, and that after the most.
@@ -106,7 +108,9 @@ pub fn depth_summary(experiment: &DepthExperiment, evidence: &[DepthEvidence]) -
     text.push_str(&table(evidence));
     text.push_str("\n## Halting at the deepest learned chains\n\n");
     text.push_str(&halting(evidence));
-    let checkpoints = evidence.iter().map(|run| format!("{} {}", run.name, run.subject.hash));
+    let checkpoints = evidence
+        .iter()
+        .map(|run| format!("{} {}", run.name, run.subject.origin.checkpoint_hash));
     let _ = writeln!(text, "\nCheckpoints: {}.", checkpoints.collect::<Vec<_>>().join(", "));
     if !claims {
         text.push_str("\nThis preset shows that everything works; it is too short to hold any claim against it.\n");
@@ -126,7 +130,11 @@ fn table(evidence: &[DepthEvidence]) -> String {
          after the most iterations |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for run in evidence {
-        let mut updates: Vec<(usize, u64)> = run.extrapolate.iter().map(|row| (row.learned, row.step)).collect();
+        let mut updates: Vec<(usize, u64)> = run
+            .extrapolate
+            .iter()
+            .map(|row| (row.learned, row.origin.step))
+            .collect();
         updates.dedup_by_key(|(learned, _)| *learned);
         let updates: Vec<String> = updates
             .iter()

@@ -103,11 +103,11 @@ fn transition(looped: &[&DepthEvidence]) -> Claim {
         let mut steps: Vec<u64> = run
             .extrapolate
             .iter()
-            .filter(|row| row.learned > 1 && row.step <= run.subject.step)
-            .map(|row| row.step)
+            .filter(|row| row.learned > 1 && row.origin.step <= run.subject.origin.step)
+            .map(|row| row.origin.step)
             .collect();
         steps.dedup();
-        let end = run.subject.step as f64;
+        let end = run.subject.origin.step as f64;
         let late = steps.iter().filter(|&&step| step as f64 >= 0.9 * end).count();
         (late, steps.len())
     };
@@ -124,7 +124,7 @@ fn transition(looped: &[&DepthEvidence]) -> Claim {
                 let (late, all) = late(run);
                 format!(
                     "{}: {late} of {all} depths in the last tenth of {} updates",
-                    run.name, run.subject.step
+                    run.name, run.subject.origin.step
                 )
             })
             .collect(),
@@ -145,12 +145,9 @@ fn unlocks(looped: &[&DepthEvidence]) -> Claim {
             .map(|run| {
                 let at = run.answered().map_or("–".to_owned(), |row| {
                     format!(
-                        "best there {:.3} ({:.3}–{:.3}, n = {}) at R {}, one hop more {}",
-                        row.best,
-                        row.low,
-                        row.high,
-                        row.n,
-                        row.best_iterations,
+                        "best there {} at R {}, one hop more {}",
+                        row.best_there().unwrap_or_else(|| "–".to_owned()),
+                        row.best_iterations.map_or("–".to_owned(), |n| n.to_string()),
                         row.next
                             .map_or("not in the data".to_owned(), |next| format!("{next:.3}"))
                     )
@@ -339,7 +336,7 @@ fn settles(fixed: &[&DepthEvidence], injected: &[&DepthEvidence]) -> Claim {
     let text = |row: &SettleRow| {
         format!(
             "{}: {} hops, iteration {}: layers apart {}, step / state {:.3}, cosine of steps {}, state norm {:.1}, n = {}",
-            row.run,
+            row.origin.run,
             row.hops,
             row.iteration,
             row.apart.map_or("–".to_owned(), |x| format!("{x:.3}")),

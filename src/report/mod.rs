@@ -38,18 +38,23 @@ pub fn summary(
         .iter()
         .filter_map(|run| Some((run, evidence.iter().find(|evidence| evidence.name == run.name)?)))
         .collect();
+    // All runs of a preset train on the data that it makes.
+    let data_hash = comparison
+        .subjects
+        .first()
+        .map_or("–", |subject| &subject.origin.data_hash);
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
         "One seed ({}), data {} ({} entities, {} relations, out-degree {}, φ {}), loopscope {}. Intervals are 95 %; one \
          run a model, so nothing here says how much seeds differ.\n",
-        data.seed, comparison.data_hash, data.entities, data.relations, data.out_degree, data.phi, comparison.loopscope
+        data.seed, data_hash, data.entities, data.relations, data.out_degree, data.phi, comparison.loopscope
     );
     text.push_str(&table(&runs));
     let checkpoints: Vec<String> = comparison
         .subjects
         .iter()
-        .map(|subject| format!("{} {}", subject.run, subject.hash))
+        .map(|subject| format!("{} {}", subject.origin.run, subject.origin.checkpoint_hash))
         .collect();
     let _ = writeln!(text, "\nFinal checkpoints: {}.", checkpoints.join(", "));
     if !claims {
@@ -121,5 +126,5 @@ fn final_accuracy<'a>(run: &RunSummary, evidence: &'a RunEvidence, split: &str) 
         .eval
         .rows
         .iter()
-        .find(|row| row.checkpoint == END && row.split == split && row.iterations == run.model.iterations)
+        .find(|row| row.origin.checkpoint == END && row.split == split && row.iterations == run.model.iterations)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Tensor};
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Query;
 use crate::model::{Model, Pass, Sharing};
 
@@ -31,13 +31,45 @@ pub struct Evaluation {
     pub accuracy: BTreeMap<String, f64>,
 }
 
-/// The most likely token of each row of `logits` `[n, vocab]`.
+/// The most likely token of each row of `logits` `[n, vocab]`; of equals the first.
 ///
 /// # Errors
-/// When the device fails.
+/// When a logit is not a number, or the device fails.
 pub fn top1(logits: &Tensor) -> Result<Vec<u32>> {
-    Ok(logits.argmax(D::Minus1)?.to_vec1::<u32>()?)
+    let rows = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let best = |row: &Vec<f32>| {
+        let mut best = (f32::NEG_INFINITY, 0);
+        for (&logit, token) in row.iter().zip(0..) {
+            if logit.is_nan() {
+                return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+            }
+            if logit > best.0 {
+                best = (logit, token);
+            }
+        }
+        Ok(best.1)
+    };
+    rows.iter().map(best).collect()
 }
+
+/// The rank of `token` among these logits, from 1, in the order of [`top1`]: of equals the first is ahead.
+///
+/// # Errors
+/// When a logit is not a number.
+pub fn rank(logits: &[f32], token: u32) -> Result<usize> {
+    let own = logits[token as usize];
+    let mut rank = 1;
+    for (&logit, other) in logits.iter().zip(0..) {
+        if logit.is_nan() {
+            return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+        }
+        rank += usize::from(logit > own || (logit == own && other < token));
+    }
+    Ok(rank)
+}
+
+const NOT_A_NUMBER: &str =
+    "the model's logits hold NaN; its weights come of a run that diverged, or overflow at this input";
 
 /// The model's answers to these queries (token ids, head first) after `iterations`.
 ///
@@ -65,4 +97,29 @@ pub fn accuracy(model: &Model, queries: &[Query], iterations: usize) -> Result<f
         .zip(queries)
         .filter(|(answer, query)| **answer == query.target);
     Ok(right.count() as f64 / queries.len().max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn answers_and_ranks_agree_on_ties_and_refuse_what_is_not_a_number() {
+        let logits = [[1.0_f32, 3.0, 3.0, -1.0], [f32::NEG_INFINITY; 4], [0.0, 0.0, 0.0, 1.0]];
+        let tensor = Tensor::new(&logits, &Device::Cpu).unwrap();
+        let answers = top1(&tensor).unwrap();
+        assert_eq!(answers, [1, 0, 3]);
+        for (row, answer) in logits.iter().zip(answers) {
+            let ranks: Vec<usize> = (0..4).map(|token| rank(row, token).unwrap()).collect();
+            assert_eq!(ranks[answer as usize], 1);
+            let mut sorted = ranks.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [1, 2, 3, 4]);
+        }
+        let broken = [0.0, f32::NAN, 1.0];
+        assert!(rank(&broken, 2).is_err() && rank(&broken, 1).is_err());
+        assert!(top1(&Tensor::new(&[broken], &Device::Cpu).unwrap()).is_err());
+    }
 }

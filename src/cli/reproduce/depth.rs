@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Device;
 use serde::Deserialize;
 
 use super::{Place, Planned, go_on, make_data, once, train_all};
 use crate::checkpoint::subjects;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::graph::{Chains, Dataset, TRAIN, Tails, hop_test, hops_of_split};
+use crate::graph::{Chains, Dataset, Position, TRAIN, Tails, hop_test, hops_of_split};
 use crate::measure::{
     Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Probe, ProbeSpec, Reach, Report, Rule,
-    Settle, Specimen, SubjectInfo, position_name,
+    Settle, Specimen, SubjectInfo,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
@@ -129,12 +128,12 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
             continue;
         }
         let data = data_of(source);
-        let (specimens, extrapolate) = how_deep(&preset, &of_source, &data, &runs, &out, &place.device)?;
+        let (specimens, extrapolate) = how_deep(&preset, &of_source, &data, place, &out)?;
         let settle = Settle {
             splits: chains_by_depth(&data).map(hop_test).collect(),
             most: preset.most,
         };
-        let settle = once(&settle, figure::settle, &specimens, &data, &out)?;
+        let settle = once(&settle, figure::settle, &specimens, &out)?;
         eprintln!("4/4 looking inside each of them, {}", source.name());
         for (run, specimen) in of_source.into_iter().zip(&specimens) {
             go_on(&place.stop)?;
@@ -147,10 +146,15 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
                 extrapolate: extrapolate
                     .rows
                     .iter()
-                    .filter(|row| row.run == run.name)
+                    .filter(|row| row.origin.run == run.name)
                     .cloned()
                     .collect(),
-                settle: settle.rows.iter().filter(|row| row.run == run.name).cloned().collect(),
+                settle: settle
+                    .rows
+                    .iter()
+                    .filter(|row| row.origin.run == run.name)
+                    .cloned()
+                    .collect(),
                 ..inside
             });
         }
@@ -178,26 +182,25 @@ fn chains_by_depth(data: &Dataset) -> impl Iterator<Item = usize> {
 fn how_deep(
     preset: &Preset,
     runs: &[&PresetRun],
-    data: &Dataset,
-    folder: &Path,
+    data: &Arc<Dataset>,
+    place: &Place,
     out: &Path,
-    device: &Device,
 ) -> Result<(Vec<Specimen>, Report<Extrapolate, ExtrapolateRow>)> {
     let mut all = Vec::new();
     let mut last_passed = Vec::new();
     for run in runs {
-        let found = subjects(&folder.join(&run.name))?;
+        let found = subjects(&[place.target(&run.name)])?;
         // The end of training comes last.
         last_passed.push(all.len() + found.len().saturating_sub(2));
         for subject in &found {
-            all.push(Specimen::load(subject, data, device)?);
+            all.push(Specimen::load(subject, data, &place.device)?);
         }
     }
     let extrapolate = Extrapolate {
         most: preset.most,
         accuracy: 0.6,
     };
-    let report = once(&extrapolate, figure::extrapolate, &all, data, out)?;
+    let report = once(&extrapolate, figure::extrapolate, &all, out)?;
     let mut place = 0..;
     all.retain(|_| place.next().is_some_and(|place| last_passed.contains(&place)));
     Ok((all, report))
@@ -208,7 +211,7 @@ fn hops_done(hops: usize) -> Result<ProbeSpec> {
     let shipped = ProbeSpec::parse(include_str!("../../../probes/hops-done.toml"))?;
     Ok(ProbeSpec {
         hops,
-        positions: (1..=hops).map(position_name).collect(),
+        positions: (1..=hops).map(Position::Relation).collect(),
         test: vec![TRAIN.to_owned(), hop_test(hops)],
         ..shipped
     })
@@ -271,8 +274,8 @@ fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path)
         iterations: None,
     };
     let specimen = std::slice::from_ref(specimen);
-    once(&lens, figure::lens, specimen, data, out)?;
-    once(&probe, figure::probe, specimen, data, out)?;
+    once(&lens, figure::lens, specimen, out)?;
+    once(&probe, figure::probe, specimen, out)?;
     Ok(DepthEvidence {
         name: String::new(),
         shortcut: false,
@@ -280,11 +283,11 @@ fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path)
         injection: false,
         subject: info.clone(),
         extrapolate: Vec::new(),
-        eval: once(&eval, figure::eval, specimen, data, out)?,
-        margin: once(&margin, figure::margin, specimen, data, out)?,
+        eval: once(&eval, figure::eval, specimen, out)?,
+        margin: once(&margin, figure::margin, specimen, out)?,
         settle: Vec::new(),
-        halt: once(&halt, figure::halt, specimen, data, out)?,
-        reach: once(&reach, figure::reach, specimen, data, out)?,
-        patch: once(&patch, figure::patch, specimen, data, out)?,
+        halt: once(&halt, figure::halt, specimen, out)?,
+        reach: once(&reach, figure::reach, specimen, out)?,
+        patch: once(&patch, figure::patch, specimen, out)?,
     })
 }

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::analyses;
 use super::train::Job;
+use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::files;
@@ -107,6 +108,14 @@ impl Place {
         }
         let name = self.name();
         (Path::new("checkpoints").join(&name), Path::new("figures").join(&name))
+    }
+
+    // A run of the preset, under the name that the preset gives it.
+    fn target(&self, run: &str) -> Target {
+        Target {
+            name: Some(run.to_owned()),
+            path: self.folders().0.join(run),
+        }
     }
 
     fn conclude(&self, summary: &str) -> Result<()> {
@@ -212,13 +221,12 @@ fn once<M: Method>(
     method: &M,
     draw: impl Fn(&Report<M, M::Row>) -> Figure,
     specimens: &[Specimen],
-    data: &Dataset,
     out: &Path,
 ) -> Result<Report<M, M::Row>> {
-    if let Some(report) = method.done(out, specimens, data) {
+    if let Some(report) = method.done(out, specimens) {
         return Ok(report);
     }
-    let report = method.run(specimens, data)?;
+    let report = method.run(specimens)?;
     analyses::write(&report, &draw(&report), out)?;
     Ok(report)
 }

@@ -1,18 +1,18 @@
 //! The systematic-generalization experiment: a looped model, vanilla controls, their stages, and what is inside.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
 use serde::Deserialize;
 
 use super::{Place, Planned, go_on, make_data, once, train_all};
-use crate::checkpoint::subjects;
-use crate::cli::analyses::{INSIDE_SPLITS, test_splits};
-use crate::cli::patch::PATCHED_SPLITS;
+use crate::checkpoint::{Target, subjects};
 use crate::error::Result;
 use crate::graph::{Dataset, Systematic};
-use crate::measure::{Comparison, Corrupt, Eval, Lens, Patch, Probe, ProbeSpec, Specimen, compare};
+use crate::measure::{
+    Comparison, Corrupt, Eval, Lens, Patch, Probe, ProbeSpec, Specimen, Wants, compare, last_of_each,
+};
 use crate::model::{ModelConfig, Point};
 use crate::report::{RunEvidence, summary};
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig, grokking_stages};
@@ -74,12 +74,12 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     let mut evidence = Vec::new();
     for run in &preset.runs {
         go_on(&place.stop)?;
-        let (folder, out) = (runs.join(&run.name), figures.join(&run.name));
-        evidence.push(look_inside(&preset, run, &data, &folder, &out, &place.device)?);
+        let (target, out) = (place.target(&run.name), figures.join(&run.name));
+        evidence.push(look_inside(&preset, run, &data, &target, &out, &place.device)?);
     }
     go_on(&place.stop)?;
     eprintln!("4/4 comparing");
-    let folders: Vec<PathBuf> = preset.runs.iter().map(|run| runs.join(&run.name)).collect();
+    let folders: Vec<Target> = preset.runs.iter().map(|run| place.target(&run.name)).collect();
     let comparison = comparison(&preset, &folders, &data, &figures, &evidence, &place.device)?;
     cli::compare::print(&comparison);
     place.conclude(&summary(
@@ -94,23 +94,22 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
 fn look_inside(
     preset: &Preset,
     run: &PresetRun,
-    data: &Dataset,
-    folder: &Path,
+    data: &Arc<Dataset>,
+    target: &Target,
     out: &Path,
     device: &Device,
 ) -> Result<RunEvidence> {
-    let found = subjects(folder)?;
+    let found = subjects(std::slice::from_ref(target))?;
     let specimens = found
         .iter()
         .map(|subject| Specimen::load(subject, data, device))
         .collect::<Result<Vec<_>>>()?;
-    let inside: Vec<String> = INSIDE_SPLITS.map(str::to_owned).into();
     let eval = Eval {
-        splits: test_splits(data).into_iter().map(str::to_owned).collect(),
+        splits: Wants::Tests.splits(&[], &specimens)?,
         iterations: (1..=preset.evaluate_at).collect(),
     };
     let lens = Lens {
-        splits: inside,
+        splits: Wants::Chains.splits(&[], &specimens)?,
         iterations: None,
     };
     let specs = SPECS
@@ -124,7 +123,7 @@ fn look_inside(
         iterations: None,
     };
     let patch = Patch {
-        splits: PATCHED_SPLITS.map(str::to_owned).into(),
+        splits: Wants::HeldOutChains.splits(&[], &specimens)?,
         corrupt: Corrupt::Prefix,
         hook: Point::ResidPost,
         pairs: preset.pairs,
@@ -134,17 +133,17 @@ fn look_inside(
     };
     Ok(RunEvidence {
         name: run.name.clone(),
-        eval: once(&eval, figure::eval, &specimens, data, out)?,
-        lens: once(&lens, figure::lens, &specimens, data, out)?,
-        probe: once(&probe, figure::probe, &specimens, data, out)?,
-        patch: once(&patch, figure::patch, &specimens, data, out)?,
+        eval: once(&eval, figure::eval, &specimens, out)?,
+        lens: once(&lens, figure::lens, &specimens, out)?,
+        probe: once(&probe, figure::probe, &specimens, out)?,
+        patch: once(&patch, figure::patch, &specimens, out)?,
     })
 }
 
 fn comparison(
     preset: &Preset,
-    folders: &[PathBuf],
-    data: &Dataset,
+    runs: &[Target],
+    data: &Arc<Dataset>,
     out: &Path,
     evidence: &[RunEvidence],
     device: &Device,
@@ -157,8 +156,12 @@ fn comparison(
     {
         return Ok(found);
     }
-    let splits = INSIDE_SPLITS.map(str::to_owned);
-    let comparison = compare(folders, data, &splits, preset.pairs, preset.data.seed, device)?;
+    let subjects = last_of_each(subjects(runs)?)?;
+    let load = |subject| Specimen::load(subject, data, device);
+    let specimens = subjects.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let splits = [Wants::OneDepth, Wants::OneHeldOutDepth];
+    let [lens, patch] = splits.map(|wants| wants.splits(&[], &specimens));
+    let comparison = compare(&subjects, &specimens, [lens?, patch?], preset.pairs, preset.data.seed)?;
     cli::compare::write(&comparison, out)?;
     Ok(comparison)
 }

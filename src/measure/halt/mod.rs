@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use self::rule::Change;
 use self::watch::Watch;
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{mean, wilson};
-use super::{BATCH, by_hops};
+use super::{BATCH, by_hops, queries_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 
@@ -32,9 +32,8 @@ pub struct Halt {
 /// One rule on one split at one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HaltRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub hops: usize,
     /// The criteria with their thresholds.
@@ -72,12 +71,13 @@ const END: &str = "end";
 
 impl Method for Halt {
     const NAME: &'static str = "halt";
+    const FORMAT: u32 = 1;
     type Row = HaltRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
-                for (hops, of_length) in by_hops(data.split(split)?) {
+                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                     let row = |rule: &Rule, exits: &[Exit], work: Option<f64>| {
                         self.row(specimen, split, hops, rule, exits, work)
                     };
@@ -138,9 +138,7 @@ impl Halt {
             format!("{kind} {share:.3}")
         });
         HaltRow {
-            run: specimen.info.run.clone(),
-            checkpoint: specimen.info.checkpoint.clone(),
-            step: specimen.info.step,
+            origin: specimen.info.origin.clone(),
             split: split.to_owned(),
             hops,
             rule: rule.to_string(),
@@ -238,6 +236,8 @@ fn exit(rule: &Rule, trace: &[Change]) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use candle_core::Device;
 
     use super::super::report::SubjectInfo;
@@ -265,16 +265,24 @@ mod tests {
         let weights = Weights::init(&config, data.vocab.len(), 5, &Device::Cpu).unwrap();
         let model = Model::new(config, data.vocab.len(), &weights).unwrap();
         let info = SubjectInfo {
-            run: "run".to_owned(),
-            checkpoint: "end".to_owned(),
-            step: 0,
-            hash: String::new(),
+            origin: Origin {
+                run: "run".to_owned(),
+                checkpoint: "end".to_owned(),
+                step: 0,
+                checkpoint_hash: String::new(),
+                data_hash: data.hash.clone(),
+            },
             seed: None,
             layers: 2,
             iterations: 4,
             learned_hops: None,
         };
-        (Specimen { info, model }, data)
+        let specimen = Specimen {
+            info,
+            model,
+            data: Arc::new(data.clone()),
+        };
+        (specimen, data)
     }
 
     #[test]

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::pairs::Pair;
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{bootstrap, mean};
-use super::{BATCH, effective_layer, position_name, rows_of};
+use super::{BATCH, effective_layer, rows_of};
 use crate::error::{Error, Result};
-use crate::graph::Dataset;
+use crate::graph::{Dataset, Position};
 use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
 use crate::random::Stream;
 
@@ -38,9 +38,8 @@ pub struct Patch {
 /// The effect of one restored state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatchRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub split: String,
     pub corrupt: Corrupt,
     /// The hook point, or `none` where nothing was restored.
@@ -76,9 +75,10 @@ struct Outcome {
 
 impl Method for Patch {
     const NAME: &'static str = "patch";
+    const FORMAT: u32 = 1;
     type Row = PatchRow;
 
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, PatchRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, PatchRow>) -> Result<()> {
         if !(self.hook.in_block() || self.hook == Point::Embed) {
             return Err(Error::input(format!(
                 "hook {}; allowed: embed and the points of a layer",
@@ -86,8 +86,8 @@ impl Method for Patch {
             )));
         }
         for split in &self.splits {
-            let (pairs, note) = pairs::pairs(split, data, self.corrupt, self.pairs, self.seed)?;
-            report.notes.extend(note);
+            let (pairs, notes) = pairs::pairs(split, data, self.corrupt, self.pairs, self.seed)?;
+            report.notes.extend(notes);
             for specimen in specimens {
                 let kept = if self.correct_only {
                     self.answered_right(specimen, &pairs)?
@@ -96,8 +96,8 @@ impl Method for Patch {
                 };
                 if kept.is_empty() {
                     report.notes.push(format!(
-                        "{} {}, split {split}: no pair is answered right clean and corrupt; nothing to patch",
-                        specimen.info.run, specimen.info.checkpoint
+                        "{}, split {split}: no pair is answered right clean and corrupt; nothing to patch",
+                        specimen.info.name()
                     ));
                     continue;
                 }
@@ -150,14 +150,15 @@ impl Patch {
     fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<Vec<PatchRow>> {
         let model = &specimen.model;
         let iterations = self.iterations(specimen);
-        let positions = pairs[0].clean.len();
+        let hops = pairs[0].clean.len() - 1;
+        let positions = Position::of_chain(hops, model.config().reads_apart(hops));
         let sites = Site::all(self.hook, iterations, specimen.info.layers);
         // The self-checks first: the whole embedding, then nothing.
-        let mut cells: Vec<(Option<Site>, Option<usize>)> = vec![(Some(Site::embed()), None), (None, None)];
+        let mut cells: Vec<(Option<Site>, Option<Position>)> = vec![(Some(Site::embed()), None), (None, None)];
         cells.extend(
             sites
                 .iter()
-                .flat_map(|&site| (0..positions).map(move |position| (Some(site), Some(position)))),
+                .flat_map(|&site| positions.iter().map(move |&position| (Some(site), Some(position)))),
         );
 
         let mut clean = Outcome::empty();
@@ -174,13 +175,13 @@ impl Patch {
             let logits = model.forward(&clean_rows, iterations, &mut pass)?;
             clean.extend(outcome(&logits, chunk)?);
             corrupt.extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
-            let restore = |&(site, position): &(Option<Site>, Option<usize>)| -> Result<Outcome> {
+            let restore = |&(site, position): &(Option<Site>, Option<Position>)| -> Result<Outcome> {
                 let mut hooks = Hooks::none();
                 if let Some(site) = site {
                     let state = pass.hooks.recorded(site)?;
                     // Clean and corrupt queries have the same shape, so a row has the same number in both.
                     let rows: Vec<u32> = match position {
-                        Some(position) => (0..chunk.len()).map(|q| corrupt_rows.of_query(q)[position]).collect(),
+                        Some(position) => (0..chunk.len()).map(|q| corrupt_rows.row_at(q, position)).collect(),
                         None => (0..corrupt_rows.len() as u32).collect(),
                     };
                     let values = state.index_select(&Tensor::new(rows.as_slice(), state.device())?, 0)?;
@@ -205,7 +206,7 @@ impl Patch {
         specimen: &Specimen,
         split: &str,
         pairs: &[Pair],
-        cells: &[(Option<Site>, Option<usize>)],
+        cells: &[(Option<Site>, Option<Position>)],
         clean: &Outcome,
         corrupt: &Outcome,
         patched: &[Outcome],
@@ -231,7 +232,7 @@ impl Patch {
         let stream = |what: &str| Stream::new(self.seed, &format!("patching bootstrap {what}"), 0);
         let (gap_low, _) = bootstrap(n, &mut stream("gap"), |places| mean(places.iter().map(|&i| gaps[i])));
         let defined = gap_low > 0.0;
-        let row = |(&(site, position), outcome): (&(Option<Site>, Option<usize>), &Outcome)| {
+        let row = |(&(site, position), outcome): (&(Option<Site>, Option<Position>), &Outcome)| {
             let returned: Vec<f64> = outcome
                 .difference
                 .iter()
@@ -250,13 +251,11 @@ impl Patch {
                 .count();
             let in_block = site.filter(|site| site.point().in_block());
             PatchRow {
-                run: specimen.info.run.clone(),
-                checkpoint: specimen.info.checkpoint.clone(),
-                step: specimen.info.step,
+                origin: specimen.info.origin.clone(),
                 split: split.to_owned(),
                 corrupt: self.corrupt,
                 hook: site.map_or("none", |site| site.point().name()).to_owned(),
-                position: position.map_or_else(|| "all".to_owned(), position_name),
+                position: position.map_or_else(|| "all".to_owned(), |position| position.to_string()),
                 effective_layer: in_block.map_or(0, |site| {
                     effective_layer(site.iteration(), site.layer(), specimen.info.layers)
                 }),

@@ -41,8 +41,8 @@ pub(super) struct Pair {
     pub(super) corrupt_answer: u32,
 }
 
-/// At most `most` clean queries of the split, each with a partner drawn uniformly from all that the graph allows, and a
-/// note where some have none.
+/// At most `most` clean queries of the split, of the most hops that it has, each with a partner drawn uniformly from all
+/// that the graph allows, and notes of what is left out.
 ///
 /// # Errors
 /// When the split does not exist, or no query in it has a partner.
@@ -52,18 +52,29 @@ pub(super) fn pairs(
     corrupt: Corrupt,
     most: usize,
     seed: u64,
-) -> Result<(Vec<Pair>, Option<String>)> {
+) -> Result<(Vec<Pair>, Vec<String>)> {
     let hops = data.split(split)?.iter().map(Query::hops).max().unwrap_or(0);
     if hops < 2 {
         return Err(Error::input(format!(
             "split {split} has no chains of two hops or more to patch"
         )));
     }
-    let whole: Vec<&Query> = data
-        .split(split)?
-        .iter()
-        .filter(|query| query.hops() == hops && query.entity_after(1).is_some())
-        .collect();
+    let of_length = |query: &&Query| query.hops() == hops;
+    let longest: Vec<&Query> = data.split(split)?.iter().filter(of_length).collect();
+    let known = |query: &&Query| query.entity_after(1).is_some();
+    let whole: Vec<&Query> = longest.iter().copied().filter(known).collect();
+    let mut notes = Vec::new();
+    let mut note = |count: usize, reason: &str| {
+        if count > 0 {
+            notes.push(format!("split {split}: {count} queries left out, {reason}"));
+        }
+    };
+    let shorter = data.split(split)?.len() - longest.len();
+    note(
+        shorter,
+        &format!("they have fewer than the {hops} hops that are patched"),
+    );
+    note(longest.len() - whole.len(), "their bridge is not known");
     let mut stream = Stream::new(seed, &format!("patching pairs {split} {}", corrupt.name()), 0);
     let sample = stream.sample(&whole, most);
     let mut pairs = Vec::new();
@@ -87,9 +98,8 @@ pub(super) fn pairs(
             corrupt.name()
         )));
     }
-    let note =
-        (without > 0).then(|| format!("split {split}: {without} queries left out, they have no corrupt partner"));
-    Ok((pairs, note))
+    note(without, "they have no corrupt partner");
+    Ok((pairs, notes))
 }
 
 // Every query that differs from `query` as asked, with its answer; bridge and answer are others, or, where the second

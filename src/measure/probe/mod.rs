@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use self::classifier::{Classifier, Samples};
 use self::split::{Sample, Split};
-use super::report::{Method, Report, Specimen};
+use super::report::{Method, Origin, Report, Specimen};
 use super::statistics::{bootstrap, mean};
-use super::{BATCH, effective_layer, position_name, rows_of};
+use super::{BATCH, effective_layer, rows_of};
 use crate::error::{Error, Result};
-use crate::graph::Dataset;
+use crate::graph::{Dataset, Position};
 use crate::model::{Hooks, Pass, Sharing, Site};
 use crate::random::Stream;
 
@@ -34,13 +34,12 @@ pub struct Probe {
 /// One probe at one place, tested on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRow {
-    pub run: String,
-    pub checkpoint: String,
-    pub step: u64,
+    #[serde(flatten)]
+    pub origin: Origin,
     pub probe: String,
     pub label: String,
     pub site: String,
-    pub position: String,
+    pub position: Position,
     pub effective_layer: usize,
     /// From 1, as the layer.
     pub iteration: usize,
@@ -70,14 +69,15 @@ pub struct ProbeRow {
 
 impl Method for Probe {
     const NAME: &'static str = "probe";
+    const FORMAT: u32 = 1;
     type Row = ProbeRow;
 
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
-    fn measure(&self, specimens: &[Specimen], data: &Dataset, report: &mut Report<Self, ProbeRow>) -> Result<()> {
+    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ProbeRow>) -> Result<()> {
         for spec in &self.specs {
             let mut refused = None;
             let mut tested = false;
-            for position in spec.places()? {
+            for &position in &spec.positions {
                 match split::split(spec, position, data, self.seed) {
                     Ok(split) => {
                         tested = true;
@@ -105,7 +105,7 @@ impl Probe {
     fn at_position(
         &self,
         spec: &ProbeSpec,
-        position: usize,
+        position: Position,
         split: &Split,
         specimen: &Specimen,
     ) -> Result<Vec<ProbeRow>> {
@@ -118,7 +118,9 @@ impl Probe {
         if sites.is_empty() {
             return Err(Error::input(format!(
                 "probe {}: none of its iterations and layers exists in {} ({iterations} iterations, {} layers)",
-                spec.name, specimen.info.run, specimen.info.layers
+                spec.name,
+                specimen.info.name(),
+                specimen.info.layers
             )));
         }
         let fit = states(specimen, &sites, iterations, position, &split.fit, split)?;
@@ -161,13 +163,11 @@ impl Probe {
                         mean(places.iter().map(|&i| f64::from(u8::from(right[i]))))
                     });
                     ProbeRow {
-                        run: specimen.info.run.clone(),
-                        checkpoint: specimen.info.checkpoint.clone(),
-                        step: specimen.info.step,
+                        origin: specimen.info.origin.clone(),
                         probe: spec.name.clone(),
                         label: spec.label.clone(),
                         site: spec.site.name().to_owned(),
-                        position: position_name(position),
+                        position,
                         effective_layer: effective_layer(site.iteration(), site.layer(), specimen.info.layers),
                         iteration: site.iteration() + 1,
                         layer: site.layer() + 1,
@@ -214,7 +214,7 @@ fn states(
     specimen: &Specimen,
     sites: &[Site],
     iterations: usize,
-    position: usize,
+    position: Position,
     samples: &[Sample],
     split: &Split,
 ) -> Result<States> {
@@ -227,9 +227,12 @@ fn states(
     let mut embedded: Vec<Vec<f32>> = Vec::new();
     for chunk in samples.chunks(BATCH) {
         let rows = model.pack(chunk.iter().map(|s| &*s.query.tokens), Sharing::Prefixes)?;
-        let chains = || (0..rows.queries()).map(|query| rows.of_query(query));
-        let probed: Vec<u32> = chains().map(|chain| chain[position]).collect();
-        let prefix: Vec<u32> = chains().flat_map(|chain| chain[..=position].iter().copied()).collect();
+        let queries = || 0..rows.queries();
+        let probed: Vec<u32> = queries().map(|query| rows.row_at(query, position)).collect();
+        // The tokens of the causal prefix; a `<pad>` at which the answer is read holds nothing of its own.
+        let last = |query: usize| position.index(chunk[query].query.hops());
+        let prefix = queries().flat_map(|query| rows.of_query(query)[..=last(query)].iter().copied());
+        let prefix: Vec<u32> = prefix.collect();
         let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, probed.clone());
         let mut pass = Pass {
             hooks: sites

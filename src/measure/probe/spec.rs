@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::Query;
-use crate::measure::{position_name, position_of};
+use crate::graph::{Position, Query};
 use crate::model::Point;
 
 /// A probe, as a TOML file in `probes/` says it.
@@ -27,8 +26,8 @@ pub struct ProbeSpec {
     /// The hook point whose state is probed.
     #[serde(default = "resid_post")]
     pub site: Point,
-    /// Where: `head`, `r1`, `r2`, …
-    pub positions: Vec<String>,
+    /// Where: `head`, `r1`, `r2`, …, or `readout`, where the answer is read.
+    pub positions: Vec<Position>,
     /// Which iterations, from 1; all where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iterations: Option<Vec<usize>>,
@@ -177,22 +176,35 @@ impl ProbeSpec {
                 return refuse(format!("{key} count from 1; leave the key out for all"));
             }
         }
-        for position in self.places()? {
+        for &position in &self.positions {
+            if position.index(self.hops) > self.hops {
+                let allowed: Vec<String> = Position::of_chain(self.hops, true)
+                    .iter()
+                    .map(Position::to_string)
+                    .collect();
+                return refuse(format!(
+                    "position {:?}; allowed for {} hops: {}",
+                    position.to_string(),
+                    self.hops,
+                    allowed.join(", ")
+                ));
+            }
             self.label(position)?;
         }
         Ok(())
     }
 
     /// The label at a position.
-    pub(super) fn label(&self, position: usize) -> Result<Label> {
+    pub(super) fn label(&self, position: Position) -> Result<Label> {
+        let index = position.index(self.hops);
         let place = |prefix: &str, most: usize| {
             let digits = self.label.strip_prefix(prefix)?;
             digits.parse::<usize>().ok().filter(|n| (1..=most).contains(n))
         };
         let label = match self.label.as_str() {
             "head" => Some(Label::Head),
-            "entity" if position == 0 => Some(Label::Head),
-            "entity" => Some(Label::Entity(position)),
+            "entity" if index == 0 => Some(Label::Head),
+            "entity" => Some(Label::Entity(index)),
             "target" => Some(Label::Entity(self.hops)),
             "bridge" if self.hops == 2 => Some(Label::Entity(1)),
             _ => place("bridge", self.hops - 1)
@@ -210,25 +222,6 @@ impl ProbeSpec {
                 self.label, self.hops, self.hops
             ))
         })
-    }
-
-    /// The positions as numbers.
-    pub(super) fn places(&self) -> Result<Vec<usize>> {
-        self.positions
-            .iter()
-            .map(|name| {
-                position_of(name)
-                    .filter(|&position| position <= self.hops)
-                    .ok_or_else(|| {
-                        let allowed: Vec<String> = (0..=self.hops).map(position_name).collect();
-                        Error::input(format!(
-                            "position {name:?}; allowed for {} hops: {}",
-                            self.hops,
-                            allowed.join(", ")
-                        ))
-                    })
-            })
-            .collect()
     }
 }
 

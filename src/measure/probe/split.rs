@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::spec::{Label, ProbeSpec};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query};
-use crate::measure::position_name;
+use crate::graph::{Dataset, Position, Query};
 use crate::random::Stream;
 
 /// A causal prefix with a query that has it and the label.
@@ -34,8 +33,9 @@ pub(super) struct Split<'a> {
 /// # Errors
 /// When a split does not exist, the label is not a function of the causal prefix, or no test is left whose label the
 /// fit set knows; the message says why.
-pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, seed: u64) -> Result<Split<'a>> {
+pub(super) fn split<'a>(spec: &ProbeSpec, position: Position, data: &'a Dataset, seed: u64) -> Result<Split<'a>> {
     let label = spec.label(position)?;
+    let last = position.index(spec.hops);
     let purpose = |what: &str| Stream::new(seed, &format!("probe {} {position} {what}", spec.name), 0);
     let mut notes = Vec::new();
     let mut prefixes = prefixes(spec, position, label, data.split(&spec.fit)?, &mut notes)?;
@@ -49,7 +49,7 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
     let kept = ((1.0 - spec.held_out) * prefixes.len() as f64).round() as usize;
     // What is held out stays out of the fit set even where the cap leaves room.
     let fit: Vec<Sample> = prefixes.into_iter().take(kept.min(spec.most_prefixes)).collect();
-    let fitted: HashSet<&[u32]> = fit.iter().map(|sample| &sample.query.tokens[..=position]).collect();
+    let fitted: HashSet<&[u32]> = fit.iter().map(|sample| &sample.query.tokens[..=last]).collect();
     let classes: Vec<u32> = fit
         .iter()
         .map(|sample| sample.label)
@@ -61,7 +61,7 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
         let all = self::prefixes(spec, position, label, data.split(name)?, &mut notes)?;
         let mut apart: Vec<Sample> = all
             .into_iter()
-            .filter(|sample| !fitted.contains(&sample.query.tokens[..=position]))
+            .filter(|sample| !fitted.contains(&sample.query.tokens[..=last]))
             .collect();
         let before = apart.len();
         apart.retain(|sample| classes.binary_search(&sample.label).is_ok());
@@ -69,7 +69,7 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
             notes.push(format!(
                 "probe {} at {}, split {name}: {} of {before} prefixes left out, the fit set never has their label",
                 spec.name,
-                position_name(position),
+                position,
                 before - apart.len()
             ));
         }
@@ -81,9 +81,9 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
             "probe {} cannot be tested at {}: no test prefix apart from the fit set has a label that the fit set knows \
              (there a state depends on {} token{} alone)",
             spec.name,
-            position_name(position),
-            position + 1,
-            if position == 0 { "" } else { "s" }
+            position,
+            last + 1,
+            if last == 0 { "" } else { "s" }
         )));
     }
     Ok(Split {
@@ -97,11 +97,12 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: usize, data: &'a Dataset, se
 // The distinct causal prefixes of the rows, in token order.
 fn prefixes<'a>(
     spec: &ProbeSpec,
-    position: usize,
+    position: Position,
     label: Label,
     rows: &'a [Query],
     notes: &mut Vec<String>,
 ) -> Result<Vec<Sample<'a>>> {
+    let last = position.index(spec.hops);
     let mut found: BTreeMap<&[u32], Sample> = BTreeMap::new();
     let mut unknown = 0;
     for query in rows.iter().filter(|query| query.hops() == spec.hops) {
@@ -109,16 +110,12 @@ fn prefixes<'a>(
             unknown += 1;
             continue;
         };
-        let sample = found
-            .entry(&query.tokens[..=position])
-            .or_insert(Sample { query, label });
+        let sample = found.entry(&query.tokens[..=last]).or_insert(Sample { query, label });
         if sample.label != label {
             return Err(Error::input(format!(
                 "probe {}: at {} a state of a causal model cannot know the {}: rows with the same tokens up to there \
                  differ in it",
-                spec.name,
-                position_name(position),
-                spec.label
+                spec.name, position, spec.label
             )));
         }
     }
@@ -150,7 +147,7 @@ mod tests {
         settings.generate().unwrap()
     }
 
-    fn spec(label: &str, position: &str) -> ProbeSpec {
+    fn spec(label: &str, position: Position) -> ProbeSpec {
         toml::from_str(&format!(
             "name = 'x'\ntitle = 'X'\nlabel = '{label}'\npositions = ['{position}']\n\
              test = ['train', 'test_inferred_iid', 'test_inferred_ood']"
@@ -161,13 +158,14 @@ mod tests {
     #[test]
     fn fit_and_test_sets_share_no_causal_prefix() {
         let data = data();
-        for position in [1, 2] {
-            let split = split(&spec("bridge", &position_name(position)), position, &data, 1).unwrap();
-            let fitted: HashSet<&[u32]> = split.fit.iter().map(|s| &s.query.tokens[..=position]).collect();
+        for last in [1, 2] {
+            let position = Position::Relation(last);
+            let split = split(&spec("bridge", position), position, &data, 1).unwrap();
+            let fitted: HashSet<&[u32]> = split.fit.iter().map(|s| &s.query.tokens[..=last]).collect();
             assert_eq!(fitted.len(), split.fit.len(), "each prefix counts once");
             for (name, samples) in &split.test {
                 assert!(!samples.is_empty(), "{name}");
-                let tested: HashSet<&[u32]> = samples.iter().map(|s| &s.query.tokens[..=position]).collect();
+                let tested: HashSet<&[u32]> = samples.iter().map(|s| &s.query.tokens[..=last]).collect();
                 assert_eq!(tested.len(), samples.len(), "each prefix counts once");
                 assert!(tested.is_disjoint(&fitted), "{name}");
             }
@@ -177,9 +175,13 @@ mod tests {
     #[test]
     fn a_probe_that_cannot_be_tested_is_refused_with_the_reason() {
         let data = data();
-        let text = split(&spec("head", "head"), 0, &data, 1).err().unwrap().to_string();
+        let text = split(&spec("head", Position::Head), Position::Head, &data, 1)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(text.contains("cannot be tested at head"), "{text}");
-        let text = split(&spec("target", "r1"), 1, &data, 1).err().unwrap().to_string();
+        let r1 = Position::Relation(1);
+        let text = split(&spec("target", r1), r1, &data, 1).err().unwrap().to_string();
         assert!(text.contains("cannot know the target"), "{text}");
     }
 }

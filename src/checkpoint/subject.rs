@@ -1,0 +1,286 @@
+//! The checkpoints that a user names, each run under a name that no other run has.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use candle_core::Device;
+
+use super::file::Checkpoint;
+use super::run::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::RunConfig;
+
+/// A run folder or a checkpoint file as a user names it: `PATH`, or `NAME=PATH` for a name of one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What the run is called in results, where the user says so.
+    pub name: Option<String>,
+    /// The run folder or checkpoint file.
+    pub path: PathBuf,
+}
+
+impl FromStr for Target {
+    type Err = Infallible;
+
+    // A path that is there is a path, whatever it is called.
+    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        let is_name = |name: &str| {
+            let letter = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            !name.is_empty() && name.chars().all(letter)
+        };
+        let named = text.split_once('=').filter(|(name, _)| is_name(name));
+        Ok(match named {
+            Some((name, path)) if !Path::new(text).exists() => Self {
+                name: Some(name.to_owned()),
+                path: path.into(),
+            },
+            _ => Self {
+                name: None,
+                path: text.into(),
+            },
+        })
+    }
+}
+
+/// One checkpoint to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The run's name, unlike that of every other run named beside it; the file's where it stands alone.
+    pub run: String,
+    /// The stage, or the file's name.
+    pub label: String,
+    /// The checkpoint file.
+    pub path: PathBuf,
+    /// The run folder, or the file where it stands alone; absolute.
+    pub folder: PathBuf,
+    /// Whether the checkpoint was named by itself and not as part of its run.
+    pub alone: bool,
+    /// The data that its run trained on, where a run folder tells.
+    pub data: Option<PathBuf>,
+}
+
+impl Subject {
+    /// The data folder to look at it on: `named`, or its run's own.
+    ///
+    /// # Errors
+    /// When neither is known.
+    pub fn data_folder<'a>(&'a self, named: Option<&'a Path>) -> Result<&'a Path> {
+        named.or(self.data.as_deref()).ok_or_else(|| {
+            Error::file(
+                &self.path,
+                "a checkpoint outside a run folder does not tell its data; name it with --data DIR",
+            )
+        })
+    }
+
+    /// Loads the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn load(&self, device: &Device) -> Result<Checkpoint> {
+        Checkpoint::read(&self.path, device)
+    }
+}
+
+/// The checkpoints that the targets stand for: each file itself, or all stages that the run in a folder reached and its
+/// end. Runs whose folders share a name are told apart by as much of their paths as it takes.
+///
+/// # Errors
+/// When a target is neither a file nor a run folder, a run has no checkpoints yet, a checkpoint is named twice, or two
+/// runs are given one name.
+pub fn subjects(targets: &[Target]) -> Result<Vec<Subject>> {
+    let mut found: Vec<Subject> = Vec::new();
+    let mut runs: Vec<Run> = Vec::new();
+    // The run of each subject.
+    let mut owners = Vec::new();
+    for target in targets {
+        let of_target = subjects_of(&target.path)?;
+        // There is at least one.
+        let run = Run {
+            name: target.name.clone(),
+            folder: of_target[0].folder.clone(),
+        };
+        let owner = runs.iter().position(|known| *known == run).unwrap_or_else(|| {
+            runs.push(run);
+            runs.len() - 1
+        });
+        for subject in of_target {
+            let again = found.iter().zip(&owners).any(|(known, &of)| {
+                of == owner && known.folder == subject.folder && known.path.file_name() == subject.path.file_name()
+            });
+            if again {
+                return Err(Error::file(&subject.path, "is named twice; once is enough"));
+            }
+            owners.push(owner);
+            found.push(subject);
+        }
+    }
+    let labels = labels(&runs)?;
+    for (subject, owner) in found.iter_mut().zip(owners) {
+        subject.run.clone_from(&labels[owner]);
+    }
+    Ok(found)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    name: Option<String>,
+    folder: PathBuf,
+}
+
+// A label for each run: the user's name, or as many of the last components of its path as set it apart.
+fn labels(runs: &[Run]) -> Result<Vec<String>> {
+    let components = |run: &Run| -> Vec<String> {
+        let all = run.folder.components();
+        all.filter_map(|part| match part {
+            std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+            _ => None,
+        })
+        .collect()
+    };
+    let paths: Vec<Vec<String>> = runs.iter().map(components).collect();
+    let mut lengths = vec![1; runs.len()];
+    loop {
+        let label = |i: usize| match &runs[i].name {
+            Some(name) => name.clone(),
+            None => paths[i][paths[i].len().saturating_sub(lengths[i])..].join("/"),
+        };
+        let labels: Vec<String> = (0..runs.len()).map(label).collect();
+        let clashes = |i: usize| {
+            labels
+                .iter()
+                .enumerate()
+                .any(|(j, other)| j != i && *other == labels[i])
+        };
+        let longer: Vec<usize> = (0..runs.len())
+            .filter(|&i| runs[i].name.is_none() && lengths[i] < paths[i].len() && clashes(i))
+            .collect();
+        if longer.is_empty() {
+            return match (0..runs.len()).find(|&i| clashes(i)) {
+                None => Ok(labels),
+                Some(i) => Err(Error::input(format!(
+                    "two of the runs are called {}; give each a name of its own, as in NAME=PATH",
+                    labels[i]
+                ))),
+            };
+        }
+        for i in longer {
+            lengths[i] += 1;
+        }
+    }
+}
+
+fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
+    let absolute = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if target.is_file() {
+        let of_run = target
+            .parent()
+            .map(|folder| {
+                if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                }
+            })
+            .filter(|folder| folder.join(CONFIG).is_file());
+        let config = of_run
+            .map(|folder| RunConfig::read(&folder.join(CONFIG), &[]))
+            .transpose()?;
+        let whole = absolute(target);
+        return Ok(vec![Subject {
+            run: String::new(),
+            label: target.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            path: target.to_owned(),
+            folder: of_run.map_or_else(|| whole.with_extension(""), absolute),
+            alone: true,
+            data: config.map(|config| config.data),
+        }]);
+    }
+    expect_run(target)?;
+    let config = RunConfig::read(&target.join(CONFIG), &[])?;
+    let outcomes = if target.join(STAGES).exists() {
+        files::read_json::<StagesFile>(&target.join(STAGES))?.stages
+    } else {
+        Vec::new()
+    };
+    let stages = outcomes.iter().enumerate().map(|(place, outcome)| {
+        let name = &outcome.stage.name;
+        (format!("stage {}: {name}", place + 1), stage_file(place, name))
+    });
+    let found: Vec<Subject> = stages
+        .chain([("end of training".to_owned(), FINAL.to_owned())])
+        .map(|(label, file)| Subject {
+            run: String::new(),
+            label,
+            path: target.join(file),
+            folder: absolute(target),
+            alone: false,
+            data: Some(config.data.clone()),
+        })
+        .filter(|subject| subject.path.is_file())
+        .collect();
+    if found.is_empty() {
+        return Err(Error::file(
+            target,
+            "the run has reached no stage and has no final checkpoint; name one of its step-*.safetensors instead",
+        ));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: Option<&str>, folder: &str) -> Run {
+        Run {
+            name: name.map(str::to_owned),
+            folder: folder.into(),
+        }
+    }
+
+    #[test]
+    fn runs_are_told_apart_by_as_much_of_their_paths_as_it_takes() {
+        let all = [
+            run(None, "/x/a/looped"),
+            run(None, "/x/b/looped"),
+            run(None, "/y/b/looped"),
+            run(None, "/y/vanilla"),
+            run(Some("mine"), "/y/b/looped"),
+        ];
+        assert_eq!(
+            labels(&all).unwrap(),
+            ["a/looped", "x/b/looped", "y/b/looped", "vanilla", "mine"]
+        );
+        // What the user calls one run, another does not get by itself.
+        let taken = [run(Some("looped"), "/x/a/r"), run(None, "/x/b/looped")];
+        assert_eq!(labels(&taken).unwrap(), ["looped", "b/looped"]);
+        // The end of a path is reached before the other's.
+        let nested = [run(None, "/p/looped"), run(None, "/q/p/looped")];
+        assert_eq!(labels(&nested).unwrap(), ["p/looped", "q/p/looped"]);
+        let twice = [run(Some("a"), "/x"), run(Some("a"), "/y")];
+        assert!(labels(&twice).unwrap_err().to_string().contains("NAME=PATH"));
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_name_and_a_path() {
+        let parse = |text: &str| -> Target {
+            let Ok(target) = text.parse();
+            target
+        };
+        assert_eq!(parse("a/b").name, None);
+        let named = parse("mine=a/b");
+        assert_eq!(
+            (named.name.as_deref(), named.path.as_path()),
+            (Some("mine"), Path::new("a/b"))
+        );
+        assert_eq!(parse("a/b=c").name, None);
+        assert_eq!(parse("=c").name, None);
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a=b");
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(parse(odd.to_str().unwrap()).path, odd);
+    }
+}
