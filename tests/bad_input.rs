@@ -116,7 +116,9 @@ fn checkpoints() {
     run(at, &["lens", "nowhere"])
         .expect(2)
         .says(&["nowhere", "no such file or folder"]);
-    run(at, &["lens", "data"]).expect(2).says(&["data", "is not a run folder"]);
+    run(at, &["lens", "data"])
+        .expect(2)
+        .says(&["data", "is not a run folder"]);
     run(at, &["lens", "r", "--split", "trian"])
         .expect(2)
         .says(&["trian", "test_inferred_iid"]);

@@ -34,8 +34,9 @@ pub use report::{Method, Origin, Report, Specimen, SubjectInfo, data_sets};
 pub use settle::{Settle, SettleRow};
 pub use splits::{Wants, test_splits};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query};
+use crate::train::NOT_A_NUMBER;
 
 /// Queries in one forward pass of an analysis.
 const BATCH: usize = 512;
@@ -45,9 +46,13 @@ fn effective_layer(iteration: usize, layer: usize, layers: usize) -> usize {
     iteration * layers + layer + 1
 }
 
-// The rows of a matrix as vectors.
+// The rows of a matrix of states or logits as vectors; what is not a number would pass for anything in a comparison.
 fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
-    Ok(x.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?)
+    let rows = x.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+    if rows.iter().flatten().any(|x| x.is_nan()) {
+        return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+    }
+    Ok(rows)
 }
 
 fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {

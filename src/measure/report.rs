@@ -138,7 +138,13 @@ pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
         for data in &sets {
             let of_data: Vec<&Specimen> = specimens.iter().filter(|s| s.data.hash == data.hash).collect();
             let before = report.notes.len();
-            self.measure(&of_data, data, &mut report)?;
+            self.measure(&of_data, data, &mut report).map_err(|error| match error {
+                Error::Failed(reason) => {
+                    let names: Vec<String> = of_data.iter().map(|specimen| specimen.info.name()).collect();
+                    Error::Failed(format!("{} of {}: {reason}", Self::NAME, names.join(", ")))
+                }
+                other => other,
+            })?;
             if sets.len() > 1 {
                 for note in &mut report.notes[before..] {
                     *note = format!("data {}: {note}", data.hash);

@@ -68,8 +68,9 @@ pub fn rank(logits: &[f32], token: u32) -> Result<usize> {
     Ok(rank)
 }
 
-const NOT_A_NUMBER: &str =
-    "the model's logits hold NaN; its weights come of a run that diverged, or overflow at this input";
+/// What is said where a model's states or logits are not numbers.
+pub(crate) const NOT_A_NUMBER: &str =
+    "the model's states or logits hold NaN; its weights come of a run that diverged, or overflow at this input";
 
 /// The model's answers to these queries (token ids, head first) after `iterations`.
 ///

@@ -12,6 +12,7 @@ mod trainer;
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
 pub use curriculum::{Curriculum, Dynamic};
 pub use interval::Interval;
+pub(crate) use metrics::NOT_A_NUMBER;
 pub use metrics::{Evaluation, accuracy, answers, rank, top1};
 pub use progress::{Observer, Occasion, Progress, SavedParameter};
 pub use stages::{Reached, StageOutcome, StageTracker};
