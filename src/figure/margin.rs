@@ -43,3 +43,67 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
         panels: wrapped(panels),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{origin, report};
+    use super::*;
+
+    fn row(split: &str, hops: usize, margin: f64) -> MarginRow {
+        MarginRow {
+            origin: origin(),
+            split: split.to_owned(),
+            hops,
+            iteration: 1,
+            n: 10,
+            margin,
+            low: margin - 5.0,
+            high: margin + 5.0,
+            ahead: 1.0,
+            first: 1.0,
+        }
+    }
+
+    fn lines(rows: Vec<MarginRow>) -> (Figure, Vec<usize>, (f64, f64)) {
+        let settings = Margin {
+            splits: Vec::new(),
+            most: 4,
+            seed: 1,
+        };
+        let figure = margin(&report(settings, rows));
+        let Content::Lines { series, y_range, .. } = &figure.panels[0][0].content else {
+            panic!("margins are lines");
+        };
+        let (points, y_range) = (series.iter().map(|line| line.points.len()).collect(), *y_range);
+        (figure, points, y_range)
+    }
+
+    #[test]
+    fn no_line_joins_two_splits_and_no_band_is_cut_off() {
+        let rows = ["train_inferred", "test_inferred_iid", "test_inferred_ood"].map(|split| row(split, 2, 3.0));
+        let (figure, points, y_range) = lines(rows.into());
+        assert_eq!(points, [1, 1, 1]);
+        assert_eq!(figure.legend.len(), 3);
+        assert!(y_range.0 <= -2.0 && y_range.1 >= 8.0, "{y_range:?}");
+        let (figure, points, _) = lines(vec![row("mixed", 2, 3.0), row("mixed", 3, 2.0)]);
+        assert_eq!(points, [1, 1]);
+        assert_eq!(figure.legend[1].0, "mixed, 3 hops");
+        // Depths come in their order, whatever the rows' is.
+        let (figure, _, _) = lines(vec![row("3hop_test", 3, 3.0), row("2hop_test", 2, 2.0)]);
+        assert_eq!(figure.legend[0].0, "2 hops");
+    }
+
+    #[test]
+    fn a_shortened_hash_is_shown_as_it_is() {
+        let mut report = report(
+            Margin {
+                splits: Vec::new(),
+                most: 4,
+                seed: 1,
+            },
+            vec![row("mixed", 2, 3.0)],
+        );
+        report.subjects[0].origin.checkpoint_hash = "abc".to_owned();
+        assert!(margin(&report).conditions[0].contains("checkpoints abc"));
+    }
+}

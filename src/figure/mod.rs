@@ -278,3 +278,39 @@ fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
         });
     if high > low { (low, high) } else { (low, low + 1.0) }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::measure::{Origin, Report, SubjectInfo};
+
+    /// The checkpoint that made-up rows are of.
+    pub(super) fn origin() -> Origin {
+        Origin {
+            run: "run".to_owned(),
+            checkpoint: "end of training".to_owned(),
+            step: 10,
+            checkpoint_hash: "0123456789abcdef".to_owned(),
+            data_hash: "fedcba9876543210".to_owned(),
+        }
+    }
+
+    /// A made-up result of one checkpoint.
+    pub(super) fn report<S, R>(settings: S, rows: Vec<R>) -> Report<S, R> {
+        Report {
+            method: "made up".to_owned(),
+            loopscope: String::new(),
+            format: 1,
+            settings,
+            settings_hash: String::new(),
+            subjects: vec![SubjectInfo {
+                origin: origin(),
+                seed: Some(1),
+                layers: 1,
+                iterations: 4,
+                learned_hops: None,
+            }],
+            notes: Vec::new(),
+            rows,
+        }
+    }
+}
