@@ -55,6 +55,7 @@ fn curves(comparison: &Comparison, splits: &[String]) -> Vec<(String, Series)> {
             names.push(name.clone());
         }
     }
+    names.sort_by_key(|name| hops_of_split(name));
     let depths = names.iter().filter(|name| hops_of_split(name).is_some()).count();
     let mut depth = 0;
     let line = |(place, name): (usize, &String)| {

@@ -1,7 +1,7 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
-use super::{Populations, column_title, conditions, cycled_line, sample_size, several_runs, split_name};
+use super::{Populations, column_title, conditions, cycled_line, sample_size, several_runs, split_name, wrapped};
 use crate::measure::{Criterion, Halt, HaltRow, Report, Rule, SubjectInfo};
 
 /// A column a checkpoint. For each family of splits (the depths of one data set, or a split by itself): accuracy and
@@ -11,9 +11,13 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
     let rules: Vec<String> = report.settings.rules.iter().map(ToString::to_string).collect();
     let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
     let families = populations.families();
-    let panels = families
+    let mut panels: Vec<Vec<Panel>> = families
         .iter()
-        .flat_map(|family| rows_of_family(report, &rules, family));
+        .flat_map(|family| rows_of_family(report, &rules, family))
+        .collect();
+    if report.subjects.len() == 1 {
+        panels = wrapped(panels.into_iter().flatten().collect());
+    }
     let most = report.settings.most;
     let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
     Figure {
@@ -31,7 +35,7 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
             ),
         ],
         legend: rules.iter().enumerate().map(entry).collect(),
-        panels: panels.collect(),
+        panels,
     }
 }
 

@@ -184,6 +184,8 @@ pub struct Figure {
     pub(super) panels: Vec<Vec<Panel>>,
 }
 
+// The width of a character of the conditions, on the wide side.
+const CONDITION_CHARACTER: u32 = 6;
 const PANEL_WIDTH: u32 = 300;
 const PANEL_HEIGHT: u32 = 215;
 const MARGIN: u32 = 16;
@@ -242,13 +244,33 @@ impl Figure {
         } else {
             LEGEND * self.legend_lines().len() as u32
         };
-        TITLE + self.conditions.len() as u32 * LINE + legend + 8
+        TITLE + self.condition_lines().len() as u32 * LINE + legend + 8
     }
 
     fn size(&self) -> (u32, u32) {
         let width = self.columns() * PANEL_WIDTH + 2 * MARGIN;
         let height = self.panels.len() as u32 * PANEL_HEIGHT + self.header() + 2 * MARGIN;
         (width.max(560), height)
+    }
+
+    // The conditions, broken into lines that fit the width.
+    fn condition_lines(&self) -> Vec<String> {
+        let width = (self.size_without_header() / CONDITION_CHARACTER) as usize;
+        let mut lines = Vec::new();
+        for condition in &self.conditions {
+            let mut line = String::new();
+            for word in condition.split(' ') {
+                if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                    lines.push(std::mem::take(&mut line));
+                }
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            lines.push(line);
+        }
+        lines
     }
 
     // The legend's entries, broken into lines that fit the width.
@@ -280,12 +302,13 @@ impl Figure {
         let title = style(15, scale, INK, true);
         root.draw(&Text::new(self.title.clone(), (px(MARGIN), px(MARGIN)), title))
             .map_err(text_of)?;
-        for (i, line) in self.conditions.iter().enumerate() {
+        let conditions = self.condition_lines();
+        for (i, line) in conditions.iter().enumerate() {
             let at = (px(MARGIN), px(MARGIN + TITLE - 6 + i as u32 * LINE));
             root.draw(&Text::new(line.clone(), at, style(10, scale, FAINT_INK, false)))
                 .map_err(text_of)?;
         }
-        let top = MARGIN + TITLE + self.conditions.len() as u32 * LINE + 2;
+        let top = MARGIN + TITLE + conditions.len() as u32 * LINE + 2;
         for (i, line) in self.legend_lines().into_iter().enumerate() {
             for (x, (name, series)) in line {
                 let y = px(top + i as u32 * LEGEND + 8);

@@ -13,11 +13,15 @@ impl Panel {
         area: &'a DrawingArea<DB, Shift>,
         scale: u32,
     ) -> ChartBuilder<'a, 'static, DB> {
+        // A title that is too long for its panel is set smaller, never cut.
+        const CHARACTERS: u32 = 46;
+        let length = (self.title.chars().count() as u32).max(CHARACTERS);
+        let size = (11 * CHARACTERS).div_ceil(length).max(6);
         let mut builder = ChartBuilder::on(area);
         builder
             .margin(6 * scale)
             .margin_right(12 * scale)
-            .caption(&self.title, style(11, scale, INK, true))
+            .caption(&self.title, style(size, scale, INK, true))
             .x_label_area_size(34 * scale)
             .y_label_area_size(42 * scale);
         builder
