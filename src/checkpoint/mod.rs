@@ -2,8 +2,10 @@
 
 mod file;
 mod import;
+mod lock;
 mod run;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
+pub use lock::RunLock;
 pub use run::{RunFolder, RunRecord, StagesFile, Subject, subjects};
