@@ -33,12 +33,30 @@ pub enum Error {
     Interrupted,
 
     /// The tensor library failed.
-    #[error("tensor computation failed: {0}")]
+    #[error("tensor computation failed: {}", sentence(.0))]
     Tensor(#[from] candle_core::Error),
 
     /// A figure could not be drawn.
     #[error("cannot draw {}: {reason}", path.display())]
     Figure { path: PathBuf, reason: String },
+}
+
+/// What candle says, in one line, without the stack trace that it adds where `RUST_BACKTRACE` is set.
+pub(crate) fn sentence(error: &candle_core::Error) -> String {
+    use candle_core::Error as E;
+    let told = match error {
+        E::WithBacktrace { inner, .. } => sentence(inner),
+        E::WithPath { inner, path } => format!("{}: {}", path.display(), sentence(inner)),
+        E::Context { inner, context } => format!("{context}: {}", sentence(inner)),
+        E::WrappedContext { wrapped, context } => match wrapped.downcast_ref::<E>() {
+            Some(inner) => format!("{context}: {}", sentence(inner)),
+            None => format!("{context}: {wrapped}"),
+        },
+        other => other.to_string(),
+    };
+    // An error that candle has wrapped as text brings its stack trace along: numbered lines, from 0 on.
+    let lines = told.lines().map(str::trim).take_while(|line| !line.starts_with("0: "));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// The library's result.

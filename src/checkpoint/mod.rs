@@ -3,6 +3,7 @@
 mod file;
 mod import;
 mod lock;
+mod pickle;
 mod run;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
+use super::file::{Checkpoint, CheckpointInfo, expect_readable, read_tensors, write_tensors};
 use super::lock::RunLock;
 use crate::error::{Error, Result};
 use crate::files;
@@ -216,6 +216,7 @@ impl RunFolder {
             products: products(),
         };
         let path = self.path.join(STATE);
+        expect_readable(&path, &info)?;
         write_tensors(&path, tensors, &info)?;
         self.last_good = Some(path);
         self.saved = Instant::now();

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Device;
 use clap::{Parser, Subcommand};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::model::{be_portable, products};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
@@ -156,7 +156,8 @@ impl DeviceChoice {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(n) => Device::new_cuda(n).map_err(|e| {
                 Error::input(format!(
-                    "--device cuda:{n} cannot be used: {e}; CUDA needs a build with `--features cuda` and an NVIDIA GPU"
+                    "--device cuda:{n} cannot be used: {}; CUDA needs a build with `--features cuda` and an NVIDIA GPU",
+                    sentence(&e)
                 ))
             }),
         }

@@ -40,7 +40,14 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Runs the binary in `folder` to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let Output { status, stdout, stderr } = command(folder, arguments).output().expect("the binary starts");
+    run_with(folder, arguments, &[])
+}
+
+/// As [`run`], with more environment variables.
+pub fn run_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let mut command = command(folder, arguments);
+    let output = command.envs(variables.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.expect("the binary starts");
     Ran {
         code: status.code(),
         out: String::from_utf8_lossy(&stdout).into_owned(),
