@@ -218,6 +218,43 @@ fn a_run_resumed_inside_a_stage_is_bit_for_bit_the_uninterrupted_one() {
 }
 
 #[test]
+fn a_curriculum_needs_training_chains_of_each_of_its_depths() {
+    let folder = prepared();
+    let at = folder.path();
+    let path = at.join("data/train.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without = |hops: &[usize]| {
+        let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let relations = |row: &Value| row["input_text"].as_str().unwrap().matches("<r_").count();
+        let rows: Vec<Value> = rows.into_iter().filter(|row| !hops.contains(&relations(row))).collect();
+        std::fs::write(&path, serde_json::to_string(&rows).unwrap()).unwrap();
+        run(at, &["train", "run.toml", "--out", "r"]).expect(2).says(&[
+            &format!("no training chains of {} hops", hops[hops.len() - 1]),
+            "curriculum",
+        ]);
+        assert!(!at.join("r").exists());
+    };
+    // Neither facts nor chains of two hops: not a row for the first stage.
+    without(&[1, 2]);
+    without(&[4]);
+}
+
+#[test]
+fn a_gate_of_a_curriculum_may_be_asked_to_hold() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r", "--set", "curriculum.hold=2"]).expect(0);
+    let stages = json(&at.join("r/stages.json"));
+    let steps: Vec<[u64; 2]> = stages["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| ["since_step", "step"].map(|key| stage["reached"][key].as_u64().unwrap()))
+        .collect();
+    assert_eq!(steps, [[0, 20], [40, 60], [80, 100], [120, 140]]);
+}
+
+#[test]
 fn one_pass_of_many_iterations_reads_what_runs_of_every_length_would() {
     let folder = prepared();
     let at = folder.path();

@@ -3,9 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use candle_core::Device;
 use common::{Running, SMALL_DATA, SMALL_RUN, prepared, run};
 use loopscope::checkpoint::RunLock;
+use loopscope::graph::Dataset;
+use loopscope::train::{RunConfig, Trainer};
 use serde_json::Value;
 
 /// The lines of `metrics.jsonl` without their times.
@@ -189,6 +193,67 @@ fn a_run_leaves_what_it_promises() {
     assert_eq!(info["step"], 60);
     assert_eq!(info["accuracy"], lines.last().unwrap()["accuracy"]);
     assert_eq!(info["model"]["d_model"], 16);
+}
+
+#[test]
+fn a_stage_is_reached_when_it_has_held_and_says_of_how_many_rows() {
+    let folder = prepared();
+    let at = folder.path();
+    let text = SMALL_RUN.to_owned() + "[[stages]]\nname = \"chance\"\nsplit = \"id_atomic\"\naccuracy = 0.0\n";
+    std::fs::write(at.join("chance.toml"), text).unwrap();
+    let ran = run(at, &["train", "chance.toml", "--out", "r"]).expect(0);
+    let stages: Value = serde_json::from_slice(&std::fs::read(at.join("r/stages.json")).unwrap()).unwrap();
+    let stage = &stages["stages"][0];
+    // Evaluated at 0, 5 and 10 before the first stage is reached.
+    assert_eq!(stage["hold"], 3);
+    assert_eq!(
+        (&stage["reached"]["since_step"], &stage["reached"]["step"]),
+        (&Value::from(0), &Value::from(10))
+    );
+    assert_eq!(stage["reached"]["rows"], 48);
+    assert!(ran.out.contains("n = 48"), "{}", ran.out);
+    let (_, info) = loopscope::checkpoint::read_tensors(&at.join("r/stage-1-chance.safetensors")).unwrap();
+    assert!(info.unwrap().contains("\"step\":10,"));
+}
+
+#[test]
+fn what_a_run_is_told_fits_its_settings() {
+    let folder = prepared();
+    let at = folder.path();
+    std::fs::write(at.join("none.toml"), format!("stages = []\n{SMALL_RUN}")).unwrap();
+    let ran = run(at, &["train", "none.toml", "--out", "none"]).expect(0);
+    assert!(
+        ran.err.contains("step 60/60") && !ran.err.contains("stage"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("warmup"), "{}", ran.err);
+    let set = ["--set", "optimizer.warmup=60"];
+    run(at, &[&["train", "none.toml", "--out", "warm"], &set[..]].concat())
+        .expect(0)
+        .says(&["optimizer.warmup = 60", "train.steps = 60"]);
+}
+
+#[test]
+fn a_stage_of_a_split_without_rows_is_refused_and_one_of_the_validation_split_is_watched() {
+    let folder = prepared();
+    let at = folder.path();
+    let mut config = RunConfig::read(&at.join("run.toml"), &[]).unwrap();
+    let mut data = Dataset::read(&config.data).unwrap();
+    data.splits.insert(1, ("empty".to_owned(), Vec::new()));
+    config.stages.truncate(1);
+    config.stages[0].split = "empty".to_owned();
+    let refused = Trainer::new(config, Arc::new(data), &Device::Cpu)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.contains("stage `memorization`") && refused.contains("`empty`"),
+        "{refused}"
+    );
+    let set = ["--set", "stages.0.split=valid", "stages.0.accuracy=0"];
+    run(at, &[&["train", "run.toml", "--out", "r"], &set[..]].concat()).expect(0);
+    assert!(at.join("r/stage-1-memorization.safetensors").exists());
 }
 
 #[test]
