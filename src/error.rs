@@ -36,6 +36,10 @@ pub enum Error {
     #[error("tensor computation failed: {}", sentence(.0))]
     Tensor(#[from] candle_core::Error),
 
+    /// Something else that should have worked did not; no input is to blame.
+    #[error("{0}")]
+    Failed(String),
+
     /// A figure could not be drawn.
     #[error("cannot draw {}: {reason}", path.display())]
     Figure { path: PathBuf, reason: String },
@@ -84,12 +88,47 @@ impl Error {
         Self::Input(reason.to_string())
     }
 
+    /// A failure that no input is to blame for.
+    pub fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+
     /// 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::File { .. } | Self::Input(_) => 2,
             Self::Interrupted => 130,
-            Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
+            Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Failed(_) | Self::Figure { .. } => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_exit_with_1_and_bad_input_with_2() {
+        assert_eq!(Error::failed("a thread stopped").exit_code(), 1);
+        assert_eq!(Error::write(Path::new("x"), "full").exit_code(), 1);
+        assert_eq!(Error::input("a = 3").exit_code(), 2);
+        assert_eq!(Error::file(Path::new("x"), "is damaged").exit_code(), 2);
+    }
+
+    #[test]
+    fn what_candle_says_is_one_line() {
+        use candle_core::Error as E;
+        let trace = "shape mismatch\n   0: candle_core::error::Error::bt\n             at error.rs:3\n   1: main";
+        let wrapped = E::WithPath {
+            inner: Box::new(E::Wrapped(Box::new(trace))),
+            path: "a.pt".into(),
+        };
+        assert_eq!(sentence(&wrapped), "a.pt: shape mismatch");
+        let context = E::Msg("end of file".to_owned()).context("tensor 3");
+        assert_eq!(sentence(&context), "tensor 3: end of file");
+        assert_eq!(
+            Error::from(E::Msg("a\nb".to_owned())).to_string(),
+            "tensor computation failed: a; b"
+        );
     }
 }
