@@ -7,7 +7,7 @@ use std::io::{Cursor, Read, Write as _};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use common::{SMALL_DATA, SMALL_RUN, prepared, run, run_with, shipped, text};
+use common::{SMALL_DATA, SMALL_RUN, command, prepared, run, run_with, shipped, text};
 use loopscope::checkpoint::{Checkpoint, read_tensors, write_tensors};
 use loopscope::graph::Dataset;
 use safetensors::SafeTensors;
@@ -228,7 +228,7 @@ fn bits(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Vec<(String, Vec
     all
 }
 
-/// Damages the file in many places, in the header everywhere, and expects that `read` refuses each or reads the same.
+/// Damages the file in many places, most of all in the header, and expects that `read` refuses each or reads the same.
 fn expect_damage_is_noticed<T: PartialEq>(path: &Path, read: impl Fn(&Path) -> loopscope::Result<T>) {
     let whole = std::fs::read(path).unwrap();
     let expected = read(path).unwrap();
@@ -241,15 +241,13 @@ fn expect_damage_is_noticed<T: PartialEq>(path: &Path, read: impl Fn(&Path) -> l
             Err(e) => assert!(e.to_string().contains("damaged.safetensors"), "{e}"),
         }
     };
-    let places = (0..header).chain((header..whole.len()).step_by(61));
-    for place in places {
-        for flip in [0x01, 0x20, 0x80] {
-            let mut bytes = whole.clone();
-            bytes[place] ^= flip;
-            check(&bytes, &format!("byte {place} ^ {flip}"));
-        }
+    let places = (0..header).step_by(3).chain((header..whole.len()).step_by(97));
+    for (i, place) in places.enumerate() {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << (i % 8);
+        check(&bytes, &format!("bit {} of byte {place}", i % 8));
     }
-    for place in (0..whole.len() - 32).step_by(97) {
+    for place in (0..whole.len() - 32).step_by(389) {
         for byte in [0x00, 0x30, 0xff] {
             let mut bytes = whole.clone();
             bytes[place..place + 32].fill(byte);
@@ -553,4 +551,105 @@ fn errors_are_sentences_even_where_stack_traces_are_asked_for() {
             ran.err
         );
     }
+}
+
+/// A pipe that nobody reads.
+#[cfg(unix)]
+fn closed_pipe() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_a_success_and_files_are_written_whole() {
+    let folder = prepared();
+    let at = folder.path();
+    for (arguments, files) in [
+        (&["train", "run.toml", "--out", "r"][..], &["r/final.safetensors"][..]),
+        (&["train", "run.toml", "--out", "s", "-vv"], &["s/final.safetensors"]),
+        (
+            &[
+                "data",
+                "systematic",
+                "--entities",
+                "30",
+                "--relations",
+                "5",
+                "--out-degree",
+                "2",
+                "--out",
+                "d",
+            ],
+            &["d/vocab.json"],
+        ),
+        (
+            &["patch", "r", "--pairs", "20", "--out", "f"],
+            &["f/patch.csv", "f/patch.png"],
+        ),
+        (&["eval", "r", "--out", "f"], &["f/eval.csv", "f/eval.png"]),
+        (
+            &[
+                "activations",
+                "r/final.safetensors",
+                "--data",
+                "data",
+                "--split",
+                "id_atomic",
+                "--out",
+                "a",
+            ],
+            &["a"],
+        ),
+        (&["--help"], &[]),
+        (&["train", "--help"], &[]),
+        (&["--version"], &[]),
+    ] {
+        let status = command(at, arguments)
+            .stdout(closed_pipe())
+            .stderr(closed_pipe())
+            .status();
+        assert_eq!(status.unwrap().code(), Some(0), "{arguments:?}");
+        assert!(files.iter().all(|file| at.join(file).is_file()), "{arguments:?}");
+    }
+    // An error is one all the same.
+    let status = command(at, &["eval", "nowhere"])
+        .stdout(closed_pipe())
+        .stderr(closed_pipe())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_strict_umask_is_respected() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = prepared();
+    let at = folder.path();
+    let strict = |umask: &str, out: &str| {
+        let script = format!("umask {umask} && exec \"$0\" train run.toml --out {out}");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_loopscope")]);
+        assert!(shell.current_dir(at).output().unwrap().status.success());
+        let file = at.join(out).join("final.safetensors");
+        file.metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(strict("077", "private"), 0o600);
+    assert_eq!(strict("002", "group"), 0o664);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_standard_output_that_cannot_be_written_is_a_failure() {
+    let folder = prepared();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut train = command(folder.path(), &["train", "run.toml", "--out", "r"]);
+    let output = train.stdout(full).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && err.contains("cannot write standard output"),
+        "{err}"
+    );
+    assert!(folder.path().join("r/final.safetensors").exists());
 }

@@ -40,7 +40,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let comparison = compare(&args.runs, &data, &splits, args.pairs as usize, args.seed, &device)?;
     write(&comparison, &out)?;
     print(&comparison);
-    println!("{}/compare.{{csv,json,svg,png}}", out.display());
+    out!("{}/compare.{{csv,json,svg,png}}", out.display());
     Ok(())
 }
 

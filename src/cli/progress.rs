@@ -111,7 +111,7 @@ impl Observer for Watched {
             } else {
                 String::new()
             };
-            eprintln!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
+            err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
         }
         self.folder.evaluated(trainer, evaluation, occasions)
     }
