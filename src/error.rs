@@ -28,21 +28,39 @@ pub enum Error {
         checkpoint: String,
     },
 
-    /// What was asked for is allowed, and could not be done.
-    #[error("{0}")]
-    Failed(String),
-
     /// The user asked to stop; everything is saved.
     #[error("interrupted; everything up to here is saved, and the same command goes on from it (train: with --resume)")]
     Interrupted,
 
     /// The tensor library failed.
-    #[error("tensor computation failed: {0}")]
+    #[error("tensor computation failed: {}", sentence(.0))]
     Tensor(#[from] candle_core::Error),
+
+    /// Something else that should have worked did not; no input is to blame.
+    #[error("{0}")]
+    Failed(String),
 
     /// A figure could not be drawn.
     #[error("cannot draw {}: {reason}", path.display())]
     Figure { path: PathBuf, reason: String },
+}
+
+/// What candle says, in one line, without the stack trace that it adds where `RUST_BACKTRACE` is set.
+pub(crate) fn sentence(error: &candle_core::Error) -> String {
+    use candle_core::Error as E;
+    let told = match error {
+        E::WithBacktrace { inner, .. } => sentence(inner),
+        E::WithPath { inner, path } => format!("{}: {}", path.display(), sentence(inner)),
+        E::Context { inner, context } => format!("{context}: {}", sentence(inner)),
+        E::WrappedContext { wrapped, context } => match wrapped.downcast_ref::<E>() {
+            Some(inner) => format!("{context}: {}", sentence(inner)),
+            None => format!("{context}: {wrapped}"),
+        },
+        other => other.to_string(),
+    };
+    // An error that candle has wrapped as text brings its stack trace along: numbered lines, from 0 on.
+    let lines = told.lines().map(str::trim).take_while(|line| !line.starts_with("0: "));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// The library's result.
@@ -70,6 +88,11 @@ impl Error {
         Self::Input(reason.to_string())
     }
 
+    /// A failure that no input is to blame for.
+    pub fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+
     /// 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -77,5 +100,35 @@ impl Error {
             Self::Interrupted => 130,
             Self::Failed(_) | Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_exit_with_1_and_bad_input_with_2() {
+        assert_eq!(Error::failed("a thread stopped").exit_code(), 1);
+        assert_eq!(Error::write(Path::new("x"), "full").exit_code(), 1);
+        assert_eq!(Error::input("a = 3").exit_code(), 2);
+        assert_eq!(Error::file(Path::new("x"), "is damaged").exit_code(), 2);
+    }
+
+    #[test]
+    fn what_candle_says_is_one_line() {
+        use candle_core::Error as E;
+        let trace = "shape mismatch\n   0: candle_core::error::Error::bt\n             at error.rs:3\n   1: main";
+        let wrapped = E::WithPath {
+            inner: Box::new(E::Wrapped(Box::new(trace))),
+            path: "a.pt".into(),
+        };
+        assert_eq!(sentence(&wrapped), "a.pt: shape mismatch");
+        let context = E::Msg("end of file".to_owned()).context("tensor 3");
+        assert_eq!(sentence(&context), "tensor 3: end of file");
+        assert_eq!(
+            Error::from(E::Msg("a\nb".to_owned())).to_string(),
+            "tensor computation failed: a; b"
+        );
     }
 }

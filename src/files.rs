@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+
+// Of files that are being written.
+const PREFIX: &str = ".writing-";
 
 /// The bytes of `path`.
 ///
@@ -37,10 +41,12 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?).map_err(|e| Error::file(path, format!("bad JSON: {e}")))
 }
 
-/// Writes `bytes` to `path` whole or not at all: a temporary file in the same folder, synced, then renamed.
+/// Writes `bytes` to `path` whole or not at all: a temporary file in the same folder, synced, then renamed. A symbolic link
+/// is written through. A new file has the permissions that any new file has (the umask counts), an old one keeps its own.
 ///
 /// # Errors
-/// When the folder cannot be made or written; whatever stood at `path` is then unharmed.
+/// When the folder cannot be made or written, or something that is not a file stands at `path`; whatever stood there is
+/// then unharmed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
@@ -50,23 +56,28 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let folder = match path.parent() {
+    let fail = |e: std::io::Error| Error::write(path, e);
+    let target = follow_links(path).map_err(fail)?;
+    let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     create_folder(folder)?;
-    let fail = |e: std::io::Error| Error::write(path, e);
-    let file = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)
-        .map_err(fail)?;
+    let old = fs::metadata(&target).ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        return Err(Error::write(path, "what stands there is not a regular file"));
+    }
+    let permissions = old.map(|old| old.permissions());
+    let file = temporary_file(folder, permissions.as_ref()).map_err(fail)?;
     let mut buffered = BufWriter::new(file.as_file());
     f(&mut buffered).map_err(fail)?;
     buffered.flush().map_err(fail)?;
     drop(buffered);
     file.as_file().sync_all().map_err(fail)?;
-    make_readable(file.path()).map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
+    if let Some(permissions) = permissions {
+        fs::set_permissions(file.path(), permissions).map_err(fail)?;
+    }
+    file.persist(&target).map_err(|e| fail(e.error))?;
     sync_folder(folder);
     Ok(())
 }
@@ -96,29 +107,105 @@ pub fn short_hash(bytes: &[u8]) -> String {
 
 /// As [`short_hash`], of what the hasher has been fed.
 pub fn hex16(hasher: Sha256) -> String {
-    let digest = hasher.finalize();
-    let first = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
-    format!("{first:016x}")
+    let mut digits = hex(hasher);
+    digits.truncate(16);
+    digits
 }
 
-// A temporary file is private by default; a finished one has the permissions of any new file.
+/// The 64 hexadecimal digits of the SHA-256 of what the hasher has been fed.
+pub fn hex(hasher: Sha256) -> String {
+    format!("{:x}", hasher.finalize())
+}
+
+// The path at the end of the symbolic links that begin at `path`; nothing need be there.
+fn follow_links(path: &Path) -> std::io::Result<PathBuf> {
+    // As many as Linux follows.
+    const MAX_LINKS: usize = 40;
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(to) = fs::read_link(&at) else {
+            return Ok(at);
+        };
+        at = at.parent().unwrap_or(Path::new("")).join(to);
+    }
+    Err(std::io::Error::other("too many levels of symbolic links"))
+}
+
+// A temporary file is private by default; this one begins with at most these permissions, or those of any new file.
 #[cfg(unix)]
-fn make_readable(path: &Path) -> std::io::Result<()> {
+fn temporary_file(folder: &Path, permissions: Option<&fs::Permissions>) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+    let any_new_file = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new()
+        .prefix(PREFIX)
+        .permissions(permissions.cloned().unwrap_or(any_new_file))
+        .tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
-fn make_readable(_: &Path) -> std::io::Result<()> {
-    Ok(())
+fn temporary_file(folder: &Path, _: Option<&fs::Permissions>) -> std::io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder)
 }
 
 // The rename itself is durable only once the folder is; where a folder cannot be synced, nothing better exists.
 fn sync_folder(folder: &Path) {
     if let Ok(handle) = fs::File::open(folder) {
         let _ = handle.sync_all();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_of_any_new_file_and_an_old_one_keeps_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::File::create(path("plain")).unwrap();
+        write(&path("written"), b"1").unwrap();
+        assert_eq!(mode(&path("written")), mode(&path("plain")));
+        for kept in [0o600, 0o640, 0o666, 0o444] {
+            fs::set_permissions(path("written"), fs::Permissions::from_mode(kept)).unwrap();
+            write(&path("written"), b"2").unwrap();
+            assert_eq!(mode(&path("written")), kept, "{kept:o}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("elsewhere")).unwrap();
+        fs::write(path("elsewhere/target"), "old").unwrap();
+        symlink("elsewhere/target", path("link")).unwrap();
+        symlink(path("link"), path("link to link")).unwrap();
+        symlink("elsewhere/new", path("dangling")).unwrap();
+        write(&path("link to link"), b"new").unwrap();
+        write(&path("dangling"), b"new").unwrap();
+        for link in ["link", "link to link", "dangling"] {
+            assert!(path(link).is_symlink(), "{link}");
+            assert_eq!(fs::read(path(link)).unwrap(), b"new", "{link}");
+        }
+        symlink("circle", path("circle")).unwrap();
+        let refused = write(&path("circle"), b"new").unwrap_err().to_string();
+        assert!(refused.contains("circle: too many levels"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = write(folder.path(), b"new").unwrap_err().to_string();
+        assert!(refused.contains("is not a regular file"), "{refused}");
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(write(&socket, b"new").is_err());
+        assert!(!socket.is_file());
     }
 }

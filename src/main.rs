@@ -1,6 +1,7 @@
 //! The `loopscope` binary: parse, run, map the result to an exit code.
 #![deny(unsafe_code)]
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("loopscope: {error}");
+            // There is nowhere to say that standard error cannot be written.
+            let _ = writeln!(std::io::stderr(), "loopscope: {error}");
             ExitCode::from(error.exit_code())
         }
     }

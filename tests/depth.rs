@@ -3,12 +3,16 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
-use common::{command, interrupt, run, wait_for};
-use loopscope::checkpoint::Checkpoint;
+use common::run;
+use loopscope::Error;
+use loopscope::checkpoint::{Checkpoint, RunFolder};
 use loopscope::graph::Dataset;
 use loopscope::model::{Pass, Rows, Sharing};
+use loopscope::train::{Evaluation, Observer, Occasion, RunConfig, Trainer};
 use serde_json::Value;
 
 const DATA: [&str; 14] = [
@@ -153,46 +157,101 @@ fn a_stage_that_takes_too_long_ends_the_run_at_the_depth_before_it() {
     );
 }
 
-#[cfg(unix)]
+/// A run folder that stops its run once so many steps are done.
+struct StopAfter<'a> {
+    folder: RunFolder,
+    steps: u64,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAfter<'_> {
+    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<(), Error> {
+        self.stop
+            .store(trainer.progress().step >= self.steps, Ordering::Relaxed);
+        self.folder.stepped(trainer, loss)
+    }
+
+    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<(), Error> {
+        self.folder.evaluated(trainer, evaluation, occasions)
+    }
+
+    fn interrupted(&mut self, trainer: &Trainer) -> Result<(), Error> {
+        self.folder.interrupted(trainer)
+    }
+
+    fn last_good(&self) -> String {
+        self.folder.last_good()
+    }
+}
+
 #[test]
 fn a_run_resumed_inside_a_stage_is_bit_for_bit_the_uninterrupted_one() {
     let folder = prepared();
     let at = folder.path();
-    let arguments = |out| {
-        [
-            "train",
-            "run.toml",
-            "--out",
-            out,
-            "--resume",
-            "--set",
-            "train.steps=10000",
-            "train.evaluate_every=800",
-            "train.evaluate_early=800",
-            "curriculum.stage_steps=1000",
-            "curriculum.lr_factor=0.5",
-        ]
-    };
+    let set = [
+        "train.evaluate_every=40",
+        "train.evaluate_early=40",
+        "curriculum.stage_steps=50",
+        "curriculum.lr_factor=0.5",
+    ];
+    let arguments = |out| [&["train", "run.toml", "--out", out, "--resume", "--set"], &set[..]].concat();
     run(at, &arguments("whole")).expect(0);
-    let mut child = command(at, &arguments("parts")).spawn().unwrap();
-    let metrics = at.join("parts/metrics.jsonl");
-    wait_for("second stage", || {
-        std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 1)
-    });
-    // On into the stage: its 800 steps take half a second.
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let step = json(&at.join("parts/stages.json"))["step"].as_u64().unwrap();
-    assert!(
-        step > 800 && !step.is_multiple_of(800),
-        "stopped at {step}, not inside a later stage"
-    );
+    // The second stage begins at step 0, the third at 40.
+    let config = RunConfig::read(&at.join("run.toml"), &set.map(str::to_owned)).unwrap();
+    let data = Arc::new(Dataset::read(&config.data).unwrap());
+    let mut trainer = Trainer::new(config.clone(), data, &Device::Cpu).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter {
+        folder: RunFolder::create(&at.join("parts"), &config).unwrap(),
+        steps: 53,
+        stop: &stop,
+    };
+    let stopped = trainer.run(&stop, &mut observer);
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    drop(observer);
+    assert_eq!(json(&at.join("parts/stages.json"))["step"], 53);
     run(at, &arguments("parts")).expect(0);
     for name in ["final.safetensors", "stage-4-5hop.safetensors"] {
         let read = |out: &str| std::fs::read(at.join(out).join(name)).unwrap();
         assert!(read("whole") == read("parts"), "{name} differs");
     }
+}
+
+#[test]
+fn a_curriculum_needs_training_chains_of_each_of_its_depths() {
+    let folder = prepared();
+    let at = folder.path();
+    let path = at.join("data/train.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without = |hops: &[usize]| {
+        let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let relations = |row: &Value| row["input_text"].as_str().unwrap().matches("<r_").count();
+        let rows: Vec<Value> = rows.into_iter().filter(|row| !hops.contains(&relations(row))).collect();
+        std::fs::write(&path, serde_json::to_string(&rows).unwrap()).unwrap();
+        run(at, &["train", "run.toml", "--out", "r"]).expect(2).says(&[
+            &format!("no training chains of {} hops", hops[hops.len() - 1]),
+            "curriculum",
+        ]);
+        assert!(!at.join("r").exists());
+    };
+    // Neither facts nor chains of two hops: not a row for the first stage.
+    without(&[1, 2]);
+    without(&[4]);
+}
+
+#[test]
+fn a_gate_of_a_curriculum_may_be_asked_to_hold() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r", "--set", "curriculum.hold=2"]).expect(0);
+    let stages = json(&at.join("r/stages.json"));
+    let steps: Vec<[u64; 2]> = stages["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| ["since_step", "step"].map(|key| stage["reached"][key].as_u64().unwrap()))
+        .collect();
+    assert_eq!(steps, [[0, 20], [40, 60], [80, 100], [120, 140]]);
 }
 
 #[test]

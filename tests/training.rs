@@ -3,9 +3,13 @@
 mod common;
 
 use std::path::Path;
-use std::process::Stdio;
+use std::sync::Arc;
 
-use common::{SMALL_DATA, SMALL_RUN, command, interrupt, prepared, run, wait_for};
+use candle_core::Device;
+use common::{Running, SMALL_DATA, SMALL_RUN, prepared, run};
+use loopscope::checkpoint::RunLock;
+use loopscope::graph::Dataset;
+use loopscope::train::{RunConfig, Trainer};
 use serde_json::Value;
 
 /// The lines of `metrics.jsonl` without their times.
@@ -36,44 +40,65 @@ fn assert_same_run(a: &Path, b: &Path) {
     }
 }
 
+/// Steps of a run that cannot end by itself, whatever the machine.
+const ENDLESS: &str = "train.steps=1000000000";
+
+/// Steps done when the run's state was last saved.
+fn saved_step(run: &Path) -> u64 {
+    let stages: Value = serde_json::from_slice(&std::fs::read(run.join("stages.json")).unwrap()).unwrap();
+    stages["step"].as_u64().unwrap()
+}
+
 #[test]
 fn a_run_that_is_killed_and_resumed_is_bit_for_bit_the_uninterrupted_one() {
     let folder = prepared();
     let at = folder.path();
-    let steps = ["--set", "train.steps=400"];
-    run(at, &[&["train", "run.toml", "--out", "whole"], &steps[..]].concat()).expect(0);
+    let arguments = |out, steps| ["train", "run.toml", "--out", out, "--resume", "--set", steps];
     // Killed three times, each time later; nothing is told beforehand.
-    for kill_after in [3, 12, 25] {
-        let arguments = [&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat();
-        let mut child = command(at, &arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_for("evaluation", || {
-            metrics(&at.join("killed")).len() > kill_after || child.try_wait().unwrap().is_some()
-        });
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(
-            !at.join("killed/final.safetensors").exists(),
-            "the run ended before it was killed"
-        );
+    for evaluations in [3, 12, 25] {
+        let mut running = Running::start(at, &arguments("killed", ENDLESS));
+        running.wait_until("evaluation", || metrics(&at.join("killed")).len() > evaluations);
     }
-    run(
-        at,
-        &[&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat(),
-    )
-    .expect(0);
+    assert!(!at.join("killed/final.safetensors").exists());
+    // It ends some evaluations after the last one that may have been written.
+    let steps = format!("train.steps={}", saved_step(&at.join("killed")) + 55);
+    run(at, &arguments("killed", &steps)).expect(0);
+    run(at, &arguments("whole", &steps)).expect(0);
     assert_same_run(&at.join("whole"), &at.join("killed"));
     // What is finished is left alone.
     let before = std::fs::read(at.join("killed/metrics.jsonl")).unwrap();
-    run(
-        at,
-        &[&["train", "run.toml", "--out", "killed", "--resume"], &steps[..]].concat(),
-    )
-    .expect(0);
+    run(at, &arguments("killed", &steps)).expect(0);
     assert!(before == std::fs::read(at.join("killed/metrics.jsonl")).unwrap());
+}
+
+#[test]
+fn a_run_is_trained_by_one_process_at_a_time() {
+    let folder = prepared();
+    let at = folder.path();
+    let resume = ["train", "run.toml", "--out", "r", "--resume", "--set", ENDLESS];
+    let mut running = Running::start(at, &resume);
+    running.wait_until("evaluation", || metrics(&at.join("r")).len() > 1);
+    let process = format!("process {} on ", running.0.id());
+    let refused = |arguments: &[&str]| {
+        run(at, arguments)
+            .expect(2)
+            .says(&["r: ", &process, " since 2", "nothing was changed"]);
+    };
+    refused(&resume);
+    refused(&["train", "r", "--resume"]);
+    // A folder in which a run is just about to begin.
+    std::fs::create_dir(at.join("new")).unwrap();
+    let lock = RunLock::acquire(&at.join("new")).unwrap();
+    run(at, &["train", "run.toml", "--out", "new"])
+        .expect(2)
+        .says(&["new: process "]);
+    assert!(!at.join("new/config.toml").exists());
+    drop(lock);
+    // The lock dies with its holder, however that ends.
+    drop(running);
+    let steps = format!("train.steps={}", saved_step(&at.join("r")) + 55);
+    run(at, &["train", "run.toml", "--out", "r", "--resume", "--set", &steps]).expect(0);
+    assert!(!at.join("r/run.lock").exists(), "what is over leaves no lock behind");
 }
 
 #[test]
@@ -110,30 +135,17 @@ fn dropout_and_the_padded_readout_resume_bit_for_bit_too() {
 fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
     let folder = prepared();
     let at = folder.path();
-    run(
-        at,
-        &["train", "run.toml", "--out", "whole", "--set", "train.steps=3000"],
-    )
-    .expect(0);
-    let arguments = [
-        "train",
-        "run.toml",
-        "--out",
-        "stopped",
-        "--set",
-        "train.steps=3000",
-        "train.save_every_seconds=1000",
-    ];
-    let mut child = command(at, &arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for("evaluation", || metrics(&at.join("stopped")).len() > 5);
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let train = |out, steps| {
+        let never = "train.save_every_seconds=1e9";
+        ["train", "run.toml", "--out", out, "--resume", "--set", steps, never]
+    };
+    let mut running = Running::start(at, &train("stopped", ENDLESS));
+    running.wait_until("evaluation", || metrics(&at.join("stopped")).len() > 5);
+    assert_eq!(running.interrupt(), Some(130));
     assert!(at.join("stopped/resume.safetensors").exists());
-    run(at, &[&arguments[..], &["--resume"]].concat()).expect(0);
+    let steps = format!("train.steps={}", saved_step(&at.join("stopped")) + 55);
+    run(at, &train("stopped", &steps)).expect(0);
+    run(at, &train("whole", &steps)).expect(0);
     assert_same_run(&at.join("whole"), &at.join("stopped"));
 }
 
@@ -181,6 +193,67 @@ fn a_run_leaves_what_it_promises() {
     assert_eq!(info["step"], 60);
     assert_eq!(info["accuracy"], lines.last().unwrap()["accuracy"]);
     assert_eq!(info["model"]["d_model"], 16);
+}
+
+#[test]
+fn a_stage_is_reached_when_it_has_held_and_says_of_how_many_rows() {
+    let folder = prepared();
+    let at = folder.path();
+    let text = SMALL_RUN.to_owned() + "[[stages]]\nname = \"chance\"\nsplit = \"id_atomic\"\naccuracy = 0.0\n";
+    std::fs::write(at.join("chance.toml"), text).unwrap();
+    let ran = run(at, &["train", "chance.toml", "--out", "r"]).expect(0);
+    let stages: Value = serde_json::from_slice(&std::fs::read(at.join("r/stages.json")).unwrap()).unwrap();
+    let stage = &stages["stages"][0];
+    // Evaluated at 0, 5 and 10 before the first stage is reached.
+    assert_eq!(stage["hold"], 3);
+    assert_eq!(
+        (&stage["reached"]["since_step"], &stage["reached"]["step"]),
+        (&Value::from(0), &Value::from(10))
+    );
+    assert_eq!(stage["reached"]["rows"], 48);
+    assert!(ran.out.contains("n = 48"), "{}", ran.out);
+    let (_, info) = loopscope::checkpoint::read_tensors(&at.join("r/stage-1-chance.safetensors")).unwrap();
+    assert!(info.unwrap().contains("\"step\":10,"));
+}
+
+#[test]
+fn what_a_run_is_told_fits_its_settings() {
+    let folder = prepared();
+    let at = folder.path();
+    std::fs::write(at.join("none.toml"), format!("stages = []\n{SMALL_RUN}")).unwrap();
+    let ran = run(at, &["train", "none.toml", "--out", "none"]).expect(0);
+    assert!(
+        ran.err.contains("step 60/60") && !ran.err.contains("stage"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("warmup"), "{}", ran.err);
+    let set = ["--set", "optimizer.warmup=60"];
+    run(at, &[&["train", "none.toml", "--out", "warm"], &set[..]].concat())
+        .expect(0)
+        .says(&["optimizer.warmup = 60", "train.steps = 60"]);
+}
+
+#[test]
+fn a_stage_of_a_split_without_rows_is_refused_and_one_of_the_validation_split_is_watched() {
+    let folder = prepared();
+    let at = folder.path();
+    let mut config = RunConfig::read(&at.join("run.toml"), &[]).unwrap();
+    let mut data = Dataset::read(&config.data).unwrap();
+    data.splits.insert(1, ("empty".to_owned(), Vec::new()));
+    config.stages.truncate(1);
+    config.stages[0].split = "empty".to_owned();
+    let refused = Trainer::new(config, Arc::new(data), &Device::Cpu)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.contains("stage `memorization`") && refused.contains("`empty`"),
+        "{refused}"
+    );
+    let set = ["--set", "stages.0.split=valid", "stages.0.accuracy=0"];
+    run(at, &[&["train", "run.toml", "--out", "r"], &set[..]].concat()).expect(0);
+    assert!(at.join("r/stage-1-memorization.safetensors").exists());
 }
 
 #[test]

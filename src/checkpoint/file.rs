@@ -1,4 +1,5 @@
-//! One checkpoint: a safetensors file that is enough to load a model.
+//! One checkpoint: a safetensors file that is enough to load a model. Every safetensors file of ours holds a SHA-256 of its
+//! content, which is checked whenever the file is read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -6,15 +7,33 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::files;
 use crate::graph::Vocab;
 use crate::model::{Model, ModelConfig, Weights};
 
 /// The metadata key under which loopscope keeps its own JSON.
 const KEY: &str = "loopscope";
+
+/// The format of the files that are written here: 2 has a digest. Files without a format were written before and have none.
+const FORMAT: u64 = 2;
+
+/// Stands in the place of the digest while the digest is computed.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The metadata of a file of ours. Format and digest stand at opposite ends, so that damage in one place cannot make the
+/// file look like one that was written before there were digests.
+#[derive(Serialize)]
+struct Sealed<'a, I> {
+    format: u64,
+    #[serde(flatten)]
+    info: &'a I,
+    sha256: &'a str,
+}
 
 /// What a checkpoint says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,8 +115,9 @@ impl Checkpoint {
     /// Writes weights with what is known of them; gives the file's hash.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or a number in `info` is not finite.
     pub fn write(path: &Path, info: &CheckpointInfo, weights: &Weights) -> Result<String> {
+        expect_readable(path, info)?;
         let named = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
         write_tensors(path, named, info)
     }
@@ -146,7 +166,18 @@ impl Checkpoint {
     }
 }
 
-/// Writes named tensors with `info` as metadata, whole or not at all; gives the file's hash.
+/// Checks that `info` can be read back once it is written: JSON has no numbers that are not finite.
+///
+/// # Errors
+/// When it cannot.
+pub(super) fn expect_readable<I: Serialize + DeserializeOwned>(path: &Path, info: &I) -> Result<()> {
+    serde_json::to_string(info)
+        .and_then(|text| serde_json::from_str::<I>(&text))
+        .map(|_| ())
+        .map_err(|e| Error::write(path, format!("its metadata could not be read back ({e})")))
+}
+
+/// Writes named tensors with `info`, a struct or map, as metadata, whole or not at all; gives the file's hash.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -169,9 +200,16 @@ pub fn write_tensors<I: Serialize>(
             ))
         })
         .collect::<Result<Vec<_>>>()?;
-    let info = serde_json::to_string(info).map_err(|e| fail(&e))?;
+    let sealed = |sha256: &str| {
+        let format = FORMAT;
+        serde_json::to_string(&Sealed { format, info, sha256 }).map_err(|e| fail(&e))
+    };
+    let digest = digest(
+        &sealed(NO_DIGEST)?,
+        views.iter().map(|(name, view)| (name.as_str(), view)),
+    );
     // One key: a second would be written in an order that changes from run to run.
-    let metadata = HashMap::from([(KEY.to_owned(), info)]);
+    let metadata = HashMap::from([(KEY.to_owned(), sealed(&digest)?)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
     files::write(path, &bytes)?;
     Ok(files::short_hash(&bytes))
@@ -180,7 +218,7 @@ pub fn write_tensors<I: Serialize>(
 /// All tensors of a safetensors file, on the CPU, with loopscope's metadata where it has any.
 ///
 /// # Errors
-/// When the file is missing, truncated or corrupted.
+/// When the file is missing, truncated or corrupted, or is one of ours and not what was written.
 pub fn read_tensors(path: &Path) -> Result<(HashMap<String, Tensor>, Option<String>)> {
     let bytes = files::read(path)?;
     let (tensors, info) = open(path, &bytes)?;
@@ -198,14 +236,86 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Option<Str
         )
     };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
-    let info = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).cloned();
-    Ok((SafeTensors::deserialize(bytes).map_err(corrupt)?, info))
+    let tensors = SafeTensors::deserialize(bytes).map_err(corrupt)?;
+    let mut texts = metadata.metadata().iter().flatten();
+    let Some((key, info)) = texts.find(|(key, text)| *key == KEY || is_sealed(text)) else {
+        return Ok((tensors, None));
+    };
+    check_digest(info, &tensors).map_err(|reason| Error::file(path, reason))?;
+    if key != KEY {
+        return Err(Error::file(
+            path,
+            damaged(&format!("the key `{KEY}` of its metadata has become `{key}`")),
+        ));
+    }
+    Ok((tensors, Some(info.clone())))
+}
+
+// The SHA-256 of the metadata and of every tensor's name, type, shape and bytes, in the order of the names: all that a file
+// means, however its header is spelled.
+fn digest<'a>(metadata: &str, tensors: impl IntoIterator<Item = (&'a str, &'a TensorView<'a>)>) -> String {
+    let mut hasher = Sha256::new();
+    // Lengths keep apart what would run together.
+    let mut feed = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    feed(metadata.as_bytes());
+    for (name, view) in tensors.into_iter().collect::<BTreeMap<_, _>>() {
+        feed(name.as_bytes());
+        feed(view.dtype().to_string().as_bytes());
+        let shape: Vec<u8> = view
+            .shape()
+            .iter()
+            .flat_map(|&length| (length as u64).to_le_bytes())
+            .collect();
+        feed(&shape);
+        feed(view.data());
+    }
+    files::hex(hasher)
+}
+
+fn damaged(what: &str) -> String {
+    format!("is damaged: {what}. Restore it from a copy, or make it again")
+}
+
+// Whether a text is metadata that was written here, whatever its key has become.
+fn is_sealed(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(text)
+        .is_ok_and(|fields| fields.get("format").is_some() && fields.get("sha256").is_some())
+}
+
+// Checks the digest in our metadata, where there is one.
+fn check_digest(info: &str, tensors: &SafeTensors) -> std::result::Result<(), String> {
+    let fields: serde_json::Value =
+        serde_json::from_str(info).map_err(|e| damaged(&format!("its `{KEY}` metadata is not JSON ({e})")))?;
+    let (format, sha256) = (fields.get("format"), fields.get("sha256"));
+    if format.is_none() && sha256.is_none() {
+        return Ok(());
+    }
+    let (Some(format), Some(sha256)) = (
+        format.and_then(serde_json::Value::as_u64),
+        sha256.and_then(serde_json::Value::as_str),
+    ) else {
+        return Err(damaged("its metadata has no format or no SHA-256"));
+    };
+    let views = tensors.tensors();
+    let content = info.replacen(sha256, NO_DIGEST, 1);
+    if digest(&content, views.iter().map(|(name, view)| (name.as_str(), view))) != sha256 {
+        return Err(damaged("its content does not have the SHA-256 that its metadata says"));
+    }
+    if format > FORMAT {
+        return Err(format!(
+            "has format {format}, of a later version of loopscope; this one reads up to {FORMAT}"
+        ));
+    }
+    Ok(())
 }
 
 fn tensor(path: &Path, name: &str, view: &TensorView, device: &Device) -> Result<Tensor> {
     use candle_core::safetensors::Load;
     view.load(device)
-        .map_err(|e| Error::file(path, format!("the tensor {name} cannot be read: {e}")))
+        .map_err(|e| Error::file(path, format!("the tensor {name} cannot be read: {}", sentence(&e))))
 }
 
 fn dtype(tensor: &Tensor) -> Result<safetensors::Dtype> {
@@ -235,7 +345,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let ones = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
-        write_tensors(&path, [("a".to_owned(), ones)], &"not a checkpoint").unwrap();
+        write_tensors(
+            &path,
+            [("a".to_owned(), ones)],
+            &HashMap::from([("not", "a checkpoint")]),
+        )
+        .unwrap();
         let refused = || Checkpoint::read(&path, &Device::Cpu).err().unwrap().to_string();
         assert!(refused().contains("metadata does not fit"), "{}", refused());
         let bytes = std::fs::read(&path).unwrap();
@@ -243,5 +358,36 @@ mod tests {
             std::fs::write(&path, &bytes[..length]).unwrap();
             assert!(refused().contains("truncated or corrupted"), "{}", refused());
         }
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let numbers = Tensor::arange(0_f32, 6.0, &Device::Cpu)
+            .unwrap()
+            .reshape((2, 3))
+            .unwrap();
+        let tensors = [("a".to_owned(), numbers.clone()), ("b".to_owned(), numbers)];
+        write_tensors(&path, tensors, &HashMap::from([("step", 7)])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for place in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[place] ^= 1 << bit;
+                assert!(open(&path, &bytes).is_err(), "bit {bit} of byte {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let path = Path::new("never.safetensors");
+        let text = expect_readable(path, &f64::NAN).unwrap_err().to_string();
+        assert!(
+            text.contains("never.safetensors") && text.contains("read back"),
+            "{text}"
+        );
+        expect_readable(path, &1.5).unwrap();
     }
 }

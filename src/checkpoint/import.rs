@@ -6,8 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 use super::file::{CheckpointInfo, read_tensors};
+use super::pickle;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::graph::Vocab;
 use crate::model::{Init, ModelConfig, Positions, Readout, Weights};
 
@@ -32,7 +32,7 @@ pub struct ImportSettings {
 pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo, Weights)> {
     let tensors = match path.extension().and_then(|e| e.to_str()) {
         Some("safetensors") => read_tensors(path)?.0,
-        Some("pt" | "pth" | "bin") => read_pickle(path)?,
+        _ if is_pickle(path) => pickle::read(path)?,
         _ => {
             return Err(Error::file(
                 path,
@@ -45,6 +45,12 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
         .map(|(name, tensor)| (name.strip_prefix("_orig_mod.").unwrap_or(&name).to_owned(), tensor))
         .collect();
     let wrong = |e: Error| Error::file(path, e);
+    if !["token_embedding.weight", "blocks.0.ln_1.weight"]
+        .iter()
+        .all(|&name| tensors.contains_key(name))
+    {
+        return Err(other_layout(path, settings, &tensors));
+    }
     let (config, vocab_size) = deduce(&tensors, settings).map_err(wrong)?;
     config.check().map_err(wrong)?;
     if let Some(vocab) = &settings.vocab
@@ -58,6 +64,7 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
             ),
         ));
     }
+    expect_orientation(&config, vocab_size, &tensors).map_err(wrong)?;
     let weights = Weights::gather(&config, vocab_size, |name| {
         tensors
             .get(name)
@@ -95,28 +102,50 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
     Ok((info, weights))
 }
 
-fn read_pickle(path: &Path) -> Result<HashMap<String, Tensor>> {
-    // Says that a missing file is missing before the zip reader says something else.
-    files::read(path)?;
-    let read = |key| candle_core::pickle::read_all_with_key(path, key);
-    let wrong = |e: candle_core::Error| {
-        Error::file(
-            path,
-            format!("is no PyTorch checkpoint that can be read (a zip of a pickle and tensors): {e}"),
-        )
-    };
-    let all = match read(Some("model_state_dict")) {
-        Ok(all) if !all.is_empty() => all,
-        // A bare state dictionary is as good.
-        _ => read(None).map_err(wrong)?,
-    };
-    if all.is_empty() {
-        return Err(Error::file(
-            path,
-            "holds no tensors, neither at the top nor under model_state_dict",
-        ));
+// The first `most` of `names`, and how many there are where that is not all.
+pub(super) fn list(names: &[String], most: usize) -> String {
+    let first = names[..names.len().min(most)].join(", ");
+    match names.len() {
+        n if n > most => format!("{first}, … ({n} in all)"),
+        0 => "nothing".to_owned(),
+        _ => first,
     }
-    Ok(all.into_iter().collect())
+}
+
+// Says what the published layout is and what was found instead.
+fn other_layout(path: &Path, settings: &ImportSettings, tensors: &HashMap<String, Tensor>) -> Error {
+    let expected = config(settings, 1, 1, Positions::None, true);
+    let expected: Vec<String> = expected.slots(1).into_iter().map(|slot| slot.name).collect();
+    let mut names: Vec<String> = tensors.keys().cloned().collect();
+    names.sort_unstable();
+    let (place, found) = match is_pickle(path).then(|| pickle::outline(path)) {
+        Some(Ok(outline)) => (format!(" at the top or under `{}`", pickle::KEY), outline),
+        _ => (String::new(), list(&names, 20)),
+    };
+    Error::file(
+        path,
+        format!(
+            "is not in the published layout. Tensors expected{place}: {}, and so on for each block. Keys found: {found}",
+            expected.join(", ")
+        ),
+    )
+}
+
+// The weights of nn.Linear are the transposes of those of the published layout (GPT-2's Conv1D).
+fn expect_orientation(config: &ModelConfig, vocab_size: usize, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    let transposed = config.slots(vocab_size).into_iter().find_map(|slot| {
+        let found = tensors.get(&slot.name)?.dims();
+        let reversed: Vec<usize> = slot.shape.iter().rev().copied().collect();
+        (slot.in_block() && found == reversed && found != slot.shape).then(|| (slot, found.to_vec()))
+    });
+    match transposed {
+        None => Ok(()),
+        Some((slot, found)) => Err(Error::input(format!(
+            "the tensor {} has shape {found:?}, expected {:?}: is it transposed? The published layout has the weights of a \
+             block as [in, out], nn.Linear as [out, in]; transpose every matrix of the blocks, the square ones too",
+            slot.name, slot.shape
+        ))),
+    }
 }
 
 // The config that the shapes tell.
@@ -124,11 +153,7 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
     let dims2 = |name: &str| -> Result<(usize, usize)> {
         tensors
             .get(name)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "the tensor {name} is missing; this is not the published layout"
-                ))
-            })?
+            .ok_or_else(|| Error::input(format!("the tensor {name} is missing")))?
             .dims2()
             .map_err(|_| Error::input(format!("the tensor {name} is not a matrix")))
     };
@@ -149,26 +174,31 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
         }
         _ => true,
     };
-    let config = ModelConfig {
+    let positions = match (learned, settings.sinusoidal) {
+        (true, true) => {
+            return Err(Error::input(
+                "sinusoidal positions were asked for, but there is a table of learned ones",
+            ));
+        }
+        (true, false) => Positions::Learned,
+        (false, true) => Positions::Sinusoidal,
+        (false, false) => Positions::None,
+    };
+    let mut config = config(settings, layers, d_model, positions, tied);
+    if learned {
+        config.max_positions = dims2("position_embedding.weight")?.0;
+    }
+    Ok((config, vocab_size))
+}
+
+fn config(settings: &ImportSettings, layers: usize, d_model: usize, positions: Positions, tied: bool) -> ModelConfig {
+    ModelConfig {
         layers,
         iterations: settings.iterations,
         d_model,
         heads: settings.heads,
-        positions: match (learned, settings.sinusoidal) {
-            (true, true) => {
-                return Err(Error::input(
-                    "sinusoidal positions were asked for, but there is a table of learned ones",
-                ));
-            }
-            (true, false) => Positions::Learned,
-            (false, true) => Positions::Sinusoidal,
-            (false, false) => Positions::None,
-        },
-        max_positions: if learned {
-            dims2("position_embedding.weight")?.0
-        } else {
-            5
-        },
+        positions,
+        max_positions: 5,
         init: Init::GAUSSIAN,
         injection: false,
         embedding_std: 1.0,
@@ -176,6 +206,10 @@ fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Resul
         tied,
         readout: settings.readout,
         columns: settings.columns,
-    };
-    Ok((config, vocab_size))
+    }
+}
+
+fn is_pickle(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| ["pt", "pth", "bin"].iter().any(|known| extension == *known))
 }

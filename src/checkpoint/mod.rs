@@ -2,10 +2,13 @@
 
 mod file;
 mod import;
+mod lock;
+mod pickle;
 mod run;
 mod subject;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
+pub use lock::RunLock;
 pub use run::{RunFolder, RunRecord, StagesFile};
 pub use subject::{Subject, Target, subjects};

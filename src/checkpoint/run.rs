@@ -7,7 +7,8 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
+use super::file::{Checkpoint, CheckpointInfo, expect_readable, read_tensors, write_tensors};
+use super::lock::RunLock;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Products, Weights, products};
@@ -34,9 +35,10 @@ pub struct StagesFile {
     pub stages: Vec<StageOutcome>,
 }
 
-/// A run on disk.
+/// A run on disk, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
+    _lock: RunLock,
     metrics: Vec<Evaluation>,
     last_good: Option<PathBuf>,
     saved: Instant,
@@ -48,24 +50,35 @@ impl RunFolder {
         path.join(CONFIG).exists()
     }
 
-    /// Makes a new run in `path`.
-    ///
-    /// # Errors
-    /// When `path` holds a run already, or cannot be written.
-    pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
-        if Self::exists(path) {
-            return Err(Error::file(
-                path,
-                "holds a run already; nothing was changed. Use --resume to go on with it, or choose another --out",
-            ));
-        }
-        files::create_folder(path)?;
-        let folder = Self {
+    fn locked(path: &Path) -> Result<Self> {
+        Ok(Self {
             path: path.to_owned(),
+            _lock: RunLock::acquire(path)?,
             metrics: Vec::new(),
             last_good: None,
             saved: Instant::now(),
+        })
+    }
+
+    /// Makes a new run in `path` and locks it.
+    ///
+    /// # Errors
+    /// When `path` holds a run already, is locked by another process, or cannot be written.
+    pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
+        let no_run = || {
+            if Self::exists(path) {
+                return Err(Error::file(
+                    path,
+                    "holds a run already; nothing was changed. Use --resume to go on with it, or choose another --out",
+                ));
+            }
+            Ok(())
         };
+        no_run()?;
+        files::create_folder(path)?;
+        let folder = Self::locked(path)?;
+        // Another process may have made one before this one had the lock.
+        no_run()?;
         folder.write_config(config)?;
         Ok(folder)
     }
@@ -80,12 +93,14 @@ impl RunFolder {
         files::write(&path, text.as_bytes())
     }
 
-    /// Opens the run in `path` and brings `trainer` to where it stopped. Another `train.steps` than the run had is
+    /// Opens the run in `path`, locks it, and brings `trainer` to where it stopped. Another `train.steps` than the run had is
     /// allowed where no cooldown hangs on it; every other setting must be the run's.
     ///
     /// # Errors
-    /// When there is no run, its settings or data are others, or its files are damaged.
+    /// When there is no run, another process trains in it, its settings or data are others, or its files are damaged.
     pub fn resume(path: &Path, trainer: &mut Trainer) -> Result<Self> {
+        expect_run(path)?;
+        let mut folder = Self::locked(path)?;
         let config_path = path.join(CONFIG);
         let had = RunConfig::read(&config_path, &[])?;
         let wants = trainer.config();
@@ -105,12 +120,6 @@ impl RunFolder {
                  Choose another --out for a new run",
             ));
         }
-        let mut folder = Self {
-            path: path.to_owned(),
-            metrics: Vec::new(),
-            last_good: None,
-            saved: Instant::now(),
-        };
         let state = path.join(STATE);
         // A run that stopped before its first save stands at its start.
         if state.exists() {
@@ -207,6 +216,7 @@ impl RunFolder {
             products: products(),
         };
         let path = self.path.join(STATE);
+        expect_readable(&path, &info)?;
         write_tensors(&path, tensors, &info)?;
         self.last_good = Some(path);
         self.saved = Instant::now();

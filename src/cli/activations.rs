@@ -89,10 +89,10 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
         split: args.split.as_deref(),
     };
     for (name, tensor) in &tensors {
-        println!("{name:<13} {:?}", tensor.dims());
+        out!("{name:<13} {:?}", tensor.dims());
     }
     write_tensors(&args.out, tensors, &made)?;
-    println!("{}", args.out.display());
+    out!("{}", args.out.display());
     Ok(())
 }
 

@@ -123,7 +123,7 @@ pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out:
 
 /// Says where a result is.
 pub(super) fn say_where(out: &Path, name: &str) {
-    println!("{}/{name}.{{csv,json,svg,png}}", out.display());
+    out!("{}/{name}.{{csv,json,svg,png}}", out.display());
 }
 
 /// Three decimals, without a sign on what rounds to zero.
@@ -160,7 +160,7 @@ pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
             .zip(&widths)
             .map(|(cell, &width)| format!("{cell:<width$}"))
             .collect();
-        println!("{}", padded.join("  ").trim_end());
+        out!("{}", padded.join("  ").trim_end());
     };
     line(&mut header.iter().copied());
     for row in rows {

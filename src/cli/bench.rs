@@ -56,12 +56,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 files::create_folder(folder)?;
                 let path = folder.join(format!("{}-{}.safetensors", name(&case.shape), name(&case.batches)));
                 export(&case, &path)?;
-                println!("{}", path.display());
+                out!("{}", path.display());
                 continue;
             }
             let found = measure(&case, Duration::from_secs_f64(args.seconds), args.forward)?;
             if args.json {
-                println!(
+                out!(
                     "{}",
                     serde_json::to_string(&found).map_err(|e| Error::input(e.to_string()))?
                 );
@@ -108,7 +108,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 columns.extend(["forward ms", "alone", "recording"]);
             }
             print_table(&columns, &rows);
-            println!(
+            out!(
                 "{} threads; products of matrices by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
                  peak of the process",
                 rayon::current_num_threads(),

@@ -35,7 +35,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let comparison = compare(&loaded.subjects, &loaded.specimens, [lens?, patch?], pairs, args.seed)?;
     write(&comparison, &loaded.out)?;
     print(&comparison);
-    println!("{}/compare.{{csv,json,svg,png}}", loaded.out.display());
+    out!("{}/compare.{{csv,json,svg,png}}", loaded.out.display());
     Ok(())
 }
 

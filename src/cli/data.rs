@@ -58,9 +58,9 @@ pub(super) fn run(command: &DataCommand) -> Result<()> {
 
 fn write<S: Serialize>(data: &Dataset, settings: &S, seed: u64, out: &Path) -> Result<()> {
     data.write(out, settings)?;
-    println!("{} (data {}, seed {seed})", out.display(), data.hash);
+    out!("{} (data {}, seed {seed})", out.display(), data.hash);
     for (split, rows) in &data.splits {
-        println!("  {split:<18} {:>8} rows", rows.len());
+        out!("  {split:<18} {:>8} rows", rows.len());
     }
     Ok(())
 }

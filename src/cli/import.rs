@@ -52,7 +52,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     };
     let (info, weights) = import(&args.file, &settings)?;
     let hash = Checkpoint::write(&args.out, &info, &weights)?;
-    println!(
+    out!(
         "{} (checkpoint {hash}): {} layers, d_model {}, {} heads, {} tokens, {} parameters",
         args.out.display(),
         info.model.layers,

@@ -1,5 +1,8 @@
 //! The command line: one file a subcommand. Flags become checked settings at the door; the library does the work.
 
+#[macro_use]
+mod print;
+
 mod activations;
 mod analyses;
 mod bench;
@@ -27,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Device;
 use clap::{Parser, Subcommand};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sentence};
 use crate::model::{be_portable, products};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
@@ -89,7 +92,12 @@ pub fn run(cli: Cli) -> Result<()> {
         be_portable();
     }
     tracing::info!("products of matrices on the CPU by {}", products());
-    match cli.command {
+    obey(cli.command)?;
+    print::outcome()
+}
+
+fn obey(command: Command) -> Result<()> {
+    match command {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
@@ -120,6 +128,8 @@ fn start_log(verbose: u8) {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
+        // It would say on a standard error that is closed that standard error is closed, and panic.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -156,7 +166,8 @@ impl DeviceChoice {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(n) => Device::new_cuda(n).map_err(|e| {
                 Error::input(format!(
-                    "--device cuda:{n} cannot be used: {e}; CUDA needs a build with `--features cuda` and an NVIDIA GPU"
+                    "--device cuda:{n} cannot be used: {}; CUDA needs a build with `--features cuda` and an NVIDIA GPU",
+                    sentence(&e)
                 ))
             }),
         }
@@ -194,7 +205,7 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
-        .map_err(|e| Error::input(format!("threads cannot be started: {e}")))
+        .map_err(|e| Error::failed(format!("threads cannot be started: {e}")))
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once.

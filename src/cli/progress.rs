@@ -63,8 +63,9 @@ fn short(split: &str) -> &str {
 fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
     let stages = &trainer.progress().stages;
     let stage = match stages.count() {
-        0 => "before stage 1".to_owned(),
-        n => format!("stage {n}: {}", stages.outcomes[n - 1].stage.name),
+        0 if stages.outcomes.is_empty() => String::new(),
+        0 => "before stage 1 | ".to_owned(),
+        n => format!("stage {n}: {} | ", stages.outcomes[n - 1].stage.name),
     };
     // What the stages hang on comes first: a narrow terminal cuts the rest.
     let mut splits: Vec<(&String, &f64)> = evaluation.accuracy.iter().collect();
@@ -74,7 +75,7 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
         .iter()
         .map(|(split, accuracy)| format!("{} {accuracy:.3}", short(split)))
         .collect();
-    format!("{stage} | {}", accuracies.join(" "))
+    format!("{stage}{}", accuracies.join(" "))
 }
 
 impl Observer for Watched {
@@ -110,7 +111,7 @@ impl Observer for Watched {
             } else {
                 String::new()
             };
-            eprintln!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
+            err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
         }
         self.folder.evaluated(trainer, evaluation, occasions)
     }

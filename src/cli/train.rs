@@ -74,7 +74,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let trainer = args.threads.install(|| job.run(&config, data))?;
     if let Some(hops) = trainer.learned_hops() {
-        println!("learnable recursion depth: {hops} hops");
+        out!("learnable recursion depth: {hops} hops");
     }
     // Of a curriculum, what was not reached begins with one stage that was tried; the others never began.
     let mut tried = trainer.progress().stages.outcomes;
@@ -84,16 +84,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     for outcome in &tried {
         match &outcome.reached {
-            Some(reached) => println!(
-                "stage {}: reached at step {} (epoch {:.0}, {:.0} s): {} {:.3}",
+            Some(reached) => out!(
+                "stage {}: reached at step {} (epoch {:.0}, {:.0} s): {} {:.3}{}",
                 outcome.stage.name,
                 reached.step,
                 reached.epoch,
                 reached.seconds,
                 outcome.stage.split,
                 reached.accuracy.get(&outcome.stage.split).copied().unwrap_or_default(),
+                reached.rows.map_or(String::new(), |n| format!(" (n = {n})")),
             ),
-            None => println!(
+            None => out!(
                 "stage {}: not reached in {} steps ({} stayed below {})",
                 outcome.stage.name,
                 trainer.progress().step,
@@ -102,7 +103,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             ),
         }
     }
-    println!("{}", out.display());
+    out!("{}", out.display());
     Ok(())
 }
 
@@ -120,6 +121,9 @@ impl Job<'_> {
     /// Trains to the end; gives the trainer as it stands then.
     pub(super) fn run(&self, config: &RunConfig, data: Arc<Dataset>) -> Result<Trainer> {
         let mut trainer = Trainer::new(config.clone(), data, self.device)?;
+        for line in config.warnings() {
+            tracing::warn!("{}: {line}", self.name);
+        }
         let folder = if self.resume && RunFolder::exists(self.out) {
             RunFolder::resume(self.out, &mut trainer)?
         } else {

@@ -179,8 +179,12 @@ impl Dataset {
             TEST => self.rows(to, &|name| name != TRAIN && name != VALID, usize::MAX),
             TEST_SMALL => self.rows(to, &|name| name != TRAIN && name != VALID, FEW),
             _ => {
-                let tokens = self.vocab.tokens()[1..].iter().map(|token| format!("\n{token:?}"));
-                write!(to, "[{}\n]\n", tokens.collect::<Vec<_>>().join(","))
+                to.write_all(b"[")?;
+                for (i, token) in self.vocab.tokens()[1..].iter().enumerate() {
+                    to.write_all(if i == 0 { b"\n" } else { b",\n" })?;
+                    serde_json::to_writer(&mut *to, token)?;
+                }
+                to.write_all(b"\n]\n")
             }
         }
     }
@@ -323,6 +327,21 @@ mod tests {
         assert_eq!(back.hash, data.hash);
         let again = data.write(&path, &settings).unwrap_err().to_string();
         assert!(again.contains("not empty"), "{again}");
+    }
+
+    #[test]
+    fn tokens_of_any_characters_are_written_as_json() {
+        let folder = folder_with("[]");
+        let tokens = ["<e_0>", "<r_0>", "<\u{200b}\"\\\u{7f}\t'é\u{1f600}>"];
+        std::fs::write(
+            folder.path().join("vocab.json"),
+            serde_json::to_string(&tokens).unwrap(),
+        )
+        .unwrap();
+        let data = Dataset::read(folder.path()).unwrap();
+        let copy = folder.path().join("copy");
+        data.write(&copy, &()).unwrap();
+        assert_eq!(Dataset::read(&copy).unwrap().vocab, data.vocab);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Systematic {
     /// Probability that an ID chain is held out for the ID test
     #[arg(long, default_value_t = 0.005)]
     pub held_out: f64,
-    /// φ: training chains for each ID atomic fact
+    /// φ: training chains for each ID atomic fact; beyond what the graph has, all are taken, with a warning
     #[arg(long, default_value_t = 7.2)]
     pub phi: f64,
     /// Rows of each test split, at most
@@ -94,6 +94,13 @@ impl Systematic {
 
         let id_count = is_ood.iter().filter(|&&ood| !ood).count();
         let wanted = (self.phi * id_count as f64).round() as usize;
+        if wanted > candidates.len() {
+            tracing::warn!(
+                "phi = {} asks for {wanted} training chains, but the graph has {}: the data holds all of them",
+                self.phi,
+                candidates.len()
+            );
+        }
         Stream::new(self.seed, "downsampling", 0).partial_shuffle(&mut candidates, wanted);
         candidates.truncate(wanted);
         candidates.sort_unstable();

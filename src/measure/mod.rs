@@ -50,7 +50,7 @@ fn effective_layer(iteration: usize, layer: usize, layers: usize) -> usize {
 fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
     let rows = x.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
     if rows.iter().flatten().any(|x| x.is_nan()) {
-        return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+        return Err(Error::failed(NOT_A_NUMBER));
     }
     Ok(rows)
 }

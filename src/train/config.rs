@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::curriculum::{Curriculum, Dynamic};
 use super::interval::Interval;
+use super::overrides;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::TRAIN;
@@ -165,7 +166,8 @@ pub(super) fn allow(fine: bool, key: &str, value: &dyn std::fmt::Display, allowe
     }
 }
 
-/// A stage is reached when a split's accuracy is at least a threshold for some evaluations in a row.
+/// A stage is reached at the evaluation at which a split's accuracy has been at least a threshold for `hold` evaluations in
+/// a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
@@ -174,13 +176,13 @@ pub struct Stage {
     pub split: String,
     /// Least accuracy.
     pub accuracy: f64,
-    /// Evaluations in a row.
-    #[serde(default = "one_evaluation")]
+    /// Evaluations in a row; by default 3, so that a single lucky one does not pass for a stage.
+    #[serde(default = "three_evaluations")]
     pub hold: u32,
 }
 
-fn one_evaluation() -> u32 {
-    1
+fn three_evaluations() -> u32 {
+    3
 }
 
 /// The three stages of Kohli et al. 2026, Section 5.
@@ -194,7 +196,7 @@ pub fn grokking_stages() -> Vec<Stage> {
         name: name.to_owned(),
         split: split.to_owned(),
         accuracy,
-        hold: 1,
+        hold: three_evaluations(),
     })
     .into()
 }
@@ -209,12 +211,11 @@ impl RunConfig {
         let text = files::read_text(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
         let says_stages = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("stages"));
-        if !says_stages && config.curriculum.is_none() {
+        let has_curriculum = config.curriculum.is_some() || overrides::reach(overrides, "curriculum");
+        if !says_stages && !has_curriculum {
             config.stages = grokking_stages();
         }
-        for setting in overrides {
-            config = config.with(setting)?;
-        }
+        config = overrides::apply(&config, overrides)?;
         config.check().map_err(|e| Error::file(path, e))?;
         if config.data.is_relative()
             && let Some(folder) = path.parent()
@@ -224,52 +225,23 @@ impl RunConfig {
         Ok(config)
     }
 
-    // `key.inner=value`; the value is TOML, or a bare string.
-    fn with(&self, setting: &str) -> Result<Self> {
-        let bad = |reason: String| Error::input(format!("--set {setting}: {reason}"));
-        let (key, value) = setting
-            .split_once('=')
-            .ok_or_else(|| bad("expected key=value, as in optimizer.lr=1e-3".to_owned()))?;
-        let (key, value) = (key.trim(), value.trim());
-        let parsed: toml::Value = toml::from_str::<toml::Table>(&format!("value = {value}"))
-            .ok()
-            .and_then(|mut table| table.remove("value"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        let mut root = toml::Value::try_from(self).map_err(|e| bad(e.to_string()))?;
-        let mut at = &mut root;
-        let mut keys = key.split('.').peekable();
-        while let Some(part) = keys.next() {
-            let last = keys.peek().is_none();
-            at = match at {
-                toml::Value::Table(table) => {
-                    if !last && !table.contains_key(part) {
-                        let names = table.keys().cloned().collect::<Vec<_>>().join(", ");
-                        return Err(bad(format!("no section `{part}`; there are: {names}")));
-                    }
-                    table.entry(part).or_insert_with(|| toml::Value::String(String::new()))
-                }
-                toml::Value::Array(items) => {
-                    let count = items.len();
-                    part.parse::<usize>()
-                        .ok()
-                        .and_then(|i| items.get_mut(i))
-                        .ok_or_else(|| {
-                            bad(format!(
-                                "`{part}` is no index; allowed: 0 to {}",
-                                count.saturating_sub(1)
-                            ))
-                        })?
-                }
-                _ => return Err(bad(format!("`{part}` is inside a value that has no keys"))),
-            };
-        }
-        // An integer where a fraction is meant is what people type.
-        *at = match (&at, parsed) {
-            (toml::Value::Float(_), toml::Value::Integer(i)) => toml::Value::Float(i as f64),
-            (_, parsed) => parsed,
-        };
-        root.try_into()
-            .map_err(|e: toml::de::Error| bad(e.message().to_owned()))
+    /// What is possible but hardly meant, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let warmup = self.optimizer.warmup;
+        let of_stage = self
+            .curriculum
+            .filter(|curriculum| curriculum.reset_optimizer)
+            .map(|curriculum| ("curriculum.stage_steps", curriculum.stage_steps));
+        let lengths = [Some(("train.steps", self.train.steps)), of_stage];
+        let all_warmup = lengths.into_iter().flatten().filter(|&(_, steps)| warmup >= steps);
+        all_warmup
+            .map(|(key, steps)| {
+                format!(
+                    "optimizer.warmup = {warmup} is no shorter than {key} = {steps}: the learning rate rises to the last \
+                     step and never stays at optimizer.lr"
+                )
+            })
+            .collect()
     }
 
     /// Says which value is impossible, if one is.
@@ -354,62 +326,5 @@ impl RunConfig {
             allow(stage.hold > 0, &key("hold"), &stage.hold, "1 or more")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = r#"
-        data = "data"
-        [model]
-        layers = 1
-        iterations = 4
-        d_model = 64
-        heads = 2
-        [train]
-        steps = 100
-        batch = 16
-    "#;
-
-    fn read(text: &str, overrides: &[&str]) -> Result<RunConfig> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.toml");
-        std::fs::write(&path, text).unwrap();
-        let overrides: Vec<String> = overrides.iter().map(|&s| s.to_owned()).collect();
-        RunConfig::read(&path, &overrides)
-    }
-
-    #[test]
-    fn overrides_reach_every_section() {
-        let config = read(
-            TEXT,
-            &[
-                "optimizer.lr=1",
-                "model.positions=none",
-                "stages.2.accuracy=0.3",
-                "seed=9",
-                "optimizer.decay=all",
-            ],
-        )
-        .unwrap();
-        assert_eq!(config.optimizer.lr, 1.0);
-        assert_eq!(config.model.positions, crate::model::Positions::None);
-        assert_eq!(config.stages[2].accuracy, 0.3);
-        assert_eq!((config.seed, config.optimizer.decay), (9, Decay::All));
-    }
-
-    #[test]
-    fn unknown_keys_and_impossible_values_are_named() {
-        let refused = |text: &str, set: &[&str]| read(text, set).unwrap_err().to_string();
-        assert!(refused(&format!("{TEXT}\nbatches = 3"), &[]).contains("batches"));
-        assert!(refused(TEXT, &["model.head=3"]).contains("head"));
-        assert!(refused(TEXT, &["modle.heads=3"]).contains("modle"));
-        assert!(refused(TEXT, &["stages.7.hold=3"]).contains("0 to 2"));
-        assert!(refused(TEXT, &["model.heads=3"]).contains("allowed: 1, 2, 4"));
-        assert!(refused(TEXT, &["optimizer.lr=-1"]).contains("optimizer.lr = -1"));
-        assert!(refused(TEXT, &["model.positions=rotary"]).contains("rotary"));
-        assert!(refused(TEXT, &["optimizer.lr"]).contains("key=value"));
     }
 }

@@ -1,10 +1,12 @@
 //! Training by rising depth, and with a changing number of iterations.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::config::{Stage, allow};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, hop_test};
+use crate::graph::{Dataset, Query, TRAIN, hop_test};
 use crate::random::Stream;
 
 /// Dynamic recurrence: a batch runs clip(Poisson(λ), min, max) iterations (Kohli et al. 2026, Section 4).
@@ -57,6 +59,10 @@ pub struct Curriculum {
     /// What the learning rate is multiplied by at each new stage.
     #[serde(default = "unchanged")]
     pub lr_factor: f64,
+    /// Evaluations in a row that must be that accurate. The paper's gate is one: it trains a stage "until the held-out
+    /// accuracy passes 95 %".
+    #[serde(default = "one_evaluation")]
+    pub hold: u32,
 }
 
 impl Curriculum {
@@ -69,13 +75,14 @@ impl Curriculum {
         let steps = self.stage_steps;
         allow(steps > 0, "curriculum.stage_steps", &steps, "1 or more")?;
         let factor = self.lr_factor.is_finite() && self.lr_factor > 0.0;
-        allow(factor, "curriculum.lr_factor", &self.lr_factor, "above 0")
+        allow(factor, "curriculum.lr_factor", &self.lr_factor, "above 0")?;
+        allow(self.hold > 0, "curriculum.hold", &self.hold, "1 or more")
     }
 
     /// A stage for every number of hops that the data has held-out chains of.
     ///
     /// # Errors
-    /// When there are none of 2 hops, or fewer than `deepest`.
+    /// When there are none of 2 hops, or fewer than `deepest`; when there are no training chains of one of these depths.
     pub fn stages(&self, data: &Dataset) -> Result<Vec<Stage>> {
         let there = (Self::FIRST..).take_while(|&hops| data.split(&hop_test(hops)).is_ok());
         let deepest = Self::FIRST + there.count() - 1;
@@ -88,11 +95,18 @@ impl Curriculum {
                 data.split_names().collect::<Vec<_>>().join(", ")
             )));
         }
+        let trained: BTreeSet<usize> = data.split(TRAIN)?.iter().map(Query::hops).collect();
+        if let Some(hops) = (Self::FIRST..=wanted).find(|hops| !trained.contains(hops)) {
+            return Err(Error::input(format!(
+                "the data has no training chains of {hops} hops, which a curriculum to {wanted} hops trains on; \
+                 curriculum.deepest ends it earlier"
+            )));
+        }
         let stage = |hops| Stage {
             name: format!("{hops}hop"),
             split: hop_test(hops),
             accuracy: self.accuracy,
-            hold: 1,
+            hold: self.hold,
         };
         Ok((Self::FIRST..=wanted).map(stage).collect())
     }
@@ -106,6 +120,9 @@ fn ninety_five_hundredths() -> f64 {
 }
 fn unchanged() -> f64 {
     1.0
+}
+fn one_evaluation() -> u32 {
+    1
 }
 
 #[cfg(test)]
@@ -153,6 +170,7 @@ mod tests {
             deepest,
             reset_optimizer: true,
             lr_factor: 1.0,
+            hold: 1,
         };
         let names = |deepest| -> Vec<String> {
             let stages = curriculum(deepest).stages(&data).unwrap();

@@ -41,7 +41,7 @@ pub fn top1(logits: &Tensor) -> Result<Vec<u32>> {
         let mut best = (f32::NEG_INFINITY, 0);
         for (&logit, token) in row.iter().zip(0..) {
             if logit.is_nan() {
-                return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+                return Err(Error::failed(NOT_A_NUMBER));
             }
             if logit > best.0 {
                 best = (logit, token);
@@ -61,7 +61,7 @@ pub fn rank(logits: &[f32], token: u32) -> Result<usize> {
     let mut rank = 1;
     for (&logit, other) in logits.iter().zip(0..) {
         if logit.is_nan() {
-            return Err(Error::Failed(NOT_A_NUMBER.to_owned()));
+            return Err(Error::failed(NOT_A_NUMBER));
         }
         rank += usize::from(logit > own || (logit == own && other < token));
     }

@@ -5,6 +5,7 @@ mod curriculum;
 mod interval;
 mod metrics;
 mod optimizer;
+mod overrides;
 mod progress;
 mod stages;
 mod trainer;

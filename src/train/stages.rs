@@ -10,12 +10,19 @@ use super::metrics::Evaluation;
 /// When a stage was reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reached {
+    /// The evaluation at which the stage had held for `hold` evaluations; its checkpoint is that of this step.
     pub step: u64,
+    /// The first of these evaluations; absent in runs of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_step: Option<u64>,
     pub epoch: f64,
     /// Seconds of training until then.
     pub seconds: f64,
     /// Accuracy of every split at that evaluation.
     pub accuracy: BTreeMap<String, f64>,
+    /// Rows of the stage's split that its accuracy is a share of; absent as `since_step` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
 }
 
 /// A stage with its outcome so far.
@@ -27,12 +34,22 @@ pub struct StageOutcome {
     pub reached: Option<Reached>,
 }
 
-/// Watches the evaluations of a run for its stages. A stage can be reached only after the one before it.
+/// Watches the evaluations of a run for its stages. A stage is reached when its accuracy has held for `hold` evaluations in
+/// a row, and not before the stage in front of it; what it has held by then counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageTracker {
     pub outcomes: Vec<StageOutcome>,
-    // How many evaluations in a row have met the next stage's threshold.
-    held: u32,
+    // One for each stage.
+    #[serde(default)]
+    streaks: Vec<Streak>,
+}
+
+/// The latest evaluations in a row that met a stage's threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Streak {
+    evaluations: u32,
+    // The step of the first, where there is one.
+    since: u64,
 }
 
 impl StageTracker {
@@ -46,7 +63,7 @@ impl StageTracker {
                     reached: None,
                 })
                 .collect(),
-            held: 0,
+            streaks: Vec::new(),
         }
     }
 
@@ -58,34 +75,40 @@ impl StageTracker {
             .count()
     }
 
-    /// Takes note of an evaluation; gives the places of the stages that it reached.
-    pub fn observe(&mut self, evaluation: &Evaluation) -> Vec<usize> {
-        let mut reached = Vec::new();
-        loop {
-            let next = self.count();
-            let Some(outcome) = self.outcomes.get_mut(next) else {
-                break;
-            };
+    /// Takes note of an evaluation, in which a split had `rows(split)` rows; gives the places of the stages that it reached.
+    pub fn observe(&mut self, evaluation: &Evaluation, rows: impl Fn(&str) -> Option<usize>) -> Vec<usize> {
+        // A state of a version without streaks has none.
+        self.streaks.resize(self.outcomes.len(), Streak::default());
+        for (outcome, streak) in self.outcomes.iter().zip(&mut self.streaks) {
             // A curriculum does not measure the stages after its next one.
-            let Some(&accuracy) = evaluation.accuracy.get(&outcome.stage.split) else {
-                break;
+            let accuracy = evaluation.accuracy.get(&outcome.stage.split);
+            *streak = match accuracy {
+                Some(&accuracy) if accuracy >= outcome.stage.accuracy => Streak {
+                    evaluations: streak.evaluations.saturating_add(1),
+                    since: if streak.evaluations == 0 {
+                        evaluation.step
+                    } else {
+                        streak.since
+                    },
+                },
+                _ => Streak::default(),
             };
-            self.held = if accuracy >= outcome.stage.accuracy {
-                self.held + 1
-            } else {
-                0
-            };
-            if self.held < outcome.stage.hold {
+        }
+        let mut reached = Vec::new();
+        let first = self.count();
+        for (place, (outcome, streak)) in self.outcomes.iter_mut().zip(&self.streaks).enumerate().skip(first) {
+            if streak.evaluations < outcome.stage.hold {
                 break;
             }
             outcome.reached = Some(Reached {
                 step: evaluation.step,
+                since_step: Some(streak.since),
                 epoch: evaluation.epoch,
                 seconds: evaluation.seconds,
                 accuracy: evaluation.accuracy.clone(),
+                rows: rows(&outcome.stage.split),
             });
-            self.held = 0;
-            reached.push(next);
+            reached.push(place);
         }
         reached
     }
@@ -107,6 +130,10 @@ mod tests {
         }
     }
 
+    fn observe(tracker: &mut StageTracker, step: u64, accuracies: [f64; 2]) -> Vec<usize> {
+        tracker.observe(&evaluation(step, accuracies), |split| (split == "a").then_some(40))
+    }
+
     #[test]
     fn stages_come_in_order_and_must_hold() {
         let stage = |name: &str, split: &str, hold| Stage {
@@ -116,13 +143,38 @@ mod tests {
             hold,
         };
         let mut tracker = StageTracker::new(&[stage("first", "a", 2), stage("second", "b", 1)]);
-        assert!(tracker.observe(&evaluation(1, [0.95, 0.95])).is_empty());
-        assert!(tracker.observe(&evaluation(2, [0.5, 0.95])).is_empty());
-        assert!(tracker.observe(&evaluation(3, [0.9, 0.1])).is_empty());
-        assert_eq!(tracker.observe(&evaluation(4, [0.9, 0.1])), [0]);
-        assert_eq!(tracker.observe(&evaluation(5, [0.1, 0.9])), [1]);
-        assert!(tracker.observe(&evaluation(6, [0.1, 0.9])).is_empty());
-        assert_eq!(tracker.outcomes[0].reached.as_ref().map(|r| r.step), Some(4));
+        assert!(observe(&mut tracker, 1, [0.95, 0.95]).is_empty());
+        assert!(observe(&mut tracker, 2, [0.5, 0.95]).is_empty());
+        assert!(observe(&mut tracker, 3, [0.9, 0.1]).is_empty());
+        assert_eq!(observe(&mut tracker, 4, [0.9, 0.1]), [0]);
+        assert_eq!(observe(&mut tracker, 5, [0.1, 0.9]), [1]);
+        assert!(observe(&mut tracker, 6, [0.1, 0.9]).is_empty());
+        let first = tracker.outcomes[0].reached.as_ref().unwrap();
+        assert_eq!((first.step, first.since_step, first.rows), (4, Some(3), Some(40)));
+    }
+
+    #[test]
+    fn what_a_stage_has_held_before_its_turn_counts() {
+        let stage = |split: &str| Stage {
+            name: split.to_owned(),
+            split: split.to_owned(),
+            accuracy: 0.9,
+            hold: 3,
+        };
+        let mut tracker = StageTracker::new(&[stage("a"), stage("b")]);
+        for (step, accuracies, expected) in [
+            (1, [0.0, 1.0], &[][..]),
+            (2, [1.0, 1.0], &[]),
+            (3, [1.0, 1.0], &[]),
+            (4, [1.0, 1.0], &[0, 1]),
+        ] {
+            // As a state that is saved and restored between any two evaluations.
+            let text = serde_json::to_string(&tracker).unwrap();
+            tracker = serde_json::from_str(&text).unwrap();
+            assert_eq!(observe(&mut tracker, step, accuracies), expected, "step {step}");
+        }
+        let since = |place: usize| tracker.outcomes[place].reached.as_ref().unwrap().since_step;
+        assert_eq!((since(0), since(1)), (Some(2), Some(1)));
     }
 
     #[test]
@@ -134,6 +186,6 @@ mod tests {
             hold: 1,
         };
         let mut tracker = StageTracker::new(&[stage("a"), stage("b")]);
-        assert_eq!(tracker.observe(&evaluation(1, [1.0, 1.0])), [0, 1]);
+        assert_eq!(observe(&mut tracker, 1, [1.0, 1.0]), [0, 1]);
     }
 }

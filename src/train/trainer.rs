@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
-use super::config::RunConfig;
+use super::config::{RunConfig, Stage, grokking_stages};
 use super::curriculum::Curriculum;
 use super::interval::Interval;
 use super::metrics::{self, Evaluation};
@@ -14,7 +14,7 @@ use super::optimizer::{self, Gradients, Parameter};
 use super::progress::{Observer, Occasion, Progress, SavedParameter};
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, TRAIN, VALID};
+use crate::graph::{Dataset, Query, TRAIN, VALID, hops_of_split};
 use crate::model::{Model, Pass, Rows, Sharing, Weights, cross_entropy};
 use crate::random::Stream;
 
@@ -37,7 +37,8 @@ impl Trainer {
     /// A trainer at step 0.
     ///
     /// # Errors
-    /// When the config does not fit the data (a stage's split, the model's positions), or the device fails.
+    /// When the config does not fit the data (a stage's split is missing or empty, the model's positions are too few), or
+    /// the device fails.
     pub fn new(config: RunConfig, data: Arc<Dataset>, device: &Device) -> Result<Self> {
         config.check()?;
         if data.split(TRAIN)?.is_empty() {
@@ -48,8 +49,7 @@ impl Trainer {
             None => config.stages.clone(),
         };
         for stage in &stages {
-            data.split(&stage.split)
-                .map_err(|e| Error::input(format!("stage `{}`: {e}", stage.name)))?;
+            check_stage(stage, &config, &data)?;
         }
         let vocab = data.vocab.len();
         let initial = Weights::init(&config.model, vocab, config.seed, device)?;
@@ -114,9 +114,11 @@ impl Trainer {
             .into_iter()
             .map(|i| rows[i as usize].clone())
             .collect();
+        let stages = &self.progress.stages.outcomes;
+        let watched = |split: &str| split != VALID || stages.iter().any(|outcome| outcome.stage.split == VALID);
         let tests = self.data.splits[1..]
             .iter()
-            .filter(|(name, rows)| name != VALID && rows.first().is_some_and(fits));
+            .filter(|(name, rows)| watched(name) && rows.first().is_some_and(fits));
         self.evaluation_sets = std::iter::once((TRAIN.to_owned(), sampled))
             .chain(tests.cloned())
             .collect();
@@ -390,7 +392,9 @@ impl Trainer {
         };
         self.progress.evaluated = Some(step);
         (self.progress.loss_sum, self.progress.loss_count) = (0.0, 0);
-        let reached = self.progress.stages.observe(&evaluation);
+        let sets = &self.evaluation_sets;
+        let rows = |split: &str| sets.iter().find(|(name, _)| name == split).map(|(_, rows)| rows.len());
+        let reached = self.progress.stages.observe(&evaluation, rows);
         if !reached.is_empty() && self.config.curriculum.is_some() {
             self.begin_stage()?;
             evaluation.lr = self.learning_rate();
@@ -445,4 +449,33 @@ impl Trainer {
             observer.stepped(self, loss)?;
         }
     }
+}
+
+// Whether the data can tell when the stage is reached.
+fn check_stage(stage: &Stage, config: &RunConfig, data: &Dataset) -> Result<()> {
+    let name = &stage.name;
+    let rows = data.split(&stage.split).map_err(|e| {
+        let mut text = format!("stage `{name}`: {e}");
+        if config.stages == grokking_stages() {
+            let by_depth = data.split_names().any(|split| hops_of_split(split).is_some());
+            let instead = if by_depth {
+                "[curriculum] with stage_steps, or [[stages]]"
+            } else {
+                "[[stages]]"
+            };
+            text.push_str(
+                ". A config with no [[stages]] has the three grokking stages, for systematic data; for this data add ",
+            );
+            text.push_str(instead);
+            text.push_str(" with name, split and accuracy, or stages = [] to watch for none");
+        }
+        Error::input(text)
+    })?;
+    if rows.is_empty() {
+        return Err(Error::input(format!(
+            "stage `{name}`: the split `{}` has no rows, so that the stage could never be reached",
+            stage.split
+        )));
+    }
+    Ok(())
 }

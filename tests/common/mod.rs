@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file is a crate and uses a part
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A run of the binary that has ended.
@@ -40,7 +40,14 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Runs the binary in `folder` to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let Output { status, stdout, stderr } = command(folder, arguments).output().expect("the binary starts");
+    run_with(folder, arguments, &[])
+}
+
+/// As [`run`], with more environment variables.
+pub fn run_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let mut command = command(folder, arguments);
+    let output = command.envs(variables.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.expect("the binary starts");
     Ran {
         code: status.code(),
         out: String::from_utf8_lossy(&stdout).into_owned(),
@@ -108,18 +115,41 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Waits until something has happened, a minute at most.
-pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} never came");
-        std::thread::sleep(Duration::from_millis(2));
+/// The binary while it runs; it is killed when the test is done with it.
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts the binary in `folder`; what it prints is thrown away.
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(folder, arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.expect("the binary starts"))
+    }
+
+    /// Waits until `done`, which the running binary brings about. The limit is for a binary that hangs.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, mut done: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            let ended = self.0.try_wait().expect("the binary can be waited for");
+            assert!(ended.is_none() || done(), "{ended:?} before {what}");
+            assert!(began.elapsed() < Duration::from_mins(10), "{what} never came");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends Ctrl-C; gives the exit code.
+    #[cfg(unix)]
+    pub fn interrupt(mut self) -> Option<i32> {
+        let kill = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        self.0.wait().unwrap().code()
     }
 }
 
-/// Sends Ctrl-C.
-#[cfg(unix)]
-pub fn interrupt(child: &Child) {
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.unwrap().success());
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

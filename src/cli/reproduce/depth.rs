@@ -86,7 +86,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     place.seed(&mut preset.data.seed, seed);
     let (runs, figures) = place.folders();
 
-    eprintln!("1/4 data");
+    err!("1/4 data");
     let make = |source: Source| -> Result<Arc<Dataset>> {
         let settings = Chains {
             tails: source.tails(),
@@ -117,7 +117,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
 
     let mut evidence = Vec::new();
     for source in Source::ALL {
-        eprintln!("3/4 how deep each of them goes, {}", source.name());
+        err!("3/4 how deep each of them goes, {}", source.name());
         go_on(&place.stop)?;
         let out = match source {
             Source::Depth => figures.clone(),
@@ -134,7 +134,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
             most: preset.most,
         };
         let settle = once(&settle, figure::settle, &specimens, &out)?;
-        eprintln!("4/4 looking inside each of them, {}", source.name());
+        err!("4/4 looking inside each of them, {}", source.name());
         for (run, specimen) in of_source.into_iter().zip(&specimens) {
             go_on(&place.stop)?;
             let inside = look_inside(&preset, specimen, &data, &figures.join(&run.name))?;

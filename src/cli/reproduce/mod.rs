@@ -121,9 +121,9 @@ impl Place {
     fn conclude(&self, summary: &str) -> Result<()> {
         let (runs, figures) = self.folders();
         files::write(&figures.join("summary.md"), summary.as_bytes())?;
-        println!("\n{summary}");
-        println!("checkpoints: {}\nfigures:     {}", runs.display(), figures.display());
-        println!("this sitting took {:.0} s", self.began.elapsed().as_secs_f64());
+        out!("\n{summary}");
+        out!("checkpoints: {}\nfigures:     {}", runs.display(), figures.display());
+        out!("this sitting took {:.0} s", self.began.elapsed().as_secs_f64());
         Ok(())
     }
 }
@@ -178,7 +178,7 @@ struct Planned {
 
 // Trains what is not trained yet, as many at once as there are cores.
 fn train_all(planned: &[Planned], folder: &Path, place: &Place) -> Result<()> {
-    eprintln!(
+    err!(
         "2/4 training {} models, each into its folder under {}",
         planned.len(),
         folder.display()
@@ -210,7 +210,7 @@ fn train_all(planned: &[Planned], folder: &Path, place: &Place) -> Result<()> {
         let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined
-            .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::input("a training thread stopped"))))
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a training thread stopped"))))
             .collect()
     });
     outcomes.into_iter().collect()

@@ -54,7 +54,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     place.seed(&mut preset.data.seed, seed);
     let (runs, figures) = place.folders();
 
-    eprintln!("1/4 data");
+    err!("1/4 data");
     let data = Arc::new(make_data(&preset.data, &preset.data.generate()?, &runs.join("data"))?);
     let planned = preset.runs.iter().map(|run| Planned {
         name: run.name.clone(),
@@ -70,7 +70,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
         },
     });
     train_all(&planned.collect::<Vec<_>>(), &runs, place)?;
-    eprintln!("3/4 looking inside each of them");
+    err!("3/4 looking inside each of them");
     let mut evidence = Vec::new();
     for run in &preset.runs {
         go_on(&place.stop)?;
@@ -78,7 +78,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
         evidence.push(look_inside(&preset, run, &data, &target, &out, &place.device)?);
     }
     go_on(&place.stop)?;
-    eprintln!("4/4 comparing");
+    err!("4/4 comparing");
     let folders: Vec<Target> = preset.runs.iter().map(|run| place.target(&run.name)).collect();
     let comparison = comparison(&preset, &folders, &data, &figures, &evidence, &place.device)?;
     cli::compare::print(&comparison);

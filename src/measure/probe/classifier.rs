@@ -164,7 +164,7 @@ fn solve_symmetric(a: &Array2<f64>, b: &Array2<f64>) -> Result<(Array2<f64>, f64
         factor.t().to_owned().solve_triangular_inplace(&mut x, UPLO::Upper)?;
         Ok(x)
     };
-    let x = solved().map_err(|e| Error::input(format!("the probe's equations have no solution: {e}")))?;
+    let x = solved().map_err(|e| Error::failed(format!("the probe's equations have no solution: {e}")))?;
     let residual = norm(&(a.dot(&x) - b)) / norm(b).max(f64::MIN_POSITIVE);
     Ok((x, residual))
 }
@@ -205,7 +205,7 @@ fn logistic(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution>
         .max_iterations(MOST_ITERATIONS)
         .gradient_tolerance(GRADIENT_TOLERANCE)
         .fit(&data)
-        .map_err(|e| Error::input(format!("the logistic probe cannot be fitted: {e}")))?;
+        .map_err(|e| Error::failed(format!("the logistic probe cannot be fitted: {e}")))?;
     // A class without a sample has no column; it gets one that never wins.
     let mut weights = Array2::zeros((samples.x.ncols(), classes));
     let mut intercept = Array1::from_elem(classes, NEVER);

@@ -1,0 +1,178 @@
+//! The lock of a run folder: at most one process trains in it at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+const LOCK: &str = "run.lock";
+// A try fails only where another holder goes in the very moment between opening and locking.
+const MAX_TRIES: usize = 10_000;
+
+/// An exclusive lock on a run folder, held until it is dropped or the process ends, however it ends.
+///
+/// It is an advisory lock of the operating system (`flock` on Unix) on the file `run.lock`, whose content names the holder
+/// for people. A file that a killed process left behind locks nothing.
+#[derive(Debug)]
+pub struct RunLock {
+    path: PathBuf,
+    // The lock lives as long as this handle.
+    _file: File,
+}
+
+/// The holder of a lock, as `run.lock` tells it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    process: u32,
+    host: String,
+    /// UTC, in the form of RFC 3339.
+    since: String,
+}
+
+impl Holder {
+    fn this_process() -> Self {
+        let host = hostname::get().map_or_else(
+            |_| "an unknown host".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Self {
+            process: std::process::id(),
+            host,
+            since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        }
+    }
+}
+
+impl RunLock {
+    /// Locks the run folder `folder`, which must exist.
+    ///
+    /// # Errors
+    /// When another process (or this one) trains in the folder, which the message names; when the file of the lock cannot
+    /// be written.
+    pub fn acquire(folder: &Path) -> Result<Self> {
+        let path = folder.join(LOCK);
+        let fail = |e: std::io::Error| Error::write(&path, e);
+        for _ in 0..MAX_TRIES {
+            // Its content is the holder's until the lock is ours.
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(fail)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(refusal(folder, &mut file)),
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+            }
+            // The holder before us may have removed the file between our opening and our locking it.
+            if is_at(&file, &path) {
+                let text = serde_json::to_string(&Holder::this_process()).map_err(|e| fail(e.into()))?;
+                file.set_len(0).map_err(fail)?;
+                writeln!(file, "{text}").map_err(fail)?;
+                return Ok(Self { path, _file: file });
+            }
+        }
+        Err(Error::write(
+            &path,
+            "it was replaced or removed whenever it was locked, so the run folder cannot be locked",
+        ))
+    }
+}
+
+impl Drop for RunLock {
+    // The file is removed while it is still locked: whoever has opened it meanwhile finds by `is_at` that it is gone.
+    fn drop(&mut self) {
+        if cfg!(unix) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn refusal(folder: &Path, file: &mut File) -> Error {
+    let mut text = String::new();
+    let holder = file
+        .read_to_string(&mut text)
+        .ok()
+        .and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let who = match holder {
+        Some(Holder { process, host, since }) => format!("process {process} on {host} trains in it since {since}"),
+        // It has locked the file and not yet written its name.
+        None => "another process trains in it".to_owned(),
+    };
+    Error::file(
+        folder,
+        format!("{who}; nothing was changed. Wait for that process or stop it, or choose another --out"),
+    )
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), path.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+// Where the file is not removed, it is always the one that was opened.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_the_lock_and_gets_it_when_that_one_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = RunLock::acquire(folder.path()).unwrap();
+        let text = RunLock::acquire(folder.path()).unwrap_err().to_string();
+        let process = format!("process {} on ", std::process::id());
+        assert!(text.contains(&process) && text.contains(" since 2"), "{text}");
+        drop(lock);
+        RunLock::acquire(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_a_killed_process_left_behind_locks_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join(LOCK),
+            "what was left, longer than what a holder writes of itself",
+        )
+        .unwrap();
+        let _lock = RunLock::acquire(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(LOCK)).unwrap();
+        assert!(serde_json::from_str::<Holder>(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn of_many_threads_that_take_turns_one_holds_the_lock_at_a_time() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let (holders, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while taken.load(Ordering::SeqCst) < 200 {
+                        let Ok(lock) = RunLock::acquire(folder.path()) else {
+                            continue;
+                        };
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+    }
+}
