@@ -26,7 +26,7 @@ pub(super) use backend::on_every_backend;
 pub use backend::{Backend, be_portable, products};
 pub(super) use embedding::{Embed, Unembed};
 pub use gemm::Products;
-pub(crate) use gemm::rate as gemm_rate;
+pub(crate) use gemm::{rate as gemm_rate, relative_error as gemm_error};
 pub(super) use gradients::Gradients;
 pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;

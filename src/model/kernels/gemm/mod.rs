@@ -259,5 +259,33 @@ pub(crate) fn rate(threads: usize) -> f64 {
     (0..threads).into_par_iter().map(of_thread).sum()
 }
 
+/// The error of a · b on `backend` against f64: root mean square over the entries, in that of the product. a `[rows, depth]`,
+/// b `[depth, columns]`.
+pub(crate) fn relative_error(backend: Backend, a: &[f32], b: &[f32], depth: usize) -> f64 {
+    let columns = b.len() / depth;
+    let mut got = vec![0.0; a.len() / depth * columns];
+    add_products(
+        backend.gemm,
+        &mut got,
+        &[(Matrix::new(a, depth), Matrix::new(b, columns))],
+    );
+    let (mut size, mut error) = (0.0, 0.0);
+    let mut exact = vec![0.0; columns];
+    for (got, a) in got.chunks_exact(columns).zip(a.chunks_exact(depth)) {
+        exact.fill(0.0);
+        for (&a, b) in a.iter().zip(b.chunks_exact(columns)) {
+            exact
+                .iter_mut()
+                .zip(b)
+                .for_each(|(sum, &b)| *sum += f64::from(a) * f64::from(b));
+        }
+        for (&got, exact) in got.iter().zip(&exact) {
+            size += exact * exact;
+            error += (f64::from(got) - exact).powi(2);
+        }
+    }
+    (error / size).sqrt()
+}
+
 #[cfg(test)]
 mod tests;

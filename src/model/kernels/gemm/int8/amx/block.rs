@@ -366,10 +366,12 @@ mod tests {
         let mut stream = Stream::new(1, "test recombination", 0);
         for width in [1, 7, 15, 16] {
             for add in [false, true] {
-                // As large as sums of 768 terms may be, and small.
-                let mut sum = |limit: usize| (stream.below(2 * limit + 1) as i32 - limit as i32).cast_unsigned();
-                let sums = [12_386_112, 25_000_000, 37_000_000, 300]
-                    .map(|limit| Tile(std::array::from_fn(|_| std::array::from_fn(|_| sum(limit)))));
+                // Of all sizes, up to those of 768 terms: beside a large one, those of less weight are rounded away.
+                let mut sum = || {
+                    let limit = 1 << (1 + stream.below(25));
+                    (stream.below(2 * limit) as i32 - limit as i32).cast_unsigned()
+                };
+                let sums = [(); SUMS].map(|()| Tile(std::array::from_fn(|_| std::array::from_fn(|_| sum()))));
                 let mut unit = |i: usize| match i {
                     3 => f32::NAN,
                     5 => 1e-36,
