@@ -24,7 +24,7 @@ pub struct Accuracy {
 
 /// Measures every backend that this machine has, on products of 256 × depth by depth × 192 random numbers.
 pub fn accuracy() -> Vec<Accuracy> {
-    let kinds: [(&str, fn(&mut Stream, usize) -> Operands); 3] = [
+    let kinds: [(&str, Make); 3] = [
         ("normal", |stream, depth| Operands::normal(stream, depth)),
         ("left: exp(2 × normal) × normal", |stream, depth| {
             let mut operands = Operands::normal(stream, depth);
@@ -37,7 +37,9 @@ pub fn accuracy() -> Vec<Accuracy> {
             let mut operands = Operands::normal(stream, depth);
             for row in operands.right.chunks_exact_mut(COLUMNS) {
                 let size = (2.0 * stream.normal()).exp() as f32;
-                row.iter_mut().for_each(|x| *x *= size);
+                for x in row {
+                    *x *= size;
+                }
             }
             operands
         }),
@@ -58,6 +60,9 @@ pub fn accuracy() -> Vec<Accuracy> {
     }
     all
 }
+
+// Makes operands of so many terms.
+type Make = fn(&mut Stream, usize) -> Operands;
 
 struct Operands {
     left: Vec<f32>,  // [ROWS, depth]

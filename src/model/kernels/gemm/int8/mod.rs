@@ -68,6 +68,10 @@ impl Engine {
 }
 
 // A product that is computed block by block. It is complete when this is dropped.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack of one call, where a box would cost an allocation for each product"
+)]
 enum Product<'a> {
     Amx(amx::Product<'a>),
     Reference(reference::Product<'a>),

@@ -329,6 +329,8 @@ mod tests {
     use super::*;
     use crate::random::Stream;
 
+    const COLUMNS: usize = 21;
+
     // All rows of a block by the instructions that stand between those of AMX.
     //
     // # Safety
@@ -362,7 +364,6 @@ mod tests {
         if V4::try_new().is_none() {
             return;
         }
-        const COLUMNS: usize = 21;
         let mut stream = Stream::new(1, "test recombination", 0);
         for width in [1, 7, 15, 16] {
             for add in [false, true] {
