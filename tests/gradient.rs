@@ -1,7 +1,10 @@
-//! The gradient of the whole looped model against finite differences, in f64.
+//! The gradient of the whole looped model: in f64 against finite differences, and by the f32 kernels of every backend that the
+//! machine has against that in f64.
+
+use std::io::Write;
 
 use candle_core::{DType, Device, Tensor, Var};
-use loopscope::model::{Init, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights, cross_entropy};
+use loopscope::model::{Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights};
 
 const VOCAB: usize = 9;
 const STEP: f64 = 1e-5;
@@ -24,8 +27,28 @@ fn config() -> ModelConfig {
     }
 }
 
-fn loss(weights: &Weights) -> Tensor {
-    let model = Model::new(config(), VOCAB, weights).unwrap();
+// Weights as variables, leaf by leaf, that are numbers of f32 whatever their type is.
+fn variables(dtype: DType) -> (Weights, Vec<(Leaf, Var)>) {
+    let mut vars = Vec::new();
+    let weights = Weights::init(&config(), VOCAB, 11, &Device::Cpu)
+        .unwrap()
+        .map(|leaf| {
+            let tensor = &leaf.tensor;
+            // Off the symmetric start, where some gradients vanish.
+            let wave: Vec<f32> = (0..tensor.elem_count())
+                .map(|i| (0.3 * (i as f64 * 0.7 + leaf.name.len() as f64).sin()) as f32)
+                .collect();
+            let moved = (tensor + Tensor::from_vec(wave, tensor.shape(), &Device::Cpu)?)?;
+            let var = Var::from_tensor(&moved.to_dtype(dtype)?)?;
+            vars.push((leaf.clone(), var.clone()));
+            Ok(var.as_tensor().clone())
+        })
+        .unwrap();
+    (weights, vars)
+}
+
+fn loss(weights: &Weights, backend: Backend) -> Tensor {
+    let model = Model::new(config(), VOCAB, weights).unwrap().on(backend);
     // Chains of different length, with a common prefix whose rows are shared.
     let queries: [&[u32]; 4] = [&[1, 5], &[1, 5, 6], &[1, 5, 7, 6], &[2, 8, 6]];
     let rows = model.pack(queries, Sharing::Prefixes).unwrap();
@@ -34,34 +57,24 @@ fn loss(weights: &Weights) -> Tensor {
         ..Pass::default()
     };
     let logits = model.forward(&rows, 3, &mut pass).unwrap();
-    cross_entropy(&logits, &[3, 4, 1, 2], 0.1).unwrap()
+    model.cross_entropy(&logits, &[3, 4, 1, 2], 0.1).unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f64> {
+    let x = x.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+    x.to_vec1().unwrap()
 }
 
 #[test]
 fn every_weight_s_gradient_is_that_of_finite_differences() {
-    let initial = Weights::init(&config(), VOCAB, 11, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let mut vars = Vec::new();
-    let weights = initial
-        .map(|leaf| {
-            let tensor = &leaf.tensor;
-            // Off the symmetric start, where some gradients vanish.
-            let wave: Vec<f64> = (0..tensor.elem_count())
-                .map(|i| 0.3 * (i as f64 * 0.7 + leaf.name.len() as f64).sin())
-                .collect();
-            let var = Var::from_tensor(&(tensor + Tensor::from_vec(wave, tensor.shape(), &Device::Cpu)?)?)?;
-            vars.push((leaf.clone(), var.clone()));
-            Ok(var.as_tensor().clone())
-        })
-        .unwrap();
-    let gradients = loss(&weights).backward().unwrap();
-    let value = || loss(&weights).to_scalar::<f64>().unwrap();
+    let (weights, vars) = variables(DType::F64);
+    // In f64 no kernel runs, whatever the backend.
+    let loss = || loss(&weights, Backend::default());
+    let gradients = loss().backward().unwrap();
+    let value = || loss().to_scalar::<f64>().unwrap();
     let mut checked = 0;
     for (leaf, var) in &vars {
-        let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        let (gradient, at) = (flat(gradients.get(var).unwrap()), flat(var));
+        let (gradient, at) = (numbers(gradients.get(var).unwrap()), numbers(var));
         for (slot, place) in leaf.places() {
             // Every weight of the small tensors, an even sample of the large ones.
             for i in place.clone().step_by(place.len().div_ceil(24)) {
@@ -86,4 +99,38 @@ fn every_weight_s_gradient_is_that_of_finite_differences() {
         }
     }
     assert!(checked > 400, "{checked}");
+}
+
+#[test]
+fn the_kernels_of_every_backend_give_the_gradient_in_f64() {
+    let (weights, in_f64) = variables(DType::F64);
+    let exact = loss(&weights, Backend::default()).backward().unwrap();
+    for backend in Backend::available() {
+        let (weights, in_f32) = variables(DType::F32);
+        let gradients = loss(&weights, backend).backward().unwrap();
+        for ((leaf, f32s), (_, f64s)) in in_f32.iter().zip(&in_f64) {
+            let (got, expected) = (numbers(gradients.get(f32s).unwrap()), numbers(exact.get(f64s).unwrap()));
+            for (slot, place) in leaf.places() {
+                // Of the largest number of each weight's gradient: 1,600 units of rounding, where a wrong term makes a
+                // hundred times as much.
+                let largest = expected[place.clone()]
+                    .iter()
+                    .fold(0.0_f64, |most, x| most.max(x.abs()));
+                for i in place {
+                    let off = (got[i] - expected[i]).abs();
+                    assert!(
+                        off <= 1e-4 * largest,
+                        "{backend}, {}: {} for {}",
+                        slot.name,
+                        got[i],
+                        expected[i]
+                    );
+                }
+            }
+        }
+    }
+    // Past the capture of test output, so that it is seen where all is well.
+    let names: Vec<String> = Backend::available().iter().map(Backend::to_string).collect();
+    let line = format!("gradients were checked on: {}\n", names.join(", "));
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

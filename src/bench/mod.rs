@@ -1,5 +1,6 @@
-//! How fast training steps are, and how much memory they take.
+//! How fast training steps are, how much memory they take, and how accurate GEMM is.
 
+mod accuracy;
 mod shapes;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
+pub use accuracy::{Accuracy, DEPTHS, accuracy};
 pub use shapes::{Batches, Case, Shape};
 
 use crate::checkpoint::write_tensors;

@@ -11,7 +11,7 @@ use super::file::{Checkpoint, CheckpointInfo, expect_readable, read_tensors, wri
 use super::lock::RunLock;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Products, Weights, products};
+use crate::model::{Products, Weights};
 use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
 
 pub(super) const CONFIG: &str = "config.toml";
@@ -156,12 +156,12 @@ impl RunFolder {
                 ),
             ));
         }
-        if trainer.model().device().is_cpu() && info.products != products() {
+        if trainer.model().device().is_cpu() && info.products != trainer.model().backend().products() {
             tracing::warn!(
                 "this run was trained with {}, here it goes on with {}: as good, but not bit for bit what it would have \
                  been. --portable makes every machine alike",
                 info.products,
-                products()
+                trainer.model().backend().products()
             );
         }
         let device = trainer.model().device().clone();
@@ -213,7 +213,7 @@ impl RunFolder {
         let info = SavedState {
             progress: trainer.progress(),
             data_hash: trainer.data().hash.clone(),
-            products: products(),
+            products: trainer.model().backend().products(),
         };
         let path = self.path.join(STATE);
         expect_readable(&path, &info)?;

@@ -1,4 +1,4 @@
-//! `loopscope bench`: how fast training steps are here.
+//! `loopscope bench`: how fast training steps are here, and how accurate GEMM is.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::analyses::print_table;
 use super::{Threads, iterations};
-use crate::bench::{Batches, Case, Shape, export, measure};
+use crate::bench::{Batches, Case, DEPTHS, Shape, accuracy, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::products;
@@ -41,6 +41,9 @@ pub(super) struct BenchArgs {
     /// Time nothing: write each case's weights and first batch, with loss and gradient norm, to this folder
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
+    /// Time nothing: print the relative error of GEMM against f64, on every instruction set that this machine has
+    #[arg(long, conflicts_with_all = ["export", "forward"])]
+    accuracy: bool,
     #[command(flatten)]
     threads: Threads,
 }
@@ -48,6 +51,9 @@ pub(super) struct BenchArgs {
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
     if !(args.seconds >= 0.0 && args.seconds <= 3600.0) {
         return Err(Error::input(format!("--seconds {}; allowed: 0 to 3600", args.seconds)));
+    }
+    if args.accuracy {
+        return args.threads.install(|| print_accuracy(args.json));
     }
     args.threads.install(|| {
         let mut rows = Vec::new();
@@ -117,6 +123,35 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn print_accuracy(json: bool) -> Result<()> {
+    let measured = accuracy();
+    if json {
+        for accuracy in &measured {
+            println!(
+                "{}",
+                serde_json::to_string(accuracy).map_err(|e| Error::input(e.to_string()))?
+            );
+        }
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = measured
+        .iter()
+        .map(|accuracy| {
+            let names = [accuracy.operands.to_owned(), accuracy.backend.clone()];
+            let errors = accuracy.errors.iter().map(|error| format!("{error:.1e}"));
+            names.into_iter().chain(errors).collect()
+        })
+        .collect();
+    let depths = DEPTHS.map(|depth| format!("depth {depth}"));
+    let columns: Vec<&str> = ["operands", "GEMM on"]
+        .into_iter()
+        .chain(depths.iter().map(String::as_str))
+        .collect();
+    print_table(&columns, &rows);
+    println!("root mean square error of a 256 × depth × 192 product against f64, in that of the product");
+    Ok(())
 }
 
 fn entities(text: &str) -> std::result::Result<usize, String> {

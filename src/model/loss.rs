@@ -2,7 +2,8 @@
 
 use candle_core::{D, Tensor};
 
-use super::kernels::{self, CrossEntropy};
+use super::forward::Model;
+use super::kernels::CrossEntropy;
 use crate::error::Result;
 
 /// The log-probabilities of `logits` over the last axis.
@@ -14,27 +15,25 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?)
 }
 
-/// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p.
-///
-/// `logits` `[queries, vocab]`, one target each.
-///
-/// # Errors
-/// When a target is outside the vocabulary, or the device fails.
-pub fn cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-    if kernels::available(logits) {
-        let kernel = CrossEntropy {
-            targets: targets.to_vec(),
-            smoothing: smoothing as f32,
-        };
-        return Ok(logits.contiguous()?.apply_op1(kernel)?);
+impl Model {
+    /// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p.
+    ///
+    /// `logits` `[queries, vocab]`, one target each.
+    ///
+    /// # Errors
+    /// When a target is outside the vocabulary, or the device fails.
+    pub fn cross_entropy(&self, logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
+        if self.kernels(logits) {
+            let kernel = CrossEntropy {
+                targets: targets.to_vec(),
+                smoothing: smoothing as f32,
+                backend: self.backend(),
+            };
+            return Ok(logits.contiguous()?.apply_op1(kernel)?);
+        }
+        let log_p = log_softmax(logits)?;
+        let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
+        let of_target = log_p.gather(&index, 1)?.mean_all()?;
+        Ok(((of_target * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?)?)
     }
-    compose_cross_entropy(logits, targets, smoothing)
-}
-
-/// [`cross_entropy`] by candle's own operations: the reference.
-pub(super) fn compose_cross_entropy(logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-    let log_p = log_softmax(logits)?;
-    let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
-    let of_target = log_p.gather(&index, 1)?.mean_all()?;
-    Ok(((of_target * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?)?)
 }

@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 use super::config::{Decay, OptimizerConfig};
 use crate::error::Result;
 use crate::model::kernels::{self, adamw};
-use crate::model::{Leaf, Role};
+use crate::model::{Backend, Leaf, Role};
 
 /// One leaf with its moments.
 pub(super) struct Parameter {
@@ -52,24 +52,24 @@ pub(super) enum Gradients {
     NotFinite { name: String },
 }
 
-fn sum_of_squares(x: &Tensor) -> Result<f64> {
+fn sum_of_squares(backend: Backend, x: &Tensor) -> Result<f64> {
     if kernels::available(x) {
-        return Ok(adamw::sum_of_squares(x)?);
+        return Ok(adamw::sum_of_squares(backend, x)?);
     }
     Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?))
 }
 
 /// Measures the gradients of all parameters.
-pub(super) fn inspect(parameters: &[Parameter], gradients: &GradStore) -> Result<Gradients> {
+pub(super) fn inspect(backend: Backend, parameters: &[Parameter], gradients: &GradStore) -> Result<Gradients> {
     let mut total = 0.0;
     for parameter in parameters {
         let Some(gradient) = gradients.get(&parameter.var) else {
             continue;
         };
-        let squares = sum_of_squares(gradient)?;
+        let squares = sum_of_squares(backend, gradient)?;
         if !squares.is_finite() {
             for (slot, view) in parameter.leaf.slots.iter().zip(parameter.leaf.views(gradient)?) {
-                if !sum_of_squares(&view)?.is_finite() {
+                if !sum_of_squares(backend, &view)?.is_finite() {
                     return Ok(Gradients::NotFinite {
                         name: slot.name.clone(),
                     });
@@ -101,6 +101,7 @@ pub(super) fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> 
 
 /// Updates all parameters by one AdamW step (Loshchilov & Hutter 2019, Algorithm 2) at rate `lr`; `step` counts from 0.
 pub(super) fn update(
+    backend: Backend,
     config: &OptimizerConfig,
     parameters: &mut [Parameter],
     gradients: &GradStore,
@@ -136,7 +137,7 @@ pub(super) fn update(
                 second_moment,
                 ..
             } = parameter;
-            adamw::update(adamw, &kept, var, first_moment, second_moment, gradient)?;
+            adamw::update(backend, adamw, &kept, var, first_moment, second_moment, gradient)?;
             continue;
         }
         let gradient = (gradient * scale)?;
@@ -207,7 +208,7 @@ mod tests {
             let mut parameters = [Parameter::new(&leaf, Decay::Matrices).unwrap()];
             let loss = (parameters[0].var.as_tensor() * 2.0).unwrap().sum_all().unwrap();
             let gradients = loss.backward().unwrap();
-            update(&config, &mut parameters, &gradients, 2.0, 0.1, 0).unwrap();
+            update(Backend::default(), &config, &mut parameters, &gradients, 2.0, 0.1, 0).unwrap();
             parameters[0]
                 .var
                 .to_dtype(DType::F32)

@@ -15,7 +15,7 @@ use super::progress::{Observer, Occasion, Progress, SavedParameter};
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query, TRAIN, VALID, hops_of_split};
-use crate::model::{Model, Pass, Rows, Sharing, Weights, cross_entropy};
+use crate::model::{Model, Pass, Rows, Sharing, Weights};
 use crate::random::Stream;
 
 /// Trains one model.
@@ -303,7 +303,9 @@ impl Trainer {
             None => self.config.model.iterations,
         };
         let logits = self.model.forward(&rows, iterations, &mut pass)?;
-        let loss = cross_entropy(&logits, &targets, self.config.train.label_smoothing)?;
+        let loss = self
+            .model
+            .cross_entropy(&logits, &targets, self.config.train.label_smoothing)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         let diverged = |tensor: String| Error::Diverged {
             step,
@@ -314,13 +316,14 @@ impl Trainer {
             return Err(diverged("the loss".to_owned()));
         }
         let gradients = self.model.backward(&loss)?;
-        let norm = match optimizer::inspect(&self.parameters, &gradients)? {
+        let norm = match optimizer::inspect(self.model.backend(), &self.parameters, &gradients)? {
             Gradients::Finite { norm } => norm,
             Gradients::NotFinite { name } => return Err(diverged(format!("the gradient of {name}"))),
         };
         let lr = self.learning_rate();
         let since = self.optimizer_step();
         optimizer::update(
+            self.model.backend(),
             &self.config.optimizer,
             &mut self.parameters,
             &gradients,

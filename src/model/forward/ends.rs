@@ -74,6 +74,7 @@ impl Model {
             return Ok(normed.matmul(&self.unembedding.t()?)?);
         }
         let kernel = Unembed {
+            backend: self.backend,
             gradients: self.gradients.clone(),
         };
         Ok(normed.contiguous()?.apply_op2(&self.unembedding, kernel)?)

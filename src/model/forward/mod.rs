@@ -16,7 +16,7 @@ use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
-use super::kernels::{self, Gradients, LayerNorm, Plan, Stack, Workspace};
+use super::kernels::{self, Backend, Gradients, LayerNorm, Plan, Stack, Workspace};
 use super::rows::{Rows, Sharing, Sources};
 use super::taps::HookTaps;
 use super::weights::{BLOCK, Weights};
@@ -38,6 +38,7 @@ pub struct Model {
     unembedding: Tensor, // [vocab, d_model]
     device: Device,
     composed: bool,
+    backend: Backend,
     workspace: Arc<Mutex<Workspace>>,
     gradients: Gradients,
 }
@@ -137,6 +138,7 @@ impl Model {
             token_embedding,
             config,
             composed: false,
+            backend: Backend::default(),
             workspace: Arc::default(),
             gradients: Gradients::default(),
         })
@@ -149,7 +151,19 @@ impl Model {
         self
     }
 
-    // The same model with operands of one layer at a time laid out, as those of very large blocks are.
+    /// The same model whose CPU kernels run on `backend`, in place of the process's [default](Backend::default).
+    #[must_use]
+    pub fn on(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// What the CPU kernels of this model run on.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    // The same model with operands of one layer at a time packed, as those of very large blocks are.
     #[cfg(test)]
     pub(super) fn one_layer_at_a_time(mut self) -> Self {
         self.workspace = Arc::new(Mutex::new(Workspace::one_layer_at_a_time()));
@@ -241,6 +255,7 @@ impl Model {
             readouts_only,
             injection: self.config.injection,
             sources,
+            backend: self.backend,
             workspace: self.workspace.clone(),
             gradients: self.gradients.clone(),
         };
@@ -315,6 +330,7 @@ impl Model {
                 readouts_only: false,
                 injection: false,
                 sources: None,
+                backend: self.backend,
                 workspace: self.workspace.clone(),
                 gradients: self.gradients.clone(),
             };
@@ -396,11 +412,12 @@ impl Model {
         }
         let kernel = LayerNorm {
             epsilon: EPSILON as f32,
+            backend: self.backend,
         };
         Ok(x.contiguous()?.apply_op3(&norm.weight, &norm.bias, kernel)?)
     }
 
-    fn kernels(&self, x: &Tensor) -> bool {
+    pub(super) fn kernels(&self, x: &Tensor) -> bool {
         !self.composed && kernels::available(x)
     }
 

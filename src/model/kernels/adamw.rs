@@ -1,9 +1,10 @@
 //! AdamW and the gradient norm over flat numbers, one pass each.
 
 use candle_core::{Result, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::backend::Backend;
 use super::{sum, with_numbers, with_numbers_mut};
 
 // Numbers in a piece of work: fixed, so that no sum depends on the number of threads.
@@ -24,9 +25,9 @@ impl WithSimd for Squares<'_> {
 ///
 /// # Errors
 /// Where it is none.
-pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
+pub(crate) fn sum_of_squares(backend: Backend, x: &Tensor) -> Result<f64> {
     with_numbers(x, |x| {
-        let of_piece = |piece| Arch::new().dispatch(Squares(piece));
+        let of_piece = |piece| backend.arch.dispatch(Squares(piece));
         let sums: Vec<f64> = if x.len() <= PIECE || rayon::current_num_threads() == 1 {
             x.chunks(PIECE).map(of_piece).collect()
         } else {
@@ -92,6 +93,7 @@ impl WithSimd for Update<'_> {
 /// # Errors
 /// Where a tensor is not contiguous f32 on the CPU.
 pub(crate) fn update(
+    backend: Backend,
     step: Step,
     kept: &[(usize, f32)],
     weights: &Tensor,
@@ -120,7 +122,7 @@ pub(crate) fn update(
                             });
                         }
                     }
-                    let arch = Arch::new();
+                    let arch = backend.arch;
                     if is_small || rayon::current_num_threads() == 1 {
                         for piece in pieces {
                             arch.dispatch(piece);

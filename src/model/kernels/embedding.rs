@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::backend::Backend;
 use super::gemm::{Matrix, spread_product};
 use super::gradients::Gradients;
 use super::{like, slice, with_numbers};
@@ -45,6 +46,7 @@ impl CustomOp1 for Embed {
 
 /// x · Wᵀ; x `[rows, d]`, W `[vocab, d]` → logits `[rows, vocab]`.
 pub(in super::super) struct Unembed {
+    pub(in super::super) backend: Backend,
     pub(in super::super) gradients: Gradients,
 }
 
@@ -67,7 +69,7 @@ impl CustomOp2 for Unembed {
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
         let mut logits = vec![0.0; rows * vocab];
         let weight = Matrix::new(weight, d).transposed();
-        spread_product(&mut logits, Matrix::new(x, d), weight);
+        spread_product(self.backend, &mut logits, Matrix::new(x, d), weight);
         Ok((CpuStorage::F32(logits), (rows, vocab).into()))
     }
 
@@ -83,12 +85,12 @@ impl CustomOp2 for Unembed {
             let gradient = Matrix::new(gradient, vocab);
             let mut of_x = vec![0.0; x.elem_count()];
             with_numbers(weight, |weight| {
-                spread_product(&mut of_x, gradient, Matrix::new(weight, d));
+                spread_product(self.backend, &mut of_x, gradient, Matrix::new(weight, d));
                 Ok(())
             })?;
             let of_weight = with_numbers(x, |x| {
                 self.gradients.add(weight, |sums| {
-                    spread_product(sums, gradient.transposed(), Matrix::new(x, d));
+                    spread_product(self.backend, sums, gradient.transposed(), Matrix::new(x, d));
                     Ok(())
                 })
             })?;

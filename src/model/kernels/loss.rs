@@ -1,8 +1,9 @@
 //! Cross-entropy with label smoothing, with its backward pass.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::backend::Backend;
 use super::{exp, like, slice, sum, with_numbers};
 
 /// Mean over the rows of (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p; logits `[queries, vocab]`, one
@@ -10,6 +11,7 @@ use super::{exp, like, slice, sum, with_numbers};
 pub(in super::super) struct CrossEntropy {
     pub(in super::super) targets: Vec<u32>,
     pub(in super::super) smoothing: f32,
+    pub(in super::super) backend: Backend,
 }
 
 // The largest logit, and Σ exp(logit − largest).
@@ -79,7 +81,7 @@ impl CustomOp1 for CrossEntropy {
             candle_core::bail!("cross-entropy needs one target of the vocabulary for each query");
         }
         let logits = slice(logits, layout)?;
-        let loss = Arch::new().dispatch(Forward {
+        let loss = self.backend.arch.dispatch(Forward {
             op: self,
             logits,
             vocab,
@@ -92,7 +94,7 @@ impl CustomOp1 for CrossEntropy {
         let mut of_logits = vec![0.0; logits.elem_count()];
         let vocab = logits.dims2()?.1;
         with_numbers(logits, |numbers| {
-            Arch::new().dispatch(Backward {
+            self.backend.arch.dispatch(Backward {
                 op: self,
                 logits: numbers,
                 gradient: &mut of_logits,

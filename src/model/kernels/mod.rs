@@ -7,6 +7,7 @@
 
 pub(crate) mod adamw;
 mod attention;
+mod backend;
 mod buffer;
 mod embedding;
 mod gelu;
@@ -20,9 +21,12 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor};
 
+#[cfg(test)]
+pub(super) use backend::on_every_backend;
+pub use backend::{Backend, be_portable, products};
 pub(super) use embedding::{Embed, Unembed};
-pub(crate) use gemm::rate as gemm_rate;
-pub use gemm::{Products, be_portable, products};
+pub use gemm::Products;
+pub(crate) use gemm::{rate as gemm_rate, relative_error as gemm_error};
 pub(super) use gradients::Gradients;
 pub(super) use loss::CrossEntropy;
 pub(super) use norm::LayerNorm;
@@ -165,17 +169,124 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+    use pulp::{Simd, WithSimd};
+
     use super::*;
+    use crate::random::Stream;
+
+    struct Exp<'a>(&'a mut [f32]);
+
+    impl WithSimd for Exp<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            self.0.iter_mut().for_each(|x| *x = exp(*x));
+        }
+    }
 
     #[test]
     fn the_fast_exponential_is_the_exponential() {
-        for i in -8700..=8700 {
-            let x = i as f32 / 100.0;
-            let (got, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (got - expected).abs() / expected < 4e-7,
-                "exp({x}) = {got}, not {expected}"
-            );
-        }
+        on_every_backend(|backend| {
+            let numbers: Vec<f32> = (-8700..=8700).map(|i| i as f32 / 100.0).collect();
+            let mut got = numbers.clone();
+            backend.arch.dispatch(Exp(&mut got));
+            for (x, got) in numbers.into_iter().zip(got) {
+                let (got, expected) = (f64::from(got), f64::from(x).exp());
+                assert!(
+                    (got - expected).abs() / expected < 4e-7,
+                    "{backend}: exp({x}) = {got}, not {expected}"
+                );
+            }
+        });
+    }
+
+    fn random(stream: &mut Stream, count: usize) -> Vec<f32> {
+        (0..count).map(|_| stream.normal() as f32).collect()
+    }
+
+    // What every element-wise kernel gives on one backend, on rows whose width is no multiple of a register's.
+    fn element_wise(backend: Backend) -> Vec<Vec<f32>> {
+        const D: usize = 37;
+        const ROWS: usize = 5;
+        let mut stream = Stream::new(1, "test element-wise kernels", 0);
+        let mut numbers = |count| random(&mut stream, count);
+        let (x, dy, weight, bias) = (numbers(ROWS * D), numbers(ROWS * D), numbers(D), numbers(D));
+        let zeros = || (vec![0.0; ROWS * D], vec![0.0; D], vec![0.0; D]);
+        let arch = backend.arch;
+        let mut all = Vec::new();
+
+        let (mut y, ..) = zeros();
+        arch.dispatch(norm::Forward {
+            x: &x,
+            weight: &weight,
+            bias: &bias,
+            y: &mut y,
+            epsilon: 1e-5,
+        });
+        all.push(y);
+        let ((mut y, mut dw, mut db), mut dx) = (zeros(), dy.clone());
+        arch.dispatch(norm::Backward {
+            x: &x,
+            weight: &weight,
+            bias: &bias,
+            y: &mut y,
+            dx: &mut dx,
+            dw: &mut dw,
+            db: &mut db,
+            epsilon: 1e-5,
+        });
+        all.extend([y, dx, dw, db]);
+
+        let (mut y, ..) = zeros();
+        arch.dispatch(gelu::Forward {
+            x: &x,
+            bias: &bias,
+            y: &mut y,
+        });
+        all.push(y);
+        let ((mut y, mut db, _), mut dx) = (zeros(), dy.clone());
+        arch.dispatch(gelu::Backward {
+            x: &x,
+            bias: &bias,
+            y: &mut y,
+            dx: &mut dx,
+            db: &mut db,
+        });
+        all.extend([y, dx, db]);
+
+        let tensor = |numbers: &[f32]| Tensor::from_slice(numbers, (ROWS, D), &Device::Cpu).unwrap();
+        let logits = candle_core::Var::from_tensor(&tensor(&x)).unwrap();
+        let op = CrossEntropy {
+            targets: (0..ROWS as u32).collect(),
+            smoothing: 0.1,
+            backend,
+        };
+        let loss = logits.as_tensor().apply_op1(op).unwrap();
+        let gradient = loss.backward().unwrap().get(&logits).unwrap().clone();
+        all.push(vec![loss.to_scalar().unwrap()]);
+        all.push(gradient.flatten_all().unwrap().to_vec1().unwrap());
+
+        let (weights, first, second) = (tensor(&x), tensor(&dy), tensor(&x).sqr().unwrap());
+        let step = adamw::Step {
+            scale: 0.7,
+            betas: [0.9, 0.999],
+            rate: 1e-3,
+            correction: 1.3,
+            epsilon: 1e-8,
+        };
+        let kept = [(ROWS * D - 7, 0.99), (7, 1.0)];
+        adamw::update(backend, step, &kept, &weights, &first, &second, &tensor(&dy)).unwrap();
+        all.extend([weights, first, second].map(|x| x.flatten_all().unwrap().to_vec1().unwrap()));
+        all.push(vec![adamw::sum_of_squares(backend, &tensor(&x)).unwrap() as f32]);
+        all
+    }
+
+    #[test]
+    fn element_wise_kernels_give_the_same_bits_on_every_backend() {
+        let expected = element_wise(Backend::scalar());
+        assert!(expected.iter().flatten().all(|x| x.is_finite()));
+        on_every_backend(|backend| assert_eq!(element_wise(backend), expected));
     }
 }

@@ -1,13 +1,15 @@
 //! Layer norm with its backward pass.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::backend::Backend;
 use super::{like, slice, sum, with_numbers};
 
 /// `weight × (x − mean) / √(variance + ε) + bias` over the last axis; x `[rows, d]`, weight and bias `[d]`.
 pub(in super::super) struct LayerNorm {
     pub(in super::super) epsilon: f32,
+    pub(in super::super) backend: Backend,
 }
 
 // Mean and reciprocal standard deviation of a row.
@@ -104,7 +106,7 @@ impl CustomOp3 for LayerNorm {
             slice(bias, bias_layout)?,
         );
         let mut y = vec![0.0; x.len()];
-        Arch::new().dispatch(Forward {
+        self.backend.arch.dispatch(Forward {
             x,
             weight,
             bias,
@@ -128,7 +130,7 @@ impl CustomOp3 for LayerNorm {
         with_numbers(x, |x| {
             with_numbers(weight, |weight| {
                 with_numbers(bias, |bias| {
-                    Arch::new().dispatch(Backward {
+                    self.backend.arch.dispatch(Backward {
                         x,
                         weight,
                         bias,

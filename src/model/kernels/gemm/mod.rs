@@ -1,29 +1,20 @@
-//! Matrix products: on the matrix unit of CPUs that have one, by the `gemm` crate elsewhere.
+//! GEMM: by AMX on CPUs that have it, by the `gemm` crate elsewhere, or by any kernel that the backend names.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-#[path = "no_amx.rs"]
-mod amx;
+mod f32;
+mod int8;
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::backend::Backend;
 use super::buffer::Buffer;
-
-static PORTABLE: AtomicBool = AtomicBool::new(false);
-
-/// From now on, this process leaves a matrix unit alone, so that results round as on a CPU without one. To be called
-/// before any model is made.
-pub fn be_portable() {
-    PORTABLE.store(true, Ordering::Relaxed);
-}
+pub(super) use f32::F32Kernel;
+pub(super) use int8::Engine as Int8Engine;
 
 /// What the CPU's products of matrices are made by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,19 +36,12 @@ impl fmt::Display for Products {
     }
 }
 
-/// What this process makes them by.
-pub fn products() -> Products {
-    match unit() {
-        Some(_) => Products::Amx,
-        None => Products::F32,
-    }
-}
-
-fn unit() -> Option<amx::Unit> {
-    if PORTABLE.load(Ordering::Relaxed) {
-        return None;
-    }
-    amx::Unit::find()
+/// What computes a backend's GEMM.
+#[derive(Clone, Copy)]
+pub(super) enum Gemm {
+    F32(F32Kernel),
+    /// Int8 slices: by AMX, or by its scalar reference.
+    Int8(Int8Engine),
 }
 
 /// A matrix that lies in a slice by rows, perhaps read as its transpose.
@@ -105,92 +89,80 @@ impl<'a> Matrix<'a> {
 }
 
 /// Adds products of two matrices each, all of one shape, to `out`.
-pub(super) fn add_products(out: &mut [f32], products: &[(Matrix, Matrix)]) {
-    match unit() {
-        Some(unit) => unit.add_products(out, products),
-        None => products.iter().for_each(|&(a, b)| portable_product(out, a, b, true)),
-    }
-}
-
-// out = a · b, or out + a · b where `accumulate`, by the `gemm` crate.
-fn portable_product(out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
-    assert_eq!(a.columns, b.rows, "the inner dimensions agree");
-    assert_eq!(out.len(), a.rows * b.columns, "the product fills its slice");
-    // SAFETY: `Matrix::new` has checked that each operand's strides stay inside its slice and `rows` keeps that so, the
-    // assertions above check that the shapes fit and that `out` holds the product by rows; `out` is borrowed mutably,
-    // so it overlaps neither.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            out.as_mut_ptr(),
-            1,
-            b.columns as isize,
-            accumulate,
-            a.numbers.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.numbers.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+pub(super) fn add_products(gemm: Gemm, out: &mut [f32], products: &[(Matrix, Matrix)]) {
+    match gemm {
+        Gemm::Int8(engine) => int8::add_products(engine, out, products),
+        Gemm::F32(kernel) => products.iter().for_each(|&(a, b)| kernel.product(out, a, b, true)),
     }
 }
 
 /// Bytes that an [`Operand`] of so many numbers holds, at most.
-pub(super) fn operand_bytes(numbers: usize) -> usize {
-    match unit() {
-        Some(_) => amx::Tiles::bytes(numbers),
-        None => size_of::<f32>() * numbers,
+pub(super) fn operand_bytes(gemm: Gemm, numbers: usize) -> usize {
+    match gemm {
+        Gemm::Int8(_) => int8::Packed::bytes(numbers),
+        Gemm::F32(_) => size_of::<f32>() * numbers,
     }
 }
 
-/// The right operand of many products, laid out once.
+/// The right operand of many products, packed once.
 #[derive(Default)]
 pub(super) struct Operand {
-    // Those of a matrix that does not lie by rows: products run fastest when both operands do.
+    form: Form,
+    // The numbers of a matrix that does not lie by rows, by rows: products run fastest when both operands do.
     numbers: Buffer,
-    tiles: Option<amx::Tiles>,
+    packed: int8::Packed,
+}
+
+// How the operand was set last, and what computes its products: the buffers may still hold what another backend packed.
+#[derive(Clone, Copy)]
+enum Form {
+    AsItIs(F32Kernel),
+    ByRows(F32Kernel),
+    Packed,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::AsItIs(F32Kernel::Widest)
+    }
 }
 
 /// Puts something into rows of a product, from the given one on, which it is then added to; it makes no product itself.
 pub(super) type Base<'a> = &'a dyn Fn(usize, &mut [f32]);
 
-/// An operand that is laid out.
+/// An operand that is packed.
 #[derive(Clone, Copy)]
 pub(super) enum Right<'a> {
-    Plain(Matrix<'a>),
-    Laid(&'a amx::Tiles),
+    Plain(F32Kernel, Matrix<'a>),
+    Packed(&'a int8::Packed),
 }
 
 impl Operand {
-    /// Lays `matrix` out, on the threads of the current pool.
-    pub(super) fn set(&mut self, matrix: Matrix) {
-        if let Some(unit) = unit() {
-            self.tiles.get_or_insert_with(|| amx::Tiles::new(unit)).set(matrix);
-        } else if matrix.column_stride != 1 {
-            Arch::new().dispatch(Transpose {
-                from: matrix.numbers,
-                columns: matrix.rows,
-                to: self.numbers.fit(matrix.rows * matrix.columns),
-            });
-        }
+    /// Packs `matrix` for `backend`, on the threads of the current pool.
+    pub(super) fn set(&mut self, backend: Backend, matrix: Matrix) {
+        self.form = match backend.gemm {
+            Gemm::Int8(engine) => {
+                self.packed.set(engine, matrix);
+                Form::Packed
+            }
+            Gemm::F32(kernel) if matrix.column_stride == 1 => Form::AsItIs(kernel),
+            Gemm::F32(kernel) => {
+                backend.arch.dispatch(Transpose {
+                    from: matrix.numbers,
+                    columns: matrix.rows,
+                    to: self.numbers.fit(matrix.rows * matrix.columns),
+                });
+                Form::ByRows(kernel)
+            }
+        };
     }
 
     /// What was set, which is `matrix`.
     pub(super) fn of<'a>(&'a self, matrix: Matrix<'a>) -> Right<'a> {
-        match &self.tiles {
-            Some(tiles) => Right::Laid(tiles),
-            None if matrix.column_stride == 1 => Right::Plain(matrix),
-            None => Right::Plain(Matrix::new(&self.numbers, matrix.columns)),
+        match self.form {
+            Form::AsItIs(kernel) => Right::Plain(kernel, matrix),
+            Form::ByRows(kernel) => Right::Plain(kernel, Matrix::new(&self.numbers, matrix.columns)),
+            Form::Packed => Right::Packed(&self.packed),
         }
     }
 }
@@ -204,12 +176,12 @@ impl Right<'_> {
     /// The same on top of what `base` puts into rows of `out`, from the given row on.
     pub(super) fn product_onto(self, out: &mut [f32], a: Matrix, base: Option<Base>) {
         match self {
-            Self::Laid(tiles) => tiles.product(out, a, base),
-            Self::Plain(matrix) => {
+            Self::Packed(packed) => packed.product(out, a, base),
+            Self::Plain(kernel, matrix) => {
                 if let Some(base) = base {
                     base(0, out);
                 }
-                portable_product(out, a, matrix, base.is_some());
+                kernel.product(out, a, matrix, base.is_some());
             }
         }
     }
@@ -218,18 +190,19 @@ impl Right<'_> {
 // Rows of a product that a thread makes at a time: fixed, as everything that a result might depend on.
 const ROWS: usize = 128;
 
-/// [`add_product`] on the threads of the current pool.
-pub(super) fn spread_product(out: &mut [f32], a: Matrix, b: Matrix) {
+/// [`add_products`] of one product, on the threads of the current pool.
+pub(super) fn spread_product(backend: Backend, out: &mut [f32], a: Matrix, b: Matrix) {
     thread_local! {
         static OPERAND: Cell<Operand> = Cell::default();
     }
     // Taken, not borrowed: while this thread waits for others, it may find another product to make.
     let mut operand = OPERAND.take();
-    let right = if unit().is_some() {
-        operand.set(b);
-        operand.of(b)
-    } else {
-        Right::Plain(b)
+    let right = match backend.gemm {
+        Gemm::Int8(_) => {
+            operand.set(backend, b);
+            operand.of(b)
+        }
+        Gemm::F32(kernel) => Right::Plain(kernel, b),
     };
     let chunks = out.par_chunks_mut(ROWS * b.columns).enumerate();
     chunks.for_each(|(chunk, out)| {
@@ -273,7 +246,7 @@ pub(crate) fn rate(threads: usize) -> f64 {
     let of_thread = |_| {
         let (a, b) = (vec![1.0; SIDE * SIDE], vec![1.0; SIDE * SIDE]);
         let mut out = vec![0.0; SIDE * SIDE];
-        let mut multiply = || portable_product(&mut out, Matrix::new(&a, SIDE), Matrix::new(&b, SIDE), false);
+        let mut multiply = || F32Kernel::Widest.product(&mut out, Matrix::new(&a, SIDE), Matrix::new(&b, SIDE), false);
         multiply();
         let (start, mut fastest) = (Instant::now(), Duration::MAX);
         while start.elapsed() < TIME {
@@ -284,6 +257,34 @@ pub(crate) fn rate(threads: usize) -> f64 {
         2.0 * (SIDE as f64).powi(3) / fastest.as_secs_f64()
     };
     (0..threads).into_par_iter().map(of_thread).sum()
+}
+
+/// The error of a · b on `backend` against f64: root mean square over the entries, in that of the product. a `[rows, depth]`,
+/// b `[depth, columns]`.
+pub(crate) fn relative_error(backend: Backend, a: &[f32], b: &[f32], depth: usize) -> f64 {
+    let columns = b.len() / depth;
+    let mut got = vec![0.0; a.len() / depth * columns];
+    add_products(
+        backend.gemm,
+        &mut got,
+        &[(Matrix::new(a, depth), Matrix::new(b, columns))],
+    );
+    let (mut size, mut error) = (0.0, 0.0);
+    let mut exact = vec![0.0; columns];
+    for (got, a) in got.chunks_exact(columns).zip(a.chunks_exact(depth)) {
+        exact.fill(0.0);
+        for (&a, b) in a.iter().zip(b.chunks_exact(columns)) {
+            exact
+                .iter_mut()
+                .zip(b)
+                .for_each(|(sum, &b)| *sum += f64::from(a) * f64::from(b));
+        }
+        for (&got, exact) in got.iter().zip(&exact) {
+            size += exact * exact;
+            error += (f64::from(got) - exact).powi(2);
+        }
+    }
+    (error / size).sqrt()
 }
 
 #[cfg(test)]

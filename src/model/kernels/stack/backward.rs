@@ -51,7 +51,7 @@ impl Stack {
             matrices: turned,
             ..
         } = workspace;
-        turned.clear(self.layers, d);
+        turned.clear(self.backend, self.layers, d);
         let spaces = spaces[..pieces.len()].iter_mut();
         let (states, mut flows): (Vec<&[f32]>, Vec<&mut Flow>) =
             spaces.map(|Space { saved, flow, .. }| (&**saved, flow)).unzip();
@@ -68,7 +68,7 @@ impl Stack {
             let layer = turn % self.layers;
             let sources = self.sources.as_ref().filter(|_| turn == 0);
             let matrices = weights[layer].matrices().transposed();
-            turned.hold(layer, matrices);
+            turned.hold(self.backend, layer, matrices);
             let ops = self.ops(&weights[layer], turned.get(layer, matrices));
             for first in (0..pieces.len()).step_by(together) {
                 let range = first..(first + together).min(pieces.len());
@@ -95,8 +95,11 @@ impl Stack {
             if let Some(sources) = sources {
                 d_x = origin.backward(ops, sources, pieces, &flows, &mut origin_sums);
                 let gradients = Layer::new_mut(d, &mut d_block[..block.len() / self.layers]);
+                let gemm = self.backend.gemm;
                 let of_origin = panels(gradients, d).into_iter().filter(Panel::reads_origin);
-                of_origin.par_bridge().for_each(|mut panel| panel.add_origin(origin, d));
+                of_origin
+                    .par_bridge()
+                    .for_each(|mut panel| panel.add_origin(gemm, origin, d));
             }
         }
         for (layer, flat) in d_block.chunks_exact_mut(block.len() / self.layers).enumerate() {
@@ -164,7 +167,7 @@ impl Stack {
             let groups = pieces.chunks(summed).zip(states.chunks(summed));
             for ((pieces, states), scratches) in groups.zip(scratches.chunks(summed)) {
                 let z = |(piece, &states): (&Piece, &&'a [f32])| self.saved(piece, turn, states).z;
-                panel.add(pieces.iter().zip(states).map(z).zip(scratches), d);
+                panel.add(self.backend.gemm, pieces.iter().zip(states).map(z).zip(scratches), d);
             }
         };
         if rayon::current_num_threads() == 1 {

@@ -1,9 +1,10 @@
 //! Matrices of the block as operands of products, as many at a time as memory is worth.
 
+use super::super::backend::Backend;
 use super::super::gemm::{Matrix, Operand, Right, operand_bytes};
 use super::layer::Layer;
 
-// What a block's operands may take; of a larger block, one layer's are laid out at a time.
+// What a block's operands may take; of a larger block, one layer's are packed at a time.
 const BYTES: usize = 128 << 20;
 
 /// One thing for each matrix of a layer.
@@ -42,8 +43,8 @@ impl Bank {
     }
 
     /// Forgets what it holds, which other weights have taken the place of; `layers` layers of width `d` will come.
-    pub(super) fn clear(&mut self, layers: usize, d: usize) {
-        let all = layers * operand_bytes(12 * d * d);
+    pub(super) fn clear(&mut self, backend: Backend, layers: usize, d: usize) {
+        let all = layers * operand_bytes(backend.gemm, 12 * d * d);
         let count = if all <= self.bytes { layers } else { 1 };
         self.slots.resize_with(count, Slot::default);
         for slot in &mut self.slots {
@@ -56,16 +57,16 @@ impl Bank {
         self.slots.len()
     }
 
-    /// Lays out a layer's matrices, where it does not hold them.
-    pub(super) fn hold(&mut self, layer: usize, matrices: Matrices<Matrix>) {
+    /// Packs a layer's matrices for `backend`, where it does not hold them.
+    pub(super) fn hold(&mut self, backend: Backend, layer: usize, matrices: Matrices<Matrix>) {
         let count = self.capacity();
         let slot = &mut self.slots[layer % count];
         if slot.layer != Some(layer) {
             slot.layer = Some(layer);
-            slot.operands.c_attn.set(matrices.c_attn);
-            slot.operands.attn_proj.set(matrices.attn_proj);
-            slot.operands.c_fc.set(matrices.c_fc);
-            slot.operands.mlp_proj.set(matrices.mlp_proj);
+            slot.operands.c_attn.set(backend, matrices.c_attn);
+            slot.operands.attn_proj.set(backend, matrices.attn_proj);
+            slot.operands.c_fc.set(backend, matrices.c_fc);
+            slot.operands.mlp_proj.set(backend, matrices.mlp_proj);
         }
     }
 

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::Geometry;
+use super::backend::Backend;
 use super::buffer::Buffer;
 use super::gemm::Right;
 use super::gradients::Gradients;
@@ -84,6 +84,7 @@ pub(in super::super) struct Stack {
     pub(in super::super) injection: bool,
     /// Where x has one row for each of these alone, not for each row of the batch.
     pub(in super::super) sources: Option<Arc<Sources>>,
+    pub(in super::super) backend: Backend,
     pub(in super::super) workspace: Arc<Mutex<Workspace>>,
     pub(in super::super) gradients: Gradients,
 }
@@ -143,7 +144,7 @@ impl Stack {
             weights,
             matrices,
             d: self.d,
-            arch: Arch::new(),
+            arch: self.backend.arch,
         }
     }
 
@@ -227,7 +228,7 @@ impl Stack {
             ..
         } = workspace;
         let spaces = &mut spaces[..pieces.len()];
-        matrices.clear(self.layers, d);
+        matrices.clear(self.backend, self.layers, d);
         let turns = self.effective_layers();
         // Where the whole block can be held, a piece goes through all of it at once, which caches like best.
         let stretch = if matrices.capacity() < self.layers { 1 } else { turns };
@@ -237,7 +238,7 @@ impl Stack {
         for first in (0..turns).step_by(stretch) {
             for (layer, weights) in weights.iter().enumerate() {
                 if stretch > 1 || first % self.layers == layer {
-                    matrices.hold(layer, weights.matrices());
+                    matrices.hold(self.backend, layer, weights.matrices());
                 }
             }
             let ops = |layer: usize| self.ops(&weights[layer], matrices.get(layer, weights[layer].matrices()));

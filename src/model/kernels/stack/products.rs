@@ -1,6 +1,6 @@
 //! The gradients of a layer's matrices: products over all rows of a batch, in panels that threads may share out.
 
-use super::super::gemm::{Matrix, add_products};
+use super::super::gemm::{Gemm, Matrix, add_products};
 use super::layer::{Layer, Scratch};
 use super::sources::Origin;
 
@@ -46,7 +46,7 @@ impl Panel<'_> {
 
     /// Adds what the rows of some pieces give, from their z and what their backward pass has left, with dL/dy in the place of
     /// dL/dx.
-    pub(super) fn add<'a>(&mut self, pieces: impl Iterator<Item = (&'a [f32], &'a Scratch)>, d: usize) {
+    pub(super) fn add<'a>(&mut self, gemm: Gemm, pieces: impl Iterator<Item = (&'a [f32], &'a Scratch)>, d: usize) {
         let matrix = self.matrix;
         let operands = |(z, scratch): (&'a [f32], &'a Scratch)| match matrix {
             0 => (&*scratch.normed_1, &*scratch.d_qkv),
@@ -55,17 +55,18 @@ impl Panel<'_> {
             _ => (&*scratch.post, &*scratch.d_x),
         };
         let [x_columns, columns] = [[d, 3 * d], [d, d], [d, 4 * d], [4 * d, d]][matrix];
-        self.add_products(pieces.map(operands), x_columns, columns);
+        self.add_products(gemm, pieces.map(operands), x_columns, columns);
     }
 
     /// Adds what the distinct embeddings give, after theirs.
-    pub(super) fn add_origin(&mut self, origin: &Origin, d: usize) {
-        self.add_products(std::iter::once((&*origin.normed, &*origin.d_qkv)), d, 3 * d);
+    pub(super) fn add_origin(&mut self, gemm: Gemm, origin: &Origin, d: usize) {
+        self.add_products(gemm, std::iter::once((&*origin.normed, &*origin.d_qkv)), d, 3 * d);
     }
 
     // Some rows of the xᵀ · dy.
     fn add_products<'a>(
         &mut self,
+        gemm: Gemm,
         operands: impl Iterator<Item = (&'a [f32], &'a [f32])>,
         x_columns: usize,
         columns: usize,
@@ -77,6 +78,6 @@ impl Panel<'_> {
                 (x, Matrix::new(dy, columns))
             })
             .collect();
-        add_products(self.gradient, &products);
+        add_products(gemm, self.gradient, &products);
     }
 }

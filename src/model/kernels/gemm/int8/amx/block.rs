@@ -7,12 +7,8 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
-use super::layout::{DEPTH, DIGITS, EMPTY, SIDE, Sixteen, Tile};
-use super::{Strip, Unit};
-
-// Steps, at most, between sums in whole numbers and what is added in f32: with more, strips no longer lie in the nearest
-// caches, and the largest sums no longer in 24 bits.
-pub(super) const STEPS: usize = 12;
+use super::super::panels::{MicroPanel, SLICE_RATIO, SLICES, SUMS, TILE_ROWS, Tile, Units};
+use super::Unit;
 
 #[repr(C, align(64))]
 struct Config([u8; 64]);
@@ -24,7 +20,7 @@ static CONFIG: Config = {
     let mut tile = 0;
     while tile < 8 {
         bytes[16 + 2 * tile] = 64;
-        bytes[48 + tile] = SIDE as u8;
+        bytes[48 + tile] = TILE_ROWS as u8;
         tile += 1;
     }
     Config(bytes)
@@ -34,7 +30,7 @@ static CONFIG: Config = {
 ///
 /// Three blocks are under way: the unit makes one; the sums of the one before, which are still in its registers, move to
 /// memory as it begins; those of the one before that, in memory already, become f32 and get to their place meanwhile.
-pub(super) struct Product<'a> {
+pub(in super::super) struct Product<'a> {
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
@@ -43,7 +39,7 @@ pub(super) struct Product<'a> {
     sums: [[Tile; SUMS]; 2],
     turn: usize,
     // Where what is of no account goes.
-    nowhere: [f32; SIDE * SIDE],
+    nowhere: [f32; TILE_ROWS * TILE_ROWS],
 }
 
 // Where the sums of a block go, and how they become f32.
@@ -55,9 +51,9 @@ struct Block {
     // Columns that are written, and that are read to be added to.
     written: u16,
     read: u16,
-    // What a product of two first digits is worth: one of these times one of those.
-    of_rows: Sixteen,
-    of_columns: Sixteen,
+    // What a product of two highest slices is worth: one of these times one of those.
+    of_rows: Units,
+    of_columns: Units,
 }
 
 const NONE: Block = Block {
@@ -65,23 +61,12 @@ const NONE: Block = Block {
     height: 0,
     written: 0,
     read: 0,
-    of_rows: Sixteen([0.0; SIDE]),
-    of_columns: Sixteen([0.0; SIDE]),
+    of_rows: Units([0.0; TILE_ROWS]),
+    of_columns: Units([0.0; TILE_ROWS]),
 };
 
-/// Sums of so many terms in rounds of as many as are added up without being written meanwhile: the first term of each and
-/// their number, as even as may be, so that none is short.
-pub(super) fn rounds(depth: usize) -> impl Iterator<Item = (usize, usize)> {
-    let steps = depth.div_ceil(DEPTH);
-    let most = DEPTH * steps.div_ceil(steps.div_ceil(STEPS).max(1)).max(1);
-    (0..depth)
-        .step_by(most)
-        .map(move |first| (first, most.min(depth - first)))
-}
-
 impl<'a> Product<'a> {
-    pub(super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(out.len(), rows * columns, "the product fills its slice");
+    pub(in super::super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
         // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
         #[allow(unsafe_code)]
         unsafe {
@@ -92,46 +77,46 @@ impl<'a> Product<'a> {
             rows,
             columns,
             blocks: [NONE; 2],
-            sums: [[EMPTY; SUMS]; 2],
+            sums: [[Tile::ZERO; SUMS]; 2],
             turn: 0,
-            nowhere: [0.0; SIDE * SIDE],
+            nowhere: [0.0; TILE_ROWS * TILE_ROWS],
         }
     }
 
     /// Some of its rows, in which no block has been made yet.
-    pub(super) fn rows(&mut self, from: usize, count: usize) -> &mut [f32] {
+    pub(in super::super) fn rows(&mut self, from: usize, count: usize) -> &mut [f32] {
         &mut self.out[from * self.columns..][..count * self.columns]
     }
 
-    /// The blocks of these rows and columns, given the strips that begin there.
-    pub(super) fn blocks<'l, 'r>(
+    /// The blocks of these rows and columns, given the micro-panels that begin there.
+    pub(in super::super) fn blocks<'l, 'r>(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
-        a: impl Fn(usize) -> Strip<'l>,
-        b: impl Fn(usize) -> Strip<'r>,
+        a: impl Fn(usize) -> MicroPanel<'l>,
+        b: impl Fn(usize) -> MicroPanel<'r>,
         add: bool,
     ) {
-        // Row by row, so that what is written lies side by side; two at once where the nearest caches hold both strips.
-        let at_once = if a(rows.start).tiles.len() <= 4 * DIGITS {
-            2 * SIDE
+        // Row by row, so that what is written lies side by side; two at once where the nearest caches hold both micro-panels.
+        let at_once = if a(rows.start).tiles.len() <= 4 * SLICES {
+            2 * TILE_ROWS
         } else {
-            SIDE
+            TILE_ROWS
         };
         for first in rows.clone().step_by(at_once) {
-            for column in columns.clone().step_by(SIDE) {
-                for row in (first..rows.end.min(first + at_once)).step_by(SIDE) {
+            for column in columns.clone().step_by(TILE_ROWS) {
+                for row in (first..rows.end.min(first + at_once)).step_by(TILE_ROWS) {
                     self.block(row, column, a(row), b(column), add);
                 }
             }
         }
     }
 
-    // The block from this row and column on, from the strips that give it.
-    fn block(&mut self, row: usize, column: usize, a: Strip, b: Strip, add: bool) {
-        assert_eq!(a.tiles.len(), b.tiles.len(), "both strips have the same steps");
-        assert!(a.tiles.len() >= DIGITS, "a block has terms to add");
-        let (height, width) = (SIDE.min(self.rows - row), SIDE.min(self.columns - column));
+    // The block from this row and column on, from the micro-panels that give it.
+    fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool) {
+        assert_eq!(a.tiles.len(), b.tiles.len(), "both micro-panels have the same steps");
+        assert!(a.tiles.len() >= SLICES, "a block has terms to add");
+        let (height, width) = (TILE_ROWS.min(self.rows - row), TILE_ROWS.min(self.columns - column));
         let written = ((1_u32 << width) - 1) as u16;
         let turn = self.turn;
         let earlier = &mut self.blocks[turn];
@@ -142,13 +127,13 @@ impl<'a> Product<'a> {
             (&*second, first)
         };
         // One that has fewer rows is put apart.
-        let is_whole = earlier.height == SIDE;
+        let is_whole = earlier.height == TILE_ROWS;
         let (out, columns) = if is_whole {
             (place(self.out, earlier, self.columns), self.columns)
         } else {
-            (&mut self.nowhere[..], SIDE)
+            (&mut self.nowhere[..], TILE_ROWS)
         };
-        // SAFETY: the unit is configured, the strips have as many steps, not none, and `out` holds sixteen rows.
+        // SAFETY: the unit is configured, the micro-panels have as many steps, not none, and `out` holds sixteen rows.
         #[allow(unsafe_code)]
         unsafe {
             add_up(a, b, to, from, earlier, out, columns);
@@ -183,7 +168,7 @@ impl<'a> Product<'a> {
 
 // From a block's first number to its last one.
 fn place<'a>(out: &'a mut [f32], block: &Block, columns: usize) -> &'a mut [f32] {
-    let width = SIDE - block.written.leading_zeros() as usize;
+    let width = TILE_ROWS - block.written.leading_zeros() as usize;
     &mut out[block.place..][..(block.height - 1) * columns + width]
 }
 
@@ -207,12 +192,6 @@ impl Drop for Product<'_> {
         self.put(last);
     }
 }
-
-// Products of digits are added up by what they are worth: first by first; first by second and second by first; first by
-// third, second by second and third by first; second by third and third by second.
-const SUMS: usize = 4;
-// What a sum is worth, of what the one before is.
-const FINER: f32 = 1.0 / 256.0;
 
 // One row of sums to its place.
 macro_rules! put_row {
@@ -244,17 +223,17 @@ macro_rules! put_row {
     };
 }
 
-// Makes a block from two strips, stores the sums of the one before in `to`, and puts those of an earlier
+// Makes a block from two micro-panels, stores the sums of the one before in `to`, and puts those of an earlier
 // one from `from` to `out`.
 //
 // # Safety
-// The unit is there and configured; both strips have as many steps, not none; `out` holds sixteen rows of the earlier block,
+// The unit is there and configured; both micro-panels have as many steps, not none; `out` holds sixteen rows of the earlier block,
 // `columns` numbers apart.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn add_up(
-    a: Strip,
-    b: Strip,
+    a: MicroPanel,
+    b: MicroPanel,
     to: &mut [Tile; SUMS],
     from: &[Tile; SUMS],
     earlier: &Block,
@@ -299,7 +278,7 @@ unsafe fn add_up(
             "3:",
             a = inout(reg) a.tiles.as_ptr() => _,
             b = inout(reg) b.tiles.as_ptr() => _,
-            steps = inout(reg) a.tiles.len() / DIGITS => _,
+            steps = inout(reg) a.tiles.len() / SLICES => _,
             row = in(reg) 64_usize,
             to = in(reg) to.as_mut_ptr(),
             from = in(reg) from.as_ptr(),
@@ -308,7 +287,7 @@ unsafe fn add_up(
             of_rows = in(reg) earlier.of_rows.0.as_ptr(),
             in("k1") earlier.written,
             in("k2") earlier.read,
-            in("zmm30") _mm512_set1_ps(FINER),
+            in("zmm30") _mm512_set1_ps(SLICE_RATIO),
             in("zmm31") _mm512_loadu_ps(earlier.of_columns.0.as_ptr()),
             out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -325,7 +304,7 @@ unsafe fn add_up(
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn put(sums: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usize) {
-    let finer = _mm512_set1_ps(FINER);
+    let finer = _mm512_set1_ps(SLICE_RATIO);
     // SAFETY: as the function's; columns that are not there are masked out, and sixteen numbers are as long as a register.
     unsafe {
         let of_columns = _mm512_loadu_ps(block.of_columns.0.as_ptr());
@@ -338,6 +317,102 @@ unsafe fn put(sums: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usiz
             let out = out.as_mut_ptr().add(row * columns);
             let so_far = _mm512_maskz_loadu_ps(block.read, out);
             _mm512_mask_storeu_ps(out, block.written, _mm512_fmadd_ps(first, of_columns, so_far));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::x86::V4;
+
+    use super::super::super::reference::recombine;
+    use super::*;
+    use crate::random::Stream;
+
+    const COLUMNS: usize = 21;
+
+    // All rows of a block by the instructions that stand between those of AMX.
+    //
+    // # Safety
+    // As that of `add_up`, of which it leaves out AMX.
+    #[allow(unsafe_code)]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn put_rows(from: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usize) {
+        // SAFETY: as the function's.
+        unsafe {
+            asm!(
+                put_row!(0), put_row!(1), put_row!(2), put_row!(3), put_row!(4), put_row!(5), put_row!(6), put_row!(7),
+                put_row!(8), put_row!(9), put_row!(10), put_row!(11), put_row!(12), put_row!(13), put_row!(14),
+                put_row!(15),
+                from = in(reg) from.as_ptr(),
+                out = inout(reg) out.as_mut_ptr() => _,
+                stride = in(reg) size_of::<f32>() * columns,
+                of_rows = in(reg) block.of_rows.0.as_ptr(),
+                in("k1") block.written,
+                in("k2") block.read,
+                in("zmm30") _mm512_set1_ps(SLICE_RATIO),
+                in("zmm31") _mm512_loadu_ps(block.of_columns.0.as_ptr()),
+                out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
+                options(nostack),
+            );
+        }
+    }
+
+    // Recombination needs AVX-512 alone, so it is tested on machines without AMX too: both ways in which it is written.
+    #[test]
+    fn avx_512_recombines_sums_as_the_reference_does() {
+        if V4::try_new().is_none() {
+            return;
+        }
+        let mut stream = Stream::new(1, "test recombination", 0);
+        for width in [1, 7, 15, 16] {
+            for add in [false, true] {
+                // Of all sizes, up to those of 768 terms: beside a large one, those of less weight are rounded away.
+                let mut sum = || {
+                    let limit = 1 << (1 + stream.below(25));
+                    (stream.below(2 * limit) as i32 - limit as i32).cast_unsigned()
+                };
+                let sums = [(); SUMS].map(|()| Tile(std::array::from_fn(|_| std::array::from_fn(|_| sum()))));
+                let mut unit = |i: usize| match i {
+                    3 => f32::NAN,
+                    5 => 1e-36,
+                    _ => 10.0_f32.powi(stream.below(12) as i32 - 8) * (1.0 + stream.uniform() as f32),
+                };
+                let written = ((1_u32 << width) - 1) as u16;
+                let block = Block {
+                    place: 0,
+                    height: TILE_ROWS,
+                    written,
+                    read: if add { written } else { 0 },
+                    of_rows: Units(std::array::from_fn(&mut unit)),
+                    of_columns: Units(std::array::from_fn(&mut unit)),
+                };
+                let before: Vec<f32> = (0..TILE_ROWS * COLUMNS).map(|_| stream.normal() as f32).collect();
+                let mut expected = before.clone();
+                for (row, out) in expected.chunks_exact_mut(COLUMNS).enumerate() {
+                    for (column, out) in out.iter_mut().enumerate().take(width) {
+                        let sums = sums.map(|tile| tile.0[row][column].cast_signed());
+                        let base = if add { *out } else { 0.0 };
+                        *out = recombine(sums, block.of_rows.0[row], block.of_columns.0[column], base);
+                    }
+                }
+                let (mut by_intrinsics, mut by_assembly) = (before.clone(), before);
+                // SAFETY: AVX-512 is there, and both hold sixteen rows.
+                #[allow(unsafe_code)]
+                unsafe {
+                    put(&sums, &block, &mut by_intrinsics, COLUMNS);
+                    put_rows(&sums, &block, &mut by_assembly, COLUMNS);
+                }
+                for got in [by_intrinsics, by_assembly] {
+                    for (place, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                        let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+                        assert!(
+                            same,
+                            "place {place}, width {width}: {got:e}, the reference gives {expected:e}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -1,0 +1,417 @@
+//! Packs operands by AVX-512: splits them into int8 slices, in tiles.
+
+use std::arch::x86_64::{
+    __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmplt_epu32_mask, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_loadu_ps, _mm512_mask_mov_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_max_epu32,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_ternarylogic_epi32,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+};
+
+use pulp::x86::V4;
+
+use super::super::super::Matrix;
+use super::super::panels::{
+    HIGHEST_SLICE, MAX_INTEGER, MIN_LARGEST, PACK_WIDTH, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, Units, WORD_BYTES,
+    panel_tiles,
+};
+
+/// Packs matrices `[outer, depth]` side by side from this row on, one micro-panel for each of `units`, which become what a
+/// one in each row's highest slice is worth.
+pub(super) fn pack(_: V4, tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], from: usize, side: Side) {
+    let size = panel_tiles(matrices);
+    let by_rows = matrices.iter().all(|matrix| matrix.column_stride == 1);
+    for matrix in matrices {
+        assert!(from <= matrix.rows, "the rows are the matrix's");
+        assert!(
+            by_rows || matrix.row_stride == 1,
+            "matrices lie all by rows or all by columns"
+        );
+    }
+    let together = if by_rows { 1 } else { PACK_WIDTH };
+    let groups = tiles.chunks_mut(together * size).zip(units.chunks_mut(together));
+    for (group, (tiles, units)) in groups.enumerate() {
+        let first = from + group * together * TILE_ROWS;
+        // SAFETY: the token proves that the CPU has AVX-512.
+        #[allow(unsafe_code)]
+        unsafe {
+            if by_rows {
+                by_depth(tiles, &mut units[0], matrices, first, side == Side::Right);
+            } else {
+                across_depth(tiles, units, matrices, first, side == Side::Left);
+            }
+        }
+    }
+}
+
+// Lines of numbers that lie side by side.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    numbers: &'a [f32],
+    stride: usize,
+    count: usize,
+    length: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(numbers: &'a [f32], stride: usize, count: usize, length: usize) -> Self {
+        let end = if count == 0 { 0 } else { (count - 1) * stride + length };
+        Self {
+            numbers: &numbers[..end],
+            stride,
+            count,
+            length,
+        }
+    }
+
+    // Whether there are so many lines and numbers in each.
+    fn reach(&self, lines: usize, length: usize) -> bool {
+        lines <= self.count && length <= self.length
+    }
+
+    // Units numbers of a line, with zeros for those that are not there; `FULL` where all of them are.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn get<const FULL: bool>(&self, line: usize, at: usize) -> __m512 {
+        debug_assert!(!FULL || self.reach(line + 1, at + TILE_ROWS), "the numbers are there");
+        // SAFETY: inside of `numbers`, whose length is made for that, or masked out.
+        #[allow(unsafe_code)]
+        unsafe {
+            if FULL {
+                return _mm512_loadu_ps(self.numbers.as_ptr().add(line * self.stride + at));
+            }
+            if line >= self.count || at >= self.length {
+                return _mm512_setzero_ps();
+            }
+            let mask = (1_u32 << TILE_ROWS.min(self.length - at)) - 1;
+            _mm512_maskz_loadu_ps(mask as u16, self.numbers.as_ptr().add(line * self.stride + at))
+        }
+    }
+}
+
+// One micro-panel whose numbers lie along the depth; `turned` for a right operand.
+#[target_feature(enable = "avx512f")]
+fn by_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], first: usize, turned: bool) {
+    let all_lines = matrices.iter().map(|matrix| {
+        let stride = matrix.row_stride;
+        let count = TILE_ROWS.min(matrix.rows - first);
+        Lines::new(&matrix.numbers[first * stride..], stride, count, matrix.columns)
+    });
+    let mut largest = [0_u32; TILE_ROWS];
+    for lines in all_lines.clone() {
+        for (line, largest) in largest.iter_mut().enumerate().take(lines.count) {
+            let mut sofar = [_mm512_setzero_si512(); WORD_BYTES];
+            let whole = lines.length / TILE_DEPTH * TILE_DEPTH;
+            for at in (0..whole).step_by(TILE_DEPTH) {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<true>(line, at + i * TILE_ROWS));
+                }
+            }
+            for (i, sofar) in sofar.iter_mut().enumerate() {
+                *sofar = larger(*sofar, lines.get::<false>(line, whole + i * TILE_ROWS));
+            }
+            let [a, b, c, d] = sofar;
+            let sofar = _mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d));
+            *largest = (*largest).max(_mm512_reduce_max_epu32(sofar));
+        }
+    }
+    // SAFETY: sixteen numbers are as long as a register.
+    #[allow(unsafe_code)]
+    let largest = unsafe { _mm512_loadu_ps(largest.as_ptr().cast()) };
+    let mut scales = [0.0; TILE_ROWS];
+    let (scale, unit) = scale(_mm512_castps_si512(largest));
+    store_ps(&mut scales, scale);
+    store_ps(&mut units.0, unit);
+    let mut tiles = tiles.chunks_exact_mut(SLICES);
+    for lines in all_lines {
+        for (at, tiles) in (0..lines.length).step_by(TILE_DEPTH).zip(&mut tiles) {
+            let place = |line: usize, i: usize| (line, at + i * TILE_ROWS);
+            let scale = |line: usize| _mm512_set1_ps(scales[line]);
+            if lines.reach(TILE_ROWS, at + TILE_DEPTH) {
+                words::<true>(tiles, turned, lines, place, scale);
+            } else {
+                words::<false>(tiles, turned, lines, place, scale);
+            }
+        }
+    }
+}
+
+// Some micro-panels whose numbers lie across the depth; `turned` for a left operand.
+#[target_feature(enable = "avx512f")]
+fn across_depth(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, turned: bool) {
+    let all_lines = matrices.iter().map(|matrix| {
+        let numbers = matrix.numbers.get(first..).unwrap_or_default();
+        let outer = (PACK_WIDTH * TILE_ROWS).min(matrix.rows - first);
+        Lines::new(numbers, matrix.column_stride, matrix.columns, outer)
+    });
+    let mut sofar = [_mm512_setzero_si512(); PACK_WIDTH];
+    for lines in all_lines.clone() {
+        if lines.reach(lines.count, PACK_WIDTH * TILE_ROWS) {
+            for line in 0..lines.count {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<true>(line, i * TILE_ROWS));
+                }
+            }
+        } else {
+            for line in 0..lines.count {
+                for (i, sofar) in sofar.iter_mut().enumerate() {
+                    *sofar = larger(*sofar, lines.get::<false>(line, i * TILE_ROWS));
+                }
+            }
+        }
+    }
+    let mut scales = [_mm512_setzero_ps(); PACK_WIDTH];
+    for ((scale_of, units), largest) in scales.iter_mut().zip(&mut *units).zip(sofar) {
+        let (scale, unit) = scale(largest);
+        *scale_of = scale;
+        store_ps(&mut units.0, unit);
+    }
+    let size = tiles.len() / units.len();
+    let mut places = (0..size).step_by(SLICES);
+    for lines in all_lines {
+        for (line, place) in (0..lines.count).step_by(TILE_DEPTH).zip(&mut places) {
+            for (panel, tiles) in tiles.chunks_exact_mut(size).enumerate() {
+                let (tiles, at, scale) = (&mut tiles[place..][..SLICES], panel * TILE_ROWS, scales[panel]);
+                let place = |k: usize, i: usize| (line + k + i * TILE_ROWS, at);
+                if lines.reach(line + TILE_DEPTH, at + TILE_ROWS) {
+                    words::<true>(tiles, turned, lines, place, |_| scale);
+                } else {
+                    words::<false>(tiles, turned, lines, place, |_| scale);
+                }
+            }
+        }
+    }
+}
+
+// The larger of absolute values, as the bits of an f32: those of what is not a number are the largest.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn larger(sofar: __m512i, x: __m512) -> __m512i {
+    let sign = _mm512_set1_epi32(i32::MAX);
+    _mm512_max_epu32(sofar, _mm512_and_si512(_mm512_castps_si512(x), sign))
+}
+
+// Of each row, given its largest absolute value: what makes integers of three slices of its numbers, and what a one in the
+// highest of these is worth then. Where something is infinite or not a number, nothing in the row is one.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scale(largest: __m512i) -> (__m512, __m512) {
+    let finite = _mm512_cmplt_epu32_mask(largest, _mm512_set1_epi32(f32::INFINITY.to_bits().cast_signed()));
+    let largest = _mm512_max_ps(_mm512_castsi512_ps(largest), _mm512_set1_ps(MIN_LARGEST));
+    let scale = _mm512_div_ps(_mm512_set1_ps(MAX_INTEGER), largest);
+    let highest = _mm512_set1_ps(HIGHEST_SLICE);
+    let unit = _mm512_mask_mov_ps(_mm512_set1_ps(f32::NAN), finite, _mm512_div_ps(highest, scale));
+    (scale, unit)
+}
+
+// Units times four by sixteen numbers, each four of which share a word, into one step's tiles, as they are or turned over:
+// the line and the number in it where each sixteen begin, and their scale.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words<const FULL: bool>(
+    tiles: &mut [Tile],
+    turned: bool,
+    lines: Lines,
+    place: impl Fn(usize, usize) -> (usize, usize),
+    scale: impl Fn(usize) -> __m512,
+) {
+    let slices_of = |row: usize| {
+        let x = |i: usize| {
+            let (line, at) = place(row, i);
+            lines.get::<FULL>(line, at)
+        };
+        slices([x(0), x(1), x(2), x(3)], scale(row))
+    };
+    if turned {
+        let mut words = [[_mm512_setzero_si512(); TILE_ROWS]; SLICES];
+        for row in 0..TILE_ROWS {
+            for (words, of_slice) in words.iter_mut().zip(slices_of(row)) {
+                words[row] = of_slice;
+            }
+        }
+        for (tile, words) in tiles.iter_mut().zip(&words) {
+            for (row, words) in tile.0.iter_mut().zip(transpose(words)) {
+                store(row, words);
+            }
+        }
+    } else {
+        for row in 0..TILE_ROWS {
+            for (tile, words) in tiles.iter_mut().zip(slices_of(row)) {
+                store(&mut tile.0[row], words);
+            }
+        }
+    }
+}
+
+// The slices of four by sixteen numbers, the highest first, those of four in each word: integers from −128 to 127, which are
+// worth 2¹⁶, 2⁸ and 1.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn slices(x: [__m512; WORD_BYTES], scale: __m512) -> [__m512i; SLICES] {
+    // The one, or the other where the mask is.
+    const MASKED: i32 = 0xd8;
+    // With 128 added to each, slices from 0 to 255 stand side by side.
+    let middle = _mm512_set1_epi32(0x80_8080);
+    let [a, b, c, d] = x.map(|x| _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, scale)), middle));
+    let (upper, odd) = (
+        _mm512_set1_epi32(-0x1_0000),
+        _mm512_set1_epi32(0xff00_ff00_u32.cast_signed()),
+    );
+    let ac = _mm512_ternarylogic_epi32::<MASKED>(a, _mm512_slli_epi32::<16>(c), upper);
+    let bd = _mm512_ternarylogic_epi32::<MASKED>(b, _mm512_slli_epi32::<16>(d), upper);
+    let low = _mm512_ternarylogic_epi32::<MASKED>(ac, _mm512_slli_epi32::<8>(bd), odd);
+    let second = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<8>(ac), bd, odd);
+    let ac = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<16>(a), c, upper);
+    let bd = _mm512_ternarylogic_epi32::<MASKED>(_mm512_srli_epi32::<16>(b), d, upper);
+    let high = _mm512_or_si512(ac, _mm512_slli_epi32::<8>(bd));
+    let signs = _mm512_set1_epi32(0x8080_8080_u32.cast_signed());
+    [high, second, low].map(|slice| _mm512_xor_si512(slice, signs))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(row: &mut [u32; TILE_ROWS], words: __m512i) {
+    // SAFETY: a row of a tile is as long as a register.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_storeu_si512(row.as_mut_ptr().cast(), words);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_ps(to: &mut [f32; TILE_ROWS], numbers: __m512) {
+    // SAFETY: sixteen numbers are as long as a register.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_storeu_ps(to.as_mut_ptr(), numbers);
+    }
+}
+
+// Units rows of sixteen words, turned over: first within squares of four, then the squares.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(rows: &[__m512i; TILE_ROWS]) -> [__m512i; TILE_ROWS] {
+    let mut twos = *rows;
+    for i in (0..TILE_ROWS).step_by(2) {
+        twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    let mut fours = *rows;
+    for i in (0..TILE_ROWS).step_by(4) {
+        fours[i] = _mm512_unpacklo_epi64(twos[i], twos[i + 2]);
+        fours[i + 1] = _mm512_unpackhi_epi64(twos[i], twos[i + 2]);
+        fours[i + 2] = _mm512_unpacklo_epi64(twos[i + 1], twos[i + 3]);
+        fours[i + 3] = _mm512_unpackhi_epi64(twos[i + 1], twos[i + 3]);
+    }
+    let mut columns = *rows;
+    for i in 0..4 {
+        let [a, b, c, d] = [fours[i], fours[i + 4], fours[i + 8], fours[i + 12]];
+        let (ab, cd) = (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0x88>(c, d));
+        columns[i] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+        columns[i + 8] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+        let (ab, cd) = (_mm512_shuffle_i32x4::<0xdd>(a, b), _mm512_shuffle_i32x4::<0xdd>(c, d));
+        columns[i + 4] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+        columns[i + 12] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::reference;
+    use super::*;
+    use crate::random::Stream;
+
+    // Tiles and units of one packing.
+    fn packed(
+        f: impl Fn(&mut [Tile], &mut [Units], &[Matrix], usize, Side),
+        matrices: &[Matrix],
+        first: usize,
+        side: Side,
+    ) -> (Vec<Tile>, Vec<u32>) {
+        let panels = (matrices[0].rows - first).div_ceil(TILE_ROWS);
+        // Filled with what must be overwritten.
+        let mut tiles = vec![Tile([[0x0102_0304; TILE_ROWS]; TILE_ROWS]); panels * panel_tiles(matrices)];
+        let mut units = vec![Units([7.0; TILE_ROWS]); panels];
+        f(&mut tiles, &mut units, matrices, first, side);
+        let units = units.iter().flat_map(|units| units.0.map(f32::to_bits)).collect();
+        (tiles, units)
+    }
+
+    // Packing needs AVX-512 alone, so it is tested on machines without AMX too.
+    #[test]
+    fn avx_512_packs_what_the_reference_packs() {
+        let Some(avx512) = V4::try_new() else { return };
+        let mut stream = Stream::new(1, "test packing", 0);
+        for (outer, depths) in [
+            (1, vec![1]),
+            (16, vec![64]),
+            (40, vec![70]),
+            (70, vec![64, 130, 1]),
+            (130, vec![20, 200]),
+        ] {
+            let count = outer * depths.iter().sum::<usize>();
+            let mut numbers: Vec<f32> = (0..count)
+                .map(|_| stream.normal() as f32 * 10.0_f32.powi(stream.below(9) as i32 - 4))
+                .collect();
+            // What is halfway between two integers where the largest number is scaled to itself; zeros, the smallest
+            // and the largest numbers.
+            for x in numbers.iter_mut().step_by(11) {
+                *x = [0.5, -1.5, 2.5, 0.0, -0.0, 1e-45, 8_355_710.0, -8_355_710.0, 1e-38][stream.below(9)];
+            }
+            for x in numbers.iter_mut().step_by(97) {
+                *x = [f32::MAX, 1e-40, f32::MIN_POSITIVE, -1e38][stream.below(4)];
+            }
+            for by_rows in [true, false] {
+                let mut rest = &numbers[..];
+                let matrices: Vec<Matrix> = depths
+                    .iter()
+                    .map(|&depth| {
+                        let numbers = rest.split_off(..outer * depth).unwrap_or_default();
+                        if by_rows {
+                            Matrix::new(numbers, depth)
+                        } else {
+                            Matrix::new(numbers, outer).transposed()
+                        }
+                    })
+                    .collect();
+                for side in [Side::Left, Side::Right] {
+                    for first in (0..outer).step_by(PACK_WIDTH * TILE_ROWS) {
+                        let by_avx512 = |tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first, side| {
+                            pack(avx512, tiles, units, matrices, first, side);
+                        };
+                        let expected = packed(reference::pack, &matrices, first, side);
+                        let got = packed(by_avx512, &matrices, first, side);
+                        assert!(
+                            got.0 == expected.0,
+                            "tiles of {outer} × {depths:?}, {by_rows}, {side:?}"
+                        );
+                        assert_eq!(got.1, expected.1, "units of {outer} × {depths:?}, {by_rows}, {side:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    // What is infinite or not a number in a row makes its unit so, and leaves other rows alone.
+    #[test]
+    fn avx_512_marks_the_rows_that_the_reference_marks() {
+        let Some(avx512) = V4::try_new() else { return };
+        let mut numbers = vec![1.0; 40 * 70];
+        for (row, bad) in [(3, f32::NAN), (17, f32::INFINITY), (39, f32::NEG_INFINITY)] {
+            numbers[row * 70 + row] = bad;
+        }
+        let matrix = Matrix::new(&numbers, 70);
+        let by_avx512 = |tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first, side| {
+            pack(avx512, tiles, units, matrices, first, side);
+        };
+        let (_, got) = packed(by_avx512, &[matrix], 0, Side::Left);
+        let (_, expected) = packed(reference::pack, &[matrix], 0, Side::Left);
+        for (row, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
+            assert_eq!(f32::from_bits(got).is_nan(), [3, 17, 39].contains(&row), "row {row}");
+            assert!(got == expected || f32::from_bits(expected).is_nan(), "row {row}");
+        }
+    }
+}
