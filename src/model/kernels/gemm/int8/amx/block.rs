@@ -26,11 +26,88 @@ static CONFIG: Config = {
     Config(bytes)
 };
 
+/// What multiplies micro-panels and keeps a block's sums until the next block: AMX. Tests put something in its place that needs
+/// none.
+pub(in super::super) trait Multiplier {
+    /// Adds up a block from two micro-panels, after the sums of the block before have gone to `to`, and puts those of an
+    /// `earlier` block from `from` to `out`.
+    ///
+    /// # Safety
+    /// Both micro-panels have as many steps, not none; `out` holds sixteen rows of the earlier block, `columns` numbers apart.
+    #[allow(unsafe_code)]
+    #[allow(clippy::too_many_arguments)] // one call of assembly
+    unsafe fn block(
+        &mut self,
+        a: MicroPanel,
+        b: MicroPanel,
+        to: &mut [Tile; SUMS],
+        from: &[Tile; SUMS],
+        earlier: &Block,
+        out: &mut [f32],
+        columns: usize,
+    );
+
+    /// Stores the sums of the last block and ends.
+    fn finish(&mut self, sums: &mut [Tile; SUMS]);
+}
+
+/// AMX, configured on this thread.
+pub(in super::super) struct Configured(Unit);
+
+impl Configured {
+    fn new(unit: Unit) -> Self {
+        // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
+        #[allow(unsafe_code)]
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
+        }
+        Self(unit)
+    }
+}
+
+impl Multiplier for Configured {
+    #[inline]
+    #[allow(unsafe_code)]
+    unsafe fn block(
+        &mut self,
+        a: MicroPanel,
+        b: MicroPanel,
+        to: &mut [Tile; SUMS],
+        from: &[Tile; SUMS],
+        earlier: &Block,
+        out: &mut [f32],
+        columns: usize,
+    ) {
+        // SAFETY: the unit is configured, and AVX-512 is where it is; the rest is as the function's.
+        unsafe {
+            add_up(a, b, to, from, earlier, out, columns);
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, sums: &mut [Tile; SUMS]) {
+        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
+        // configuration.
+        #[allow(unsafe_code)]
+        unsafe {
+            asm!(
+                "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
+                "tilerelease",
+                sums = in(reg) sums.as_mut_ptr(),
+                row = in(reg) 64_usize,
+                options(nostack),
+            );
+        }
+    }
+}
+
 /// A product that is being made block by block, on a configured unit.
 ///
 /// Three blocks are under way: the unit makes one; the sums of the one before, which are still in its registers, move to
 /// memory as it begins; those of the one before that, in memory already, become f32 and get to their place meanwhile.
-pub(in super::super) struct Product<'a> {
+pub(in super::super) struct Product<'a, M: Multiplier> {
+    multiplier: M,
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
@@ -44,7 +121,7 @@ pub(in super::super) struct Product<'a> {
 
 // Where the sums of a block go, and how they become f32.
 #[derive(Clone, Copy)]
-struct Block {
+pub(in super::super) struct Block {
     // Of its first number.
     place: usize,
     height: usize,
@@ -65,14 +142,16 @@ const NONE: Block = Block {
     of_columns: Units([0.0; TILE_ROWS]),
 };
 
-impl<'a> Product<'a> {
-    pub(in super::super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
-        #[allow(unsafe_code)]
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
-        }
+impl<'a> Product<'a, Configured> {
+    pub(in super::super) fn new(unit: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::by(Configured::new(unit), out, rows, columns)
+    }
+}
+
+impl<'a, M: Multiplier> Product<'a, M> {
+    fn by(multiplier: M, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
         Self {
+            multiplier,
             out,
             rows,
             columns,
@@ -133,10 +212,10 @@ impl<'a> Product<'a> {
         } else {
             (&mut self.nowhere[..], TILE_ROWS)
         };
-        // SAFETY: the unit is configured, the micro-panels have as many steps, not none, and `out` holds sixteen rows.
+        // SAFETY: the micro-panels have as many steps, not none, and `out` holds sixteen rows.
         #[allow(unsafe_code)]
         unsafe {
-            add_up(a, b, to, from, earlier, out, columns);
+            self.multiplier.block(a, b, to, from, earlier, out, columns);
         }
         if !is_whole {
             self.put(turn);
@@ -172,23 +251,11 @@ fn place<'a>(out: &'a mut [f32], block: &Block, columns: usize) -> &'a mut [f32]
     &mut out[block.place..][..(block.height - 1) * columns + width]
 }
 
-impl Drop for Product<'_> {
+impl<M: Multiplier> Drop for Product<'_, M> {
     fn drop(&mut self) {
         self.put(self.turn);
         let last = 1 - self.turn;
-        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
-        // configuration.
-        #[allow(unsafe_code)]
-        unsafe {
-            asm!(
-                "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
-                "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
-                "tilerelease",
-                sums = in(reg) self.sums[last].as_mut_ptr(),
-                row = in(reg) 64_usize,
-                options(nostack),
-            );
-        }
+        self.multiplier.finish(&mut self.sums[last]);
         self.put(last);
     }
 }
@@ -325,8 +392,10 @@ unsafe fn put(sums: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usiz
 mod tests {
     use pulp::x86::V4;
 
-    use super::super::super::reference::recombine;
+    use super::super::super::panels::{Side, panel_tiles};
+    use super::super::super::reference::{self, recombine};
     use super::*;
+    use crate::model::kernels::gemm::Matrix;
     use crate::random::Stream;
 
     const COLUMNS: usize = 21;
@@ -412,6 +481,92 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    // In the place of AMX: its sums, and the instructions between those of AMX.
+    struct Emulated([Tile; SUMS]);
+
+    impl Multiplier for Emulated {
+        #[allow(unsafe_code)]
+        unsafe fn block(
+            &mut self,
+            a: MicroPanel,
+            b: MicroPanel,
+            to: &mut [Tile; SUMS],
+            from: &[Tile; SUMS],
+            earlier: &Block,
+            out: &mut [f32],
+            columns: usize,
+        ) {
+            *to = self.0;
+            self.0 = reference::add_up(a, b).map(|sums| Tile(sums.map(|row| row.map(i32::cast_unsigned))));
+            // SAFETY: the test has looked for AVX-512; the rest is as the function's.
+            unsafe {
+                put_rows(from, earlier, out, columns);
+            }
+        }
+
+        fn finish(&mut self, sums: &mut [Tile; SUMS]) {
+            *sums = self.0;
+        }
+    }
+
+    type Packed = (Vec<Tile>, Vec<Units>, usize);
+
+    fn panel((tiles, units, size): &Packed, row: usize) -> MicroPanel<'_> {
+        let place = row / TILE_ROWS;
+        MicroPanel {
+            tiles: &tiles[place * size..][..*size],
+            units: &units[place],
+        }
+    }
+
+    // Which sums go where, and when, is tested on machines without AMX too.
+    #[test]
+    fn blocks_under_way_come_to_the_places_where_the_reference_puts_them() {
+        if V4::try_new().is_none() {
+            return;
+        }
+        let mut stream = Stream::new(2, "test blocks", 0);
+        for (rows, columns) in [(1, 1), (16, 16), (17, 40), (48, 33), (70, 100), (5, 64)] {
+            for depth in [60, 64, 300] {
+                let mut pack = |outer: usize, side: Side| {
+                    let numbers: Vec<f32> = (0..outer * depth).map(|_| stream.normal() as f32).collect();
+                    let matrices = [Matrix::new(&numbers, depth)];
+                    let (panels, size) = (outer.div_ceil(TILE_ROWS), panel_tiles(&matrices));
+                    let (mut tiles, mut units) =
+                        (vec![Tile::ZERO; panels * size], vec![Units([0.0; TILE_ROWS]); panels]);
+                    reference::pack(&mut tiles, &mut units, &matrices, 0, side);
+                    (tiles, units, size)
+                };
+                let (a, b) = (pack(rows, Side::Left), pack(columns, Side::Right));
+                let (mut got, mut expected) = (vec![f32::NAN; rows * columns], vec![f32::NAN; rows * columns]);
+                let (left, right) = (|row| panel(&a, row), |column| panel(&b, column));
+                {
+                    let mut by_emulation = Product::by(Emulated([Tile::ZERO; SUMS]), &mut got, rows, columns);
+                    let mut by_reference = reference::Product::new(&mut expected, rows, columns);
+                    // As the driver does it: rows are begun with a base where there is one, then a round is added.
+                    for first in (0..rows).step_by(2 * TILE_ROWS) {
+                        let count = rows.min(first + 2 * TILE_ROWS) - first;
+                        let base: Vec<f32> = (0..count * columns).map(|i| i as f32).collect();
+                        by_emulation.rows(first, count).copy_from_slice(&base);
+                        by_reference.rows(first, count).copy_from_slice(&base);
+                        by_emulation.blocks(first..first + count, 0..columns, left, right, true);
+                        by_reference.blocks(first..first + count, 0..columns, left, right, true);
+                    }
+                    by_emulation.blocks(0..rows, 0..columns, left, right, true);
+                    by_reference.blocks(0..rows, 0..columns, left, right, true);
+                }
+                assert!(got == expected, "{rows} × {depth} × {columns}");
+                {
+                    let mut by_emulation = Product::by(Emulated([Tile::ZERO; SUMS]), &mut got, rows, columns);
+                    by_emulation.blocks(0..rows, 0..columns, left, right, false);
+                    let mut by_reference = reference::Product::new(&mut expected, rows, columns);
+                    by_reference.blocks(0..rows, 0..columns, left, right, false);
+                }
+                assert!(got == expected, "{rows} × {depth} × {columns}, on top of nothing");
             }
         }
     }
