@@ -130,7 +130,15 @@ fn the_kernels_of_every_backend_give_the_gradient_in_f64() {
         }
     }
     // Past the capture of test output, so that it is seen where all is well.
-    let names: Vec<String> = Backend::available().iter().map(Backend::to_string).collect();
-    let line = format!("gradients were checked on: {}\n", names.join(", "));
+    let here: Vec<String> = Backend::available().iter().map(Backend::to_string).collect();
+    let lacking: Vec<&str> = Backend::NAMES
+        .into_iter()
+        .filter(|name| !here.iter().any(|here| here == name))
+        .collect();
+    let line = format!(
+        "gradients were checked on: {}; this machine lacks: {}\n",
+        here.join(", "),
+        lacking.join(", ")
+    );
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

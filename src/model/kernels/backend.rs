@@ -47,7 +47,7 @@ impl Backend {
     /// Every backend that this CPU can run, the two without vector instructions included.
     pub fn available() -> Vec<Self> {
         let mut all = vec![Self::scalar()];
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         all.extend(Self::avx2());
         let widest = Self::widest_f32();
         if all.iter().all(|backend| backend.name != widest.name) {
@@ -68,7 +68,7 @@ impl Backend {
     }
 
     // AVX2 and FMA, where the CPU has them.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     fn avx2() -> Option<Self> {
         pulp::x86::V3::try_new().map(|v3| Self {
             name: AVX2,
@@ -81,9 +81,9 @@ impl Backend {
     pub fn widest_f32() -> Self {
         let arch = Arch::new();
         let name = match arch {
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
             Arch::V4(_) => AVX512,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
             Arch::V3(_) => AVX2,
             _ if cfg!(target_arch = "aarch64") => NEON,
             _ => SCALAR,

@@ -13,7 +13,7 @@ pub(in super::super) enum F32Kernel {
     Widest,
     Scalar,
     /// AVX2 and FMA, which the token proves that the CPU has.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     Fma(pulp::x86::V3),
 }
 
@@ -87,7 +87,7 @@ impl F32Kernel {
                     Parallelism::None,
                 ),
                 Self::Scalar => kernel!(scalar, gemm_common::simd::Scalar, 1, out, a, b, accumulate),
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
                 Self::Fma(_) => kernel!(fma, gemm_common::simd::V3, 8, out, a, b, accumulate),
             }
         }

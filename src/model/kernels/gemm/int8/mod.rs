@@ -68,7 +68,7 @@ impl Engine {
 }
 
 // A product that is computed block by block. It is complete when this is dropped.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "it lives on the stack of one call, where a box would cost an allocation for each product"
 )]

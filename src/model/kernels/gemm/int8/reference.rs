@@ -102,7 +102,7 @@ fn lines(tile: &Tile, side: Side) -> [[i16; TILE_DEPTH]; TILE_ROWS] {
 }
 
 // Of the products of a block's slices, those of each weight.
-fn add_up(a: MicroPanel, b: MicroPanel) -> Sums {
+pub(super) fn add_up(a: MicroPanel, b: MicroPanel) -> Sums {
     let mut sums = [[[0; TILE_ROWS]; TILE_ROWS]; SUMS];
     for (a, b) in a.tiles.chunks_exact(SLICES).zip(b.tiles.chunks_exact(SLICES)) {
         let a: [_; SLICES] = array::from_fn(|slice| lines(&a[slice], Side::Left));

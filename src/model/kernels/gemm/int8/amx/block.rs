@@ -26,11 +26,88 @@ static CONFIG: Config = {
     Config(bytes)
 };
 
+/// What multiplies micro-panels and keeps a block's sums until the next block: AMX. Tests put something in its place that needs
+/// none.
+pub(in super::super) trait Multiplier {
+    /// Adds up a block from two micro-panels, after the sums of the block before have gone to `to`, and puts those of an
+    /// `earlier` block from `from` to `out`.
+    ///
+    /// # Safety
+    /// Both micro-panels have as many steps, not none; `out` holds sixteen rows of the earlier block, `columns` numbers apart.
+    #[allow(unsafe_code)]
+    #[allow(clippy::too_many_arguments)] // one call of assembly
+    unsafe fn block(
+        &mut self,
+        a: MicroPanel,
+        b: MicroPanel,
+        to: &mut [Tile; SUMS],
+        from: &[Tile; SUMS],
+        earlier: &Block,
+        out: &mut [f32],
+        columns: usize,
+    );
+
+    /// Stores the sums of the last block and ends.
+    fn finish(&mut self, sums: &mut [Tile; SUMS]);
+}
+
+/// AMX, configured on this thread.
+pub(in super::super) struct Configured(Unit);
+
+impl Configured {
+    fn new(unit: Unit) -> Self {
+        // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
+        #[allow(unsafe_code)]
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
+        }
+        Self(unit)
+    }
+}
+
+impl Multiplier for Configured {
+    #[inline]
+    #[allow(unsafe_code)]
+    unsafe fn block(
+        &mut self,
+        a: MicroPanel,
+        b: MicroPanel,
+        to: &mut [Tile; SUMS],
+        from: &[Tile; SUMS],
+        earlier: &Block,
+        out: &mut [f32],
+        columns: usize,
+    ) {
+        // SAFETY: the unit is configured, and AVX-512 is where it is; the rest is as the function's.
+        unsafe {
+            add_up(a, b, to, from, earlier, out, columns);
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, sums: &mut [Tile; SUMS]) {
+        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
+        // configuration.
+        #[allow(unsafe_code)]
+        unsafe {
+            asm!(
+                "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
+                "tilerelease",
+                sums = in(reg) sums.as_mut_ptr(),
+                row = in(reg) 64_usize,
+                options(nostack),
+            );
+        }
+    }
+}
+
 /// A product that is being made block by block, on a configured unit.
 ///
 /// Three blocks are under way: the unit makes one; the sums of the one before, which are still in its registers, move to
 /// memory as it begins; those of the one before that, in memory already, become f32 and get to their place meanwhile.
-pub(in super::super) struct Product<'a> {
+pub(in super::super) struct Product<'a, M: Multiplier> {
+    multiplier: M,
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
@@ -44,7 +121,7 @@ pub(in super::super) struct Product<'a> {
 
 // Where the sums of a block go, and how they become f32.
 #[derive(Clone, Copy)]
-struct Block {
+pub(in super::super) struct Block {
     // Of its first number.
     place: usize,
     height: usize,
@@ -65,14 +142,16 @@ const NONE: Block = Block {
     of_columns: Units([0.0; TILE_ROWS]),
 };
 
-impl<'a> Product<'a> {
-    pub(in super::super) fn new(_: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        // SAFETY: the unit is there. The configuration is a valid one, of the size that is read.
-        #[allow(unsafe_code)]
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, readonly));
-        }
+impl<'a> Product<'a, Configured> {
+    pub(in super::super) fn new(unit: Unit, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::by(Configured::new(unit), out, rows, columns)
+    }
+}
+
+impl<'a, M: Multiplier> Product<'a, M> {
+    fn by(multiplier: M, out: &'a mut [f32], rows: usize, columns: usize) -> Self {
         Self {
+            multiplier,
             out,
             rows,
             columns,
@@ -133,10 +212,10 @@ impl<'a> Product<'a> {
         } else {
             (&mut self.nowhere[..], TILE_ROWS)
         };
-        // SAFETY: the unit is configured, the micro-panels have as many steps, not none, and `out` holds sixteen rows.
+        // SAFETY: the micro-panels have as many steps, not none, and `out` holds sixteen rows.
         #[allow(unsafe_code)]
         unsafe {
-            add_up(a, b, to, from, earlier, out, columns);
+            self.multiplier.block(a, b, to, from, earlier, out, columns);
         }
         if !is_whole {
             self.put(turn);
@@ -172,23 +251,11 @@ fn place<'a>(out: &'a mut [f32], block: &Block, columns: usize) -> &'a mut [f32]
     &mut out[block.place..][..(block.height - 1) * columns + width]
 }
 
-impl Drop for Product<'_> {
+impl<M: Multiplier> Drop for Product<'_, M> {
     fn drop(&mut self) {
         self.put(self.turn);
         let last = 1 - self.turn;
-        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
-        // configuration.
-        #[allow(unsafe_code)]
-        unsafe {
-            asm!(
-                "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
-                "tilestored [{sums} + {row} + 2048], tmm2", "tilestored [{sums} + {row} + 3072], tmm3",
-                "tilerelease",
-                sums = in(reg) self.sums[last].as_mut_ptr(),
-                row = in(reg) 64_usize,
-                options(nostack),
-            );
-        }
+        self.multiplier.finish(&mut self.sums[last]);
         self.put(last);
     }
 }
@@ -322,97 +389,4 @@ unsafe fn put(sums: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usiz
 }
 
 #[cfg(test)]
-mod tests {
-    use pulp::x86::V4;
-
-    use super::super::super::reference::recombine;
-    use super::*;
-    use crate::random::Stream;
-
-    const COLUMNS: usize = 21;
-
-    // All rows of a block by the instructions that stand between those of AMX.
-    //
-    // # Safety
-    // As that of `add_up`, of which it leaves out AMX.
-    #[allow(unsafe_code)]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn put_rows(from: &[Tile; SUMS], block: &Block, out: &mut [f32], columns: usize) {
-        // SAFETY: as the function's.
-        unsafe {
-            asm!(
-                put_row!(0), put_row!(1), put_row!(2), put_row!(3), put_row!(4), put_row!(5), put_row!(6), put_row!(7),
-                put_row!(8), put_row!(9), put_row!(10), put_row!(11), put_row!(12), put_row!(13), put_row!(14),
-                put_row!(15),
-                from = in(reg) from.as_ptr(),
-                out = inout(reg) out.as_mut_ptr() => _,
-                stride = in(reg) size_of::<f32>() * columns,
-                of_rows = in(reg) block.of_rows.0.as_ptr(),
-                in("k1") block.written,
-                in("k2") block.read,
-                in("zmm30") _mm512_set1_ps(SLICE_RATIO),
-                in("zmm31") _mm512_loadu_ps(block.of_columns.0.as_ptr()),
-                out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
-                options(nostack),
-            );
-        }
-    }
-
-    // Recombination needs AVX-512 alone, so it is tested on machines without AMX too: both ways in which it is written.
-    #[test]
-    fn avx_512_recombines_sums_as_the_reference_does() {
-        if V4::try_new().is_none() {
-            return;
-        }
-        let mut stream = Stream::new(1, "test recombination", 0);
-        for width in [1, 7, 15, 16] {
-            for add in [false, true] {
-                // Of all sizes, up to those of 768 terms: beside a large one, those of less weight are rounded away.
-                let mut sum = || {
-                    let limit = 1 << (1 + stream.below(25));
-                    (stream.below(2 * limit) as i32 - limit as i32).cast_unsigned()
-                };
-                let sums = [(); SUMS].map(|()| Tile(std::array::from_fn(|_| std::array::from_fn(|_| sum()))));
-                let mut unit = |i: usize| match i {
-                    3 => f32::NAN,
-                    5 => 1e-36,
-                    _ => 10.0_f32.powi(stream.below(12) as i32 - 8) * (1.0 + stream.uniform() as f32),
-                };
-                let written = ((1_u32 << width) - 1) as u16;
-                let block = Block {
-                    place: 0,
-                    height: TILE_ROWS,
-                    written,
-                    read: if add { written } else { 0 },
-                    of_rows: Units(std::array::from_fn(&mut unit)),
-                    of_columns: Units(std::array::from_fn(&mut unit)),
-                };
-                let before: Vec<f32> = (0..TILE_ROWS * COLUMNS).map(|_| stream.normal() as f32).collect();
-                let mut expected = before.clone();
-                for (row, out) in expected.chunks_exact_mut(COLUMNS).enumerate() {
-                    for (column, out) in out.iter_mut().enumerate().take(width) {
-                        let sums = sums.map(|tile| tile.0[row][column].cast_signed());
-                        let base = if add { *out } else { 0.0 };
-                        *out = recombine(sums, block.of_rows.0[row], block.of_columns.0[column], base);
-                    }
-                }
-                let (mut by_intrinsics, mut by_assembly) = (before.clone(), before);
-                // SAFETY: AVX-512 is there, and both hold sixteen rows.
-                #[allow(unsafe_code)]
-                unsafe {
-                    put(&sums, &block, &mut by_intrinsics, COLUMNS);
-                    put_rows(&sums, &block, &mut by_assembly, COLUMNS);
-                }
-                for got in [by_intrinsics, by_assembly] {
-                    for (place, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                        let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
-                        assert!(
-                            same,
-                            "place {place}, width {width}: {got:e}, the reference gives {expected:e}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,9 @@ use pulp::x86::V4;
 
 use super::super::Matrix;
 use super::panels::{Side, Tile, Units};
-pub(super) use block::Product;
+
+/// A product on AMX.
+pub(super) type Product<'a> = block::Product<'a, block::Configured>;
 
 /// AMX, which this CPU has and which the system lets this process use; and AVX-512.
 #[derive(Clone, Copy)]
