@@ -265,7 +265,17 @@ fn one_pass_of_many_iterations_reads_what_runs_of_every_length_would() {
             &["eval", "r/final.safetensors", "--iterations", iterations, "--out", "f"],
         )
         .expect(0);
-        json(&at.join("f/eval.json"))["rows"].as_array().unwrap().clone()
+        let mut rows = json(&at.join("f/eval.json"))["rows"].as_array().unwrap().clone();
+        // What a row says of itself, and not of the other iterations that it is compared with.
+        let compares = |key: &str| {
+            ["is_max", "max_", "fall", "gain"]
+                .iter()
+                .any(|start| key.starts_with(start))
+        };
+        for row in &mut rows {
+            row.as_object_mut().unwrap().retain(|key, _| !compares(key));
+        }
+        rows
     };
     let mut apart: Vec<Value> = (1..=7).flat_map(|i| of(&i.to_string())).collect();
     let mut together = of("1..7");
@@ -349,6 +359,9 @@ fn every_analysis_of_depth_leaves_its_table_and_figure() {
             assert!(at.join("f").join(format!("{name}.{kind}")).is_file(), "{name}.{kind}");
         }
     }
+    for name in ["margin", "eval", "lens"] {
+        each_line_has_one_maximum(&json(&at.join(format!("f/{name}.json"))));
+    }
     let report = json(&at.join("f/halt.json"));
     let work = |rule: &str| -> f64 {
         let rows = report["rows"].as_array().unwrap().iter();
@@ -356,6 +369,35 @@ fn every_analysis_of_depth_leaves_its_table_and_figure() {
         of_rule.map(|row| row["work"].as_f64().unwrap()).fold(0.0, f64::max)
     };
     assert!(work("argmax=2") <= 1.0 && work("argmax=2") > 0.0);
+}
+
+// Each line of a result has one maximum, whose interval holds it; chains are clustered by their facts, and facts by nothing.
+fn each_line_has_one_maximum(report: &Value) {
+    let rows = report["rows"].as_array().unwrap();
+    let line = |row: &Value| {
+        let keys = ["checkpoint", "step", "split", "hops", "label", "position"];
+        keys.map(|key| row[key].to_string()).join(" ")
+    };
+    for row in rows {
+        let value = |row: &Value| {
+            let values = ["margin", "accuracy", "top1"].iter().find_map(|key| row[*key].as_f64());
+            values.unwrap()
+        };
+        let of_line: Vec<&Value> = rows.iter().filter(|other| line(other) == line(row)).collect();
+        let maxima: Vec<&&Value> = of_line.iter().filter(|row| row["is_max"] == true).collect();
+        assert_eq!(maxima.len(), 1, "{}", line(row));
+        let max = maxima[0];
+        let largest = of_line.iter().map(|row| value(row)).fold(f64::MIN, f64::max);
+        assert_eq!(value(max), largest);
+        let (low, high) = (max["max_low"].as_f64().unwrap(), max["max_high"].as_f64().unwrap());
+        assert!(low <= largest + 1e-9 && largest <= high + 1e-9, "{max}");
+        let clustering = if row["split"] == "atomic_facts" {
+            "independent"
+        } else {
+            "facts"
+        };
+        assert_eq!(row["interval"], clustering, "{row}");
+    }
 }
 
 #[test]

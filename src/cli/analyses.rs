@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::figure::Figure;
 use crate::files;
 use crate::graph::Dataset;
+use crate::measure::statistics::{Clustering, intervals_in_words};
 use crate::measure::{Method, Report, Specimen};
 
 #[derive(Args)]
@@ -119,6 +120,28 @@ pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out:
     }
     report.write(out, M::NAME)?;
     figure.write(out, M::NAME)
+}
+
+/// Says under a table what its intervals count for, from each row's split and clustering.
+pub(super) fn say_intervals<'a>(rows: impl Iterator<Item = (&'a String, Clustering)>) {
+    out!(
+        "{}",
+        intervals_in_words(rows.map(|(split, clustering)| (split.clone(), clustering)))
+    );
+}
+
+/// `LOW–HIGH`, or – where an interval cannot be told.
+pub(super) fn ends(low: Option<f64>, high: Option<f64>) -> String {
+    low.zip(high)
+        .map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.3}–{high:.3}"))
+}
+
+/// `LOW to HIGH` of numbers that may be negative, or – where an interval cannot be told.
+pub(super) fn signed_ends(low: Option<f64>, high: Option<f64>) -> String {
+    low.zip(high).map_or_else(
+        || "–".to_owned(),
+        |(low, high)| format!("{} to {}", fixed(low), fixed(high)),
+    )
 }
 
 /// Says where a result is.

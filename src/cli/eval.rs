@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, Loaded, print_table, say_where, write};
+use super::analyses::{Inputs, Loaded, ends, print_table, say_intervals, say_where, signed_ends, write};
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Eval, Halt, Method, Rule, Wants};
+use crate::measure::{Eval, EvalRow, Halt, Method, Rule, Wants};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -26,6 +26,9 @@ pub(super) struct EvalArgs {
     /// Measure every rule of one criterion at many thresholds too
     #[arg(long, requires = "halting")]
     sweep: bool,
+    /// Seed of the bootstrap, which tells the largest accuracy over iterations and its gain
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -42,40 +45,54 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let eval = Eval {
         splits: Wants::Tests.splits(&args.split, &loaded.specimens)?,
         iterations,
+        seed: args.seed,
     };
     let report = eval.run(&loaded.specimens)?;
     write(&report, &figure::eval(&report), &loaded.out)?;
-    let rows: Vec<Vec<String>> = report
-        .rows
-        .iter()
-        .map(|row| {
-            vec![
-                row.origin.run.clone(),
-                row.origin.checkpoint.clone(),
-                row.origin.step.to_string(),
-                row.split.clone(),
-                row.iterations.to_string(),
-                row.n.to_string(),
-                format!("{:.3}", row.accuracy),
-                format!("{:.3}–{:.3}", row.low, row.high),
-            ]
-        })
-        .collect();
-    print_table(
-        &[
-            "run",
-            "checkpoint",
-            "step",
-            "split",
-            "iterations",
-            "n",
-            "accuracy",
-            "95 % interval",
-        ],
-        &rows,
-    );
+    // What several numbers of iterations are compared by.
+    let several = report.rows.iter().any(|row| row.fall.fall.is_some());
+    let rows: Vec<Vec<String>> = report.rows.iter().map(|row| cells(row, several)).collect();
+    let mut header = vec![
+        "run",
+        "checkpoint",
+        "step",
+        "split",
+        "iterations",
+        "n",
+        "accuracy",
+        "95 % interval",
+    ];
+    if several {
+        header.extend(["95 % of the max", "gain over training (95 %)"]);
+    }
+    print_table(&header, &rows);
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "eval");
     Ok(())
+}
+
+fn cells(row: &EvalRow, several: bool) -> Vec<String> {
+    let mut cells = vec![
+        row.origin.run.clone(),
+        row.origin.checkpoint.clone(),
+        row.origin.step.to_string(),
+        row.split.clone(),
+        row.iterations.to_string(),
+        row.n.to_string(),
+        format!("{:.3}", row.accuracy),
+        ends(Some(row.low), Some(row.high)),
+    ];
+    if several {
+        let max = &row.largest;
+        cells.push(if max.is_max {
+            ends(max.max_low, max.max_high)
+        } else {
+            String::new()
+        });
+        let gain = |gain: f64| format!("{gain:+.3} ({})", signed_ends(row.gain_low, row.gain_high));
+        cells.push(row.gain.map_or_else(String::new, gain));
+    }
+    cells
 }
 
 fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
@@ -100,7 +117,7 @@ fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
                 row.rule.clone(),
                 row.n.to_string(),
                 format!("{:.3}", row.accuracy),
-                format!("{:.3}–{:.3}", row.low, row.high),
+                ends(Some(row.low), Some(row.high)),
                 format!("{:.1} ({:.0} ± {:.1})", row.mean, row.median, row.std),
                 row.work.map_or_else(|| "–".to_owned(), |work| format!("{work:.2}")),
                 row.decided.clone(),
@@ -123,6 +140,7 @@ fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
         ],
         &rows,
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "halt");
     Ok(())
 }

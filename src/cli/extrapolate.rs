@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_where, write};
+use super::analyses::{Inputs, ends, print_table, say_intervals, say_where, write};
 use super::eval::MOST;
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::measure::{Extrapolate, Method};
+use crate::graph::hop_test;
+use crate::measure::{Extrapolate, ExtrapolateRow, Method};
 
 #[derive(Args)]
 pub(super) struct ExtrapolateArgs {
@@ -20,6 +21,9 @@ pub(super) struct ExtrapolateArgs {
     /// Least accuracy at which a depth counts as answered
     #[arg(long, default_value_t = 0.6)]
     accuracy: f64,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -32,6 +36,7 @@ pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
     let extrapolate = Extrapolate {
         most: args.iterations,
         accuracy: args.accuracy,
+        seed: args.seed,
     };
     let report = extrapolate.run(&loaded.specimens)?;
     write(&report, &figure::extrapolate(&report), &loaded.out)?;
@@ -47,10 +52,12 @@ pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
                 row.learned.to_string(),
                 row.extrapolated.to_string(),
                 format!("{:.2}", row.ratio),
-                row.best_there().unwrap_or_else(|| "–".to_owned()),
+                row.max_there().unwrap_or_else(|| "–".to_owned()),
                 row.best_iterations.map_or_else(|| "–".to_owned(), |n| n.to_string()),
-                row.next
-                    .map_or_else(|| "no such data".to_owned(), |next| format!("{next:.3}")),
+                row.next.map_or_else(
+                    || "no such data".to_owned(),
+                    |next| format!("{next:.3} ({})", ends(row.next_low, row.next_high)),
+                ),
             ]
         })
         .collect();
@@ -63,12 +70,15 @@ pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
             "learned",
             "answered",
             "ratio",
-            "best there (95 %)",
+            "max over R there (95 %)",
             "at R",
-            "one hop more",
+            "one hop more, max (95 %)",
         ],
         &rows,
     );
+    let clustering = |row: &'_ ExtrapolateRow| Some((hop_test(row.extrapolated), row.interval?));
+    let found: Vec<_> = report.rows.iter().filter_map(clustering).collect();
+    say_intervals(found.iter().map(|(split, clustering)| (split, *clustering)));
     say_where(&loaded.out, "extrapolate");
     Ok(())
 }

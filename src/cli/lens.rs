@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, best_of, print_table, say_where, write};
+use super::analyses::{Inputs, ends, print_table, say_intervals, say_where, write};
 use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
@@ -20,6 +20,9 @@ pub(super) struct LensArgs {
     /// Inference iterations [default: the model's own]
     #[arg(long, value_parser = super::iterations)]
     iterations: Option<usize>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -29,6 +32,7 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
     let lens = Lens {
         splits: Wants::Chains.splits(&args.split, &loaded.specimens)?,
         iterations: args.iterations,
+        seed: args.seed,
     };
     let report = lens.run(&loaded.specimens)?;
     write(&report, &figure::lens(&report), &loaded.out)?;
@@ -40,33 +44,23 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
             "entity",
             "at",
             "n",
-            "best top-1",
+            "max top-1",
+            "95 % of the max",
             "at layer",
             "mrr",
             "probability",
         ],
-        &best(&report.rows),
+        &maxima(&report.rows),
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "lens");
     Ok(())
 }
 
-// The best effective layer of each line of the figure.
-fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
-    let line = |row: &LensRow| -> Vec<String> {
-        [
-            &row.origin.run,
-            &row.origin.checkpoint,
-            &row.split,
-            &row.hops.to_string(),
-            &row.label,
-            &row.position.to_string(),
-        ]
-        .map(Clone::clone)
-        .into()
-    };
-    best_of(rows, line, |row| row.top1)
-        .iter()
+// The maximum over effective layers of each line of the figure.
+fn maxima(rows: &[LensRow]) -> Vec<Vec<String>> {
+    rows.iter()
+        .filter(|row| row.largest.is_max)
         .map(|row| {
             vec![
                 row.origin.run.clone(),
@@ -76,6 +70,7 @@ fn best(rows: &[LensRow]) -> Vec<Vec<String>> {
                 row.position.to_string(),
                 row.n.to_string(),
                 format!("{:.3}", row.top1),
+                ends(row.largest.max_low, row.largest.max_high),
                 row.effective_layer.to_string(),
                 format!("{:.3}", row.mrr),
                 format!("{:.3}", row.probability),

@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, best_of, print_table, say_where, write};
+use super::analyses::{Inputs, print_table, say_intervals, say_where, signed_ends, write};
 use super::eval::MOST;
 use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
-use crate::measure::{Margin, Method, Origin, Wants};
+use crate::measure::{Margin, MarginRow, Method, Wants};
 
 #[derive(Args)]
 pub(super) struct MarginArgs {
@@ -36,32 +36,11 @@ pub(super) fn run(args: &MarginArgs) -> Result<()> {
     };
     let report = margin.run(&loaded.specimens)?;
     write(&report, &figure::margin(&report), &loaded.out)?;
-    let line = |row: &crate::measure::MarginRow| (row.origin.clone(), row.split.clone(), row.hops);
-    let last = |key: &(Origin, String, usize)| {
-        let of_line = report.rows.iter().filter(|row| line(row) == *key);
-        of_line.max_by_key(|row| row.iteration)
-    };
-    let rows: Vec<Vec<String>> = best_of(&report.rows, line, |row| row.margin)
-        .into_iter()
-        .map(|row| {
-            let reached: f64 = report
-                .rows
-                .iter()
-                .filter(|r| line(r) == line(row))
-                .map(|r| r.first)
-                .sum();
-            vec![
-                row.origin.run.clone(),
-                row.origin.checkpoint.clone(),
-                row.split.clone(),
-                row.hops.to_string(),
-                row.n.to_string(),
-                format!("{:.2} ({:.2} to {:.2})", row.margin, row.low, row.high),
-                row.iteration.to_string(),
-                last(&line(row)).map_or_else(|| "–".to_owned(), |last| format!("{:.2}", last.margin)),
-                format!("{reached:.3}"),
-            ]
-        })
+    let rows: Vec<Vec<String>> = report
+        .rows
+        .iter()
+        .filter(|row| row.largest.is_max)
+        .map(|row| maximum(row, &report.rows))
         .collect();
     print_table(
         &[
@@ -70,13 +49,41 @@ pub(super) fn run(args: &MarginArgs) -> Result<()> {
             "split",
             "hops",
             "n",
-            "peak margin (95 %)",
+            "max margin",
+            "95 % of the max",
             "at iteration",
             "at the end",
+            "fall (95 %)",
             "ever ahead",
         ],
         &rows,
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "margin");
     Ok(())
+}
+
+// The maximum over iterations of a line of the figure.
+fn maximum(row: &MarginRow, rows: &[MarginRow]) -> Vec<String> {
+    let is_of_line =
+        |other: &&MarginRow| (&other.origin, &other.split, other.hops) == (&row.origin, &row.split, row.hops);
+    let of_line = || rows.iter().filter(is_of_line);
+    let last = of_line().max_by_key(|row| row.iteration);
+    let reached: f64 = of_line().map(|row| row.first).sum();
+    vec![
+        row.origin.run.clone(),
+        row.origin.checkpoint.clone(),
+        row.split.clone(),
+        row.hops.to_string(),
+        row.n.to_string(),
+        format!("{:.2}", row.margin),
+        signed_ends(row.largest.max_low, row.largest.max_high),
+        row.iteration.to_string(),
+        last.map_or_else(|| "–".to_owned(), |last| format!("{:.2}", last.margin)),
+        row.fall.fall.map_or_else(
+            || "–".to_owned(),
+            |fall| format!("{fall:.2} ({})", signed_ends(row.fall.fall_low, row.fall.fall_high)),
+        ),
+        format!("{reached:.3}"),
+    ]
 }

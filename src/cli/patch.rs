@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, fixed, print_table, say_where, write};
+use super::analyses::{Inputs, fixed, print_table, say_intervals, say_where, signed_ends, write};
 use crate::checkpoint::Target;
 use crate::error::Result;
 use crate::figure;
@@ -72,12 +72,12 @@ pub(super) fn run(args: &PatchArgs) -> Result<()> {
         ],
         &rows,
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "patch");
     Ok(())
 }
 
 fn cells(row: &PatchRow) -> Vec<String> {
-    let interval = row.low.zip(row.high);
     vec![
         row.origin.run.clone(),
         row.origin.checkpoint.clone(),
@@ -87,10 +87,7 @@ fn cells(row: &PatchRow) -> Vec<String> {
         row.effective_layer.to_string(),
         row.n.to_string(),
         row.recovery.map_or_else(|| "–".to_owned(), fixed),
-        interval.map_or_else(
-            || "–".to_owned(),
-            |(low, high)| format!("{} to {}", fixed(low), fixed(high)),
-        ),
+        signed_ends(row.low, row.high),
         format!("{:.3}", row.flips),
         format!("{:.2}", row.gap),
         format!("{:.3}", row.clean_accuracy),

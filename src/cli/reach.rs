@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_where, write};
+use super::analyses::{Inputs, print_table, say_intervals, say_where, write};
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
@@ -89,6 +89,7 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
         ],
         &rows,
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "reach");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, fixed, print_table, say_where, write};
+use super::analyses::{Inputs, ends, fixed, print_table, say_intervals, say_where, write};
 use super::eval::MOST;
 use crate::checkpoint::Target;
 use crate::error::Result;
@@ -20,6 +20,9 @@ pub(super) struct SettleArgs {
     /// Inference iterations: 1 to this
     #[arg(long, default_value_t = MOST, value_parser = super::iterations)]
     iterations: usize,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -29,6 +32,7 @@ pub(super) fn run(args: &SettleArgs) -> Result<()> {
     let settle = Settle {
         splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
         most: args.iterations,
+        seed: args.seed,
     };
     let report = settle.run(&loaded.specimens)?;
     write(&report, &figure::settle(&report), &loaded.out)?;
@@ -55,6 +59,7 @@ pub(super) fn run(args: &SettleArgs) -> Result<()> {
                 optional(row.cosine),
                 optional(row.apart),
                 format!("{:.3}", row.accuracy),
+                ends(Some(row.accuracy_low), Some(row.accuracy_high)),
             ]
         })
         .collect();
@@ -71,9 +76,11 @@ pub(super) fn run(args: &SettleArgs) -> Result<()> {
             "cosine of steps",
             "layers apart",
             "accuracy",
+            "95 % interval",
         ],
         &rows,
     );
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
     say_where(&loaded.out, "settle");
     Ok(())
 }

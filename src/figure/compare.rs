@@ -2,7 +2,7 @@
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::lens::{self, ReadingKey};
-use super::{conditions, distinct, ordered_line, patch, split_colour, split_legend, split_name};
+use super::{conditions, distinct, intervals, ordered_line, patch, split_colour, split_legend, split_name};
 use crate::graph::{Position, TRAIN, hops_of_split};
 use crate::measure::{Comparison, LensRow, RunSummary, SubjectInfo};
 
@@ -35,7 +35,8 @@ pub fn compare(comparison: &Comparison) -> Figure {
                 lens::sample_sizes(&comparison.lens.rows)
             ),
             format!(
-                "bands: 95 % intervals (Wilson); cells: recovery of the clean answer, at most {} pairs",
+                "bands: {}; cells: recovery of the clean answer, at most {} pairs",
+                intervals(&comparison.lens.rows, |row| (&row.split, row.interval)),
                 comparison.patch.settings.pairs
             ),
         ],

@@ -1,7 +1,9 @@
 //! Accuracy against inference iterations.
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{column_title, conditions, distinct, sample_size, several_runs, split_colour, split_legend, wrapped};
+use super::{
+    column_title, conditions, distinct, intervals, sample_size, several_runs, split_colour, split_legend, wrapped,
+};
 use crate::graph::hops_of_split;
 use crate::measure::{Eval, EvalRow, Report, SubjectInfo};
 
@@ -52,7 +54,11 @@ pub fn eval(report: &Report<Eval, EvalRow>) -> Figure {
         title: "Accuracy by inference iterations".to_owned(),
         conditions: vec![
             conditions(&report.subjects),
-            format!("{}; bands: 95 % intervals (Wilson)", sizes.join(", ")),
+            format!(
+                "{}; bands: {}",
+                sizes.join(", "),
+                intervals(&report.rows, |row| (&row.split, row.interval))
+            ),
         ],
         legend: split_legend(&splits),
         panels: vec![report.subjects.iter().map(panel).collect()],

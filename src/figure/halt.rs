@@ -1,7 +1,9 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
-use super::{Populations, column_title, conditions, cycled_line, sample_size, several_runs, split_name, wrapped};
+use super::{
+    Populations, column_title, conditions, cycled_line, intervals, sample_size, several_runs, split_name, wrapped,
+};
 use crate::measure::{Criterion, Halt, HaltRow, Report, Rule, SubjectInfo};
 
 /// A column a checkpoint. For each family of splits (the depths of one data set, or a split by itself): accuracy and
@@ -25,8 +27,9 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "at most {most} iterations; {}; bands: 95 % intervals (Wilson){}",
+                "at most {most} iterations; {}; bands: {}{}",
                 sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
+                intervals(&report.rows, |row| (&row.split, row.interval)),
                 if report.settings.sweep {
                     "; against mean iterations: every threshold of each rule with one criterion, and the oracle"
                 } else {

@@ -1,7 +1,7 @@
 //! The logit lens by effective layer (Kohli et al. 2026, Figure 4).
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
+use super::{column_title, conditions, distinct, intervals, several_runs, split_colour, split_legend, split_name};
 use crate::graph::Position;
 use crate::measure::{Lens, LensRow, Report, SubjectInfo};
 
@@ -25,7 +25,11 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
         title: "Logit lens: what the output matrix reads off the residual stream".to_owned(),
         conditions: vec![
             conditions(&report.subjects),
-            format!("{}; bands: 95 % intervals (Wilson)", sample_sizes(&report.rows)),
+            format!(
+                "{}; bands: {}",
+                sample_sizes(&report.rows),
+                intervals(&report.rows, |row| (&row.split, row.interval))
+            ),
         ],
         legend: split_legend(&splits),
         panels: readings.iter().map(row).collect(),

@@ -1,14 +1,16 @@
 //! The logit margin by iteration (Kohli et al. 2026, Figure 8).
 
 use super::kit::{Content, Figure, Panel, Series};
-use super::{Populations, column_title, conditions, iteration_axis, sample_size, several_runs, span, wrapped};
+use super::{
+    Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span, wrapped,
+};
 use crate::measure::{Margin, MarginRow, Report, SubjectInfo};
 
 /// A panel a checkpoint, a line a split and number of hops.
 pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
     let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
     let several = several_runs(&report.subjects);
-    let ends = |row: &MarginRow| [row.margin, row.low, row.high];
+    let ends = |row: &MarginRow| [Some(row.margin), row.low, row.high].into_iter().flatten();
     let y_range = span(report.rows.iter().flat_map(ends), 0.0);
     let panel = |subject: &SubjectInfo| {
         let line = |((split, hops), line): ((&str, usize), Series)| {
@@ -16,7 +18,7 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
                 .rows
                 .iter()
                 .filter(|row| subject.owns(&row.origin) && row.split == split && row.hops == hops);
-            line.points(of_line.map(|row| (row.iteration as f64, row.margin, Some((row.low, row.high)))))
+            line.points(of_line.map(|row| (row.iteration as f64, row.margin, row.low.zip(row.high))))
         };
         Panel {
             title: column_title(subject, several),
@@ -35,7 +37,8 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "bands: 95 % intervals of the mean (bootstrap); {}",
+                "bands: {}; {}",
+                intervals(&report.rows, |row| (&row.split, row.interval)),
                 sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
             ),
         ],
@@ -48,6 +51,8 @@ pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
 mod tests {
     use super::super::tests::{origin, report};
     use super::*;
+    use crate::measure::statistics::Clustering;
+    use crate::measure::{Fall, Largest};
 
     fn row(split: &str, hops: usize, margin: f64) -> MarginRow {
         MarginRow {
@@ -57,8 +62,11 @@ mod tests {
             iteration: 1,
             n: 10,
             margin,
-            low: margin - 5.0,
-            high: margin + 5.0,
+            low: Some(margin - 5.0),
+            high: Some(margin + 5.0),
+            interval: Clustering::Facts,
+            largest: Largest::default(),
+            fall: Fall::default(),
             ahead: 1.0,
             first: 1.0,
         }

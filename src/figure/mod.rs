@@ -26,6 +26,7 @@ pub use settle::settle;
 
 use crate::graph::hops_of_split;
 use crate::measure::SubjectInfo;
+use crate::measure::statistics::{Clustering, intervals_in_words};
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// The columns of most figures: a checkpoint each.
@@ -158,6 +159,14 @@ fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
         rows.push(row);
     }
     rows
+}
+
+/// What the rows' intervals are, from each one's split and clustering: `95 % intervals (clustered by fact)`.
+fn intervals<'a, R: 'a>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a str, Clustering)) -> String {
+    intervals_in_words(rows.iter().map(|row| {
+        let (split, clustering) = of(row);
+        (split_name(split), clustering)
+    }))
 }
 
 /// How many queries there are of each split and number of hops, in few words.
@@ -296,21 +305,13 @@ mod tests {
 
     /// A made-up result of one checkpoint.
     pub(super) fn report<S, R>(settings: S, rows: Vec<R>) -> Report<S, R> {
-        Report {
-            method: "made up".to_owned(),
-            loopscope: String::new(),
-            format: 1,
-            settings,
-            settings_hash: String::new(),
-            subjects: vec![SubjectInfo {
-                origin: origin(),
-                seed: Some(1),
-                layers: 1,
-                iterations: 4,
-                learned_hops: None,
-            }],
-            notes: Vec::new(),
-            rows,
-        }
+        let subject = SubjectInfo {
+            origin: origin(),
+            seed: Some(1),
+            layers: 1,
+            iterations: 4,
+            learned_hops: None,
+        };
+        Report::made_up(settings, vec![subject], rows)
     }
 }

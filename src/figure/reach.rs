@@ -1,7 +1,7 @@
 //! How far back a chain the answer reaches.
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{Populations, column_title, conditions, sample_size, several_runs};
+use super::{Populations, column_title, conditions, intervals, sample_size, several_runs};
 use crate::measure::{Exchange, Reach, ReachRow, Report, SubjectInfo};
 
 /// A column a checkpoint: answers that change when one token is exchanged, and when all before a suffix are; solid the
@@ -46,7 +46,8 @@ pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "solid: the model's answers (bands: 95 % Wilson), dotted: the true ones; {}",
+                "solid: the model's answers, bands: {}; dotted: the true ones; {}",
+                intervals(&report.rows, |row| (&row.split, row.interval)),
                 sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
             ),
         ],

@@ -1,7 +1,7 @@
 //! How the loop settles, by iteration.
 
 use super::kit::{Content, Figure, Panel, Point, Series, UNIT};
-use super::{Populations, column_title, conditions, iteration_axis, sample_size, several_runs, span};
+use super::{Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span};
 use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
@@ -12,11 +12,9 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
     let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
     let several = several_runs(&report.subjects);
     let quantities: [(&str, Of); 5] = [
-        ("state norm", |row| {
-            Some((row.state, Some((row.state_low, row.state_high))))
-        }),
+        ("state norm", |row| Some((row.state, row.state_low.zip(row.state_high)))),
         ("step / state norm", |row| {
-            Some((row.moved, Some((row.moved_low, row.moved_high))))
+            Some((row.moved, row.moved_low.zip(row.moved_high)))
         }),
         ("cosine of steps", |row| {
             Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
@@ -24,12 +22,20 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
         ("layers apart", |row| {
             Some((row.apart?, row.apart_low.zip(row.apart_high)))
         }),
-        ("accuracy", |row| Some((row.accuracy, None))),
+        ("accuracy", |row| {
+            Some((row.accuracy, Some((row.accuracy_low, row.accuracy_high))))
+        }),
     ];
     let row = |(label, of): &(&str, Of)| {
-        let y_range = match *label {
-            "accuracy" => UNIT,
-            _ => span(report.rows.iter().filter_map(|row| Some(of(row)?.0)), 0.0),
+        let ends = |row| {
+            let (value, interval) = of(row)?;
+            let (low, high) = interval.unwrap_or((value, value));
+            Some([value, low, high])
+        };
+        let y_range = if *label == "accuracy" {
+            UNIT
+        } else {
+            span(report.rows.iter().filter_map(ends).flatten(), 0.0)
         };
         let panel = |subject: &SubjectInfo| {
             let line = |((split, hops), line): ((&str, usize), Series)| {
@@ -64,7 +70,8 @@ pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "bands: 95 % intervals of the mean; {}",
+                "bands: {}; {}",
+                intervals(&report.rows, |row| (&row.split, row.interval)),
                 sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
             ),
         ],

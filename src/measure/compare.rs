@@ -134,6 +134,7 @@ pub fn compare(
     let lens = Lens {
         splits: lens,
         iterations: None,
+        seed,
     };
     let patch = Patch {
         splits: patch,

@@ -1,9 +1,13 @@
 //! Accuracy by split at any list of inference iterations, from one pass: it is read out after each.
+//!
+//! Accuracies at several iterations are of the same queries, so that what more iterations gain and lose is a paired
+//! difference; the best number of iterations is a selection, and its intervals count for that.
 
 use serde::{Deserialize, Serialize};
 
+use super::largest::{Fall, Largest};
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::wilson;
+use super::statistics::{Clustering, Clusters, Resamples, differences, first_largest, numbers, share};
 use super::{BATCH, hop_counts, queries_of};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query};
@@ -16,6 +20,8 @@ pub struct Eval {
     pub splits: Vec<String>,
     /// Inference iterations; empty for each model's own.
     pub iterations: Vec<usize>,
+    /// Seed of the bootstrap.
+    pub seed: u64,
 }
 
 /// Accuracy of one checkpoint on one split.
@@ -32,14 +38,26 @@ pub struct EvalRow {
     pub n: usize,
     /// Share of right answers.
     pub accuracy: f64,
-    /// 95 % interval (Wilson).
+    /// 95 % interval of `accuracy`.
     pub low: f64,
     pub high: f64,
+    /// What the intervals count for.
+    pub interval: Clustering,
+    /// Over the iterations of this split.
+    #[serde(flatten)]
+    pub largest: Largest,
+    #[serde(flatten)]
+    pub fall: Fall,
+    /// In the row with the largest accuracy beyond the iterations of training: that minus the accuracy at those, a paired
+    /// difference whose 95 % interval counts for the selection.
+    pub gain: Option<f64>,
+    pub gain_low: Option<f64>,
+    pub gain_high: Option<f64>,
 }
 
 impl Method for Eval {
     const NAME: &'static str = "eval";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = EvalRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, EvalRow>) -> Result<()> {
@@ -73,29 +91,71 @@ impl Eval {
                 [hops] => Some(hops),
                 _ => None,
             };
-            for (&iterations, right) in iterations.iter().zip(right(specimen, queries, &iterations)?) {
-                let accuracy = right as f64 / queries.len() as f64;
-                let (low, high) = wilson(accuracy, queries.len());
+            let clusters = Clusters::of_queries(queries);
+            let rights = right(specimen, queries, &iterations)?;
+            let first = out.len();
+            for (&iterations, right) in iterations.iter().zip(&rights) {
+                let (low, high) = clusters.share(right);
                 out.push(EvalRow {
                     origin: specimen.info.origin.clone(),
                     split: split.clone(),
                     hops,
                     iterations,
                     n: queries.len(),
-                    accuracy,
+                    accuracy: share(right),
                     low,
                     high,
+                    interval: clusters.clustering(),
+                    largest: Largest::default(),
+                    fall: Fall::default(),
+                    gain: None,
+                    gain_low: None,
+                    gain_high: None,
                 });
+            }
+            if let [only] = &mut out[first..] {
+                only.largest = Largest::alone(only.low, only.high);
+            } else {
+                let resamples = Resamples::new(clusters, self.seed);
+                compare(&mut out[first..], &rights, specimen.info.iterations, &resamples);
             }
         }
         Ok(out)
     }
 }
 
-// The number of right answers after each of these iterations, which rise, all read off one pass.
-fn right(specimen: &Specimen, queries: &[Query], iterations: &[usize]) -> Result<Vec<usize>> {
+// Compares the rows of one split, which have these right answers, with each other.
+fn compare(rows: &mut [EvalRow], rights: &[Vec<bool>], trained: usize, resamples: &Resamples) {
+    let line: Vec<Vec<f64>> = rights.iter().map(|right| numbers(right)).collect();
+    let largest = Largest::of_shares(rights, resamples);
+    let falls = Fall::of_means(&line, resamples);
+    for (row, (largest, fall)) in rows.iter_mut().zip(largest.into_iter().zip(falls)) {
+        (row.largest, row.fall) = (largest, fall);
+    }
+    let Some(own) = rows.iter().position(|row| row.iterations == trained) else {
+        return;
+    };
+    // Iterations rise.
+    let beyond = own + 1..rows.len();
+    let accuracies: Vec<f64> = rows[beyond.clone()].iter().map(|row| row.accuracy).collect();
+    if let Some(place) = first_largest(&accuracies) {
+        let gains: Vec<Vec<f64>> = line[beyond.clone()]
+            .iter()
+            .map(|values| differences(values, &line[own]))
+            .collect();
+        let interval = resamples.max_mean(&gains);
+        let own_accuracy = rows[own].accuracy;
+        let row = &mut rows[beyond.start + place];
+        row.gain = Some(row.accuracy - own_accuracy);
+        row.gain_low = interval.map(|found| found.low);
+        row.gain_high = interval.map(|found| found.high);
+    }
+}
+
+// Whether each answer is right after each of these iterations, which rise, all read off one pass.
+fn right(specimen: &Specimen, queries: &[Query], iterations: &[usize]) -> Result<Vec<Vec<bool>>> {
     let sites = iterations.iter().map(|&i| Site::new(Point::Logits, i - 1, 0));
-    let mut right = vec![0; iterations.len()];
+    let mut right = vec![Vec::with_capacity(queries.len()); iterations.len()];
     for chunk in queries.chunks(BATCH) {
         let tokens = chunk.iter().map(|query| &*query.tokens);
         let rows = specimen.model.pack(tokens, Sharing::Prefixes)?;
@@ -106,9 +166,9 @@ fn right(specimen: &Specimen, queries: &[Query], iterations: &[usize]) -> Result
         specimen
             .model
             .forward(&rows, iterations[iterations.len() - 1], &mut pass)?;
-        for (count, site) in right.iter_mut().zip(sites.clone()) {
+        for (right, site) in right.iter_mut().zip(sites.clone()) {
             let answers = top1(&pass.hooks.recorded(site)?)?;
-            *count += answers.iter().zip(chunk).filter(|(a, q)| **a == q.target).count();
+            right.extend(answers.iter().zip(chunk).map(|(answer, query)| *answer == query.target));
         }
     }
     Ok(right)

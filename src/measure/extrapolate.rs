@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::eval::{Eval, EvalRow};
 use super::report::{Method, Origin, Report, Specimen};
+use super::statistics::Clustering;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, hop_test, hops_of_split};
 
@@ -14,6 +15,8 @@ pub struct Extrapolate {
     pub most: usize,
     /// Least accuracy at which a depth counts as reached (0.6 in the paper).
     pub accuracy: f64,
+    /// Seed of the bootstrap.
+    pub seed: u64,
 }
 
 /// One checkpoint of a curriculum.
@@ -30,20 +33,25 @@ pub struct ExtrapolateRow {
     pub extrapolated: usize,
     /// extrapolated / learned.
     pub ratio: f64,
-    /// Best accuracy at the extrapolated depth, with its 95 % interval (Wilson), queries, and iterations; absent where
-    /// not even the shallowest chains are answered.
+    /// The largest accuracy over iterations at the extrapolated depth, with the 95 % interval of that maximum (its
+    /// selection included), what the interval counts for, queries, and iterations; absent where not even the shallowest
+    /// chains are answered.
     pub best: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
+    pub interval: Option<Clustering>,
     pub n: Option<usize>,
     pub best_iterations: Option<usize>,
-    /// Best accuracy one hop further; absent where the data has no such chains.
+    /// The largest accuracy over iterations one hop further, with the interval of that maximum; absent where the data has
+    /// no such chains.
     pub next: Option<f64>,
+    pub next_low: Option<f64>,
+    pub next_high: Option<f64>,
 }
 
 impl ExtrapolateRow {
-    /// The best accuracy at the extrapolated depth in words, where there is one.
-    pub fn best_there(&self) -> Option<String> {
+    /// The largest accuracy at the extrapolated depth in words, where there is one.
+    pub fn max_there(&self) -> Option<String> {
         let (best, low, high, n) = (self.best?, self.low?, self.high?, self.n?);
         Some(format!("{best:.3} ({low:.3}–{high:.3}, n = {n})"))
     }
@@ -51,7 +59,7 @@ impl ExtrapolateRow {
 
 impl Method for Extrapolate {
     const NAME: &'static str = "extrapolate";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = ExtrapolateRow;
 
     fn measure(
@@ -71,6 +79,7 @@ impl Method for Extrapolate {
         let eval = Eval {
             splits: hops.iter().map(|&hops| hop_test(hops)).collect(),
             iterations: (1..=self.most).collect(),
+            seed: self.seed,
         };
         for specimen in specimens {
             let Some(learned) = specimen.info.learned_hops else {
@@ -93,10 +102,10 @@ impl Method for Extrapolate {
 
 impl Extrapolate {
     fn row(&self, specimen: &Specimen, learned: usize, hops: &[usize], rows: &[EvalRow]) -> ExtrapolateRow {
+        // The fewest iterations of equals.
         let best = |hops: usize| {
-            let of_depth = rows.iter().filter(|row| row.split == hop_test(hops));
-            // The fewest iterations of equals.
-            of_depth.reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
+            rows.iter()
+                .find(|row| row.split == hop_test(hops) && row.largest.is_max)
         };
         let reached: Vec<&EvalRow> = hops
             .iter()
@@ -104,6 +113,7 @@ impl Extrapolate {
             .collect();
         let extrapolated = reached.len().checked_sub(1).map_or(1, |last| hops[last]);
         let at = reached.last();
+        let next = hops.get(reached.len()).and_then(|&hops| best(hops));
         ExtrapolateRow {
             origin: specimen.info.origin.clone(),
             layers: specimen.info.layers,
@@ -112,14 +122,14 @@ impl Extrapolate {
             extrapolated,
             ratio: extrapolated as f64 / learned as f64,
             best: at.map(|row| row.accuracy),
-            low: at.map(|row| row.low),
-            high: at.map(|row| row.high),
+            low: at.and_then(|row| row.largest.max_low),
+            high: at.and_then(|row| row.largest.max_high),
+            interval: at.map(|row| row.interval),
             n: at.map(|row| row.n),
             best_iterations: at.map(|row| row.iterations),
-            next: hops
-                .get(reached.len())
-                .and_then(|&hops| best(hops))
-                .map(|row| row.accuracy),
+            next: next.map(|row| row.accuracy),
+            next_low: next.and_then(|row| row.largest.max_low),
+            next_high: next.and_then(|row| row.largest.max_high),
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::largest::Largest;
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{mean, wilson};
+use super::statistics::{Clustering, Clusters, Resamples, mean, share};
 use super::{BATCH, by_hops, effective_layer, queries_of, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Position, Query};
@@ -17,6 +18,8 @@ pub struct Lens {
     pub splits: Vec<String>,
     /// Inference iterations; `None` for each model's own.
     pub iterations: Option<usize>,
+    /// Seed of the bootstrap.
+    pub seed: u64,
 }
 
 /// Which entity is looked for, and where.
@@ -75,9 +78,14 @@ pub struct LensRow {
     pub n: usize,
     /// Share of queries whose entity is the most likely token.
     pub top1: f64,
-    /// 95 % interval of `top1` (Wilson).
+    /// 95 % interval of `top1`.
     pub low: f64,
     pub high: f64,
+    /// What the intervals count for.
+    pub interval: Clustering,
+    /// Of `top1` over effective layers.
+    #[serde(flatten)]
+    pub largest: Largest,
     /// Mean reciprocal rank among all tokens.
     pub mrr: f64,
     /// Mean probability.
@@ -86,7 +94,7 @@ pub struct LensRow {
 
 impl Method for Lens {
     const NAME: &'static str = "lens";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = LensRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
@@ -106,8 +114,15 @@ impl Method for Lens {
                 if known.is_empty() {
                     continue;
                 }
+                let resamples = Resamples::new(Clusters::of_queries(known.iter().copied()), self.seed);
+                let chains = Chains {
+                    split,
+                    hops,
+                    queries: &known,
+                    resamples: &resamples,
+                };
                 for specimen in specimens {
-                    self.read(specimen, split, hops, &known, &mut report.rows)?;
+                    self.read(specimen, &chains, &mut report.rows)?;
                 }
             }
         }
@@ -115,15 +130,17 @@ impl Method for Lens {
     }
 }
 
+// The chains of a split with so many hops.
+struct Chains<'a> {
+    split: &'a str,
+    hops: usize,
+    queries: &'a [&'a Query],
+    resamples: &'a Resamples,
+}
+
 impl Lens {
-    fn read(
-        &self,
-        specimen: &Specimen,
-        split: &str,
-        hops: usize,
-        queries: &[&Query],
-        out: &mut Vec<LensRow>,
-    ) -> Result<()> {
+    fn read(&self, specimen: &Specimen, chains: &Chains, out: &mut Vec<LensRow>) -> Result<()> {
+        let &Chains { hops, queries, .. } = chains;
         let model = &specimen.model;
         let layers = specimen.info.layers;
         let iterations = self.iterations.unwrap_or(specimen.info.iterations);
@@ -163,17 +180,23 @@ impl Lens {
                 }
             }
         }
-        for (site, seen) in sites.iter().zip(&seen) {
-            for (reading, seen) in readings.iter().zip(seen) {
-                let top1 = mean(
-                    seen.iter()
-                        .map(|&(reciprocal, _)| f64::from(u8::from(reciprocal == 1.0))),
-                );
-                let (low, high) = wilson(top1, seen.len());
+        // [reading][site]
+        let first_at = |reading: usize, site: &Vec<Vec<(f64, f64)>>| -> Vec<bool> {
+            site[reading].iter().map(|&(reciprocal, _)| reciprocal == 1.0).collect()
+        };
+        let lines = (0..readings.len()).map(|reading| {
+            let line: Vec<Vec<bool>> = seen.iter().map(|site| first_at(reading, site)).collect();
+            Largest::of_shares(&line, chains.resamples)
+        });
+        let largest: Vec<Vec<Largest>> = lines.collect();
+        for (place, (site, seen)) in sites.iter().zip(&seen).enumerate() {
+            for (reading_place, (reading, of_reading)) in readings.iter().zip(seen).enumerate() {
+                let first = first_at(reading_place, seen);
+                let (low, high) = chains.resamples.share(&first);
                 let embedding = site.point() == Point::Embed;
                 out.push(LensRow {
                     origin: specimen.info.origin.clone(),
-                    split: split.to_owned(),
+                    split: chains.split.to_owned(),
                     hops,
                     label: reading.label.clone(),
                     position: reading.position,
@@ -184,12 +207,14 @@ impl Lens {
                     },
                     iteration: if embedding { 0 } else { site.iteration() + 1 },
                     layer: if embedding { 0 } else { site.layer() + 1 },
-                    n: seen.len(),
-                    top1,
+                    n: first.len(),
+                    top1: share(&first),
                     low,
                     high,
-                    mrr: mean(seen.iter().map(|&(reciprocal, _)| reciprocal)),
-                    probability: mean(seen.iter().map(|&(_, p)| p)),
+                    interval: chains.resamples.clustering(),
+                    largest: largest[reading_place][place],
+                    mrr: mean(of_reading.iter().map(|&(reciprocal, _)| reciprocal)),
+                    probability: mean(of_reading.iter().map(|&(_, p)| p)),
                 });
             }
         }

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::largest::{Fall, Largest};
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{bootstrap, mean};
+use super::statistics::{Clustering, Clusters, Resamples, mean};
 use super::{BATCH, by_hops, queries_of, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
-use crate::random::Stream;
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +34,16 @@ pub struct MarginRow {
     pub n: usize,
     /// Mean of the target's logit minus the best other.
     pub margin: f64,
-    /// 95 % interval of `margin` (bootstrap over queries).
-    pub low: f64,
-    pub high: f64,
+    /// 95 % interval of `margin`; absent where no two queries differ in their facts.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// What the intervals count for.
+    pub interval: Clustering,
+    /// Of `margin` over iterations.
+    #[serde(flatten)]
+    pub largest: Largest,
+    #[serde(flatten)]
+    pub fall: Fall,
     /// Share of queries whose margin is above 0 here.
     pub ahead: f64,
     /// Share of queries whose margin is above 0 here for the first time.
@@ -45,7 +52,7 @@ pub struct MarginRow {
 
 impl Method for Margin {
     const NAME: &'static str = "margin";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = MarginRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, MarginRow>) -> Result<()> {
@@ -53,7 +60,10 @@ impl Method for Margin {
             for split in &self.splits {
                 for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                     let margins = margins(specimen, &of_length, self.most)?;
-                    report.rows.extend(self.rows(specimen, split, hops, &margins));
+                    let resamples = Resamples::new(Clusters::of_queries(of_length), self.seed);
+                    report
+                        .rows
+                        .extend(self.rows(specimen, split, hops, &margins, &resamples));
                 }
             }
         }
@@ -63,17 +73,27 @@ impl Method for Margin {
 
 impl Margin {
     // From the margins of every query by iteration.
-    fn rows(&self, specimen: &Specimen, split: &str, hops: usize, margins: &[Vec<f64>]) -> Vec<MarginRow> {
+    fn rows(
+        &self,
+        specimen: &Specimen,
+        split: &str,
+        hops: usize,
+        margins: &[Vec<f64>],
+        resamples: &Resamples,
+    ) -> Vec<MarginRow> {
         let n = margins.len();
         let firsts: Vec<Option<usize>> = margins
             .iter()
             .map(|of_query| of_query.iter().position(|&m| m > 0.0))
             .collect();
         let share = |is: &dyn Fn(usize) -> bool| mean((0..n).map(|query| f64::from(u8::from(is(query)))));
+        let at = |i: usize| margins.iter().map(|of_query| of_query[i]).collect();
+        let line: Vec<Vec<f64>> = (0..self.most).map(at).collect();
+        let largest = Largest::of_means(&line, resamples);
+        let falls = Fall::of_means(&line, resamples);
         let row = |i: usize| {
-            let at: Vec<f64> = margins.iter().map(|of_query| of_query[i]).collect();
-            let mut stream = Stream::new(self.seed, &format!("margin bootstrap {split} {hops}"), i as u64);
-            let (low, high) = bootstrap(n, &mut stream, |places| mean(places.iter().map(|&place| at[place])));
+            let at = &line[i];
+            let interval = resamples.mean(at);
             MarginRow {
                 origin: specimen.info.origin.clone(),
                 split: split.to_owned(),
@@ -81,8 +101,11 @@ impl Margin {
                 iteration: i + 1,
                 n,
                 margin: mean(at.iter().copied()),
-                low,
-                high,
+                low: interval.map(|(low, _)| low),
+                high: interval.map(|(_, high)| high),
+                interval: resamples.clustering(),
+                largest: largest[i],
+                fall: falls[i],
                 ahead: share(&|query| at[query] > 0.0),
                 first: share(&|query| firsts[query] == Some(i)),
             }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{mean, wilson};
+use super::statistics::{Clustering, Clusters, share};
 use super::{by_hops, queries_of};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Graph, Position, Query};
@@ -52,9 +52,11 @@ pub struct ReachRow {
     pub n: usize,
     /// Share of queries whose answer by the model changes.
     pub changed: f64,
-    /// 95 % interval of `changed` (Wilson).
+    /// 95 % interval of `changed`.
     pub low: f64,
     pub high: f64,
+    /// What the interval counts for.
+    pub interval: Clustering,
     /// Share of queries whose true answer changes: 1 minus the rate at which such chains collide.
     pub truth_changed: f64,
     /// Share of right answers before and after the exchange.
@@ -66,7 +68,7 @@ pub struct ReachRow {
 
 impl Method for Reach {
     const NAME: &'static str = "reach";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = ReachRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
@@ -131,14 +133,16 @@ impl Reach {
         let iterations = self.iterations.unwrap_or(specimen.info.iterations);
         let model = &specimen.model;
         let clean = answers(model, queries.iter().map(|query| &*query.tokens), iterations)?;
-        let share = |is: &mut dyn FnMut(usize) -> bool| mean((0..queries.len()).map(|i| f64::from(u8::from(is(i)))));
-        let accuracy = share(&mut |i| clean[i] == queries[i].target);
+        let all = |is: &dyn Fn(usize) -> bool| -> Vec<bool> { (0..queries.len()).map(is).collect() };
+        let accuracy = share(&all(&|i| clean[i] == queries[i].target));
+        // The tokens that are put in are drawn for each query by itself: what queries share is their own facts.
+        let clusters = Clusters::of_queries(queries.iter().copied());
         let first = out.len();
         for exchanged in exchanges {
             let now = &exchanged.queries;
             let after = answers(model, now.iter().map(|(tokens, _)| tokens.as_slice()), iterations)?;
-            let changed = share(&mut |i| after[i] != clean[i]);
-            let (low, high) = wilson(changed, queries.len());
+            let changed = all(&|i| after[i] != clean[i]);
+            let (low, high) = clusters.share(&changed);
             out.push(ReachRow {
                 origin: specimen.info.origin.clone(),
                 split: split.to_owned(),
@@ -151,12 +155,13 @@ impl Reach {
                 },
                 from_end: hops + 1 - exchanged.position,
                 n: queries.len(),
-                changed,
+                changed: share(&changed),
                 low,
                 high,
-                truth_changed: share(&mut |i| now[i].1 != queries[i].target),
+                interval: clusters.clustering(),
+                truth_changed: share(&all(&|i| now[i].1 != queries[i].target)),
                 accuracy,
-                accuracy_after: share(&mut |i| after[i] == now[i].1),
+                accuracy_after: share(&all(&|i| after[i] == now[i].1)),
                 shortest: false,
             });
         }

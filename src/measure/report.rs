@@ -212,6 +212,23 @@ pub struct Report<S, R> {
     pub rows: Vec<R>,
 }
 
+#[cfg(test)]
+impl<S, R> Report<S, R> {
+    /// A result that nothing was measured for.
+    pub(crate) fn made_up(settings: S, subjects: Vec<SubjectInfo>, rows: Vec<R>) -> Self {
+        Self {
+            method: "made up".to_owned(),
+            loopscope: String::new(),
+            format: 1,
+            settings,
+            settings_hash: String::new(),
+            subjects,
+            notes: Vec::new(),
+            rows,
+        }
+    }
+}
+
 /// What of a report says what it was made of.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Made {

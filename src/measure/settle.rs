@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Interval, mean};
+use super::statistics::{Clustering, Clusters, Interval, Resamples, mean, share};
 use super::{BATCH, by_hops, dot, minus, norm, queries_of, rows_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
@@ -18,6 +18,8 @@ pub struct Settle {
     pub splits: Vec<String>,
     /// Inference iterations.
     pub most: usize,
+    /// Seed of the bootstrap.
+    pub seed: u64,
 }
 
 /// One iteration on one split at one number of hops; all numbers are of the readout rows, and means over queries.
@@ -33,13 +35,13 @@ pub struct SettleRow {
     pub n: usize,
     /// ‖xₜ‖, the residual stream after the last layer.
     pub state: f64,
-    /// 95 % interval of `state` (normal), as for all that follow.
-    pub state_low: f64,
-    pub state_high: f64,
+    /// 95 % interval of `state`, as for all that follow; absent where no two queries differ in their facts.
+    pub state_low: Option<f64>,
+    pub state_high: Option<f64>,
     /// ‖xₜ − xₜ₋₁‖ / ‖xₜ‖, with x₀ the embedding.
     pub moved: f64,
-    pub moved_low: f64,
-    pub moved_high: f64,
+    pub moved_low: Option<f64>,
+    pub moved_high: Option<f64>,
     /// Cosine of xₜ − xₜ₋₁ and xₜ₋₁ − xₜ₋₂; absent at the first iteration.
     pub cosine: Option<f64>,
     pub cosine_low: Option<f64>,
@@ -48,8 +50,12 @@ pub struct SettleRow {
     pub apart: Option<f64>,
     pub apart_low: Option<f64>,
     pub apart_high: Option<f64>,
-    /// Share of right answers after this iteration.
+    /// Share of right answers after this iteration, with its 95 % interval.
     pub accuracy: f64,
+    pub accuracy_low: f64,
+    pub accuracy_high: f64,
+    /// What the intervals count for.
+    pub interval: Clustering,
 }
 
 // One query at one iteration.
@@ -64,7 +70,7 @@ struct Seen {
 
 impl Method for Settle {
     const NAME: &'static str = "settle";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = SettleRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, SettleRow>) -> Result<()> {
@@ -72,10 +78,11 @@ impl Method for Settle {
             for split in &self.splits {
                 for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
                     let seen = look(specimen, &of_length, self.most)?;
-                    let rows = seen.iter().enumerate();
+                    let resamples = Resamples::new(Clusters::of_queries(of_length), self.seed);
+                    let rows = (1..).zip(&seen);
                     report
                         .rows
-                        .extend(rows.map(|(i, seen)| row(specimen, split, hops, i + 1, seen)));
+                        .extend(rows.map(|(iteration, seen)| row(specimen, split, hops, iteration, seen, &resamples)));
                 }
             }
         }
@@ -83,44 +90,52 @@ impl Method for Settle {
     }
 }
 
-fn row(specimen: &Specimen, split: &str, hops: usize, iteration: usize, seen: &[Seen]) -> SettleRow {
-    let (state, (state_low, state_high)) = mean_with_interval(seen.iter().map(|point| point.state));
-    let (moved, (moved_low, moved_high)) = mean_with_interval(seen.iter().map(|point| point.moved));
+fn row(
+    specimen: &Specimen,
+    split: &str,
+    hops: usize,
+    iteration: usize,
+    seen: &[Seen],
+    resamples: &Resamples,
+) -> SettleRow {
+    let with_interval = |values: Vec<f64>| -> (f64, Option<Interval>) {
+        let interval = resamples.mean(&values);
+        (mean(values), interval)
+    };
+    let all = |of: fn(&Seen) -> f64| with_interval(seen.iter().map(of).collect());
     let optional = |of: fn(&Seen) -> Option<f64>| {
         let values: Option<Vec<f64>> = seen.iter().map(of).collect();
-        values.map(|values| mean_with_interval(values.into_iter()))
+        values.map(with_interval)
     };
+    let (state, moved) = (all(|point| point.state), all(|point| point.moved));
     let (cosine, apart) = (optional(|point| point.cosine), optional(|point| point.apart));
+    let low = |(_, interval): (f64, Option<Interval>)| interval.map(|(low, _)| low);
+    let high = |(_, interval): (f64, Option<Interval>)| interval.map(|(_, high)| high);
+    let right: Vec<bool> = seen.iter().map(|point| point.right).collect();
+    let (accuracy_low, accuracy_high) = resamples.share(&right);
     SettleRow {
         origin: specimen.info.origin.clone(),
         split: split.to_owned(),
         hops,
         iteration,
         n: seen.len(),
-        state,
-        state_low,
-        state_high,
-        moved,
-        moved_low,
-        moved_high,
+        state: state.0,
+        state_low: low(state),
+        state_high: high(state),
+        moved: moved.0,
+        moved_low: low(moved),
+        moved_high: high(moved),
         cosine: cosine.map(|(x, _)| x),
-        cosine_low: cosine.map(|(_, (low, _))| low),
-        cosine_high: cosine.map(|(_, (_, high))| high),
+        cosine_low: cosine.and_then(low),
+        cosine_high: cosine.and_then(high),
         apart: apart.map(|(x, _)| x),
-        apart_low: apart.map(|(_, (low, _))| low),
-        apart_high: apart.map(|(_, (_, high))| high),
-        accuracy: mean(seen.iter().map(|point| f64::from(u8::from(point.right)))),
+        apart_low: apart.and_then(low),
+        apart_high: apart.and_then(high),
+        accuracy: share(&right),
+        accuracy_low,
+        accuracy_high,
+        interval: resamples.clustering(),
     }
-}
-
-// The mean and its 95 % interval by the normal approximation.
-fn mean_with_interval(values: impl Iterator<Item = f64>) -> (f64, Interval) {
-    let values: Vec<f64> = values.collect();
-    let average = mean(values.iter().copied());
-    let n = values.len() as f64;
-    let variance = values.iter().map(|x| (x - average).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    let half = 1.96 * (variance / n).sqrt();
-    (average, (average - half, average + half))
 }
 
 // [iteration][query]

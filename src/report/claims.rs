@@ -2,6 +2,7 @@
 
 use super::{END, ID, OOD, RunEvidence, final_accuracy, shown};
 use crate::measure::{EvalRow, LensRow, PatchRow, RunSummary};
+use crate::train::StageOutcome;
 
 /// Whether a criterion was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +14,13 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(met: bool) -> Self {
-        if met { Self::Reproduced } else { Self::NotReproduced }
+    /// Of a criterion that was met, was not, or could not be looked at.
+    pub(super) fn of(met: Option<bool>) -> Self {
+        match met {
+            Some(true) => Self::Reproduced,
+            Some(false) => Self::NotReproduced,
+            None => Self::NotTested,
+        }
     }
 
     pub(super) fn words(self) -> &'static str {
@@ -86,15 +92,18 @@ fn lens_line<'a>(
     evidence.lens.rows.iter().filter(fits).collect()
 }
 
-fn best<'a>(line: &[&'a LensRow]) -> Option<&'a LensRow> {
-    line.iter().copied().max_by(|a, b| a.top1.total_cmp(&b.top1))
+// The row with the largest share over effective layers.
+fn max<'a>(line: &[&'a LensRow]) -> Option<&'a LensRow> {
+    line.iter().copied().find(|row| row.largest.is_max)
 }
 
-fn best_text(line: &[&LensRow]) -> String {
-    best(line).map_or("not measured".to_owned(), |row| {
+fn max_text(line: &[&LensRow]) -> String {
+    max(line).map_or("not measured".to_owned(), |row| {
+        let interval = row.largest.max_low.zip(row.largest.max_high);
+        let interval = interval.map_or(String::new(), |(low, high)| format!(" ({low:.3}–{high:.3})"));
         format!(
-            "{:.3} ({:.3}–{:.3}) at effective layer {}, n = {}",
-            row.top1, row.low, row.high, row.effective_layer, row.n
+            "at most {:.3}{interval}, at effective layer {}, n = {}",
+            row.top1, row.effective_layer, row.n
         )
     })
 }
@@ -105,13 +114,14 @@ fn first_at_least<'a>(line: &[&'a LensRow], least: f64) -> Option<&'a LensRow> {
 
 fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary, &RunEvidence)]) -> Claim {
     let own = final_accuracy(run, evidence, OOD);
-    let reached = run.stages.last().is_some_and(|outcome| outcome.reached.is_some());
+    let third = run.stages.get(2).map(|outcome| outcome.reached.is_some());
     let mut numbers = vec![format!(
         "{}: {} OOD at the end",
         run.name,
         own.map_or("–".to_owned(), shown)
     )];
-    let mut below = true;
+    // Unknown without a vanilla model, or where any of them was not evaluated.
+    let mut below = (!vanilla.is_empty()).then_some(true);
     for (other, other_evidence) in vanilla {
         let theirs = final_accuracy(other, other_evidence, OOD);
         let peak = other
@@ -119,7 +129,8 @@ fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary
             .iter()
             .filter_map(|line| line.accuracy.get(OOD))
             .fold(0.0_f64, |m, &x| m.max(x));
-        below &= own.zip(theirs).is_some_and(|(own, theirs)| theirs.high < own.low);
+        let this = own.zip(theirs).map(|(own, theirs)| theirs.high < own.low);
+        below = below.zip(this).map(|(all, this)| all && this);
         numbers.push(format!(
             "{}: {} OOD at the end, {peak:.3} at its best evaluation in {} steps",
             other.name,
@@ -136,25 +147,25 @@ fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary
     Claim {
         says: format!("1. Looping generalizes systematically, vanilla does not ({})", run.name),
         criterion: "the looped model reaches its third stage, and its final OOD interval lies above those of all vanilla models.",
-        verdict: if vanilla.is_empty() {
-            Verdict::NotTested
-        } else {
-            Verdict::of(reached && below)
-        },
+        verdict: Verdict::of(third.zip(below).map(|(reached, below)| reached && below)),
         numbers,
     }
 }
 
+// Whether all three stages came one after the other, and the second before OOD had risen.
+fn in_three_stages(run: &RunSummary) -> Option<bool> {
+    let [first, second, third] = run.stages.as_slice() else {
+        return None;
+    };
+    let step = |outcome: &StageOutcome| outcome.reached.as_ref().map(|reached| reached.step);
+    let (Some(a), Some(b), Some(c)) = (step(first), step(second), step(third)) else {
+        return Some(false);
+    };
+    let ood = *second.reached.as_ref()?.accuracy.get(OOD)?;
+    Some(a < b && b < c && ood < third.stage.accuracy / 2.0)
+}
+
 fn stages(run: &RunSummary) -> Claim {
-    let steps: Vec<Option<u64>> = run
-        .stages
-        .iter()
-        .map(|outcome| outcome.reached.as_ref().map(|reached| reached.step))
-        .collect();
-    let in_order = steps.windows(2).all(|pair| matches!(pair, [Some(a), Some(b)] if a < b));
-    let ood_at = |place: usize| Some(*run.stages.get(place)?.reached.as_ref()?.accuracy.get(OOD)?);
-    let threshold = run.stages.last().map_or(1.0, |outcome| outcome.stage.accuracy);
-    let late = ood_at(1).is_some_and(|ood| ood < threshold / 2.0);
     let numbers = run
         .stages
         .iter()
@@ -180,8 +191,9 @@ fn stages(run: &RunSummary) -> Claim {
             "2. Three stages; OOD rises only after ID is near perfect ({})",
             run.name
         ),
-        criterion: "all stages are reached at increasing steps, and at the second OOD is below half of the third's threshold.",
-        verdict: Verdict::of(in_order && late),
+        criterion: "all three stages are reached at increasing steps, and at the second OOD is below half of the third's \
+                    threshold.",
+        verdict: Verdict::of(in_three_stages(run)),
         numbers,
     }
 }
@@ -194,39 +206,33 @@ fn first_stage(evidence: &RunEvidence) -> Claim {
         .map_or(String::new(), |subject| subject.origin.checkpoint.clone());
     let bridge = lens_line(evidence, &first, "train_inferred", "bridge", "r1");
     let target = lens_line(evidence, &first, "train_inferred", "target", "r2");
-    let (b, t) = (
-        best(&bridge).map_or(1.0, |row| row.top1),
-        best(&target).map_or(0.0, |row| row.top1),
-    );
+    let met = max(&bridge)
+        .zip(max(&target))
+        .map(|(bridge, target)| target.top1 >= 0.9 && bridge.top1 < 0.5);
     Claim {
         says: format!(
             "3a. At the first stage the lens shows the target without the bridge ({})",
             evidence.name
         ),
         criterion: "on training chains the target is read at r2 for at least 0.90 of them, the bridge at r1 for less than half.",
-        verdict: if first.starts_with("stage 1") {
-            Verdict::of(t >= 0.9 && b < 0.5)
-        } else {
-            Verdict::NotTested
-        },
+        verdict: Verdict::of(met.filter(|_| first.starts_with("stage 1"))),
         numbers: vec![
-            format!("{first}: bridge at r1 {}", best_text(&bridge)),
-            format!("{first}: target at r2 {}", best_text(&target)),
+            format!("{first}: bridge at r1 {}", max_text(&bridge)),
+            format!("{first}: target at r2 {}", max_text(&target)),
         ],
     }
 }
 
 fn reading(evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
-    let mut met = true;
+    let mut met = Some(true);
     for (split, name, least) in [(ID, "ID", 0.9), (OOD, "OOD", 0.5)] {
-        let bridge = lens_line(evidence, END, split, "bridge", "r1");
-        let target = lens_line(evidence, END, split, "target", "r2");
-        met &= [&bridge, &target]
-            .iter()
-            .all(|line| best(line).is_some_and(|row| row.top1 >= least));
-        numbers.push(format!("{END}, {name}: bridge at r1 {}", best_text(&bridge)));
-        numbers.push(format!("{END}, {name}: target at r2 {}", best_text(&target)));
+        for (label, position) in [("bridge", "r1"), ("target", "r2")] {
+            let line = lens_line(evidence, END, split, label, position);
+            let read = max(&line).map(|row| row.top1 >= least);
+            met = met.zip(read).map(|(met, read)| met && read);
+            numbers.push(format!("{END}, {name}: {label} at {position} {}", max_text(&line)));
+        }
     }
     Claim {
         says: format!("3b. The bridge is read at r1 and the target at r2 ({})", evidence.name),
@@ -238,7 +244,7 @@ fn reading(evidence: &RunEvidence) -> Claim {
 
 fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
     let line = lens_line(evidence, END, OOD, "target", "r2");
-    let half = best(&line).map_or(1.0, |row| row.top1) / 2.0;
+    let half = max(&line).map_or(1.0, |row| row.top1) / 2.0;
     let first = first_at_least(&line, half.max(0.05));
     let course: Vec<String> = line
         .iter()
@@ -251,7 +257,7 @@ fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
         ),
         criterion: "the first effective layer at which the lens reads the target at r2 for half as many OOD chains as at its best \
                     (and 0.05) is in iteration 2.",
-        verdict: first.map_or(Verdict::NotTested, |row| Verdict::of(row.iteration == 2)),
+        verdict: Verdict::of((!line.is_empty()).then(|| first.is_some_and(|row| row.iteration == 2))),
         numbers: vec![
             first.map_or("it never appears".to_owned(), |row| {
                 format!("{END}: it appears in iteration {}, layer {}", row.iteration, row.layer)
@@ -270,10 +276,10 @@ fn vanilla_reading(run: &RunSummary, evidence: &RunEvidence) -> Claim {
             run.name, run.model.layers
         ),
         criterion: "at the end of training the lens reads the target at r2 for less than 0.10 of OOD chains at every layer.",
-        verdict: Verdict::of(best(&target).is_some_and(|row| row.top1 < 0.1)),
+        verdict: Verdict::of(max(&target).map(|row| row.top1 < 0.1)),
         numbers: vec![
-            format!("OOD target at r2 {}", best_text(&target)),
-            format!("OOD bridge at r1 {}", best_text(&bridge)),
+            format!("OOD target at r2 {}", max_text(&target)),
+            format!("OOD bridge at r1 {}", max_text(&bridge)),
             first_at_least(&bridge, 0.5).map_or(
                 "the OOD bridge is top-1 for half of the chains at no layer".to_owned(),
                 |row| {
@@ -306,11 +312,19 @@ fn recovery_text(rows: &[&PatchRow]) -> String {
 
 fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
-    let mut met = true;
+    let mut met = Some(true);
     for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
         let rows = recovery(evidence, END, split);
-        let first: Vec<&&PatchRow> = rows.iter().filter(|row| row.iteration == 1).collect();
-        met &= !first.is_empty() && first.iter().all(|row| row.recovery.is_some_and(|r| r >= 0.9));
+        // Undefined where clean and corrupt queries do not differ: then there is no answer to bring back.
+        let first: Option<Vec<f64>> = rows
+            .iter()
+            .filter(|row| row.iteration == 1)
+            .map(|row| row.recovery)
+            .collect();
+        let all_back = first
+            .filter(|of_layers| !of_layers.is_empty())
+            .map(|of_layers| of_layers.iter().all(|&recovery| recovery >= 0.9));
+        met = met.zip(all_back).map(|(met, all_back)| met && all_back);
         numbers.push(format!(
             "{END}, {name}, recovery at r1 by effective layer: {}",
             recovery_text(&rows)
@@ -330,13 +344,17 @@ fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 
 fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
     let used = recovery(evidence, END, ID);
+    // Without such a layer there is no answer for the bridge to come too late for.
     let last_used = used
         .iter()
         .rev()
         .find(|row| row.recovery.is_some_and(|r| r >= 0.5))
-        .map_or(0, |row| row.effective_layer);
+        .map(|row| row.effective_layer);
     let bridge = lens_line(evidence, END, OOD, "bridge", "r1");
     let visible = first_at_least(&bridge, 0.5).map(|row| row.effective_layer);
+    let comes_late = |last_used| visible.is_none_or(|layer| layer > last_used);
+    // One layer leaves no room for too early or too late.
+    let tested = run.model.layers > 1 && !bridge.is_empty();
     Claim {
         says: format!(
             "4b. In a vanilla model the OOD bridge comes too late to be used ({})",
@@ -344,11 +362,7 @@ fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
         ),
         criterion: "the lens shows the OOD bridge at r1 (top-1 for half of the chains) only after the last layer from which the ID \
                     answer is read at r1 (recovery at least 0.50), or never.",
-        verdict: if run.model.layers == 1 {
-            Verdict::NotTested
-        } else {
-            Verdict::of(visible.is_none_or(|layer| layer > last_used))
-        },
+        verdict: Verdict::of(last_used.filter(|_| tested).map(comes_late)),
         numbers: vec![
             match visible {
                 Some(layer) => format!("OOD bridge visible from layer {layer}"),
@@ -365,7 +379,7 @@ fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 
 fn invisible(evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
-    let mut met = true;
+    let mut met = Some(true);
     for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
         let decoded = evidence
             .probe
@@ -374,8 +388,11 @@ fn invisible(evidence: &RunEvidence) -> Claim {
             .filter(|row| row.origin.checkpoint == END && row.split == split && row.probe == "bridge-at-r2")
             .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
         let seen = lens_line(evidence, END, split, "bridge", "r2");
-        let lens = best(&seen).map_or(1.0, |row| row.top1);
-        met &= lens < 0.1 && decoded.is_some_and(|row| row.low > row.baseline.max(row.control) && row.low > lens);
+        let hidden = max(&seen)
+            .map(|row| row.top1)
+            .zip(decoded)
+            .map(|(lens, probe)| lens < 0.1 && probe.low > probe.baseline.max(probe.control) && probe.low > lens);
+        met = met.zip(hidden).map(|(met, hidden)| met && hidden);
         if let Some(row) = decoded {
             numbers.push(format!(
                 "{END}, {name}: probe {:.3} ({:.3}–{:.3}) at effective layer {}, control {:.3}, embeddings alone {:.3}, n = {}; \
@@ -387,7 +404,7 @@ fn invisible(evidence: &RunEvidence) -> Claim {
                 row.control,
                 row.baseline,
                 row.n,
-                best_text(&seen)
+                max_text(&seen)
             ));
         }
     }
@@ -412,27 +429,32 @@ fn more_iterations(evidence: &RunEvidence) -> Claim {
         .collect();
     let trained = evidence.eval.subjects.last().map_or(1, |subject| subject.iterations);
     let own = rows.iter().find(|row| row.iterations == trained);
-    let best = rows.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+    let best_beyond = rows
+        .iter()
+        .find_map(|row| Some((row, row.gain?, row.gain_low?, row.gain_high?)));
     let course: Vec<String> = rows
         .iter()
         .map(|row| format!("{}: {:.3}", row.iterations, row.accuracy))
         .collect();
+    let mut numbers = vec![format!(
+        "trained with {trained}: {}",
+        own.map_or("–".to_owned(), |row| shown(row))
+    )];
+    numbers.extend(best_beyond.map(|(row, gain, low, high)| {
+        format!(
+            "at most {:.3} beyond, with {}: {gain:+.3} ({low:+.3} to {high:+.3}, paired, the selection included)",
+            row.accuracy, row.iterations
+        )
+    }));
+    numbers.push(format!("all: {}", course.join(", ")));
     Claim {
         says: format!(
             "Beside the claims: more iterations than in training raise OOD accuracy ({})",
             evidence.name
         ),
-        criterion: "the best accuracy beyond the training iterations lies above the interval at the training iterations.",
-        verdict: match (own, best) {
-            (Some(own), Some(best)) => Verdict::of(best.iterations > trained && best.accuracy > own.high),
-            _ => Verdict::NotTested,
-        },
-        numbers: vec![
-            format!(
-                "trained with {trained}: {}",
-                own.map_or("–".to_owned(), |row| shown(row))
-            ),
-            format!("all: {}", course.join(", ")),
-        ],
+        criterion: "the largest accuracy beyond the training iterations is above that at the training iterations: the interval of \
+                    their difference on the same chains lies above 0.",
+        verdict: Verdict::of(best_beyond.map(|(_, _, low, _)| low > 0.0)),
+        numbers,
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::depth_claims;
-use super::{claims_text, shown};
+use super::{claims_text, max_shown};
 use crate::graph::{Chains, hop_test};
 use crate::measure::{
     Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, MarginRow, Patch, PatchRow, Reach, ReachRow, Report,
@@ -46,11 +46,11 @@ impl DepthEvidence {
             .find(|row| row.origin.step == self.subject.origin.step)
     }
 
-    /// The best accuracy at so many hops over all iterations, the fewest iterations of equals, and that after the most.
-    pub(super) fn best_and_last(&self, hops: usize) -> Option<(&EvalRow, &EvalRow)> {
+    /// The largest accuracy at so many hops over all iterations, the fewest iterations of equals, and that after the most.
+    pub(super) fn max_and_last(&self, hops: usize) -> Option<(&EvalRow, &EvalRow)> {
         let of_depth = || self.eval.rows.iter().filter(|row| row.split == hop_test(hops));
-        let best = of_depth().reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })?;
-        Some((best, of_depth().max_by_key(|row| row.iterations)?))
+        let max = of_depth().find(|row| row.largest.is_max)?;
+        Some((max, of_depth().max_by_key(|row| row.iterations)?))
     }
 
     /// A halting rule at so many hops.
@@ -126,7 +126,7 @@ pub fn depth_summary(experiment: &DepthExperiment, evidence: &[DepthEvidence]) -
 
 fn table(evidence: &[DepthEvidence]) -> String {
     let mut text = String::from(
-        "| run | data | L × R | updates to learn 2, 3, … hops | learned | answered | ratio | best accuracy there | at R | \
+        "| run | data | L × R | updates to learn 2, 3, … hops | learned | answered | ratio | max accuracy over R there | at R | \
          after the most iterations |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for run in evidence {
@@ -142,7 +142,7 @@ fn table(evidence: &[DepthEvidence]) -> String {
             .map(|(_, step)| step.to_string())
             .collect();
         let answered = run.answered().map_or(1, |row| row.extrapolated);
-        let last = run.best_and_last(answered.max(2));
+        let last = run.max_and_last(answered.max(2));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {answered} | {:.2} | {} | {} | {} |",
@@ -156,8 +156,8 @@ fn table(evidence: &[DepthEvidence]) -> String {
             },
             run.learned(),
             answered as f64 / run.learned() as f64,
-            last.map_or("–".to_owned(), |(best, _)| shown(best)),
-            last.map_or("–".to_owned(), |(best, _)| best.iterations.to_string()),
+            last.map_or("–".to_owned(), |(max, _)| max_shown(max)),
+            last.map_or("–".to_owned(), |(max, _)| max.iterations.to_string()),
             last.map_or("–".to_owned(), |(_, last)| format!(
                 "{:.3} at R {}",
                 last.accuracy, last.iterations

@@ -2,8 +2,8 @@
 
 use super::claims::{Claim, Verdict};
 use super::depth::DepthEvidence;
-use super::shown;
-use crate::measure::{Exchange, MarginRow, SettleRow};
+use super::{max_shown, shown};
+use crate::measure::{Exchange, Fall, MarginRow, ReachRow, SettleRow};
 
 /// Every claim that the runs can speak to, in the paper's order.
 pub(super) fn all(evidence: &[DepthEvidence]) -> Vec<Claim> {
@@ -35,7 +35,7 @@ fn judged(says: &str, criterion: &'static str, met: Option<bool>, numbers: Vec<S
     Claim {
         says: says.to_owned(),
         criterion,
-        verdict: met.map_or(Verdict::NotTested, Verdict::of),
+        verdict: Verdict::of(met),
         numbers,
     }
 }
@@ -46,11 +46,18 @@ fn depths(run: &DepthEvidence) -> String {
 }
 
 fn grows(fixed: &[&DepthEvidence]) -> Claim {
-    let rises = fixed.windows(2).all(|pair| pair[0].learned() < pair[1].learned());
+    let iterations = |run: &DepthEvidence| run.subject.iterations;
+    let mut pairs = fixed
+        .iter()
+        .flat_map(|a| fixed.iter().map(move |b| (a, b)))
+        .filter(|(a, b)| iterations(a) < iterations(b))
+        .peekable();
+    let there = pairs.peek().is_some();
+    let rises = pairs.all(|(a, b)| a.learned() < b.learned());
     judged(
         "5a. The learnable depth grows with R",
         "among models with a fixed R above 1, each larger R has learned more hops.",
-        (fixed.len() > 1).then_some(rises),
+        there.then_some(rises),
         fixed.iter().map(|run| depths(run)).collect(),
     )
 }
@@ -97,31 +104,34 @@ fn beats_vanilla(fixed: &[&DepthEvidence], vanilla: &[&DepthEvidence]) -> Claim 
     )
 }
 
-fn transition(looped: &[&DepthEvidence]) -> Claim {
-    let deep: Vec<&&DepthEvidence> = looped.iter().filter(|run| run.learned() >= 4).collect();
-    let late = |run: &DepthEvidence| {
-        let mut steps: Vec<u64> = run
-            .extrapolate
-            .iter()
-            .filter(|row| row.learned > 1 && row.origin.step <= run.subject.origin.step)
-            .map(|row| row.origin.step)
-            .collect();
-        steps.dedup();
-        let end = run.subject.origin.step as f64;
-        let late = steps.iter().filter(|&&step| step as f64 >= 0.9 * end).count();
-        (late, steps.len())
+// The updates after which each depth from 2 hops on was learned.
+fn steps_of_depths(run: &DepthEvidence) -> Option<Vec<u64>> {
+    let step_of = |depth: usize| {
+        let rows = run.extrapolate.iter().filter(|row| row.learned >= depth);
+        rows.map(|row| row.origin.step).min()
     };
-    let met = deep.iter().all(|run| {
-        let (late, all) = late(run);
-        2 * late >= all
-    });
+    (2..=run.learned()).map(step_of).collect()
+}
+
+fn transition(looped: &[&DepthEvidence]) -> Claim {
+    let deep = looped.iter().filter(|run| run.learned() >= 4);
+    let late: Option<Vec<(&DepthEvidence, usize, usize)>> = deep
+        .map(|run| {
+            let steps = steps_of_depths(run)?;
+            let end = run.subject.origin.step as f64;
+            let late = steps.iter().filter(|&&step| step as f64 >= 0.9 * end).count();
+            Some((*run, late, steps.len()))
+        })
+        .collect();
+    let late = late.filter(|runs| !runs.is_empty());
     judged(
         "6. Depth comes in a phase transition: the first hops take nearly all updates, deeper ones then nearly none",
         "of every model that learned 4 hops or more, half or more of its depths came in the last tenth of the updates.",
-        (!deep.is_empty()).then_some(met),
-        deep.iter()
-            .map(|run| {
-                let (late, all) = late(run);
+        late.as_ref()
+            .map(|runs| runs.iter().all(|(_, late, all)| 2 * late >= *all)),
+        late.iter()
+            .flatten()
+            .map(|(run, late, all)| {
                 format!(
                     "{}: {late} of {all} depths in the last tenth of {} updates",
                     run.name, run.subject.origin.step
@@ -132,24 +142,32 @@ fn transition(looped: &[&DepthEvidence]) -> Claim {
 }
 
 fn unlocks(looped: &[&DepthEvidence]) -> Claim {
-    let beyond = |run: &DepthEvidence| run.answered().is_some_and(|row| row.extrapolated > row.learned);
-    let met = looped.iter().all(|run| beyond(run) == (run.subject.iterations > 4));
-    let both =
-        looped.iter().any(|run| run.subject.iterations > 4) && looped.iter().any(|run| run.subject.iterations <= 4);
+    // Nothing where the data has no deeper chains than were learned.
+    let beyond = |run: &DepthEvidence| {
+        let row = run.answered()?;
+        (row.next.is_some() || row.extrapolated > row.learned).then_some(row.extrapolated > row.learned)
+    };
+    let of_kind = |many: bool| -> Vec<bool> {
+        let runs = looped.iter().filter(|run| (run.subject.iterations > 4) == many);
+        runs.filter_map(|run| beyond(run)).collect()
+    };
+    let (many, few) = (of_kind(true), of_kind(false));
+    let met = many.iter().all(|&beyond| beyond) && !few.iter().any(|&beyond| beyond);
     judged(
         "7. More iterations at inference answer deeper chains than were learned, only where R was above 4",
-        "every looped model with R above 4 (or drawn up to there) answers deeper than it learned, and no other does.",
-        both.then_some(met),
+        "every looped model with R above 4 (or drawn up to there) answers deeper than it learned, and no other does, of those \
+         with deeper chains in the data.",
+        (!many.is_empty() && !few.is_empty()).then_some(met),
         looped
             .iter()
             .map(|run| {
                 let at = run.answered().map_or("–".to_owned(), |row| {
                     format!(
-                        "best there {} at R {}, one hop more {}",
-                        row.best_there().unwrap_or_else(|| "–".to_owned()),
+                        "at most {} there, at R {}, one hop more {}",
+                        row.max_there().unwrap_or("–".to_owned()),
                         row.best_iterations.map_or("–".to_owned(), |n| n.to_string()),
                         row.next
-                            .map_or("not in the data".to_owned(), |next| format!("{next:.3}"))
+                            .map_or("not in the data".to_owned(), |next| format!("at most {next:.3}"))
                     )
                 });
                 format!("{}; {at}", depths(run))
@@ -158,70 +176,98 @@ fn unlocks(looped: &[&DepthEvidence]) -> Claim {
     )
 }
 
-// The margin's peak and end at so many hops.
+// The largest margin at so many hops, and that after the most iterations.
 fn peak_and_end(run: &DepthEvidence, hops: usize) -> Option<(&MarginRow, &MarginRow)> {
     let rows = || run.margin.rows.iter().filter(|row| row.hops == hops);
     Some((
-        rows().max_by(|a, b| a.margin.total_cmp(&b.margin))?,
+        rows().find(|row| row.largest.is_max)?,
         rows().max_by_key(|row| row.iteration)?,
     ))
+}
+
+fn peak_text(row: &MarginRow) -> String {
+    let interval = row.largest.max_low.zip(row.largest.max_high);
+    let interval = interval.map_or(String::new(), |(low, high)| format!(" ({low:.2} to {high:.2})"));
+    format!("{:.2}{interval} at iteration {}", row.margin, row.iteration)
+}
+
+// Whether the margin falls from its peak, and the peak is below that of 2 hops; nothing where that was not measured.
+fn falls_and_is_lower(peak: &MarginRow, of_two_hops: &MarginRow) -> Option<bool> {
+    Some(peak.fall.fall_low? > 0.0 && peak.largest.max_high? < of_two_hops.largest.max_low?)
 }
 
 fn overthinks(looped: &[&DepthEvidence]) -> Claim {
     let mut met = Some(true);
     let mut numbers = Vec::new();
     for run in looped.iter().filter(|run| run.learned() >= 3) {
-        let (Some((first, _)), Some((peak, end))) = (peak_and_end(run, 2), peak_and_end(run, run.learned())) else {
+        let found = peak_and_end(run, 2).zip(peak_and_end(run, run.learned()));
+        let this = found.and_then(|((two_hops, _), (peak, _))| falls_and_is_lower(peak, two_hops));
+        met = met.zip(this).map(|(met, this)| met && this);
+        let Some(((two_hops, _), (peak, end))) = found else {
+            numbers.push(format!("{}: margins not measured", run.name));
             continue;
         };
-        met = met.map(|met| met && end.high < peak.low && peak.high < first.low);
         numbers.push(format!(
-            "{}: {} hops peak at {:.2} ({:.2} to {:.2}) at iteration {}, {:.2} ({:.2} to {:.2}) at {}; 2 hops peak at {:.2} \
-             ({:.2} to {:.2}), n = {}",
+            "{}: {} hops peak at {}, {:.2} at {}{}; 2 hops peak at {}, n = {}",
             run.name,
             run.learned(),
-            peak.margin,
-            peak.low,
-            peak.high,
-            peak.iteration,
+            peak_text(peak),
             end.margin,
-            end.low,
-            end.high,
             end.iteration,
-            first.margin,
-            first.low,
-            first.high,
+            fall_text(&peak.fall),
+            peak_text(two_hops),
             peak.n
         ));
     }
     judged(
         "8a. Overthinking: the logit margin peaks and falls, and deeper chains peak lower",
-        "for every looped model that learned 3 hops or more: at its deepest, the margin after the most iterations is below \
-         the peak, and that peak is below the one of 2 hops, intervals apart.",
+        "for every looped model that learned 3 hops or more: at its deepest, the margin falls from its peak to the most \
+         iterations (the interval of that difference on the same chains lies above 0), and the peak's interval is below that \
+         of the peak of 2 hops.",
         met.filter(|_| !numbers.is_empty()),
         numbers,
     )
 }
 
+fn fall_text(fall: &Fall) -> String {
+    let text = |fall: f64, low: f64, high: f64| format!(", a loss of {fall:.3} ({low:.3} to {high:.3}, paired)");
+    match (fall.fall, fall.fall_low, fall.fall_high) {
+        (Some(fall), Some(low), Some(high)) => text(fall, low, high),
+        _ => String::new(),
+    }
+}
+
+// `RUN: K hops 0.9 (0.8–0.95, n = 500) at most, at R 8; 0.7 at R 40, a loss of …`
+fn max_and_last_text(run: &DepthEvidence, hops: usize) -> Option<String> {
+    let (max, last) = run.max_and_last(hops)?;
+    Some(format!(
+        "{}: {hops} hops at most {}, at R {}; {} at R {}{}",
+        run.name,
+        max_shown(max),
+        max.iterations,
+        shown(last),
+        last.iterations,
+        fall_text(&max.fall)
+    ))
+}
+
 fn falls_slower(fixed: &[&DepthEvidence], dynamic: &[&DepthEvidence]) -> Claim {
-    let lost = |run: &DepthEvidence| run.best_and_last(2).map(|(best, last)| best.accuracy - last.accuracy);
-    let text = |run: &&DepthEvidence| {
-        let (best, last) = run.best_and_last(2)?;
-        Some(format!(
-            "{}: 2 hops {} at R {}, {} at R {}",
-            run.name,
-            shown(best),
-            best.iterations,
-            shown(last),
-            last.iterations
-        ))
+    // Each loss is that of one model on the same chains.
+    let lost = |run: &DepthEvidence| {
+        let (max, _) = run.max_and_last(2)?;
+        Some((max.fall.fall_low?, max.fall.fall_high?))
     };
     judged(
         "8b. The dynamic model overthinks more slowly than the fixed one",
-        "from its best to the most iterations, the dynamic model that draws as many iterations at most loses less 2-hop \
-         accuracy than that with the largest fixed R.",
-        rivals(fixed, dynamic).and_then(|[fixed, dynamic]| Some(lost(dynamic)? < lost(fixed)?)),
-        fixed.last().into_iter().chain(dynamic).filter_map(text).collect(),
+        "from its largest to that after the most iterations, the dynamic model that draws as many iterations at most loses less \
+         2-hop accuracy than that with the largest fixed R, the intervals of the two losses apart.",
+        rivals(fixed, dynamic).and_then(|[fixed, dynamic]| Some(lost(dynamic)?.1 < lost(fixed)?.0)),
+        fixed
+            .last()
+            .into_iter()
+            .chain(dynamic)
+            .filter_map(|run| max_and_last_text(run, 2))
+            .collect(),
     )
 }
 
@@ -253,38 +299,32 @@ fn early(dynamic: &[&DepthEvidence]) -> Claim {
 }
 
 fn not_cured(injected: &[&DepthEvidence]) -> Claim {
-    let mut met = None;
-    let mut numbers = Vec::new();
-    for run in injected {
-        if let Some((best, last)) = run.best_and_last(run.depth()) {
-            met = Some(met.unwrap_or(true) && last.high < best.low);
-            numbers.push(format!(
-                "{}: {} hops {} at R {}, {} at R {}",
-                run.name,
-                run.depth(),
-                shown(best),
-                best.iterations,
-                shown(last),
-                last.iterations
-            ));
-        }
-    }
+    let falls: Option<Vec<bool>> = injected
+        .iter()
+        .map(|run| Some(run.max_and_last(run.depth())?.0.fall.fall_low? > 0.0))
+        .collect();
     judged(
         "8d. Input injection does not cure overthinking",
-        "with input injection, accuracy at the deepest learned chains after the most iterations is below its best, intervals \
-         apart.",
-        met,
-        numbers,
+        "with input injection, accuracy at the deepest learned chains after the most iterations is below its largest: the \
+         interval of that difference on the same chains lies above 0.",
+        falls
+            .filter(|falls| !falls.is_empty())
+            .map(|falls| falls.iter().all(|&falls| falls)),
+        injected
+            .iter()
+            .filter_map(|run| max_and_last_text(run, run.depth()))
+            .collect(),
     )
 }
 
+// What becomes of the answers at the learned depth when all before a suffix is exchanged.
+fn kept(run: &DepthEvidence) -> Vec<&ReachRow> {
+    let of_depth = |row: &&ReachRow| row.hops == run.depth() && row.exchange == Exchange::Before;
+    run.reach.rows.iter().filter(of_depth).collect()
+}
+
 fn shortcut(evidence: &[DepthEvidence]) -> Claim {
-    let suffix = |run: &DepthEvidence| {
-        let rows = run.reach.rows.iter().filter(|row| row.hops == run.depth());
-        rows.filter(|row| row.exchange == Exchange::Before && row.shortest)
-            .map(|row| row.from_end)
-            .next()
-    };
+    let suffix = |run: &DepthEvidence| kept(run).iter().find(|row| row.shortest).map(|row| row.from_end);
     let numbers = evidence
         .iter()
         .filter(|run| run.learned() >= 2)
@@ -314,14 +354,17 @@ fn shortcut(evidence: &[DepthEvidence]) -> Claim {
             .iter()
             .filter(move |run| run.shortcut == shortcut && run.learned() >= 2)
     };
-    let there = of_kind(true).next().is_some() && of_kind(false).next().is_some();
+    let measured = |shortcut: bool| {
+        let mut runs = of_kind(shortcut).peekable();
+        runs.peek().is_some() && runs.all(|run| !kept(run).is_empty())
+    };
     let met = of_kind(true).all(|run| suffix(run).is_some_and(|n| n < run.depth()))
         && of_kind(false).all(|run| suffix(run).is_none());
     judged(
         "10. On many-to-one relations the model reads a short suffix only, on permutations the whole chain",
         "at the deepest learned chains, fewer than all relations at the end keep 0.9 of the answers on many-to-one data, and \
          no suffix does on permutations.",
-        there.then_some(met),
+        (measured(true) && measured(false)).then_some(met),
         numbers,
     )
 }
@@ -354,7 +397,7 @@ fn settles(fixed: &[&DepthEvidence], injected: &[&DepthEvidence]) -> Claim {
     judged(
         "2604.11791: without input injection all layers fall towards one common state, with it towards one each",
         "after the most iterations, the states after the block's layers are less than a tenth of their norm apart without \
-         injection (largest fixed R), and more with it.",
+         injection (largest fixed R), and more with it, both with their intervals.",
         met,
         without.iter().chain(&with).map(text).collect(),
     )

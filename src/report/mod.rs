@@ -3,6 +3,8 @@
 mod claims;
 mod depth;
 mod depth_claims;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write;
 
@@ -119,6 +121,13 @@ fn table(runs: &[(&RunSummary, &RunEvidence)]) -> String {
 
 fn shown(row: &EvalRow) -> String {
     format!("{:.3} ({:.3}–{:.3}, n = {})", row.accuracy, row.low, row.high, row.n)
+}
+
+// The largest accuracy of its line, with the interval of that maximum.
+fn max_shown(row: &EvalRow) -> String {
+    let interval = row.largest.max_low.zip(row.largest.max_high);
+    let interval = interval.map_or(String::new(), |(low, high)| format!("{low:.3}–{high:.3}, "));
+    format!("{:.3} ({interval}n = {})", row.accuracy, row.n)
 }
 
 fn final_accuracy<'a>(run: &RunSummary, evidence: &'a RunEvidence, split: &str) -> Option<&'a EvalRow> {

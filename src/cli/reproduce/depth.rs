@@ -132,6 +132,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
         let settle = Settle {
             splits: chains_by_depth(&data).map(hop_test).collect(),
             most: preset.most,
+            seed: preset.data.seed,
         };
         let settle = once(&settle, figure::settle, &specimens, &out)?;
         err!("4/4 looking inside each of them, {}", source.name());
@@ -199,6 +200,7 @@ fn how_deep(
     let extrapolate = Extrapolate {
         most: preset.most,
         accuracy: 0.6,
+        seed: preset.data.seed,
     };
     let report = once(&extrapolate, figure::extrapolate, &all, out)?;
     let mut place = 0..;
@@ -236,6 +238,7 @@ fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path)
     let eval = Eval {
         splits: splits.clone(),
         iterations: (1..=preset.most).collect(),
+        seed,
     };
     let margin = Margin {
         splits: splits.clone(),
@@ -251,6 +254,7 @@ fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path)
     let lens = Lens {
         splits: looked_at,
         iterations: Some((info.iterations + info.iterations.div_ceil(2)).min(preset.most)),
+        seed,
     };
     let reach = Reach {
         splits,

@@ -107,10 +107,12 @@ fn look_inside(
     let eval = Eval {
         splits: Wants::Tests.splits(&[], &specimens)?,
         iterations: (1..=preset.evaluate_at).collect(),
+        seed: preset.data.seed,
     };
     let lens = Lens {
         splits: Wants::Chains.splits(&[], &specimens)?,
         iterations: None,
+        seed: preset.data.seed,
     };
     let specs = SPECS
         .iter()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use self::rule::Change;
 use self::watch::Watch;
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{mean, wilson};
+use super::statistics::{Clustering, Clusters, mean, share};
 use super::{BATCH, by_hops, queries_of};
 use crate::error::Result;
 use crate::graph::{Dataset, Query};
@@ -45,9 +45,11 @@ pub struct HaltRow {
     pub n: usize,
     /// Share of right answers at the iteration at which each query halts.
     pub accuracy: f64,
-    /// 95 % interval (Wilson).
+    /// 95 % interval of `accuracy`.
     pub low: f64,
     pub high: f64,
+    /// What the interval counts for.
+    pub interval: Clustering,
     /// Iterations used.
     pub mean: f64,
     pub median: f64,
@@ -71,16 +73,21 @@ const END: &str = "end";
 
 impl Method for Halt {
     const NAME: &'static str = "halt";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = HaltRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
         for specimen in specimens {
             for split in &self.splits {
                 for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                    let row = |rule: &Rule, exits: &[Exit], work: Option<f64>| {
-                        self.row(specimen, split, hops, rule, exits, work)
+                    let clusters = Clusters::of_queries(of_length.iter().copied());
+                    let chains = Chains {
+                        specimen,
+                        split,
+                        hops,
+                        clusters,
                     };
+                    let row = |rule: &Rule, exits: &[Exit], work| self.row(&chains, rule, exits, work);
                     for rule in &self.rules {
                         let (exits, work) = halted(specimen, &of_length, rule, self.most)?;
                         report.rows.push(row(rule, &exits, Some(work)));
@@ -97,6 +104,14 @@ impl Method for Halt {
         }
         Ok(())
     }
+}
+
+// The chains of a split with so many hops, as one checkpoint answers them.
+struct Chains<'a> {
+    specimen: &'a Specimen,
+    split: &'a str,
+    hops: usize,
+    clusters: Clusters,
 }
 
 impl Halt {
@@ -116,17 +131,9 @@ impl Halt {
             .collect()
     }
 
-    fn row(
-        &self,
-        specimen: &Specimen,
-        split: &str,
-        hops: usize,
-        rule: &Rule,
-        exits: &[Exit],
-        work: Option<f64>,
-    ) -> HaltRow {
-        let accuracy = mean(exits.iter().map(|exit| f64::from(u8::from(exit.right))));
-        let (low, high) = wilson(accuracy, exits.len());
+    fn row(&self, chains: &Chains, rule: &Rule, exits: &[Exit], work: Option<f64>) -> HaltRow {
+        let right: Vec<bool> = exits.iter().map(|exit| exit.right).collect();
+        let (low, high) = chains.clusters.share(&right);
         let mut used: Vec<f64> = exits.iter().map(|exit| exit.iterations as f64).collect();
         used.sort_by(f64::total_cmp);
         let average = mean(used.iter().copied());
@@ -134,20 +141,21 @@ impl Halt {
         kinds.sort_unstable();
         kinds.dedup();
         let shares = kinds.iter().map(|kind| {
-            let share = mean(exits.iter().map(|exit| f64::from(u8::from(exit.decided == *kind))));
-            format!("{kind} {share:.3}")
+            let decided: Vec<bool> = exits.iter().map(|exit| exit.decided == *kind).collect();
+            format!("{kind} {:.3}", share(&decided))
         });
         HaltRow {
-            origin: specimen.info.origin.clone(),
-            split: split.to_owned(),
-            hops,
+            origin: chains.specimen.info.origin.clone(),
+            split: chains.split.to_owned(),
+            hops: chains.hops,
             rule: rule.to_string(),
             swept: work.is_none(),
             most: self.most,
             n: exits.len(),
-            accuracy,
+            accuracy: share(&right),
             low,
             high,
+            interval: chains.clusters.clustering(),
             mean: average,
             median: f64::midpoint(used[(used.len() - 1) / 2], used[used.len() / 2]),
             std: mean(used.iter().map(|x| (x - average).powi(2))).sqrt(),

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use self::pairs::Pair;
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{bootstrap, mean};
+use super::statistics::{Clustering, Clusters, Resamples, differences, mean};
 use super::{BATCH, effective_layer, rows_of};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Position};
 use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
-use crate::random::Stream;
 
 pub use pairs::Corrupt;
 
@@ -55,9 +54,11 @@ pub struct PatchRow {
     /// (patched − corrupt) / (clean − corrupt) of the mean logit difference between the clean and the corrupt answer;
     /// absent where clean and corrupt do not differ (the 95 % interval of their gap holds 0).
     pub recovery: Option<f64>,
-    /// 95 % interval of `recovery` (bootstrap over pairs).
+    /// 95 % interval of `recovery`.
     pub low: Option<f64>,
     pub high: Option<f64>,
+    /// What the interval counts for, of the clean queries.
+    pub interval: Clustering,
     /// Share of pairs whose most likely token becomes the clean answer and was not before.
     pub flips: f64,
     /// Mean logit-difference gap between the clean and the corrupt run.
@@ -75,7 +76,7 @@ struct Outcome {
 
 impl Method for Patch {
     const NAME: &'static str = "patch";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = PatchRow;
 
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, PatchRow>) -> Result<()> {
@@ -122,7 +123,7 @@ impl Patch {
                     if corrupt {
                         pair.corrupt_answer
                     } else {
-                        pair.clean_answer
+                        pair.clean.target
                     }
                 });
                 Ok(outcome
@@ -150,7 +151,7 @@ impl Patch {
     fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<Vec<PatchRow>> {
         let model = &specimen.model;
         let iterations = self.iterations(specimen);
-        let hops = pairs[0].clean.len() - 1;
+        let hops = pairs[0].clean.hops();
         let positions = Position::of_chain(hops, model.config().reads_apart(hops));
         let sites = Site::all(self.hook, iterations, specimen.info.layers);
         // The self-checks first: the whole embedding, then nothing.
@@ -221,33 +222,23 @@ impl Patch {
                 .count();
             right as f64 / n as f64
         };
-        let clean_accuracy = accuracy(clean, &|pair| pair.clean_answer);
+        let clean_accuracy = accuracy(clean, &|pair| pair.clean.target);
         let corrupt_accuracy = accuracy(corrupt, &|pair| pair.corrupt_answer);
-        let gaps: Vec<f64> = clean
-            .difference
-            .iter()
-            .zip(&corrupt.difference)
-            .map(|(a, b)| a - b)
-            .collect();
-        let stream = |what: &str| Stream::new(self.seed, &format!("patching bootstrap {what}"), 0);
-        let (gap_low, _) = bootstrap(n, &mut stream("gap"), |places| mean(places.iter().map(|&i| gaps[i])));
-        let defined = gap_low > 0.0;
+        let gaps = differences(&clean.difference, &corrupt.difference);
+        // Each pair draws its corrupt query by itself: what pairs share are the facts of their clean ones.
+        let resamples = Resamples::new(Clusters::of_queries(pairs.iter().map(|pair| &pair.clean)), self.seed);
+        let gap = mean(gaps.iter().copied());
+        let defined = resamples.mean(&gaps).is_some_and(|(low, _)| low > 0.0);
         let row = |(&(site, position), outcome): (&(Option<Site>, Option<Position>), &Outcome)| {
-            let returned: Vec<f64> = outcome
-                .difference
-                .iter()
-                .zip(&corrupt.difference)
-                .map(|(a, b)| a - b)
-                .collect();
-            let ratio = |places: &mut dyn Iterator<Item = usize>| {
-                let (top, bottom) = places.fold((0.0, 0.0), |(t, b), i| (t + returned[i], b + gaps[i]));
-                top / bottom
+            let returned = differences(&outcome.difference, &corrupt.difference);
+            let interval = if defined {
+                resamples.ratio(&returned, &gaps)
+            } else {
+                None
             };
-            let interval =
-                defined.then(|| bootstrap(n, &mut stream("recovery"), |places| ratio(&mut places.iter().copied())));
             let flipped = outcome.top1.iter().zip(&corrupt.top1).zip(pairs);
             let flips = flipped
-                .filter(|((patched, before), pair)| **patched == pair.clean_answer && **before != pair.clean_answer)
+                .filter(|((patched, before), pair)| **patched == pair.clean.target && **before != pair.clean.target)
                 .count();
             let in_block = site.filter(|site| site.point().in_block());
             PatchRow {
@@ -262,11 +253,12 @@ impl Patch {
                 iteration: in_block.map_or(0, |site| site.iteration() + 1),
                 layer: in_block.map_or(0, |site| site.layer() + 1),
                 n,
-                recovery: defined.then(|| ratio(&mut (0..n))),
+                recovery: defined.then(|| mean(returned) / gap),
                 low: interval.map(|(low, _)| low),
                 high: interval.map(|(_, high)| high),
+                interval: resamples.clustering(),
                 flips: flips as f64 / n as f64,
-                gap: mean(gaps.iter().copied()),
+                gap,
                 clean_accuracy,
                 corrupt_accuracy,
             }
@@ -290,11 +282,11 @@ impl Outcome {
 }
 
 fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
-    let tokens = |pair: &'_ Pair| {
+    let tokens = |pair: &'_ Pair| -> Vec<u32> {
         if corrupt {
             pair.corrupt.clone()
         } else {
-            pair.clean.clone()
+            pair.clean.tokens.to_vec()
         }
     };
     let queries: Vec<Vec<u32>> = pairs.iter().map(tokens).collect();
@@ -315,7 +307,7 @@ fn outcome(logits: &Tensor, pairs: &[Pair]) -> Result<Outcome> {
         .iter()
         .zip(pairs)
         .map(|(logits, pair)| {
-            f64::from(logits[pair.clean_answer as usize]) - f64::from(logits[pair.corrupt_answer as usize])
+            f64::from(logits[pair.clean.target as usize]) - f64::from(logits[pair.corrupt_answer as usize])
         })
         .collect();
     Ok(Outcome {

@@ -35,9 +35,8 @@ impl Corrupt {
 /// A clean and a corrupt query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pair {
-    pub(super) clean: Vec<u32>,
+    pub(super) clean: Query,
     pub(super) corrupt: Vec<u32>,
-    pub(super) clean_answer: u32,
     pub(super) corrupt_answer: u32,
 }
 
@@ -85,9 +84,8 @@ pub(super) fn pairs(
         }
         let (corrupt, corrupt_answer) = partners[stream.below(partners.len())].clone();
         pairs.push(Pair {
-            clean: query.tokens.to_vec(),
+            clean: (*query).clone(),
             corrupt,
-            clean_answer: query.target,
             corrupt_answer,
         });
     }
