@@ -1,0 +1,210 @@
+//! Multinomial logistic regression with an L2 penalty, fitted by preconditioned L-BFGS.
+//!
+//! The objective is scikit-learn's (`LogisticRegression` with C = 1 / (n λ)): the mean loss in nats and a penalty that
+//! spares the intercept,
+//!
+//! f(W, b) = 1/n Σᵢ [ln Σₖ exp(xᵢ·wₖ + bₖ) − xᵢ·w_yᵢ − b_yᵢ] + λ/2 ‖W‖².
+//!
+//! It is convex: wherever the gradient vanishes is the minimum, so the gradient norm says whether a fit has converged.
+
+use std::collections::VecDeque;
+
+use ndarray::{Array1, Array2, Axis, Zip, concatenate, s};
+
+use super::closed_form::solve_symmetric;
+use super::classifier::NEVER;
+use crate::error::Result;
+
+/// The gradient norm, relative to that of the best classifier without weights, that counts as converged.
+const GRADIENT_TOLERANCE: f64 = 1e-4;
+/// L-BFGS iterations, at most.
+const MAX_ITERATIONS: usize = 1000;
+/// Pairs of steps and gradient changes that L-BFGS keeps (Nocedal & Wright 2006, Section 7.2).
+const MEMORY: usize = 10;
+/// The share of the decrease that the slope promises which a step must bring (Nocedal & Wright 2006, eq. 3.4).
+const SUFFICIENT_DECREASE: f64 = 1e-4;
+/// Halvings of one step, at most: beyond them the objective's rounding error hides any decrease.
+const MAX_HALVINGS: usize = 30;
+
+/// A minimum, as far as it was reached.
+pub(super) struct Minimum {
+    /// Weights over intercept, `[features + 1, classes]`.
+    pub(super) parameters: Array2<f64>,
+    /// The gradient norm relative to that of the best classifier without weights.
+    pub(super) residual: f64,
+    pub(super) converged: bool,
+}
+
+/// States and labels, prepared for fits with several penalties.
+pub(super) struct Logistic<'a> {
+    x: Array2<f64>, // [n, features + 1], the last column 1 for the intercept
+    labels: &'a [usize],
+    gram: Array2<f64>,       // XᵀX / n
+    log_shares: Array1<f64>, // [classes], NEVER for a class without samples
+}
+
+impl<'a> Logistic<'a> {
+    /// Prepares standardised states `x` `[n, features]` with labels `0..classes`.
+    pub(super) fn new(x: &Array2<f64>, labels: &'a [usize], classes: usize) -> Self {
+        let n = labels.len() as f64;
+        let ones = Array2::ones((labels.len(), 1));
+        let x = concatenate![Axis(1), x.view(), ones.view()];
+        let mut counts = Array1::<f64>::zeros(classes);
+        for &label in labels {
+            counts[label] += 1.0;
+        }
+        Self {
+            gram: x.t().dot(&x) / n,
+            x,
+            labels,
+            log_shares: counts.mapv(|count| if count > 0.0 { (count / n).ln() } else { NEVER }),
+        }
+    }
+
+    /// The best classifier without weights: the shares of the classes.
+    fn shares_alone(&self) -> Array2<f64> {
+        let mut parameters = Array2::zeros((self.x.ncols(), self.log_shares.len()));
+        parameters.row_mut(self.x.ncols() - 1).assign(&self.log_shares);
+        parameters
+    }
+
+    // The objective and its gradient [features + 1, classes].
+    fn evaluate(&self, parameters: &Array2<f64>, penalty: f64) -> (f64, Array2<f64>) {
+        let n = self.labels.len() as f64;
+        let mut scores = self.x.dot(parameters); // [n, classes]
+        let mut loss = 0.0;
+        for (mut row, &label) in scores.rows_mut().into_iter().zip(self.labels) {
+            let largest = row.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+            let of_label = row[label] - largest;
+            row.mapv_inplace(|score| (score - largest).exp());
+            let total = row.sum();
+            loss += total.ln() - of_label;
+            row.mapv_inplace(|share| share / total);
+            row[label] -= 1.0;
+        }
+        let mut gradient = self.x.t().dot(&scores) / n;
+        let weights = parameters.slice(s![..-1, ..]);
+        gradient.slice_mut(s![..-1, ..]).scaled_add(penalty, &weights);
+        let squares: f64 = weights.iter().map(|w| w * w).sum();
+        (loss / n + 0.5 * penalty * squares, gradient)
+    }
+
+    /// The inverse of XᵀX/n + Cλ on the weights: at even odds over C classes the Hessian is 1/C of that matrix for every
+    /// class, but for terms between classes, so it takes out how unevenly the states spread over their directions.
+    fn preconditioner(&self, penalty: f64) -> Result<Array2<f64>> {
+        let mut matrix = self.gram.clone();
+        let width = matrix.nrows();
+        let classes = self.log_shares.len() as f64;
+        matrix.diag_mut().slice_mut(s![..-1]).mapv_inplace(|x| x + classes * penalty);
+        Ok(solve_symmetric(&matrix, &Array2::eye(width))?.0)
+    }
+
+    /// Minimises the objective from `start`, or from the shares of the classes.
+    ///
+    /// # Errors
+    /// When the states are not finite.
+    pub(super) fn minimise(&self, penalty: f64, start: Option<&Array2<f64>>) -> Result<Minimum> {
+        let preconditioner = self.preconditioner(penalty)?;
+        let shares = self.shares_alone();
+        let whole = norm(&self.evaluate(&shares, penalty).1).max(f64::MIN_POSITIVE);
+        let mut parameters = start.map_or_else(|| shares.clone(), |start| self.with_every_class(start));
+        let (mut value, mut gradient) = self.evaluate(&parameters, penalty);
+        let mut history = History::new(&preconditioner, self.log_shares.len() as f64);
+        for _ in 0..MAX_ITERATIONS {
+            if norm(&gradient) <= GRADIENT_TOLERANCE * whole {
+                break;
+            }
+            let direction = history.direction(&gradient);
+            let slope = inner(&direction, &gradient);
+            // Where the step is 1 as a rule, a halving line search is enough: the objective is convex, so every step has
+            // a positive curvature and the history stays positive definite.
+            let mut step = 1.0;
+            let taken = (0..MAX_HALVINGS).find_map(|_| {
+                let next = &parameters + &(&direction * step);
+                let (next_value, next_gradient) = self.evaluate(&next, penalty);
+                let enough = next_value <= value + SUFFICIENT_DECREASE * step * slope;
+                step *= 0.5;
+                enough.then_some((next, next_value, next_gradient))
+            });
+            let Some((next, next_value, next_gradient)) = taken else {
+                break;
+            };
+            history.push(&next - &parameters, &next_gradient - &gradient);
+            (parameters, value, gradient) = (next, next_value, next_gradient);
+        }
+        let residual = norm(&gradient) / whole;
+        Ok(Minimum {
+            parameters,
+            residual,
+            converged: residual <= GRADIENT_TOLERANCE,
+        })
+    }
+
+    // A warm start, in which a class that the start had no samples of begins at its share.
+    fn with_every_class(&self, start: &Array2<f64>) -> Array2<f64> {
+        let mut parameters = start.clone();
+        Zip::from(parameters.row_mut(self.x.ncols() - 1))
+            .and(&self.log_shares)
+            .for_each(|intercept, &share| {
+                if *intercept == NEVER || share == NEVER {
+                    *intercept = share;
+                }
+            });
+        parameters
+    }
+}
+
+fn inner(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    Zip::from(a).and(b).fold(0.0, |sum, x, y| sum + x * y)
+}
+
+fn norm(x: &Array2<f64>) -> f64 {
+    inner(x, x).sqrt()
+}
+
+/// What L-BFGS knows of the curvature: its last steps with the changes of the gradient along them.
+struct History<'a> {
+    preconditioner: &'a Array2<f64>,
+    // Step s, gradient change y, s · y; the newest last.
+    pairs: VecDeque<(Array2<f64>, Array2<f64>, f64)>,
+    scale: f64,
+}
+
+impl<'a> History<'a> {
+    fn new(preconditioner: &'a Array2<f64>, scale: f64) -> Self {
+        Self {
+            preconditioner,
+            pairs: VecDeque::new(),
+            scale,
+        }
+    }
+
+    fn push(&mut self, step: Array2<f64>, change: Array2<f64>) {
+        let curvature = inner(&step, &change);
+        // Zero or less by rounding alone.
+        if curvature <= 0.0 {
+            return;
+        }
+        self.scale = curvature / inner(&change, &self.preconditioner.dot(&change));
+        if self.pairs.len() == MEMORY {
+            self.pairs.pop_front();
+        }
+        self.pairs.push_back((step, change, curvature));
+    }
+
+    // The two-loop recursion (Nocedal & Wright 2006, Algorithm 7.4), with the preconditioner as the initial inverse.
+    fn direction(&self, gradient: &Array2<f64>) -> Array2<f64> {
+        let mut direction = gradient.clone();
+        let mut factors = Vec::with_capacity(self.pairs.len());
+        for (step, change, curvature) in self.pairs.iter().rev() {
+            let factor = inner(step, &direction) / curvature;
+            direction.scaled_add(-factor, change);
+            factors.push(factor);
+        }
+        let mut direction = self.preconditioner.dot(&direction) * self.scale;
+        for ((step, change, curvature), factor) in self.pairs.iter().zip(factors.into_iter().rev()) {
+            direction.scaled_add(factor - inner(change, &direction) / curvature, step);
+        }
+        -direction
+    }
+}

@@ -1,0 +1,225 @@
+//! One probe at one position: its splits, its labels, and what a classifier decodes of them.
+
+use std::collections::HashSet;
+
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::baseline::Against;
+use super::classifier::{Choice, Classifier, Fit, Samples, choose, share};
+use super::control::{ControlTask, shuffled};
+use super::spec::ProbeSpec;
+use super::split::{Sample, Split};
+use super::states::{States, record};
+use super::ProbeRow;
+use crate::error::Result;
+use crate::graph::{Position, Query};
+use crate::measure::report::Specimen;
+use crate::measure::effective_layer;
+use crate::measure::statistics::Clusters;
+use crate::model::{Model, Site};
+
+/// One label for each sample of the fit set and of each test set.
+pub(super) struct Labels {
+    fit: Vec<usize>,
+    test: Vec<Vec<usize>>,
+}
+
+impl Labels {
+    fn of(split: &Split, label: impl Fn(&[Sample], &str) -> Vec<usize>) -> Self {
+        Self {
+            fit: label(&split.fit, "fit"),
+            test: split.test.iter().map(|(name, samples)| label(samples, name)).collect(),
+        }
+    }
+}
+
+/// What a classifier decoded.
+pub(super) struct Decoded {
+    /// By test set: whether each sample was classified right.
+    right: Vec<Vec<bool>>,
+    fit: Fit,
+}
+
+impl Decoded {
+    fn accuracy(&self, test: usize) -> f64 {
+        share(&self.right[test])
+    }
+}
+
+fn samples(x: &Array2<f64>, y: &[usize]) -> Samples {
+    Samples {
+        x: x.clone(),
+        y: y.to_vec(),
+    }
+}
+
+/// One probe at one position.
+pub(super) struct Task<'a> {
+    pub(super) spec: &'a ProbeSpec,
+    pub(super) position: Position,
+    pub(super) split: Split<'a>,
+    pub(super) seed: u64,
+    labels: Labels,
+    control: Labels,
+    shuffled: Labels,
+    // By test set: which samples share facts.
+    clusters: Vec<Clusters>,
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn new(spec: &'a ProbeSpec, position: Position, split: Split<'a>, seed: u64) -> Self {
+        let name = format!("{} {position}", spec.name);
+        let last = position.index(spec.hops);
+        let clusters = |samples: &[Sample]| {
+            let queries: Vec<Query> = samples.iter().map(|sample| sample.up_to(last)).collect();
+            Clusters::of_queries(&queries)
+        };
+        let control = ControlTask::new(seed, &name, &split);
+        Self {
+            labels: Labels::of(&split, |samples, _| split.labels(samples)),
+            control: Labels::of(&split, |samples, _| control.labels(samples)),
+            shuffled: Labels::of(&split, |samples, side| shuffled(split.labels(samples), seed, &name, side)),
+            clusters: split.test.iter().map(|(_, samples)| clusters(samples)).collect(),
+            spec,
+            position,
+            split,
+            seed,
+        }
+    }
+
+    // The penalty, by its accuracy on held-out fit rows.
+    fn choose(&self, states: &States) -> Result<Choice> {
+        let samples = samples(&states.fit, &self.labels.fit);
+        let (spec, classes) = (self.spec, self.split.classes.len());
+        choose(spec.classifier, spec.penalty, &samples, self.split.inner, classes)
+    }
+
+    fn decode(&self, states: &States, labels: &Labels, penalty: f64) -> Result<Decoded> {
+        let classes = self.split.classes.len();
+        let classifier = Classifier::fit(self.spec.classifier, penalty, &samples(&states.fit, &labels.fit), classes)?;
+        let tests = states.test.iter().zip(&labels.test);
+        Ok(Decoded {
+            right: tests.map(|(x, y)| classifier.right(&samples(x, y))).collect(),
+            fit: classifier.fit,
+        })
+    }
+
+    // What the probe's kind of classifier decodes of the labels, at a penalty chosen for these states.
+    fn baseline(&self, states: &States) -> Result<Decoded> {
+        self.decode(states, &self.labels, self.choose(states)?.penalty)
+    }
+
+    /// What the probe's kind of classifier decodes at each of the sites of a model, at a penalty chosen for each.
+    ///
+    /// # Errors
+    /// As [`Task::rows`].
+    pub(super) fn baselines(&self, model: &Model, sites: &[Site], iterations: usize) -> Result<Vec<Decoded>> {
+        let places = record(model, sites, iterations, self.position, &self.split)?;
+        places[..sites.len()].par_iter().map(|states| self.baseline(states)).collect()
+    }
+
+    /// Probes a checkpoint at `sites`; a row a site and test set that is not empty.
+    ///
+    /// # Errors
+    /// When the data do not fit the model, a classifier's equations have no solution, or the device fails.
+    pub(super) fn rows(
+        &self,
+        specimen: &Specimen,
+        sites: &[Site],
+        iterations: usize,
+        against: &Against,
+    ) -> Result<Vec<ProbeRow>> {
+        let places = record(&specimen.model, sites, iterations, self.position, &self.split)?;
+        let embeddings = self.baseline(&places[sites.len()])?;
+        let at_site = |i: usize| -> Result<Vec<ProbeRow>> {
+            let states = &places[i];
+            let choice = self.choose(states)?;
+            let decode = |labels| self.decode(states, labels, choice.penalty);
+            let (probe, (control, shuffled)) = rayon::join(
+                || decode(&self.labels),
+                || rayon::join(|| decode(&self.control), || decode(&self.shuffled)),
+            );
+            let place = Place {
+                specimen,
+                site: sites[i],
+                validation: choice.accuracy,
+                probe: &probe?,
+                control: &control?,
+                shuffled: &shuffled?,
+                embeddings: &embeddings,
+                untrained: &against.untrained[i],
+                step_0: against.step_0.map(|places| &places[i]),
+            };
+            let tests = (0..self.split.test.len()).filter(|&test| !self.split.test[test].1.is_empty());
+            Ok(tests.map(|test| self.row(&place, test)).collect())
+        };
+        let rows: Result<Vec<Vec<ProbeRow>>> = (0..sites.len()).into_par_iter().map(at_site).collect();
+        Ok(rows?.into_iter().flatten().collect())
+    }
+
+    fn row(&self, place: &Place, test: usize) -> ProbeRow {
+        let (name, samples) = &self.split.test[test];
+        let Place { specimen, site, probe, .. } = *place;
+        let right = &probe.right[test];
+        let clusters = &self.clusters[test];
+        let (low, high) = clusters.share(right);
+        let (accuracy, control) = (probe.accuracy(test), place.control.accuracy(test));
+        let fits = place.fits();
+        ProbeRow {
+            origin: specimen.info.origin.clone(),
+            probe: self.spec.name.clone(),
+            label: self.spec.label.clone(),
+            site: self.spec.site.name().to_owned(),
+            position: self.position,
+            effective_layer: effective_layer(site.iteration(), site.layer(), specimen.info.layers),
+            iteration: site.iteration() + 1,
+            layer: site.layer() + 1,
+            split: name.clone(),
+            split_by: self.spec.split,
+            classifier: self.spec.classifier,
+            penalty: probe.fit.penalty,
+            n_fit: self.split.fit.len(),
+            n: samples.len(),
+            n_facts: samples.iter().map(|sample| &sample.fact).collect::<HashSet<_>>().len(),
+            classes: self.split.classes.len(),
+            validation: place.validation,
+            accuracy,
+            low,
+            high,
+            clustering: clusters.clustering(),
+            control,
+            selectivity: accuracy - control,
+            shuffled: place.shuffled.accuracy(test),
+            embeddings: place.embeddings.accuracy(test),
+            untrained: place.untrained.accuracy(test),
+            step_0: place.step_0.map(|step_0| step_0.accuracy(test)),
+            converged: fits.iter().all(|fit| fit.converged),
+            residual: fits.iter().map(|fit| fit.residual).fold(0.0, f64::max),
+        }
+    }
+}
+
+// Everything that was decoded at one site of one checkpoint.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    specimen: &'a Specimen,
+    site: Site,
+    validation: f64,
+    probe: &'a Decoded,
+    control: &'a Decoded,
+    shuffled: &'a Decoded,
+    embeddings: &'a Decoded,
+    untrained: &'a Decoded,
+    step_0: Option<&'a Decoded>,
+}
+
+impl Place<'_> {
+    fn fits(&self) -> Vec<Fit> {
+        [self.probe, self.control, self.shuffled, self.embeddings, self.untrained]
+            .into_iter()
+            .chain(self.step_0)
+            .map(|decoded| decoded.fit)
+            .collect()
+    }
+}
