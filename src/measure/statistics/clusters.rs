@@ -1,0 +1,236 @@
+//! Which queries depend on each other, and what that leaves of their number.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::components::Components;
+use super::quantile::{NORMAL, student};
+use super::{Interval, mean, score_interval, share};
+use crate::graph::Query;
+
+/// What the queries behind an interval share, which the interval counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clustering {
+    /// No two share anything: they are independent rows.
+    Independent,
+    /// The atomic facts of their chains, at whichever hop.
+    Facts,
+    /// Their first facts, (head, first relation); further facts are not known.
+    Prefixes,
+}
+
+impl Clustering {
+    /// What tables and figures say of an interval.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Independent => "independent rows",
+            Self::Facts => "clustered by fact",
+            Self::Prefixes => "clustered by first fact",
+        }
+    }
+}
+
+impl fmt::Display for Clustering {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// The clusters that each query of a set belongs to: a chain belongs to every fact on its way.
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    clustering: Clustering,
+    /// The clusters of every query; a fact that a chain uses twice stands there twice.
+    of_query: Vec<Vec<u32>>,
+    count: usize,
+    components: Components,
+}
+
+impl Clusters {
+    /// The facts of each query, as far as its bridges are known: the first one, (head, first relation), always is.
+    pub fn of_queries<'a>(queries: impl IntoIterator<Item = &'a Query>) -> Self {
+        let mut ids: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut explained = false;
+        let of_query: Vec<Vec<u32>> = queries
+            .into_iter()
+            .map(|query| {
+                let head = |hop: usize| match hop {
+                    0 => Some(query.tokens[0]),
+                    _ => query.entity_after(hop),
+                };
+                let facts: Vec<(u32, u32)> = (0..query.hops())
+                    .map_while(|hop| Some((head(hop)?, query.tokens[hop + 1])))
+                    .collect();
+                explained |= facts.len() > 1;
+                let mut id = |fact| {
+                    let next = ids.len() as u32;
+                    *ids.entry(fact).or_insert(next)
+                };
+                facts.into_iter().map(&mut id).collect()
+            })
+            .collect();
+        let count = ids.len();
+        let components = Components::new(&of_query, count);
+        let clustering = match (components.any_shared(), explained) {
+            (false, _) => Clustering::Independent,
+            (true, true) => Clustering::Facts,
+            (true, false) => Clustering::Prefixes,
+        };
+        Self {
+            clustering,
+            of_query,
+            count,
+            components,
+        }
+    }
+
+    /// What the queries share.
+    pub fn clustering(&self) -> Clustering {
+        self.clustering
+    }
+
+    /// Queries.
+    pub fn len(&self) -> usize {
+        self.of_query.len()
+    }
+
+    /// Whether there is no query.
+    pub fn is_empty(&self) -> bool {
+        self.of_query.is_empty()
+    }
+
+    /// The 95 % interval of the share of queries for which something holds: Wilson's at the effective sample size
+    /// p (1 − p) / variance (Dean and Pagano 2015; Kish 1965) and Student's quantile; plain Wilson for independent rows.
+    ///
+    /// Where all queries agree nothing tells how much their facts matter, and the effective size is the number of
+    /// facts. (0, 1) of no queries.
+    pub fn share(&self, holds: &[bool]) -> Interval {
+        self.share_at(holds, self.quantile_of_shares())
+    }
+
+    /// As [`Clusters::share`], as many standard errors wide as asked.
+    pub(super) fn share_at(&self, holds: &[bool], quantile: f64) -> Interval {
+        let n = self.len();
+        let share = if n == 0 { 0.0 } else { share(holds) };
+        let binomial = share * (1.0 - share);
+        let effective = if self.clustering == Clustering::Independent {
+            n as f64
+        } else if binomial == 0.0 {
+            n.min(self.count) as f64
+        } else {
+            let values: Vec<f64> = holds.iter().map(|&holds| f64::from(u8::from(holds))).collect();
+            // Never more than there are: the variance of independent rows is the least that is believed.
+            (binomial / self.influence(&values).variance).min(n as f64)
+        };
+        score_interval(share, effective, quantile)
+    }
+
+    /// Standard errors to either end of a share's interval: those of plain Wilson where rows are independent.
+    pub(super) fn quantile_of_shares(&self) -> f64 {
+        match self.clustering {
+            Clustering::Independent => NORMAL,
+            _ => student(self.degrees()),
+        }
+    }
+
+    /// Whether there is a variance to be read off the queries: two or more that do not all share the same facts.
+    pub(super) fn vary(&self) -> bool {
+        self.len() > 1 && (self.clustering == Clustering::Independent || self.components.separable())
+    }
+
+    /// Degrees of freedom of a variance between clusters.
+    pub(super) fn degrees(&self) -> usize {
+        self.count.saturating_sub(1)
+    }
+
+    /// How many clusters there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How much each cluster moves the mean of `values`, and that mean's variance.
+    pub(super) fn influence(&self, values: &[f64]) -> Influence {
+        let average = mean(values.iter().copied());
+        let mut sums = vec![0.0; self.count];
+        let mut squares = 0.0;
+        for (value, clusters) in values.iter().zip(&self.of_query) {
+            let deviation = value - average;
+            squares += deviation * deviation;
+            for &cluster in clusters {
+                sums[cluster as usize] += deviation;
+            }
+        }
+        let variance = self.components.variance_of_mean(&sums, squares);
+        Influence { sums, variance }
+    }
+}
+
+/// How much each cluster moves a mean.
+pub(super) struct Influence {
+    /// Of every cluster: the sum of its queries' deviations from the mean.
+    pub(super) sums: Vec<f64>,
+    /// The variance of the mean.
+    pub(super) variance: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wilson;
+    use super::*;
+    use crate::graph::Graph;
+
+    // 1 –10→ 2, 2 –10→ 3, 2 –11→ 4; 5 –10→ 6
+    fn graph() -> Graph {
+        let mut graph = Graph::default();
+        for (head, relation, tail) in [(1, 10, 2), (2, 10, 3), (2, 11, 4), (5, 10, 6)] {
+            graph.insert(head, relation, tail);
+        }
+        graph
+    }
+
+    #[test]
+    fn a_chain_belongs_to_every_fact_on_its_way() {
+        let graph = graph();
+        let queries = [
+            Query::new(&[1, 10, 10], 3, &graph),
+            Query::new(&[1, 10, 11], 4, &graph),
+            Query::new(&[2, 11], 4, &graph),
+        ];
+        let clusters = Clusters::of_queries(&queries);
+        assert_eq!(clusters.of_query, [vec![0, 1], vec![0, 2], vec![2]]);
+        assert_eq!(clusters.clustering(), Clustering::Facts);
+        assert_eq!(clusters.clustering().to_string(), "clustered by fact");
+    }
+
+    #[test]
+    fn chains_without_a_known_bridge_share_their_first_fact_and_facts_alone_share_nothing() {
+        let graph = graph();
+        let unknown = [Query::new(&[5, 10, 10], 3, &graph), Query::new(&[5, 10, 11], 4, &graph)];
+        assert_eq!(Clusters::of_queries(&unknown).clustering(), Clustering::Prefixes);
+        let facts = [Query::new(&[1, 10], 2, &graph), Query::new(&[2, 10], 3, &graph)];
+        let clusters = Clusters::of_queries(&facts);
+        assert_eq!(clusters.clustering(), Clustering::Independent);
+        assert_eq!(clusters.share(&[true, false]), wilson(0.5, 2));
+    }
+
+    #[test]
+    fn a_share_of_none_or_all_or_of_one_cluster_is_not_certain() {
+        let none = Clusters::of_queries(&[] as &[Query]);
+        assert!(none.is_empty());
+        assert_eq!(none.share(&[]), (0.0, 1.0));
+
+        // Two facts on the way of 40 equal chains: no more is known than of two rows.
+        let one = vec![Query::new(&[1, 10, 10], 3, &graph()); 40];
+        let clusters = Clusters::of_queries(&one);
+        let (low, high) = clusters.share(&[true; 40]);
+        assert!(low < 0.2 && high == 1.0, "{low}");
+        let (low, high) = clusters.share(&[false; 40]);
+        assert!(low == 0.0 && high > 0.8, "{high}");
+        let half: Vec<bool> = (0..40).map(|i| i % 2 == 0).collect();
+        let (low, high) = clusters.share(&half);
+        assert!(low < 0.05 && high > 0.95, "{low} {high}");
+    }
+}

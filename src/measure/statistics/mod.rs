@@ -1,0 +1,123 @@
+//! Intervals: every number that a user sees comes with how sure it is.
+//!
+//! The queries of a split are not independent: a few hundred chains are made of a hundred facts, and a fact that the
+//! model has not learned fails in every chain that it is part of. An interval that takes the queries for independent
+//! is therefore too narrow. [`Clusters`] says which queries share facts, and every interval here counts for it:
+//!
+//! ```
+//! use loopscope::graph::Systematic;
+//! use loopscope::measure::statistics::{Clusters, Resamples};
+//!
+//! let settings = Systematic { entities: 20, relations: 5, out_degree: 5, ood_share: 0.3, held_out: 0.1, phi: 2.0,
+//!     test_rows: 200, seed: 1 };
+//! let data = settings.generate()?;
+//! let queries = data.split("test_inferred_ood")?;
+//!
+//! // Once for each set of queries; a share of them needs no more than this.
+//! let clusters = Clusters::of_queries(queries);
+//! let right: Vec<bool> = queries.iter().map(|query| query.target % 2 == 0).collect();
+//! let (low, high) = clusters.share(&right);
+//! println!("95 % interval ({}): {low:.3} to {high:.3}", clusters.clustering());
+//!
+//! // Everything else is resampled; draw once, and use the resamples for all layers, iterations and splits' cells.
+//! let resamples = Resamples::new(clusters, 1);
+//! let first: Vec<f64> = queries.iter().map(|query| f64::from(query.target)).collect();
+//! let second: Vec<f64> = first.iter().map(|x| x / 2.0).collect();
+//! resamples.mean(&first);                         // the mean of a value of every query
+//! resamples.ratio(&second, &first);               // the ratio of two sums over the same queries
+//! resamples.difference(&first, &second);          // the paired difference of two means
+//! resamples.max_mean(&[first, second]);           // the largest of several means, its selection included
+//! # Ok::<(), loopscope::Error>(())
+//! ```
+//!
+//! `coverage.rs` holds what these intervals cover on data with known fact effects.
+
+mod clusters;
+mod components;
+#[cfg(test)]
+mod coverage;
+mod quantile;
+mod resamples;
+
+pub use clusters::{Clustering, Clusters};
+pub use resamples::{Maximum, Resamples};
+
+use self::quantile::NORMAL;
+use crate::random::Stream;
+
+/// The ends of a 95 % interval.
+pub type Interval = (f64, f64);
+
+/// Wilson's 95 % interval of a share of `n` independent rows (Wilson 1927); (0, 1) where there are none.
+pub fn wilson(share: f64, n: usize) -> Interval {
+    score_interval(share, n as f64, NORMAL)
+}
+
+// Wilson's interval of a share of `n` effective rows at another quantile than the normal one.
+fn score_interval(share: f64, n: f64, z: f64) -> Interval {
+    if n <= 0.0 {
+        return (0.0, 1.0);
+    }
+    let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// The percentile bootstrap's 95 % interval of `statistic` over resamples of the places `0..n`.
+pub fn bootstrap(n: usize, stream: &mut Stream, statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    if n == 0 {
+        return (f64::NAN, f64::NAN);
+    }
+    let mut places = vec![0; n];
+    let mut values: Vec<f64> = (0..resamples::RESAMPLES)
+        .map(|_| {
+            places.fill_with(|| stream.below(n));
+            statistic(&places)
+        })
+        .collect();
+    quantile::middle(&mut values)
+}
+
+/// The mean; NaN of nothing.
+pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (sum, count) = values
+        .into_iter()
+        .fold((0.0, 0_usize), |(sum, count), x| (sum + x, count + 1));
+    sum / count as f64
+}
+
+/// The share of queries for which it holds; NaN of none.
+pub fn share(holds: &[bool]) -> f64 {
+    mean(holds.iter().map(|&holds| f64::from(u8::from(holds))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_agrees_with_a_published_example() {
+        // 10 of 20: 0.299 to 0.701 (Newcombe 1998, method 3).
+        let (low, high) = wilson(0.5, 20);
+        assert!(
+            (low - 0.299).abs() < 1e-3 && (high - 0.701).abs() < 1e-3,
+            "{low} {high}"
+        );
+        let (low, high) = wilson(0.0, 50);
+        assert!(low == 0.0 && high > 0.05);
+    }
+
+    #[test]
+    fn the_bootstrap_of_a_mean_has_its_standard_error() {
+        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let mut stream = Stream::new(1, "test", 0);
+        let (low, high) = bootstrap(values.len(), &mut stream, |places| {
+            mean(places.iter().map(|&i| values[i]))
+        });
+        // ± 1.96 × 0.5 / √400 = ± 0.049
+        assert!(
+            (low - 0.451).abs() < 0.01 && (high - 0.549).abs() < 0.01,
+            "{low} {high}"
+        );
+    }
+}

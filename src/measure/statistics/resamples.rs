@@ -1,0 +1,292 @@
+//! The bootstrap over clusters, drawn once for a set of queries and used for every statistic of them.
+
+use super::clusters::{Clustering, Clusters};
+use super::quantile::{NORMAL, at, middle, student};
+use super::{Interval, mean};
+use crate::random::Stream;
+
+/// Resamples of a bootstrap.
+pub(super) const RESAMPLES: usize = 1000;
+
+/// Resamples of the facts behind a set of queries.
+///
+/// Facts are drawn with replacement and a chain's weight is 1 plus, over its facts, the count that was drawn minus 1:
+/// the pigeonhole bootstrap (Owen 2007) to first order in each fact, for chains of any length. Its deviations are scaled
+/// to the standard error by variance components, since the weights alone count what is a query's own once for each
+/// fact, and to Student's t. All statistics of one set of queries see the same resamples, so that differences are paired
+/// and maxima are selected anew in each.
+pub struct Resamples {
+    clusters: Clusters,
+    // [cluster × resample]: how often it was drawn, minus 1.
+    counts: Vec<f32>,
+}
+
+/// The largest of several means over the same queries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Maximum {
+    /// Which of them it is; the first of equals.
+    pub index: usize,
+    /// Its 95 % interval, which counts for its having been selected.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Resamples {
+    /// Draws them for the queries of `clusters`.
+    pub fn new(clusters: Clusters, seed: u64) -> Self {
+        let count = clusters.count();
+        let mut stream = Stream::new(seed, "bootstrap over clusters", 0);
+        let mut counts = vec![-1.0; RESAMPLES * count];
+        for resample in 0..RESAMPLES {
+            for _ in 0..count {
+                counts[stream.below(count) * RESAMPLES + resample] += 1.0;
+            }
+        }
+        Self { clusters, counts }
+    }
+
+    /// What the queries share.
+    pub fn clustering(&self) -> Clustering {
+        self.clusters.clustering()
+    }
+
+    /// As [`Clusters::share`].
+    pub fn share(&self, holds: &[bool]) -> Interval {
+        self.clusters.share(holds)
+    }
+
+    /// The 95 % interval of the mean of a value of every query; `None` where there are no two that do not
+    /// share all their facts.
+    pub fn mean(&self, values: &[f64]) -> Option<Interval> {
+        let average = mean(values.iter().copied());
+        let scale = self.student()? / NORMAL;
+        let mut resampled: Vec<f64> = self
+            .deviations(values)
+            .of_resamples
+            .iter()
+            .map(|deviation| average + scale * deviation)
+            .collect();
+        Some(middle(&mut resampled))
+    }
+
+    /// The 95 % interval of Σ top / Σ bottom, by the delta method; `None` as for [`Resamples::mean`].
+    pub fn ratio(&self, top: &[f64], bottom: &[f64]) -> Option<Interval> {
+        let below = mean(bottom.iter().copied());
+        let ratio = mean(top.iter().copied()) / below;
+        let influence: Vec<f64> = top
+            .iter()
+            .zip(bottom)
+            .map(|(top, bottom)| (top - ratio * bottom) / below)
+            .collect();
+        let (low, high) = self.mean(&influence)?;
+        Some((ratio + low, ratio + high))
+    }
+
+    /// The 95 % interval of the mean of `a` − `b`, two values of the same queries; `None` as for [`Resamples::mean`].
+    pub fn difference(&self, a: &[f64], b: &[f64]) -> Option<Interval> {
+        let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        self.mean(&differences)
+    }
+
+    /// The largest of the means of several values of the same queries; `None` as for [`Resamples::mean`], or of
+    /// nothing.
+    ///
+    /// The largest of several estimates is an overestimate, and so is its resampled self (percentiles of it cover 5 %
+    /// of the time for 8 equal, independent means). So its interval is that of simultaneous intervals of all that may be
+    /// the largest: from the largest of their lower to the largest of their upper ends (Montiel Olea and
+    /// Plagborg-Møller 2019, for the quantile of the largest deviation). Means that are below the largest by more than
+    /// √(ln n) standard errors of the difference are left out (Andrews and Soares 2010).
+    pub fn max_mean(&self, values: &[Vec<f64>]) -> Option<Maximum> {
+        let candidates = self.candidates(values, self.student()?)?;
+        let ends = candidates.of.iter().map(|&i| {
+            let half = candidates.quantile * candidates.deviations[i].standard_error;
+            (candidates.means[i] - half, candidates.means[i] + half)
+        });
+        Some(candidates.largest(ends))
+    }
+
+    /// As [`Resamples::max_mean`] for shares, with their own intervals.
+    pub fn max_share(&self, holds: &[Vec<bool>]) -> Option<Maximum> {
+        let number = |holds: &Vec<bool>| holds.iter().map(|&holds| f64::from(u8::from(holds))).collect();
+        let values: Vec<Vec<f64>> = holds.iter().map(number).collect();
+        let candidates = self.candidates(&values, self.clusters.quantile_of_shares())?;
+        let ends = candidates
+            .of
+            .iter()
+            .map(|&i| self.clusters.share_at(&holds[i], candidates.quantile));
+        Some(candidates.largest(ends))
+    }
+
+    // Student's quantile, where there is a variance between clusters.
+    fn student(&self) -> Option<f64> {
+        self.clusters.vary().then(|| student(self.clusters.degrees()))
+    }
+
+    // How far the mean of `values` is off in every resample.
+    fn deviations(&self, values: &[f64]) -> Deviations {
+        let influence = self.clusters.influence(values);
+        let standard_error = influence.variance.sqrt();
+        let mut of_resamples = vec![0.0_f64; RESAMPLES];
+        for (counts, sum) in self.counts.chunks(RESAMPLES).zip(&influence.sums) {
+            for (deviation, count) in of_resamples.iter_mut().zip(counts) {
+                *deviation += f64::from(*count) * sum;
+            }
+        }
+        let average = mean(of_resamples.iter().copied());
+        let spread = mean(of_resamples.iter().map(|x| (x - average).powi(2))).sqrt();
+        // Where no cluster differs from another there is nothing to scale.
+        let scale = if spread > 0.0 { standard_error / spread } else { 0.0 };
+        for x in &mut of_resamples {
+            *x = (*x - average) * scale;
+        }
+        Deviations {
+            of_resamples,
+            standard_error,
+        }
+    }
+
+    // `quantile`: standard errors to either end of an interval of one of them alone.
+    fn candidates(&self, values: &[Vec<f64>], quantile: f64) -> Option<Candidates> {
+        let means: Vec<f64> = values.iter().map(|values| mean(values.iter().copied())).collect();
+        let best = first_largest(&means)?;
+        let deviations: Vec<Deviations> = values.iter().map(|values| self.deviations(values)).collect();
+        let far = (self.clusters.len() as f64).ln().sqrt();
+        let may_be_largest = |i: &usize| {
+            let apart = deviations[best].of_resamples.iter().zip(&deviations[*i].of_resamples);
+            let error = mean(apart.map(|(a, b)| (a - b).powi(2))).sqrt();
+            means[best] - means[*i] <= far * error
+        };
+        let of: Vec<usize> = (0..means.len()).filter(may_be_largest).collect();
+        let mut largest: Vec<f64> = (0..RESAMPLES)
+            .map(|resample| {
+                let standardized = of.iter().map(|&i| deviations[i].standardized(resample));
+                standardized.fold(0.0, f64::max)
+            })
+            .collect();
+        // Never less than for one mean alone: where it does not vary, nothing is to be read off its resamples.
+        let quantile = quantile * (at(&mut largest, 0.95) / NORMAL).max(1.0);
+        Some(Candidates {
+            best,
+            means,
+            deviations,
+            of,
+            quantile,
+        })
+    }
+}
+
+// How far a mean is off in every resample, and its standard error.
+struct Deviations {
+    of_resamples: Vec<f64>,
+    standard_error: f64,
+}
+
+impl Deviations {
+    fn standardized(&self, resample: usize) -> f64 {
+        if self.standard_error > 0.0 {
+            self.of_resamples[resample].abs() / self.standard_error
+        } else {
+            0.0
+        }
+    }
+}
+
+// Several means, and which of them may be the largest.
+struct Candidates {
+    best: usize,
+    means: Vec<f64>,
+    deviations: Vec<Deviations>,
+    of: Vec<usize>,
+    // Standard errors to either end of intervals that hold together.
+    quantile: f64,
+}
+
+impl Candidates {
+    fn largest(&self, ends: impl Iterator<Item = Interval>) -> Maximum {
+        let (low, high) = ends.fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(low, high), (l, h)| {
+            (low.max(l), high.max(h))
+        });
+        Maximum {
+            index: self.best,
+            low,
+            high,
+        }
+    }
+}
+
+// The first of equals; NaN is never the largest of several.
+fn first_largest(values: &[f64]) -> Option<usize> {
+    (0..values.len()).reduce(|best, i| if values[i] > values[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Query};
+
+    // Atomic facts, which share nothing.
+    fn independent(n: u32) -> Resamples {
+        let mut graph = Graph::default();
+        let queries: Vec<Query> = (0..n)
+            .map(|head| {
+                graph.insert(head, 1000, 0);
+                Query::new(&[head, 1000], 0, &graph)
+            })
+            .collect();
+        Resamples::new(Clusters::of_queries(&queries), 1)
+    }
+
+    #[test]
+    fn independent_rows_have_the_standard_error_of_the_mean() {
+        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let (low, high) = independent(400).mean(&values).unwrap();
+        // ± 1.966 × 0.5 / √399
+        assert!(
+            (low - 0.451).abs() < 5e-3 && (high - 0.549).abs() < 5e-3,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn a_difference_is_paired() {
+        let resamples = independent(100);
+        let a: Vec<f64> = (0..100).map(|i| f64::from(i * i)).collect();
+        let b: Vec<f64> = a.iter().map(|a| a + 1.0).collect();
+        let (low, high) = resamples.difference(&b, &a).unwrap();
+        assert!((low - 1.0).abs() < 1e-9 && (high - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_maximum_is_the_first_of_equals_and_its_interval_is_wider_than_that_of_one_mean() {
+        let resamples = independent(200);
+        let mut stream = Stream::new(1, "test", 0);
+        let noise: Vec<Vec<f64>> = (0..6).map(|_| (0..200).map(|_| stream.normal()).collect()).collect();
+        let found = resamples.max_mean(&noise).unwrap();
+        let (low, high) = resamples.mean(&noise[found.index]).unwrap();
+        assert!(
+            found.high - found.low > 1.2 * (high - low),
+            "{found:?}, not {low} to {high}"
+        );
+
+        let equal = vec![noise[0].clone(), noise[0].clone()];
+        let found = resamples.max_mean(&equal).unwrap();
+        let (low, high) = resamples.mean(&noise[0]).unwrap();
+        assert_eq!(found.index, 0);
+        // As wide as one: to be selected among equals costs nothing.
+        assert!(
+            ((found.high - found.low) / (high - low) - 1.0).abs() < 0.1,
+            "{found:?}, not {low} to {high}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_none() {
+        assert_eq!(independent(0).mean(&[]), None);
+        assert_eq!(independent(1).mean(&[3.0]), None);
+        assert_eq!(independent(5).max_mean(&[]), None);
+        assert_eq!(independent(2).mean(&[3.0, 3.0]), Some((3.0, 3.0)));
+        // All right at every layer: Wilson's interval still has a lower end below 1.
+        let all = independent(30).max_share(&[vec![true; 30], vec![true; 30]]).unwrap();
+        assert!(all.index == 0 && all.low < 0.95 && all.high == 1.0, "{all:?}");
+    }
+}
