@@ -2,25 +2,24 @@
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
+use crate::graph::Position;
 use crate::measure::{Probe, ProbeRow, Report, SplitBy, SubjectInfo};
 
 // From so many positions a probe on, a map says more than lines.
 const MANY: usize = 4;
 
-/// A column a checkpoint, a row a probe, position and split, with what it must beat. Probes at many positions: maps by
+/// A panel a probe, position, split and checkpoint, with what the probe must beat there. Probes at many positions: maps by
 /// position and effective layer.
 pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
-    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position.clone()));
+    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position));
     let several = several_runs(&report.subjects);
     let names = distinct(&report.rows, |row| row.probe.clone());
     if probes.len() >= MANY * names.len().max(1) {
         return maps(report, &names);
     }
     let splits = distinct(&report.rows, |row| row.split.clone());
-    let of_each = distinct(&report.rows, |row| {
-        (row.probe.clone(), row.position.clone(), row.split.clone())
-    });
-    let row = |(probe, position, split): &(String, String, String)| {
+    let of_each = distinct(&report.rows, |row| (row.probe.clone(), row.position, row.split.clone()));
+    let panels_of = |(probe, position, split): &(String, Position, String)| -> Vec<Panel> {
         let panel = |subject: &SubjectInfo| {
             let of_panel = |row: &&ProbeRow| {
                 subject.owns(&row.origin) && row.probe == *probe && row.position == *position && row.split == *split
@@ -33,6 +32,16 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
         };
         report.subjects.iter().map(panel).collect()
     };
+    let panels = if report.subjects.len() == 1 {
+        // A row a probe and position, a column a split.
+        let of_probe = |(probe, position): &(String, Position)| {
+            let here = of_each.iter().filter(|each| each.0 == *probe && each.1 == *position);
+            here.flat_map(&panels_of).collect()
+        };
+        probes.iter().map(of_probe).collect()
+    } else {
+        of_each.iter().map(panels_of).collect()
+    };
     let mut legend: Vec<(String, Series)> = split_legend(&splits)
         .into_iter()
         .map(|(split, line)| (format!("probe, {split}"), line))
@@ -44,12 +53,13 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
             conditions(&report.subjects),
             sizes(&report.rows),
             format!(
-                "bands: 95 % bootstrap intervals over prefixes; {}",
+                "bands: 95 % intervals ({}); {}",
+                distinct(&report.rows, |row| row.interval.words()).join(", "),
                 solvers(&report.rows)
             ),
         ],
         legend,
-        panels: of_each.iter().map(row).collect(),
+        panels,
     }
 }
 
@@ -156,9 +166,7 @@ fn panel(rows: &[&ProbeRow], colour: Colour) -> Content {
         .iter()
         .map(|(_, line, value)| line().points(rows.iter().filter_map(|row| Some((x(row), value(row)?, None)))))
         .collect();
-    series.push(
-        Series::new(colour).points(rows.iter().map(|row| (x(row), row.accuracy, Some((row.low, row.high))))),
-    );
+    series.push(Series::new(colour).points(rows.iter().map(|row| (x(row), row.accuracy, Some((row.low, row.high))))));
     let y_label = rows.first().map_or(String::new(), |row| {
         format!("{} ({}), {} accuracy", row.label, row.position, row.classifier.name())
     });

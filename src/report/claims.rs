@@ -377,7 +377,8 @@ fn invisible(evidence: &RunEvidence) -> Claim {
             .max_by(|a, b| a.validation.total_cmp(&b.validation));
         let seen = lens_line(evidence, END, split, "bridge", "r2");
         let lens = best(&seen).map_or(1.0, |row| row.top1);
-        met &= lens < 0.1 && decoded.is_some_and(|row| row.low > row.best_baseline().max(row.control) && row.low > lens);
+        met &=
+            lens < 0.1 && decoded.is_some_and(|row| row.low > row.best_baseline().max(row.control) && row.low > lens);
         if let Some(row) = decoded {
             numbers.push(format!(
                 "{END}, {name}: {} probe {:.3} ({:.3}–{:.3}) at effective layer {} (chosen on held-out fit rows), control task {:.3}, best \

@@ -1,15 +1,18 @@
 //! Linear classifiers in closed form: quick lower bounds of what is linearly decodable.
 
-use linfa_linalg::cholesky::CholeskyInplace;
-use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
+use linfa_linalg::LinalgError;
+use linfa_linalg::cholesky::Cholesky;
+use linfa_linalg::triangular::{SolveTriangular, SolveTriangularInplace, UPLO};
 use ndarray::{Array1, Array2, Axis};
-
 
 use super::classifier::{NEVER, Samples};
 use crate::error::{Error, Result};
 
 /// Weights `[features, classes]`, intercept `[classes]`, and the relative residual of the linear equations.
 pub(super) type Solution = (Array2<f64>, Array1<f64>, f64);
+
+/// A classifier in closed form of standardised samples with so many classes and this penalty.
+pub(super) type ClosedForm = fn(&Samples, usize, f64) -> Result<Solution>;
 
 // How often each class occurs.
 fn counts(labels: &[usize], classes: usize) -> Vec<f64> {
@@ -68,22 +71,34 @@ pub(super) fn ridge(samples: &Samples, classes: usize, penalty: f64) -> Result<S
     Ok((weights, intercept, residual))
 }
 
-/// The solution of A X = B for a positive definite A, by Cholesky, with its relative residual.
+// The solution of A X = B for a positive definite A, by Cholesky, with its relative residual.
+fn solve_symmetric(a: &Array2<f64>, b: &Array2<f64>) -> Result<(Array2<f64>, f64)> {
+    let factor = cholesky(a)?;
+    let solved = factor.solve_triangular(b, UPLO::Lower).and_then(|mut x| {
+        factor.t().to_owned().solve_triangular_inplace(&mut x, UPLO::Upper)?;
+        Ok(x)
+    });
+    let x = solved.map_err(|e| without_solution(&e))?;
+    let residual = norm(&(a.dot(&x) - b)) / norm(b).max(f64::MIN_POSITIVE);
+    Ok((x, residual))
+}
+
+/// L⁻ᵀ of a positive definite A = L Lᵀ: the map under which vectors with covariance A become white.
 ///
 /// # Errors
 /// When A is not positive definite.
-pub(super) fn solve_symmetric(a: &Array2<f64>, b: &Array2<f64>) -> Result<(Array2<f64>, f64)> {
-    let solved = || -> linfa_linalg::Result<Array2<f64>> {
-        let mut factor = a.clone();
-        factor.cholesky_inplace()?;
-        let mut x = b.clone();
-        factor.solve_triangular_inplace(&mut x, UPLO::Lower)?;
-        factor.t().to_owned().solve_triangular_inplace(&mut x, UPLO::Upper)?;
-        Ok(x)
-    };
-    let x = solved().map_err(|e| Error::input(format!("the probe's equations have no solution: {e}")))?;
-    let residual = norm(&(a.dot(&x) - b)) / norm(b).max(f64::MIN_POSITIVE);
-    Ok((x, residual))
+pub(super) fn inverse_root(a: &Array2<f64>) -> Result<Array2<f64>> {
+    let inverse = cholesky(a)?.solve_triangular(&Array2::eye(a.nrows()), UPLO::Lower);
+    Ok(inverse.map_err(|e| without_solution(&e))?.reversed_axes())
+}
+
+// L of a positive definite A = L Lᵀ.
+fn cholesky(a: &Array2<f64>) -> Result<Array2<f64>> {
+    a.cholesky().map_err(|e| without_solution(&e))
+}
+
+fn without_solution(e: &LinalgError) -> Error {
+    Error::Failed(format!("the probe's equations have no solution: {e}"))
 }
 
 fn norm(x: &Array2<f64>) -> f64 {

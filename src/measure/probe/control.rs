@@ -79,7 +79,11 @@ mod tests {
         let second = of_fit.iter().filter(|&&label| label == 1).count();
         // Four standard errors.
         assert!((900..1100).contains(&second), "{second}");
-        let agree = of_fit.iter().zip(split.labels(&split.fit)).filter(|(a, b)| *a == b).count();
+        let agree = of_fit
+            .iter()
+            .zip(split.labels(&split.fit))
+            .filter(|(a, b)| *a == b)
+            .count();
         // 0.75² + 0.25² by chance
         assert!((2350..2650).contains(&agree), "{agree}");
     }

@@ -1,4 +1,4 @@
-//! Multinomial logistic regression with an L2 penalty, fitted by preconditioned L-BFGS.
+//! Multinomial logistic regression with an L2 penalty, fitted by L-BFGS.
 //!
 //! The objective is scikit-learn's (`LogisticRegression` with C = 1 / (n λ)): the mean loss in nats and a penalty that
 //! spares the intercept,
@@ -11,16 +11,14 @@ use std::collections::VecDeque;
 
 use ndarray::{Array1, Array2, Axis, Zip, concatenate, s};
 
-use super::closed_form::solve_symmetric;
 use super::classifier::NEVER;
-use crate::error::Result;
 
 /// The gradient norm, relative to that of the best classifier without weights, that counts as converged.
-const GRADIENT_TOLERANCE: f64 = 1e-4;
+const GRADIENT_TOLERANCE: f64 = 1e-3;
 /// L-BFGS iterations, at most.
-const MAX_ITERATIONS: usize = 1000;
+const MAX_ITERATIONS: usize = 2000;
 /// Pairs of steps and gradient changes that L-BFGS keeps (Nocedal & Wright 2006, Section 7.2).
-const MEMORY: usize = 10;
+const MEMORY: usize = 20;
 /// The share of the decrease that the slope promises which a step must bring (Nocedal & Wright 2006, eq. 3.4).
 const SUFFICIENT_DECREASE: f64 = 1e-4;
 /// Halvings of one step, at most: beyond them the objective's rounding error hides any decrease.
@@ -39,7 +37,6 @@ pub(super) struct Minimum {
 pub(super) struct Logistic<'a> {
     x: Array2<f64>, // [n, features + 1], the last column 1 for the intercept
     labels: &'a [usize],
-    gram: Array2<f64>,       // XᵀX / n
     log_shares: Array1<f64>, // [classes], NEVER for a class without samples
 }
 
@@ -54,7 +51,6 @@ impl<'a> Logistic<'a> {
             counts[label] += 1.0;
         }
         Self {
-            gram: x.t().dot(&x) / n,
             x,
             labels,
             log_shares: counts.mapv(|count| if count > 0.0 { (count / n).ln() } else { NEVER }),
@@ -89,27 +85,14 @@ impl<'a> Logistic<'a> {
         (loss / n + 0.5 * penalty * squares, gradient)
     }
 
-    /// The inverse of XᵀX/n + Cλ on the weights: at even odds over C classes the Hessian is 1/C of that matrix for every
-    /// class, but for terms between classes, so it takes out how unevenly the states spread over their directions.
-    fn preconditioner(&self, penalty: f64) -> Result<Array2<f64>> {
-        let mut matrix = self.gram.clone();
-        let width = matrix.nrows();
-        let classes = self.log_shares.len() as f64;
-        matrix.diag_mut().slice_mut(s![..-1]).mapv_inplace(|x| x + classes * penalty);
-        Ok(solve_symmetric(&matrix, &Array2::eye(width))?.0)
-    }
-
     /// Minimises the objective from `start`, or from the shares of the classes.
-    ///
-    /// # Errors
-    /// When the states are not finite.
-    pub(super) fn minimise(&self, penalty: f64, start: Option<&Array2<f64>>) -> Result<Minimum> {
-        let preconditioner = self.preconditioner(penalty)?;
+    pub(super) fn minimise(&self, penalty: f64, start: Option<&Array2<f64>>) -> Minimum {
         let shares = self.shares_alone();
         let whole = norm(&self.evaluate(&shares, penalty).1).max(f64::MIN_POSITIVE);
         let mut parameters = start.map_or_else(|| shares.clone(), |start| self.with_every_class(start));
         let (mut value, mut gradient) = self.evaluate(&parameters, penalty);
-        let mut history = History::new(&preconditioner, self.log_shares.len() as f64);
+        // At even odds over C classes and white states the curvature is 1 / C.
+        let mut history = History::new(self.log_shares.len() as f64);
         for _ in 0..MAX_ITERATIONS {
             if norm(&gradient) <= GRADIENT_TOLERANCE * whole {
                 break;
@@ -133,11 +116,11 @@ impl<'a> Logistic<'a> {
             (parameters, value, gradient) = (next, next_value, next_gradient);
         }
         let residual = norm(&gradient) / whole;
-        Ok(Minimum {
+        Minimum {
             parameters,
             residual,
             converged: residual <= GRADIENT_TOLERANCE,
-        })
+        }
     }
 
     // A warm start, in which a class that the start had no samples of begins at its share.
@@ -163,17 +146,16 @@ fn norm(x: &Array2<f64>) -> f64 {
 }
 
 /// What L-BFGS knows of the curvature: its last steps with the changes of the gradient along them.
-struct History<'a> {
-    preconditioner: &'a Array2<f64>,
+struct History {
     // Step s, gradient change y, s · y; the newest last.
     pairs: VecDeque<(Array2<f64>, Array2<f64>, f64)>,
+    // The inverse curvature that is taken for all other directions.
     scale: f64,
 }
 
-impl<'a> History<'a> {
-    fn new(preconditioner: &'a Array2<f64>, scale: f64) -> Self {
+impl History {
+    fn new(scale: f64) -> Self {
         Self {
-            preconditioner,
             pairs: VecDeque::new(),
             scale,
         }
@@ -185,14 +167,14 @@ impl<'a> History<'a> {
         if curvature <= 0.0 {
             return;
         }
-        self.scale = curvature / inner(&change, &self.preconditioner.dot(&change));
+        self.scale = curvature / inner(&change, &change);
         if self.pairs.len() == MEMORY {
             self.pairs.pop_front();
         }
         self.pairs.push_back((step, change, curvature));
     }
 
-    // The two-loop recursion (Nocedal & Wright 2006, Algorithm 7.4), with the preconditioner as the initial inverse.
+    // The two-loop recursion (Nocedal & Wright 2006, Algorithm 7.4).
     fn direction(&self, gradient: &Array2<f64>) -> Array2<f64> {
         let mut direction = gradient.clone();
         let mut factors = Vec::with_capacity(self.pairs.len());
@@ -201,7 +183,7 @@ impl<'a> History<'a> {
             direction.scaled_add(-factor, change);
             factors.push(factor);
         }
-        let mut direction = self.preconditioner.dot(&direction) * self.scale;
+        direction *= self.scale;
         for ((step, change, curvature), factor) in self.pairs.iter().zip(factors.into_iter().rev()) {
             direction.scaled_add(factor - inner(change, &direction) / curvature, step);
         }

@@ -66,7 +66,7 @@ pub struct ProbeRow {
     /// 95 % interval of `accuracy`, and what it counts for.
     pub low: f64,
     pub high: f64,
-    pub clustering: Clustering,
+    pub interval: Clustering,
     /// Accuracy of the control task (Hewitt & Liang 2019): one random label a fact, the same in fit and test set.
     pub control: f64,
     /// accuracy − control.

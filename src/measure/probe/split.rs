@@ -97,8 +97,8 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: Position, data: &'a Dataset,
              (there a state depends on {} token{} alone)",
             spec.name,
             position,
-            last + 1,
-            if last == 0 { "" } else { "s" }
+            at.last + 1,
+            if at.last == 0 { "" } else { "s" }
         )));
     }
     Ok(Split {
@@ -248,9 +248,7 @@ impl At<'_> {
                 return Err(Error::input(format!(
                     "probe {}: at {} a state of a causal model cannot know the {}: rows with the same tokens up to there \
                      differ in it, or in the fact that yields it",
-                    spec.name,
-                    self.position,
-                    spec.label
+                    spec.name, self.position, spec.label
                 )));
             }
         }
@@ -308,7 +306,14 @@ mod tests {
     fn fit_and_test_sets_share_no_causal_prefix_and_by_default_no_fact_that_yields_the_label() {
         let data = data();
         for seed in 1..6 {
-            for (label, position) in [("bridge", R1), ("bridge", R2), ("target", R2), ("head", R2), ("relation2", R2), ("target", Readout)] {
+            for (label, position) in [
+                ("bridge", R1),
+                ("bridge", R2),
+                ("target", R2),
+                ("head", R2),
+                ("relation2", R2),
+                ("target", Readout),
+            ] {
                 for by in [SplitBy::Facts, SplitBy::Prefixes] {
                     let last = position.index(2);
                     let spec = spec(label, &position.to_string(), by);
@@ -350,7 +355,12 @@ mod tests {
         let left_out = |split: &str| format!("split {split}: ");
         let says = |text: &str| split.notes.iter().filter(|note| note.contains(text)).count();
         assert_eq!(says(&left_out("test_inferred_iid")), 1, "{:?}", split.notes);
-        assert!(split.notes.iter().any(|note| note.contains("the fit set has the fact that yields their label")));
+        assert!(
+            split
+                .notes
+                .iter()
+                .any(|note| note.contains("the fit set has the fact that yields their label"))
+        );
         // No OOD fact is in a chain of the training split.
         assert_eq!(says(&left_out("test_inferred_ood")), 0, "{:?}", split.notes);
     }
@@ -358,9 +368,15 @@ mod tests {
     #[test]
     fn a_probe_that_cannot_be_tested_is_refused_with_the_reason() {
         let data = data();
-        let text = split(&spec("head", "head", SplitBy::Facts), Head, &data, 1).err().unwrap().to_string();
+        let text = split(&spec("head", "head", SplitBy::Facts), Head, &data, 1)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(text.contains("cannot be tested at head"), "{text}");
-        let text = split(&spec("target", "r1", SplitBy::Facts), R1, &data, 1).err().unwrap().to_string();
+        let text = split(&spec("target", "r1", SplitBy::Facts), R1, &data, 1)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(text.contains("cannot know the target"), "{text}");
     }
 }

@@ -32,8 +32,13 @@ pub(super) fn record(
         .map(|fit| States { fit, test: Vec::new() })
         .collect();
     for (_, samples) in &split.test {
-        for (place, test) in places.iter_mut().zip(of(samples)?) {
-            place.test.push(test);
+        let mut tests = of(samples)?.into_iter();
+        for place in &mut places {
+            // Without samples the width is not known.
+            let test = tests.next().filter(|test| test.nrows() > 0);
+            place
+                .test
+                .push(test.unwrap_or_else(|| Array2::zeros((0, place.fit.ncols()))));
         }
     }
     Ok(places)

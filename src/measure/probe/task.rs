@@ -5,18 +5,18 @@ use std::collections::HashSet;
 use ndarray::Array2;
 use rayon::prelude::*;
 
+use super::ProbeRow;
 use super::baseline::Against;
-use super::classifier::{Choice, Classifier, Fit, Samples, choose, share};
+use super::classifier::{Classifier, Fit, Samples};
 use super::control::{ControlTask, shuffled};
 use super::spec::ProbeSpec;
 use super::split::{Sample, Split};
 use super::states::{States, record};
-use super::ProbeRow;
 use crate::error::Result;
 use crate::graph::{Position, Query};
-use crate::measure::report::Specimen;
 use crate::measure::effective_layer;
-use crate::measure::statistics::Clusters;
+use crate::measure::report::Specimen;
+use crate::measure::statistics::{Clusters, share};
 use crate::model::{Model, Site};
 
 /// One label for each sample of the fit set and of each test set.
@@ -42,6 +42,14 @@ pub(super) struct Decoded {
 }
 
 impl Decoded {
+    fn of(classifier: &Classifier, states: &States, labels: &Labels) -> Self {
+        let tests = states.test.iter().zip(&labels.test);
+        Self {
+            right: tests.map(|(x, y)| classifier.right(&samples(x, y))).collect(),
+            fit: classifier.fit,
+        }
+    }
+
     fn accuracy(&self, test: usize) -> f64 {
         share(&self.right[test])
     }
@@ -79,7 +87,9 @@ impl<'a> Task<'a> {
         Self {
             labels: Labels::of(&split, |samples, _| split.labels(samples)),
             control: Labels::of(&split, |samples, _| control.labels(samples)),
-            shuffled: Labels::of(&split, |samples, side| shuffled(split.labels(samples), seed, &name, side)),
+            shuffled: Labels::of(&split, |samples, side| {
+                shuffled(split.labels(samples), seed, &name, side)
+            }),
             clusters: split.test.iter().map(|(_, samples)| clusters(samples)).collect(),
             spec,
             position,
@@ -88,26 +98,20 @@ impl<'a> Task<'a> {
         }
     }
 
-    // The penalty, by its accuracy on held-out fit rows.
-    fn choose(&self, states: &States) -> Result<Choice> {
+    // What a classifier decodes of the labels at a penalty chosen on held-out fit rows, and its accuracy there.
+    fn choose(&self, states: &States) -> Result<(Decoded, f64)> {
         let samples = samples(&states.fit, &self.labels.fit);
         let (spec, classes) = (self.spec, self.split.classes.len());
-        choose(spec.classifier, spec.penalty, &samples, self.split.inner, classes)
+        let (classifier, validation) =
+            Classifier::choose(spec.classifier, spec.penalty, &samples, self.split.inner, classes)?;
+        Ok((Decoded::of(&classifier, states, &self.labels), validation))
     }
 
+    // What a classifier with this penalty decodes of other labels.
     fn decode(&self, states: &States, labels: &Labels, penalty: f64) -> Result<Decoded> {
-        let classes = self.split.classes.len();
-        let classifier = Classifier::fit(self.spec.classifier, penalty, &samples(&states.fit, &labels.fit), classes)?;
-        let tests = states.test.iter().zip(&labels.test);
-        Ok(Decoded {
-            right: tests.map(|(x, y)| classifier.right(&samples(x, y))).collect(),
-            fit: classifier.fit,
-        })
-    }
-
-    // What the probe's kind of classifier decodes of the labels, at a penalty chosen for these states.
-    fn baseline(&self, states: &States) -> Result<Decoded> {
-        self.decode(states, &self.labels, self.choose(states)?.penalty)
+        let samples = samples(&states.fit, &labels.fit);
+        let classifier = Classifier::fit(self.spec.classifier, penalty, &samples, self.split.classes.len())?;
+        Ok(Decoded::of(&classifier, states, labels))
     }
 
     /// What the probe's kind of classifier decodes at each of the sites of a model, at a penalty chosen for each.
@@ -116,7 +120,10 @@ impl<'a> Task<'a> {
     /// As [`Task::rows`].
     pub(super) fn baselines(&self, model: &Model, sites: &[Site], iterations: usize) -> Result<Vec<Decoded>> {
         let places = record(model, sites, iterations, self.position, &self.split)?;
-        places[..sites.len()].par_iter().map(|states| self.baseline(states)).collect()
+        let decoded = places[..sites.len()]
+            .par_iter()
+            .map(|states| Ok(self.choose(states)?.0));
+        decoded.collect()
     }
 
     /// Probes a checkpoint at `sites`; a row a site and test set that is not empty.
@@ -131,20 +138,17 @@ impl<'a> Task<'a> {
         against: &Against,
     ) -> Result<Vec<ProbeRow>> {
         let places = record(&specimen.model, sites, iterations, self.position, &self.split)?;
-        let embeddings = self.baseline(&places[sites.len()])?;
+        let (embeddings, _) = self.choose(&places[sites.len()])?;
         let at_site = |i: usize| -> Result<Vec<ProbeRow>> {
             let states = &places[i];
-            let choice = self.choose(states)?;
-            let decode = |labels| self.decode(states, labels, choice.penalty);
-            let (probe, (control, shuffled)) = rayon::join(
-                || decode(&self.labels),
-                || rayon::join(|| decode(&self.control), || decode(&self.shuffled)),
-            );
+            let (probe, validation) = self.choose(states)?;
+            let decode = |labels| self.decode(states, labels, probe.fit.penalty);
+            let (control, shuffled) = rayon::join(|| decode(&self.control), || decode(&self.shuffled));
             let place = Place {
                 specimen,
                 site: sites[i],
-                validation: choice.accuracy,
-                probe: &probe?,
+                validation,
+                probe: &probe,
                 control: &control?,
                 shuffled: &shuffled?,
                 embeddings: &embeddings,
@@ -160,7 +164,9 @@ impl<'a> Task<'a> {
 
     fn row(&self, place: &Place, test: usize) -> ProbeRow {
         let (name, samples) = &self.split.test[test];
-        let Place { specimen, site, probe, .. } = *place;
+        let Place {
+            specimen, site, probe, ..
+        } = *place;
         let right = &probe.right[test];
         let clusters = &self.clusters[test];
         let (low, high) = clusters.share(right);
@@ -187,7 +193,7 @@ impl<'a> Task<'a> {
             accuracy,
             low,
             high,
-            clustering: clusters.clustering(),
+            interval: clusters.clustering(),
             control,
             selectivity: accuracy - control,
             shuffled: place.shuffled.accuracy(test),
