@@ -85,7 +85,7 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
         ],
         &best(&report.rows),
     );
-    println!("validation: accuracy on held-out fit rows, on which penalty and layer were chosen");
+    println!("layer and penalty chosen on held-out fit rows; validation: the accuracy there");
     say_where(&loaded.out, "probe");
     Ok(())
 }
@@ -127,4 +127,32 @@ fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
             ]
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A row that a JSON report could hold.
+    fn row(effective_layer: usize, validation: f64, accuracy: f64) -> ProbeRow {
+        let row = serde_json::json!({
+            "run": "a", "checkpoint": "final", "step": 1, "checkpoint_hash": "0", "data_hash": "0",
+            "probe": "bridge-at-r2", "label": "bridge", "site": "resid_post", "position": "r2",
+            "effective_layer": effective_layer, "iteration": effective_layer, "layer": 1,
+            "split": "train", "split_by": "facts", "classifier": "logistic", "penalty": 1e-3,
+            "n_fit": 10, "n": 10, "n_facts": 5, "classes": 5, "validation": validation, "accuracy": accuracy,
+            "low": 0.0, "high": 1.0, "interval": "facts", "control": 0.2, "selectivity": accuracy - 0.2,
+            "shuffled": 0.2, "embeddings": 0.2, "untrained": 0.2, "step_0": null, "converged": true, "residual": 0.0,
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn the_layer_is_chosen_on_held_out_fit_rows_and_the_first_of_equals() {
+        let rows = [row(1, 0.5, 0.9), row(2, 0.8, 0.7), row(3, 0.8, 0.8)];
+        let table = best(&rows);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table[0][7..10], ["2", "0.800", "0.700"]);
+        assert_eq!(table[0][6], "logistic");
+    }
 }

@@ -273,4 +273,44 @@ mod tests {
             assert!(classifier.right(&test).iter().all(|r| !r), "{kind:?}");
         }
     }
+
+    #[test]
+    fn the_penalty_is_chosen_on_held_out_rows_and_their_accuracy_is_given() {
+        for kind in KINDS {
+            let (fit, test) = (clusters(5, 30, 1), clusters(5, 30, 2));
+            let (classifier, validation) = Classifier::choose(kind, None, &fit, 120, 5).unwrap();
+            assert!(classifier.fit.converged, "{kind:?}: {:?}", classifier.fit);
+            assert!(validation >= 0.95, "{kind:?}: {validation}");
+            assert!(share(&classifier.right(&test)) >= 0.98, "{kind:?}");
+            // Where the held-out rows have labels that nothing fits, their accuracy says so.
+            let mut wrong = fit.clone();
+            for label in &mut wrong.y[120..] {
+                *label = (*label + 1) % 5;
+            }
+            let (_, validation) = Classifier::choose(kind, None, &wrong, 120, 5).unwrap();
+            assert!(validation <= 0.05, "{kind:?}: {validation}");
+            let (classifier, _) = Classifier::choose(kind, Some(0.037), &fit, 120, 5).unwrap();
+            assert_eq!(classifier.fit.penalty, 0.037);
+        }
+    }
+
+    #[test]
+    fn an_invertible_map_of_the_states_changes_nothing_for_the_logistic_classifier() {
+        // Neighbouring directions are mixed, and the scales of features go from 1 to 10⁻³.
+        let map = Array2::from_shape_fn((8, 8), |(i, j)| match (i, j) {
+            (i, j) if i == j => 10.0_f64.powf(-3.0 * i as f64 / 7.0),
+            (i, j) if i + 1 == j => 0.5 * 10.0_f64.powf(-3.0 * j as f64 / 7.0),
+            _ => 0.0,
+        });
+        let mapped = |samples: &Samples| Samples {
+            x: samples.x.dot(&map),
+            y: samples.y.clone(),
+        };
+        let (fit, test) = (clusters(5, 30, 1), clusters(5, 30, 2));
+        let decoded = |fit: &Samples, test: &Samples| {
+            let classifier = Classifier::fit(ClassifierKind::Logistic, 1e-3, fit, 5).unwrap();
+            classifier.right(test)
+        };
+        assert_eq!(decoded(&fit, &test), decoded(&mapped(&fit), &mapped(&test)));
+    }
 }

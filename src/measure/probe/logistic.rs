@@ -190,3 +190,88 @@ impl History {
         -direction
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use linfa::Dataset;
+    use linfa::traits::Fit as _;
+    use linfa_logistic::MultiLogisticRegression;
+
+    use super::*;
+    use crate::random::Stream;
+
+    // Overlapping clusters: no classifier is right everywhere, so every weight is finite.
+    fn overlapping(n: usize, features: usize, classes: usize) -> (Array2<f64>, Vec<usize>) {
+        let mut stream = Stream::new(7, "overlapping", 0);
+        let labels: Vec<usize> = (0..n).map(|i| i % classes).collect();
+        let x = Array2::from_shape_fn((n, features), |(i, j)| {
+            stream.normal() + if labels[i] == j { 1.5 } else { 0.0 }
+        });
+        (x, labels)
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_objective() {
+        let (x, labels) = overlapping(40, 3, 4);
+        let problem = Logistic::new(&x, &labels, 4);
+        let mut stream = Stream::new(8, "parameters", 0);
+        let parameters = Array2::from_shape_fn((4, 4), |_| stream.normal());
+        let (_, gradient) = problem.evaluate(&parameters, 0.1);
+        let step = 1e-5;
+        for at in [(0, 0), (1, 2), (2, 3), (3, 1)] {
+            let moved = |by: f64| {
+                let mut moved = parameters.clone();
+                moved[at] += by;
+                problem.evaluate(&moved, 0.1).0
+            };
+            let slope = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!(
+                (slope - gradient[at]).abs() < 1e-7,
+                "{at:?}: {slope}, not {}",
+                gradient[at]
+            );
+        }
+    }
+
+    #[test]
+    fn the_minimum_is_that_of_another_solver() {
+        let (n, classes, penalty) = (300, 5, 0.05);
+        let (x, labels) = overlapping(n, 6, classes);
+        let problem = Logistic::new(&x, &labels, classes);
+        let ours = problem.minimise(penalty, None);
+        assert!(ours.converged, "{}", ours.residual);
+        let theirs = MultiLogisticRegression::default()
+            .alpha(penalty * n as f64)
+            .max_iterations(1000)
+            .gradient_tolerance(1e-6)
+            .fit(&Dataset::new(x.clone(), Array1::from(labels.clone())))
+            .unwrap();
+        let row = theirs.intercept().clone().insert_axis(Axis(0));
+        let theirs = concatenate![Axis(0), theirs.params().view(), row];
+        let weights = |parameters: &Array2<f64>| parameters.slice(s![..-1, ..]).to_owned();
+        let apart = norm(&(weights(&ours.parameters) - weights(&theirs)));
+        // The objective is λ-strongly convex in the weights, so each solution is within ‖gradient‖ / λ of the minimum (Boyd
+        // & Vandenberghe 2004, eq. 9.11).
+        let bound = [&ours.parameters, &theirs].map(|p| norm(&problem.evaluate(p, penalty).1) / penalty);
+        assert!(apart <= bound[0] + bound[1], "{apart} > {bound:?}");
+        assert!(bound[0] + bound[1] < 0.1 * norm(&weights(&theirs)), "{bound:?}");
+    }
+
+    #[test]
+    fn a_warm_start_ends_at_the_same_minimum() {
+        let (x, labels) = overlapping(200, 6, 5);
+        let problem = Logistic::new(&x, &labels, 5);
+        let value = |minimum: &Minimum| problem.evaluate(&minimum.parameters, 1e-3).0;
+        let cold = problem.minimise(1e-3, None);
+        let warm = problem.minimise(1e-3, Some(&problem.minimise(1e-1, None).parameters));
+        assert!(cold.converged && warm.converged);
+        assert!((value(&cold) - value(&warm)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_search_that_does_not_end_at_a_minimum_says_so() {
+        let (mut x, labels) = overlapping(50, 3, 4);
+        x[[0, 0]] = f64::NAN;
+        assert!(!Logistic::new(&x, &labels, 4).minimise(1e-2, None).converged);
+    }
+}
