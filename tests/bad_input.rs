@@ -505,6 +505,25 @@ fn probe_specs() {
     spec("bridge", "r9").expect(2).says(&["r9", "head, r1, r2"]);
     spec("target", "r1").expect(2).says(&["cannot know the target"]);
     spec("head", "head").expect(2).says(&["cannot be tested at head"]);
+    let with = |line: &str| {
+        let content = "name = 'x'\ntitle = 'X'\nlabel = 'bridge'\npositions = ['r1']\ntest = ['train']\n";
+        write(at, "y.toml", &format!("{content}{line}"));
+        run(at, &["probe", "y.toml", "r", "--out", "f"])
+    };
+    with("split = 'queries'")
+        .expect(2)
+        .says(&["y.toml", "`facts` or `prefixes`"]);
+    with("classifier = 'mlp'")
+        .expect(2)
+        .says(&["y.toml", "`logistic`, `discriminant`, `ridge`"]);
+    with("control = 'shuffled-labels'")
+        .expect(2)
+        .says(&["y.toml", "control"]);
+    // The run's checkpoint of step 0 is a baseline.
+    let initial = at.join("r/step-00000000.safetensors");
+    let bytes = std::fs::read(&initial).unwrap();
+    std::fs::write(&initial, &bytes[..bytes.len() / 2]).unwrap();
+    with("").expect(2).says(&["step-00000000.safetensors"]);
     run(at, &["probe", "r"]).expect(2).says(&["no probe spec named"]);
     run(at, &["probe", "x.toml"]).expect(2).says(&["no checkpoint named"]);
 }

@@ -167,17 +167,25 @@ fn probes_find_what_is_there_and_nothing_else() {
     let (bridge, head) = (here(&bridge), here(&head));
     for row in rows("probe", &[text(&bridge), text(&head)]) {
         assert_eq!(row["converged"], true);
+        assert_eq!(
+            (&row["classifier"], &row["split_by"]),
+            (&"logistic".into(), &"facts".into())
+        );
+        // There is no run folder, so there is no checkpoint of step 0.
+        assert_eq!(row["step_0"], Value::Null);
         let number = |key: &str| row[key].as_f64().unwrap();
         let at = (row["probe"].as_str().unwrap(), row["position"].as_str().unwrap());
         match at {
             ("bridge-at-r1", "r1") => {
-                assert_eq!((number("accuracy"), number("baseline")), (1.0, 1.0), "{row}");
-                assert!(number("control") < 0.7, "{row}");
+                assert_eq!((number("accuracy"), number("embeddings")), (1.0, 1.0), "{row}");
+                assert_eq!(number("validation"), 1.0, "{row}");
+                assert!(number("control") < 0.7 && number("shuffled") < 0.7, "{row}");
             }
             // No head reaches r1 or r2, but the embeddings of the prefix hold it.
             ("head-everywhere", "r1" | "r2") => {
                 assert!(number("accuracy") < 0.5, "{row}");
-                assert_eq!(number("baseline"), 1.0, "{row}");
+                assert_eq!(number("embeddings"), 1.0, "{row}");
+                assert!(number("untrained") < 0.5, "{row}");
             }
             _ => panic!("no test is possible at {at:?}"),
         }

@@ -10,5 +10,5 @@ mod subject;
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
 pub use lock::RunLock;
-pub use run::{RunFolder, RunRecord, StagesFile};
+pub use run::{RunFolder, RunRecord, StagesFile, initial_checkpoint};
 pub use subject::{Subject, Target, subjects};

@@ -240,7 +240,7 @@ impl RunFolder {
     fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasion: Occasion) -> Result<()> {
         let name = match occasion {
             Occasion::Stage(place) => stage_file(place, &trainer.progress().stages.outcomes[place].stage.name),
-            Occasion::Growth => format!("step-{:08}.safetensors", evaluation.step),
+            Occasion::Growth => step_file(evaluation.step),
             Occasion::Final => FINAL.to_owned(),
         };
         let vocab = &trainer.data().vocab;
@@ -306,6 +306,15 @@ struct SavedState {
 
 pub(super) fn stage_file(place: usize, name: &str) -> String {
     format!("stage-{}-{name}.safetensors", place + 1)
+}
+
+fn step_file(step: u64) -> String {
+    format!("step-{step:08}.safetensors")
+}
+
+/// The checkpoint of step 0 in the folder of this checkpoint, where there is one.
+pub fn initial_checkpoint(checkpoint: &Path) -> Option<PathBuf> {
+    Some(checkpoint.with_file_name(step_file(0))).filter(|path| path.is_file())
 }
 
 /// The lines of a run's `metrics.jsonl`.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, best_of, print_table, say_where, write};
+use super::analyses::{Inputs, best_of, fixed, print_table, say_where, write};
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
@@ -13,7 +13,7 @@ pub(super) struct ProbeArgs {
     /// Probe specs (files ending in .toml), and checkpoint files or run folders (all their stages)
     #[arg(required = true, value_name = "SPEC.toml or TARGET")]
     inputs_named: Vec<Target>,
-    /// Seed of the splits, the control labels and the bootstrap
+    /// Seed of the splits, the control labels, the untrained baseline and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Inference iterations [default: the model's own]
@@ -71,21 +71,26 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
             "at",
             "split",
             "n",
-            "best",
-            "95 % interval",
+            "classifier",
             "layer",
+            "validation",
+            "accuracy",
+            "95 % interval",
             "control",
-            "selectivity",
+            "shuffled",
             "embeddings",
+            "untrained",
+            "step 0",
             "converged",
         ],
         &best(&report.rows),
     );
+    println!("layer and penalty chosen on held-out fit rows; validation: the accuracy there");
     say_where(&loaded.out, "probe");
     Ok(())
 }
 
-// The best effective layer of each line of the figure.
+// Of each line of the figure the effective layer with the best accuracy on held-out fit rows.
 fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
     let line = |row: &ProbeRow| -> Vec<String> {
         [
@@ -98,7 +103,7 @@ fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
         .map(Clone::clone)
         .into()
     };
-    best_of(rows, line, |row| row.accuracy)
+    best_of(rows, line, |row| row.validation)
         .iter()
         .map(|row| {
             vec![
@@ -108,14 +113,46 @@ fn best(rows: &[ProbeRow]) -> Vec<Vec<String>> {
                 row.position.to_string(),
                 row.split.clone(),
                 row.n.to_string(),
-                format!("{:.3}", row.accuracy),
-                format!("{:.3}–{:.3}", row.low, row.high),
+                row.classifier.name().to_owned(),
                 row.effective_layer.to_string(),
-                format!("{:.3}", row.control),
-                format!("{:.3}", row.selectivity),
-                format!("{:.3}", row.baseline),
+                fixed(row.validation),
+                fixed(row.accuracy),
+                format!("{:.3}–{:.3}", row.low, row.high),
+                fixed(row.control),
+                fixed(row.shuffled),
+                fixed(row.embeddings),
+                fixed(row.untrained),
+                row.step_0.map_or("-".to_owned(), fixed),
                 if row.converged { "yes" } else { "NO" }.to_owned(),
             ]
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A row that a JSON report could hold.
+    fn row(effective_layer: usize, validation: f64, accuracy: f64) -> ProbeRow {
+        let row = serde_json::json!({
+            "run": "a", "checkpoint": "final", "step": 1, "checkpoint_hash": "0", "data_hash": "0",
+            "probe": "bridge-at-r2", "label": "bridge", "site": "resid_post", "position": "r2",
+            "effective_layer": effective_layer, "iteration": effective_layer, "layer": 1,
+            "split": "train", "split_by": "facts", "classifier": "logistic", "penalty": 1e-3,
+            "n_fit": 10, "n": 10, "n_facts": 5, "classes": 5, "validation": validation, "accuracy": accuracy,
+            "low": 0.0, "high": 1.0, "interval": "facts", "control": 0.2, "selectivity": accuracy - 0.2,
+            "shuffled": 0.2, "embeddings": 0.2, "untrained": 0.2, "step_0": null, "converged": true, "residual": 0.0,
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn the_layer_is_chosen_on_held_out_fit_rows_and_the_first_of_equals() {
+        let rows = [row(1, 0.5, 0.9), row(2, 0.8, 0.7), row(3, 0.8, 0.8)];
+        let table = best(&rows);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table[0][7..10], ["2", "0.800", "0.700"]);
+        assert_eq!(table[0][6], "logistic");
+    }
 }

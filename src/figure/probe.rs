@@ -3,50 +3,93 @@
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
 use crate::graph::Position;
-use crate::measure::{Probe, ProbeRow, Report, SubjectInfo};
+use crate::measure::{Probe, ProbeRow, Report, SplitBy, SubjectInfo};
 
 // From so many positions a probe on, a map says more than lines.
 const MANY: usize = 4;
 
-/// A column a checkpoint, a row a probe and position, a line a split; the control and the embedding-only baseline of
-/// each split are dashed and dotted in its colour. Probes at many positions: maps by position and effective layer.
+/// A panel a probe, position, split and checkpoint, with what the probe must beat there. Probes at many positions: maps by
+/// position and effective layer.
 pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
-    let splits = distinct(&report.rows, |row| row.split.clone());
     let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position));
     let several = several_runs(&report.subjects);
     let names = distinct(&report.rows, |row| row.probe.clone());
     if probes.len() >= MANY * names.len().max(1) {
-        return maps(report, &names, &splits);
+        return maps(report, &names);
     }
-    let row = |(probe, position): &(String, Position)| {
-        let columns = report.subjects.iter().map(|subject| Panel {
-            title: column_title(subject, several),
-            content: panel(report, subject, probe, *position, &splits),
-        });
-        columns.collect()
+    let splits = distinct(&report.rows, |row| row.split.clone());
+    let of_each = distinct(&report.rows, |row| (row.probe.clone(), row.position, row.split.clone()));
+    let panels_of = |(probe, position, split): &(String, Position, String)| -> Vec<Panel> {
+        let panel = |subject: &SubjectInfo| {
+            let of_panel = |row: &&ProbeRow| {
+                subject.owns(&row.origin) && row.probe == *probe && row.position == *position && row.split == *split
+            };
+            let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
+            Panel {
+                title: format!("{}: {}", split_name(split), column_title(subject, several)),
+                content: panel(&rows, split_colour(split, place(&splits, split))),
+            }
+        };
+        report.subjects.iter().map(panel).collect()
     };
-    let mut legend = split_legend(&splits);
-    legend.push((
-        "control (shuffled labels)".to_owned(),
-        Series::new(Colour::GREY).stroke(Stroke::Dashed),
-    ));
-    legend.push((
-        "embeddings only".to_owned(),
-        Series::new(Colour::GREY).stroke(Stroke::Dotted),
-    ));
+    let panels = if report.subjects.len() == 1 {
+        // A row a probe and position, a column a split.
+        let of_probe = |(probe, position): &(String, Position)| {
+            let here = of_each.iter().filter(|each| each.0 == *probe && each.1 == *position);
+            here.flat_map(&panels_of).collect()
+        };
+        probes.iter().map(of_probe).collect()
+    } else {
+        of_each.iter().map(panels_of).collect()
+    };
+    let mut legend: Vec<(String, Series)> = split_legend(&splits)
+        .into_iter()
+        .map(|(split, line)| (format!("probe, {split}"), line))
+        .collect();
+    legend.extend(BEATEN.map(|(name, line, _)| (name.to_owned(), line())));
     Figure {
         title: TITLE.to_owned(),
         conditions: vec![
             conditions(&report.subjects),
+            sizes(&report.rows),
             format!(
-                "{}; bands: 95 % bootstrap intervals over prefixes; {}",
-                sizes(&report.rows),
+                "bands: 95 % intervals ({}); {}",
+                distinct(&report.rows, |row| row.interval.words()).join(", "),
                 solvers(&report.rows)
             ),
         ],
         legend,
-        panels: probes.iter().map(row).collect(),
+        panels,
     }
+}
+
+// What a probe must beat: name, line, and value.
+type Beaten = (&'static str, fn() -> Series, fn(&ProbeRow) -> Option<f64>);
+const BEATEN: [Beaten; 4] = [
+    (
+        "control task",
+        || Series::new(Colour::BLACK).stroke(Stroke::Dashed),
+        |row| Some(row.control),
+    ),
+    (
+        "embeddings only",
+        || Series::new(Colour::GREY).stroke(Stroke::Dotted),
+        |row| Some(row.embeddings),
+    ),
+    (
+        "untrained",
+        || Series::new(Colour::PURPLE).stroke(Stroke::Dashed),
+        |row| Some(row.untrained),
+    ),
+    (
+        "step 0",
+        || Series::new(Colour::SKY).stroke(Stroke::Dotted),
+        |row| row.step_0,
+    ),
+];
+
+fn place(splits: &[String], split: &str) -> usize {
+    splits.iter().position(|other| other == split).unwrap_or(0)
 }
 
 const TITLE: &str = "Linear probes: what is decodable from the hidden states";
@@ -58,8 +101,13 @@ fn solvers(rows: &[ProbeRow]) -> String {
     }
 }
 
+fn classifiers(rows: &[ProbeRow]) -> String {
+    distinct(rows, |row| row.classifier.name()).join(", ")
+}
+
 // A column a checkpoint, a row a probe and split, cells by position and effective layer.
-fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -> Figure {
+fn maps(report: &Report<Probe, ProbeRow>, names: &[String]) -> Figure {
+    let splits = distinct(&report.rows, |row| row.split.clone());
     let several = several_runs(&report.subjects);
     let of_each = names
         .iter()
@@ -100,7 +148,8 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "accuracy, white 0, blue 1, the control's is in the table; {}",
+                "{} accuracy, white 0, blue 1; those of controls and baselines are in the table; {}",
+                classifiers(&report.rows),
                 solvers(&report.rows)
             ),
             sizes(&report.rows),
@@ -110,44 +159,24 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String], splits: &[String]) -
     }
 }
 
-fn panel(
-    report: &Report<Probe, ProbeRow>,
-    subject: &SubjectInfo,
-    probe: &str,
-    position: Position,
-    splits: &[String],
-) -> Content {
-    let of_panel = |row: &&ProbeRow| subject.owns(&row.origin) && row.probe == probe && row.position == position;
-    let deepest = report
-        .rows
+fn panel(rows: &[&ProbeRow], colour: Colour) -> Content {
+    let deepest = rows.iter().map(|row| row.effective_layer).max().unwrap_or(1);
+    let x = |row: &ProbeRow| row.effective_layer as f64;
+    let mut series: Vec<Series> = BEATEN
         .iter()
-        .filter(of_panel)
-        .map(|row| row.effective_layer)
-        .max()
-        .unwrap_or(1);
-    let mut series = Vec::new();
-    for (place, split) in splits.iter().enumerate() {
-        let rows = || report.rows.iter().filter(of_panel).filter(|row| row.split == *split);
-        let line = |stroke, y: fn(&ProbeRow) -> f64| {
-            Series::new(split_colour(split, place))
-                .stroke(stroke)
-                .points(rows().map(move |row| (row.effective_layer as f64, y(row), None)))
-        };
-        series.push(line(Stroke::Dashed, |row| row.control));
-        series.push(line(Stroke::Dotted, |row| row.baseline));
-        series.push(
-            Series::new(split_colour(split, place))
-                .points(rows().map(|row| (row.effective_layer as f64, row.accuracy, Some((row.low, row.high))))),
-        );
-    }
-    let label = report.rows.iter().find(of_panel).map_or("", |row| row.label.as_str());
+        .map(|(_, line, value)| line().points(rows.iter().filter_map(|row| Some((x(row), value(row)?, None)))))
+        .collect();
+    series.push(Series::new(colour).points(rows.iter().map(|row| (x(row), row.accuracy, Some((row.low, row.high))))));
+    let y_label = rows.first().map_or(String::new(), |row| {
+        format!("{} ({}), {} accuracy", row.label, row.position, row.classifier.name())
+    });
     Content::Lines {
         x: Axis {
             label: "effective layer".to_owned(),
             range: (0.85, deepest as f64 + 0.15),
             log: false,
         },
-        y_label: format!("{label} ({position}), accuracy"),
+        y_label,
         y_range: UNIT,
         series,
         marks: Vec::new(),
@@ -163,12 +192,17 @@ fn sizes(rows: &[ProbeRow]) -> String {
     };
     let tested = distinct(rows, |row| row.split.clone()).into_iter().map(|split| {
         let sizes = rows.iter().filter(|row| row.split == split).map(|row| row.n).collect();
-        format!("{} {}", super::split_name(&split), range(sizes))
+        format!("{} {}", split_name(&split), range(sizes))
     });
     let tested: Vec<String> = tested.collect();
     let fitted = range(rows.iter().map(|row| row.n_fit).collect());
+    let shared = distinct(rows, |row| match row.split_by {
+        SplitBy::Facts => "no prefix and no fact of a label shared",
+        SplitBy::Prefixes => "no prefix shared",
+    });
     format!(
-        "causal prefixes, none shared: {fitted} fitted; tested: {}",
+        "causal prefixes, {}: {fitted} fitted; tested: {}",
+        shared.join(" or "),
         tested.join(", ")
     )
 }

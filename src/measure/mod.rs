@@ -30,7 +30,7 @@ pub use largest::{Fall, Largest};
 pub use lens::{Lens, LensRow, Reading};
 pub use margin::{Margin, MarginRow};
 pub use patch::{Corrupt, Patch, PatchRow};
-pub use probe::{ClassifierKind, Control, Probe, ProbeRow, ProbeSpec};
+pub use probe::{ClassifierKind, Probe, ProbeRow, ProbeSpec, SplitBy};
 pub use reach::{Exchange, Reach, ReachRow};
 pub use report::{Method, Origin, Report, Specimen, SubjectInfo, data_sets};
 pub use settle::{Settle, SettleRow};

@@ -1,6 +1,6 @@
 //! A result with everything that made it, as JSON and as a tidy table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -60,6 +60,8 @@ impl SubjectInfo {
 /// A checkpoint, loaded, with the data that it is looked at on.
 pub struct Specimen {
     pub info: SubjectInfo,
+    /// The file that it was read from.
+    pub path: PathBuf,
     pub model: Model,
     pub data: Arc<Dataset>,
 }
@@ -95,6 +97,7 @@ impl Specimen {
                 iterations: checkpoint.info.model.iterations,
                 learned_hops: checkpoint.info.learned_hops,
             },
+            path: subject.path.clone(),
             model: checkpoint.model()?,
             data: data.clone(),
         })

@@ -386,23 +386,25 @@ fn invisible(evidence: &RunEvidence) -> Claim {
             .rows
             .iter()
             .filter(|row| row.origin.checkpoint == END && row.split == split && row.probe == "bridge-at-r2")
-            .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+            // Chosen on held-out fit rows, so that the interval is not one of a maximum over the test; the first of equals.
+            .rev()
+            .max_by(|a, b| a.validation.total_cmp(&b.validation));
         let seen = lens_line(evidence, END, split, "bridge", "r2");
-        let hidden = max(&seen)
-            .map(|row| row.top1)
-            .zip(decoded)
-            .map(|(lens, probe)| lens < 0.1 && probe.low > probe.baseline.max(probe.control) && probe.low > lens);
+        let hidden = max(&seen).map(|row| row.top1).zip(decoded).map(|(lens, probe)| {
+            lens < 0.1 && probe.low > probe.best_baseline().max(probe.control) && probe.low > lens
+        });
         met = met.zip(hidden).map(|(met, hidden)| met && hidden);
         if let Some(row) = decoded {
             numbers.push(format!(
-                "{END}, {name}: probe {:.3} ({:.3}–{:.3}) at effective layer {}, control {:.3}, embeddings alone {:.3}, n = {}; \
-                 lens {}",
+                "{END}, {name}: {} probe {:.3} ({:.3}–{:.3}) at effective layer {} (chosen on held-out fit rows), control task {:.3}, best \
+                 baseline {:.3}, n = {}; lens {}",
+                row.classifier.name(),
                 row.accuracy,
                 row.low,
                 row.high,
                 row.effective_layer,
                 row.control,
-                row.baseline,
+                row.best_baseline(),
                 row.n,
                 max_text(&seen)
             ));
@@ -413,8 +415,8 @@ fn invisible(evidence: &RunEvidence) -> Claim {
             "Others' finding: at r2 the bridge is decodable and invisible to the lens ({})",
             evidence.name
         ),
-        criterion: "the lens reads it for less than 0.10 of the chains, the probe's interval lies above lens, control and \
-                    embeddings, ID and OOD.",
+        criterion: "the lens reads it for less than 0.10 of the chains, the probe's interval lies above lens, control task \
+                    and baselines (embeddings, untrained, step 0), ID and OOD.",
         verdict: Verdict::of(met),
         numbers,
     }

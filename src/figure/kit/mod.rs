@@ -39,8 +39,8 @@ impl Colour {
     pub(super) const VERMILION: Self = Self(213, 94, 0);
     pub(super) const SKY: Self = Self(86, 180, 233);
     pub(super) const ORANGE: Self = Self(230, 159, 0);
-    const PURPLE: Self = Self(204, 121, 167);
-    const BLACK: Self = Self(40, 40, 40);
+    pub(super) const PURPLE: Self = Self(204, 121, 167);
+    pub(super) const BLACK: Self = Self(40, 40, 40);
     pub(super) const GREY: Self = Self(120, 120, 120);
 
     /// How many colours [`Colour::cycle`] has.

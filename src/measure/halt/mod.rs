@@ -287,6 +287,7 @@ mod tests {
         };
         let specimen = Specimen {
             info,
+            path: "m.safetensors".into(),
             model,
             data: Arc::new(data.clone()),
         };

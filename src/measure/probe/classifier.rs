@@ -1,25 +1,26 @@
 //! Linear classifiers over states, each with a check that its solver came to its end.
 
-use linfa::Dataset;
-use linfa::traits::Fit as _;
-use linfa_linalg::cholesky::CholeskyInplace;
-use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
-use linfa_logistic::MultiLogisticRegression;
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 
+use super::closed_form::{ClosedForm, discriminant, inverse_root, ridge};
+use super::logistic::Logistic;
 use super::spec::ClassifierKind;
 use crate::error::{Error, Result};
+use crate::measure::statistics::share;
 
-/// L-BFGS iterations, at most.
-const MOST_ITERATIONS: u64 = 500;
-/// The largest component of the loss gradient, per sample, that counts as converged for L-BFGS.
-const GRADIENT_TOLERANCE: f64 = 1e-4;
+/// The score of a class that was never seen: it never wins.
+pub(super) const NEVER: f64 = -1e9;
 /// The relative residual of linear equations that counts as solved.
 const RESIDUAL_TOLERANCE: f64 = 1e-6;
-/// The score of a class that was never seen: it never wins.
-const NEVER: f64 = -1e9;
-/// The penalties, per sample, among which the closed forms choose.
-const PENALTIES: [f64; 5] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+/// The penalties, per sample, among which a classifier chooses, the largest first: each logistic fit starts where the one
+/// before it ended.
+const CLOSED_FORM_PENALTIES: [f64; 5] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4];
+const LOGISTIC_PENALTIES: [f64; 5] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6];
+/// Penalties in a row that do no better than the best before them, after which weaker ones are not tried.
+const PATIENCE: usize = 2;
+/// What whitening adds to the variance of each direction, as a share of the mean variance: far above the rounding of f32
+/// states, so that a direction in which they do not differ is not blown up.
+const WHITENING_FLOOR: f64 = 1e-8;
 
 /// States with their labels `0..classes`; x `[n, features]`.
 #[derive(Debug, Clone)]
@@ -28,210 +29,187 @@ pub(super) struct Samples {
     pub(super) y: Vec<usize>,
 }
 
+impl Samples {
+    fn rows(&self, range: std::ops::Range<usize>) -> Self {
+        Self {
+            x: self.x.slice(s![range.clone(), ..]).to_owned(),
+            y: self.y[range].to_vec(),
+        }
+    }
+}
+
 /// How a fit came out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Fit {
     pub(super) penalty: f64,
     pub(super) converged: bool,
-    /// Relative residual of the linear equations (closed forms), largest gradient component per sample (logistic).
+    /// Relative residual of the linear equations (closed forms); gradient norm relative to that of the best classifier
+    /// without weights (logistic).
     pub(super) residual: f64,
 }
 
-impl Fit {
-    fn solved(penalty: f64, residual: f64) -> Self {
-        Self {
-            penalty,
-            converged: residual < RESIDUAL_TOLERANCE,
-            residual,
+/// The affine map that states go through before a classifier: x ↦ (x − mean) · map.
+struct Standard {
+    mean: Array1<f64>,
+    map: Array2<f64>, // [features, features]
+}
+
+impl Standard {
+    /// Whitening for the logistic classifier: an invertible linear map does not change what is linearly decodable, so it
+    /// must not change what the penalty costs, and in white states the search needs a tenth of the iterations. The closed
+    /// forms account for covariances themselves; their features are scaled to variance 1.
+    fn of(kind: ClassifierKind, x: &Array2<f64>) -> Result<Self> {
+        let mean = x.mean_axis(Axis(0)).unwrap_or_default();
+        let map = match kind {
+            ClassifierKind::Logistic => {
+                let centred = x - &mean;
+                let mut covariance = centred.t().dot(&centred) / x.nrows() as f64;
+                let floor = WHITENING_FLOOR * covariance.diag().mean().unwrap_or(0.0);
+                covariance.diag_mut().mapv_inplace(|x| x + floor.max(f64::MIN_POSITIVE));
+                inverse_root(&covariance)?
+            }
+            // A feature that never changes says nothing; dividing by 1 keeps it at 0.
+            ClassifierKind::Discriminant | ClassifierKind::Ridge => {
+                Array2::from_diag(&x.std_axis(Axis(0), 0.0).mapv(|s| if s > 1e-12 { 1.0 / s } else { 1.0 }))
+            }
+        };
+        Ok(Self { mean, map })
+    }
+
+    fn apply(&self, samples: &Samples) -> Samples {
+        Samples {
+            x: (&samples.x - &self.mean).dot(&self.map),
+            y: samples.y.clone(),
         }
     }
 }
 
 /// A fitted linear classifier with the standardisation of its inputs.
 pub(super) struct Classifier {
-    mean: Array1<f64>,
-    scale: Array1<f64>,
-    weights: Array2<f64>,   // [features, classes]
-    intercept: Array1<f64>, // [classes]
+    standard: Standard,
+    parameters: Array2<f64>, // weights over intercept, [features + 1, classes]
     pub(super) fit: Fit,
 }
 
 impl Classifier {
-    /// Fits `samples`; where no penalty is given, the closed forms choose it on the last fifth of them.
-    pub(super) fn fit(kind: ClassifierKind, penalty: Option<f64>, samples: &Samples, classes: usize) -> Result<Self> {
-        let mean = samples.x.mean_axis(Axis(0)).unwrap_or_default();
-        // A feature that never changes says nothing; dividing by 1 keeps it at 0.
-        let scale = samples
-            .x
-            .std_axis(Axis(0), 0.0)
-            .mapv(|s| if s > 1e-12 { s } else { 1.0 });
-        let standard = Samples {
-            x: (&samples.x - &mean) / &scale,
-            y: samples.y.clone(),
-        };
-        let penalty = match (kind, penalty) {
-            (_, Some(penalty)) => penalty,
-            (ClassifierKind::Logistic, None) => 1.0,
-            (_, None) => choose_penalty(kind, &standard, classes)?,
-        };
-        let (weights, intercept, fit) = solve(kind, &standard, classes, penalty)?;
+    /// Fits `samples` with this penalty.
+    ///
+    /// # Errors
+    /// When the equations have no solution.
+    pub(super) fn fit(kind: ClassifierKind, penalty: f64, samples: &Samples, classes: usize) -> Result<Self> {
+        let standard = Standard::of(kind, &samples.x)?;
+        let (parameters, fit) = Solver::new(kind, &standard.apply(samples), classes).solve(penalty, None)?;
         Ok(Self {
-            mean,
-            scale,
-            weights,
-            intercept,
+            standard,
+            parameters,
             fit,
         })
     }
 
+    /// Chooses the penalty (`penalty` where it is given) by the accuracy on the rows from `inner` on of classifiers fitted
+    /// on the rows before them, the larger of two equals; and fits all rows with it. Gives that accuracy too.
+    ///
+    /// # Errors
+    /// When the equations have no solution.
+    pub(super) fn choose(
+        kind: ClassifierKind,
+        penalty: Option<f64>,
+        samples: &Samples,
+        inner: usize,
+        classes: usize,
+    ) -> Result<(Self, f64)> {
+        let penalties = match (&penalty, kind) {
+            (Some(penalty), _) => std::slice::from_ref(penalty),
+            (None, ClassifierKind::Logistic) => &LOGISTIC_PENALTIES,
+            (None, _) => &CLOSED_FORM_PENALTIES,
+        };
+        let standard = Standard::of(kind, &samples.x)?;
+        let samples = standard.apply(samples);
+        let (fitted, held_out) = (samples.rows(0..inner), samples.rows(inner..samples.y.len()));
+        let solver = Solver::new(kind, &fitted, classes);
+        let mut best: Option<(Array2<f64>, f64, f64)> = None;
+        let mut last: Option<Array2<f64>> = None;
+        let mut worse = 0;
+        for &penalty in penalties {
+            let (parameters, _) = solver.solve(penalty, last.as_ref())?;
+            let accuracy = share(&right(&parameters, &held_out));
+            if best.as_ref().is_none_or(|(.., most)| accuracy > *most) {
+                best = Some((parameters.clone(), penalty, accuracy));
+                worse = 0;
+            } else {
+                worse += 1;
+            }
+            if worse == PATIENCE {
+                break;
+            }
+            last = Some(parameters);
+        }
+        let (start, penalty, accuracy) = best.ok_or_else(|| Error::Failed("no penalty to choose from".to_owned()))?;
+        let (parameters, fit) = Solver::new(kind, &samples, classes).solve(penalty, Some(&start))?;
+        let classifier = Self {
+            standard,
+            parameters,
+            fit,
+        };
+        Ok((classifier, accuracy))
+    }
+
     /// Whether each sample is classified right.
     pub(super) fn right(&self, samples: &Samples) -> Vec<bool> {
-        let standard = (&samples.x - &self.mean) / &self.scale;
-        right(&(standard.dot(&self.weights) + &self.intercept), &samples.y)
+        right(&self.parameters, &self.standard.apply(samples))
     }
 }
 
-fn right(scores: &Array2<f64>, labels: &[usize]) -> Vec<bool> {
-    let best = |row: ndarray::ArrayView1<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
+fn right(parameters: &Array2<f64>, samples: &Samples) -> Vec<bool> {
+    let scores = samples.x.dot(&parameters.slice(s![..-1, ..])) + &parameters.row(parameters.nrows() - 1);
+    let best = |row: ArrayView1<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
     scores
         .rows()
         .into_iter()
-        .zip(labels)
+        .zip(&samples.y)
         .map(|(row, &label)| best(row) == Some(label))
         .collect()
 }
 
-type Solution = (Array2<f64>, Array1<f64>, Fit);
-
-fn solve(kind: ClassifierKind, samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
-    match kind {
-        ClassifierKind::Discriminant => discriminant(samples, classes, penalty),
-        ClassifierKind::Ridge => ridge(samples, classes, penalty),
-        ClassifierKind::Logistic => logistic(samples, classes, penalty),
-    }
+/// One classifier's equations for given samples.
+enum Solver<'a> {
+    Logistic(Logistic<'a>),
+    ClosedForm(ClosedForm, &'a Samples, usize),
 }
 
-// Linear discriminant analysis (Hastie et al. 2009, Section 4.3): with class means μ, shares π and the covariance Σ
-// within classes, the score of class k is x · Σ⁻¹μ_k − ½ μ_k · Σ⁻¹μ_k + ln π_k. Σ gets λ on its diagonal.
-fn discriminant(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
-    let n = samples.y.len() as f64;
-    let mut counts = vec![0.0; classes];
-    let mut means = Array2::<f64>::zeros((samples.x.ncols(), classes));
-    for (row, &label) in samples.x.rows().into_iter().zip(&samples.y) {
-        counts[label] += 1.0;
-        let mut mean = means.column_mut(label);
-        mean += &row;
-    }
-    for (mut mean, &count) in means.columns_mut().into_iter().zip(&counts) {
-        mean /= f64::max(count, 1.0);
-    }
-    let mut residuals = samples.x.clone();
-    for (mut row, &label) in residuals.rows_mut().into_iter().zip(&samples.y) {
-        row -= &means.column(label);
-    }
-    let mut covariance = residuals.t().dot(&residuals) / n;
-    covariance.diag_mut().mapv_inplace(|x| x + penalty);
-    let (weights, residual) = solve_symmetric(&covariance, &means)?;
-    let mut intercept = (&means * &weights).sum_axis(Axis(0)) * -0.5;
-    for (intercept, &count) in intercept.iter_mut().zip(&counts) {
-        *intercept += if count > 0.0 { (count / n).ln() } else { NEVER };
-    }
-    Ok((weights, intercept, Fit::solved(penalty, residual)))
-}
-
-// Ridge regression of centred one-hot labels on standardised states: (XᵀX + λnI) W = XᵀY.
-fn ridge(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
-    let n = samples.y.len() as f64;
-    let mut labels = Array2::<f64>::zeros((samples.y.len(), classes));
-    for (mut row, &label) in labels.rows_mut().into_iter().zip(&samples.y) {
-        row[label] = 1.0;
-    }
-    let intercept = labels.mean_axis(Axis(0)).unwrap_or_default();
-    let centred = labels - &intercept;
-    let mut gram = samples.x.t().dot(&samples.x);
-    gram.diag_mut().mapv_inplace(|x| x + penalty * n);
-    let (weights, residual) = solve_symmetric(&gram, &samples.x.t().dot(&centred))?;
-    Ok((weights, intercept, Fit::solved(penalty, residual)))
-}
-
-// The solution of A X = B for a positive definite A, by Cholesky, with its relative residual.
-fn solve_symmetric(a: &Array2<f64>, b: &Array2<f64>) -> Result<(Array2<f64>, f64)> {
-    let solved = || -> linfa_linalg::Result<Array2<f64>> {
-        let mut factor = a.clone();
-        factor.cholesky_inplace()?;
-        let mut x = b.clone();
-        factor.solve_triangular_inplace(&mut x, UPLO::Lower)?;
-        factor.t().to_owned().solve_triangular_inplace(&mut x, UPLO::Upper)?;
-        Ok(x)
-    };
-    let x = solved().map_err(|e| Error::failed(format!("the probe's equations have no solution: {e}")))?;
-    let residual = norm(&(a.dot(&x) - b)) / norm(b).max(f64::MIN_POSITIVE);
-    Ok((x, residual))
-}
-
-fn norm(x: &Array2<f64>) -> f64 {
-    x.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-// The penalty with the best accuracy on the last fifth; the larger of two equals.
-fn choose_penalty(kind: ClassifierKind, samples: &Samples, classes: usize) -> Result<f64> {
-    let n = samples.y.len();
-    let cut = (n - n / 5).clamp(1, n);
-    let part = |range: std::ops::Range<usize>| Samples {
-        x: samples.x.slice(ndarray::s![range.clone(), ..]).to_owned(),
-        y: samples.y[range].to_vec(),
-    };
-    let (fit, check) = (part(0..cut), part(cut..n));
-    let mut best = (0, PENALTIES[PENALTIES.len() - 1]);
-    for &penalty in PENALTIES.iter().rev() {
-        let (weights, intercept, _) = solve(kind, &fit, classes, penalty)?;
-        let hits = right(&(check.x.dot(&weights) + &intercept), &check.y)
-            .into_iter()
-            .filter(|&r| r)
-            .count();
-        if hits > best.0 {
-            best = (hits, penalty);
+impl<'a> Solver<'a> {
+    /// For standardised samples.
+    fn new(kind: ClassifierKind, samples: &'a Samples, classes: usize) -> Self {
+        match kind {
+            ClassifierKind::Logistic => Self::Logistic(Logistic::new(&samples.x, &samples.y, classes)),
+            ClassifierKind::Discriminant => Self::ClosedForm(discriminant, samples, classes),
+            ClassifierKind::Ridge => Self::ClosedForm(ridge, samples, classes),
         }
     }
-    Ok(best.1)
-}
 
-// Multinomial logistic regression; the penalty is λ/2 ‖W‖² beside the summed loss.
-fn logistic(samples: &Samples, classes: usize, penalty: f64) -> Result<Solution> {
-    let data = Dataset::new(samples.x.clone(), Array1::from(samples.y.clone()));
-    let n = samples.y.len() as f64;
-    let model = MultiLogisticRegression::default()
-        .alpha(penalty)
-        .max_iterations(MOST_ITERATIONS)
-        .gradient_tolerance(GRADIENT_TOLERANCE)
-        .fit(&data)
-        .map_err(|e| Error::failed(format!("the logistic probe cannot be fitted: {e}")))?;
-    // A class without a sample has no column; it gets one that never wins.
-    let mut weights = Array2::zeros((samples.x.ncols(), classes));
-    let mut intercept = Array1::from_elem(classes, NEVER);
-    for (column, &class) in model.classes().iter().enumerate() {
-        weights.column_mut(class).assign(&model.params().column(column));
-        intercept[class] = model.intercept()[column];
-    }
-    // The library does not say whether it converged, so the gradient is taken again here.
-    let mut difference = model.predict_probabilities(&samples.x);
-    let place_of = |class: usize| model.classes().iter().position(|&c| c == class);
-    for (mut row, &label) in difference.rows_mut().into_iter().zip(&samples.y) {
-        if let Some(place) = place_of(label) {
-            row[place] -= 1.0;
+    // The parameters [features + 1, classes] with this penalty; a search begins at `start`.
+    fn solve(&self, penalty: f64, start: Option<&Array2<f64>>) -> Result<(Array2<f64>, Fit)> {
+        match self {
+            Self::Logistic(problem) => {
+                let minimum = problem.minimise(penalty, start);
+                let fit = Fit {
+                    penalty,
+                    converged: minimum.converged,
+                    residual: minimum.residual,
+                };
+                Ok((minimum.parameters, fit))
+            }
+            Self::ClosedForm(solve, samples, classes) => {
+                let (weights, intercept, residual) = solve(samples, *classes, penalty)?;
+                let fit = Fit {
+                    penalty,
+                    converged: residual < RESIDUAL_TOLERANCE,
+                    residual,
+                };
+                Ok((concatenate![Axis(0), weights, intercept.insert_axis(Axis(0))], fit))
+            }
         }
     }
-    let mut gradient = samples.x.t().dot(&difference);
-    Zip::from(&mut gradient)
-        .and(model.params())
-        .for_each(|g, &w| *g += penalty * w);
-    let residual = gradient.iter().fold(0.0_f64, |most, g| most.max(g.abs())) / n;
-    let fit = Fit {
-        penalty,
-        converged: residual < GRADIENT_TOLERANCE,
-        residual,
-    };
-    Ok((weights, intercept, fit))
 }
 
 #[cfg(test)]
@@ -265,7 +243,7 @@ mod tests {
     #[test]
     fn every_classifier_separates_what_is_separable_and_says_that_it_converged() {
         for kind in KINDS {
-            let classifier = Classifier::fit(kind, None, &clusters(5, 30, 1), 5).unwrap();
+            let classifier = Classifier::fit(kind, 1e-3, &clusters(5, 30, 1), 5).unwrap();
             assert!(classifier.fit.converged, "{:?}", classifier.fit);
             let right = classifier.right(&clusters(5, 30, 2));
             assert!(right.iter().filter(|&&r| r).count() >= 148, "{kind:?}");
@@ -279,7 +257,7 @@ mod tests {
         let x = Array2::from_shape_fn((150, 1), |(i, _)| y[i] as f64 + 0.05 * stream.normal());
         let line = Samples { x, y };
         let right = |kind| {
-            let classifier = Classifier::fit(kind, Some(1e-4), &line, 3).unwrap();
+            let classifier = Classifier::fit(kind, 1e-4, &line, 3).unwrap();
             classifier.right(&line).into_iter().filter(|&r| r).count()
         };
         assert!(right(ClassifierKind::Ridge) < 120);
@@ -289,10 +267,50 @@ mod tests {
     #[test]
     fn a_class_without_samples_is_never_predicted() {
         for kind in KINDS {
-            let classifier = Classifier::fit(kind, Some(0.1), &clusters(3, 20, 3), 4).unwrap();
+            let classifier = Classifier::fit(kind, 0.1, &clusters(3, 20, 3), 4).unwrap();
             let mut test = clusters(3, 20, 4);
             test.y.fill(3);
             assert!(classifier.right(&test).iter().all(|r| !r), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn the_penalty_is_chosen_on_held_out_rows_and_their_accuracy_is_given() {
+        for kind in KINDS {
+            let (fit, test) = (clusters(5, 30, 1), clusters(5, 30, 2));
+            let (classifier, validation) = Classifier::choose(kind, None, &fit, 120, 5).unwrap();
+            assert!(classifier.fit.converged, "{kind:?}: {:?}", classifier.fit);
+            assert!(validation >= 0.95, "{kind:?}: {validation}");
+            assert!(share(&classifier.right(&test)) >= 0.98, "{kind:?}");
+            // Where the held-out rows have labels that nothing fits, their accuracy says so.
+            let mut wrong = fit.clone();
+            for label in &mut wrong.y[120..] {
+                *label = (*label + 1) % 5;
+            }
+            let (_, validation) = Classifier::choose(kind, None, &wrong, 120, 5).unwrap();
+            assert!(validation <= 0.05, "{kind:?}: {validation}");
+            let (classifier, _) = Classifier::choose(kind, Some(0.037), &fit, 120, 5).unwrap();
+            assert_eq!(classifier.fit.penalty, 0.037);
+        }
+    }
+
+    #[test]
+    fn an_invertible_map_of_the_states_changes_nothing_for_the_logistic_classifier() {
+        // Neighbouring directions are mixed, and the scales of features go from 1 to 10⁻³.
+        let map = Array2::from_shape_fn((8, 8), |(i, j)| match (i, j) {
+            (i, j) if i == j => 10.0_f64.powf(-3.0 * i as f64 / 7.0),
+            (i, j) if i + 1 == j => 0.5 * 10.0_f64.powf(-3.0 * j as f64 / 7.0),
+            _ => 0.0,
+        });
+        let mapped = |samples: &Samples| Samples {
+            x: samples.x.dot(&map),
+            y: samples.y.clone(),
+        };
+        let (fit, test) = (clusters(5, 30, 1), clusters(5, 30, 2));
+        let decoded = |fit: &Samples, test: &Samples| {
+            let classifier = Classifier::fit(ClassifierKind::Logistic, 1e-3, fit, 5).unwrap();
+            classifier.right(test)
+        };
+        assert_eq!(decoded(&fit, &test), decoded(&mapped(&fit), &mapped(&test)));
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::{Position, Query};
+use crate::graph::{Ids, Position, Query};
 use crate::model::Point;
 
 /// A probe, as a TOML file in `probes/` says it.
@@ -37,46 +37,59 @@ pub struct ProbeSpec {
     /// The split whose rows the probe is fitted on.
     #[serde(default = "train")]
     pub fit: String,
-    /// The splits it is tested on, each without the causal prefixes it was fitted on.
+    /// The splits it is tested on, each without what it was fitted on.
     pub test: Vec<String>,
-    /// Share of the fit split's causal prefixes that are kept for testing.
+    /// What fit and test set do not share.
+    #[serde(default)]
+    pub split: SplitBy,
+    /// Share of the fit split's facts (or causal prefixes, as `split` says) that are kept for testing.
     #[serde(default = "three_tenths")]
     pub held_out: f64,
     #[serde(default)]
     pub classifier: ClassifierKind,
-    /// The classifier's L2 penalty; where absent, the closed forms choose it on a fifth of the fit
-    /// set, logistic uses 1.
+    /// The classifier's L2 penalty per sample; chosen on a fifth of the fit set where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<f64>,
-    #[serde(default)]
-    pub control: Control,
     /// Causal prefixes in the fit set and in each test set, at most.
     #[serde(default = "four_thousand")]
     pub most_prefixes: usize,
+}
+
+/// What the fit set and a test set of a probe do not share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitBy {
+    /// Neither a causal prefix nor a fact that yields the label: a probe that has memorised which label a fact yields
+    /// gains nothing by it.
+    #[default]
+    Facts,
+    /// No causal prefix. The same fact may yield the label on both sides, so accuracy holds what a probe memorises.
+    Prefixes,
 }
 
 /// The linear classifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassifierKind {
-    /// Linear discriminant analysis with a shrunken covariance, in closed form: nearly what logistic regression finds,
-    /// without its search.
+    /// Multinomial logistic regression, searched for until its gradient vanishes.
     #[default]
-    Discriminant,
-    /// Ridge regression on one-hot labels, in closed form. With many classes in few dimensions some hide behind others
-    /// (masking), so it can stay far below what is linearly decodable.
-    Ridge,
-    /// Multinomial logistic regression by L-BFGS.
     Logistic,
+    /// Linear discriminant analysis with a shrunken covariance, in closed form: a quick lower bound.
+    Discriminant,
+    /// Ridge regression on one-hot labels, in closed form: a quick lower bound. With many classes in few dimensions some
+    /// hide behind others (masking), so it can stay far below what is linearly decodable.
+    Ridge,
 }
 
-/// The control task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Control {
-    /// The same states with the labels shuffled among the causal prefixes (Hewitt & Liang 2019).
-    #[default]
-    ShuffledLabels,
+impl ClassifierKind {
+    /// The name, as a spec has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logistic => "logistic",
+            Self::Discriminant => "discriminant",
+            Self::Ridge => "ridge",
+        }
+    }
 }
 
 fn two() -> usize {
@@ -112,6 +125,22 @@ impl Label {
             Self::Entity(hop) => query.entity_after(hop),
             Self::Relation(place) => query.tokens.get(place).copied(),
         }
+    }
+
+    /// The fact that yields the label, as its entity and relation: (h, r1) for the bridge, (bridge, r2) for the target,
+    /// (entity after hop j − 1, r_j) for the entity after hop j; `None` where its entity is not known.
+    ///
+    /// The head and the relations are tokens of the chain, so no fact yields them. What a probe could memorise of them is
+    /// a causal prefix as a whole, which is what stands in for the fact.
+    pub(super) fn fact(self, query: &Query, position: usize) -> Option<Ids> {
+        let Self::Entity(hop) = self else {
+            return query.tokens.get(..=position).map(Ids::from);
+        };
+        let from = match hop {
+            1 => *query.tokens.first()?,
+            _ => query.entity_after(hop - 1)?,
+        };
+        Some(Ids::from_slice(&[from, *query.tokens.get(hop)?]))
     }
 }
 
@@ -228,6 +257,7 @@ impl ProbeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Bridges;
 
     fn read(text: &str) -> Result<ProbeSpec> {
         let folder = tempfile::tempdir().unwrap();
@@ -254,6 +284,27 @@ mod tests {
     }
 
     #[test]
+    fn the_fact_that_yields_a_label_is_its_last_hop() {
+        // <e_10><r_20><r_21><r_22> by way of 11 and 12 to 13
+        let query = Query {
+            tokens: Ids::from_slice(&[10, 20, 21, 22]),
+            target: 13,
+            bridges: Bridges::Known(Ids::from_slice(&[11, 12])),
+        };
+        let fact = |label: Label, position| label.fact(&query, position).unwrap().to_vec();
+        assert_eq!(fact(Label::Entity(1), 2), [10, 20]);
+        assert_eq!(fact(Label::Entity(2), 2), [11, 21]);
+        assert_eq!(fact(Label::Entity(3), 3), [12, 22]);
+        assert_eq!(fact(Label::Head, 2), [10, 20, 21]);
+        assert_eq!(fact(Label::Relation(2), 2), [10, 20, 21]);
+        let unknown = Query {
+            bridges: Bridges::Unknown,
+            ..query.clone()
+        };
+        assert!(Label::Entity(3).fact(&unknown, 3).is_none());
+    }
+
+    #[test]
     fn mistakes_are_named_with_what_is_allowed() {
         let refused = |text: &str| read(text).unwrap_err().to_string();
         assert!(read(GOOD).is_ok());
@@ -265,5 +316,6 @@ mod tests {
         assert!(refused(&format!("{GOOD}site = 'logits'")).contains("resid_post"));
         assert!(refused(&format!("{GOOD}sites = 'logits'")).contains("sites"));
         assert!(refused(&format!("{GOOD}held_out = 1.0")).contains("below 1"));
+        assert!(refused(&format!("{GOOD}split = 'queries'")).contains("`facts` or `prefixes`"));
     }
 }

@@ -1,0 +1,81 @@
+//! What a probe must beat: the same architecture before any training.
+
+use super::task::{Decoded, Task};
+use crate::checkpoint::{Checkpoint, initial_checkpoint};
+use crate::error::Result;
+use crate::measure::report::Specimen;
+use crate::model::{Model, ModelConfig, Site, Weights};
+use crate::random::Stream;
+
+/// What is decoded, site by site, where nothing was learned.
+pub(super) struct Against<'b> {
+    /// From the same architecture with new initial weights.
+    pub(super) untrained: &'b [Decoded],
+    /// From the run's own checkpoint of step 0, where its folder has one.
+    pub(super) step_0: Option<&'b [Decoded]>,
+}
+
+// What a baseline was computed for: checkpoints of one run share theirs.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    config: ModelConfig,
+    // The hash of the checkpoint of step 0; `None` for new weights.
+    checkpoint: Option<String>,
+    iterations: usize,
+}
+
+/// The baselines of one probe at one position, each computed once.
+pub(super) struct Baselines<'t> {
+    task: &'t Task<'t>,
+    known: Vec<(Key, Vec<Decoded>)>,
+}
+
+impl<'t> Baselines<'t> {
+    pub(super) fn new(task: &'t Task<'t>) -> Self {
+        Self {
+            task,
+            known: Vec::new(),
+        }
+    }
+
+    /// The baselines of a checkpoint at `sites`.
+    ///
+    /// # Errors
+    /// When the run's checkpoint of step 0 cannot be read, or as [`Task::baselines`].
+    pub(super) fn of(&mut self, specimen: &Specimen, sites: &[Site], iterations: usize) -> Result<Against<'_>> {
+        let (config, device) = (specimen.model.config(), specimen.model.device());
+        let seed = self.task.seed;
+        let key = |checkpoint: Option<String>| Key {
+            config: config.clone(),
+            checkpoint,
+            iterations,
+        };
+        let untrained = self.place(key(None), sites, || {
+            // A seed of its own: with that of the run the weights would be those of step 0.
+            let seed = Stream::new(seed, "untrained baseline", 0).below(1 << 53) as u64;
+            let weights = Weights::init(config, specimen.model.vocab(), seed, device)?;
+            Model::new(config.clone(), specimen.model.vocab(), &weights)
+        })?;
+        let initial = initial_checkpoint(&specimen.path)
+            .map(|path| Checkpoint::read(&path, device))
+            .transpose()?
+            .filter(|initial| initial.info.model == *config && initial.info.vocab_size == specimen.model.vocab());
+        let step_0 = initial
+            .map(|initial| self.place(key(Some(initial.hash.clone())), sites, || initial.model()))
+            .transpose()?;
+        Ok(Against {
+            untrained: &self.known[untrained].1,
+            step_0: step_0.map(|place| &*self.known[place].1),
+        })
+    }
+
+    // Where in `known` the baseline is; computed with `model` where it is not there yet.
+    fn place(&mut self, key: Key, sites: &[Site], model: impl FnOnce() -> Result<Model>) -> Result<usize> {
+        if let Some(place) = self.known.iter().position(|(known, _)| *known == key) {
+            return Ok(place);
+        }
+        let decoded = self.task.baselines(&model()?, sites, key.iterations)?;
+        self.known.push((key, decoded));
+        Ok(self.known.len() - 1)
+    }
+}
