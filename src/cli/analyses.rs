@@ -122,7 +122,7 @@ pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out:
     figure.write(out, M::NAME)
 }
 
-/// Says under a table what its intervals count for, from each row's split and clustering.
+/// Says under a table what its intervals count for, from each row's split (or run) and clustering.
 pub(super) fn say_intervals<'a>(rows: impl Iterator<Item = (&'a String, Clustering)>) {
     out!(
         "{}",

@@ -7,8 +7,7 @@ use super::eval::MOST;
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
-use crate::graph::hop_test;
-use crate::measure::{Extrapolate, ExtrapolateRow, Method};
+use crate::measure::{Extrapolate, Method};
 
 #[derive(Args)]
 pub(super) struct ExtrapolateArgs {
@@ -76,9 +75,12 @@ pub(super) fn run(args: &ExtrapolateArgs) -> Result<()> {
         ],
         &rows,
     );
-    let clustering = |row: &'_ ExtrapolateRow| Some((hop_test(row.extrapolated), row.interval?));
-    let found: Vec<_> = report.rows.iter().filter_map(clustering).collect();
-    say_intervals(found.iter().map(|(split, clustering)| (split, *clustering)));
+    let found: Vec<_> = report
+        .rows
+        .iter()
+        .filter_map(|row| Some((&row.origin.run, row.interval?)))
+        .collect();
+    say_intervals(found.into_iter());
     say_where(&loaded.out, "extrapolate");
     Ok(())
 }

@@ -34,12 +34,10 @@ pub struct ExtrapolateRow {
     /// extrapolated / learned.
     pub ratio: f64,
     /// The largest accuracy over iterations at the extrapolated depth, with the 95 % interval of that maximum (its
-    /// selection included), what the interval counts for, queries, and iterations; absent where not even the shallowest
-    /// chains are answered.
+    /// selection included), queries, and iterations; absent where not even the shallowest chains are answered.
     pub best: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
-    pub interval: Option<Clustering>,
     pub n: Option<usize>,
     pub best_iterations: Option<usize>,
     /// The largest accuracy over iterations one hop further, with the interval of that maximum; absent where the data has
@@ -47,6 +45,8 @@ pub struct ExtrapolateRow {
     pub next: Option<f64>,
     pub next_low: Option<f64>,
     pub next_high: Option<f64>,
+    /// What the intervals count for; absent where there are none.
+    pub interval: Option<Clustering>,
 }
 
 impl ExtrapolateRow {
@@ -124,12 +124,12 @@ impl Extrapolate {
             best: at.map(|row| row.accuracy),
             low: at.and_then(|row| row.largest.max_low),
             high: at.and_then(|row| row.largest.max_high),
-            interval: at.map(|row| row.interval),
             n: at.map(|row| row.n),
             best_iterations: at.map(|row| row.iterations),
             next: next.map(|row| row.accuracy),
             next_low: next.and_then(|row| row.largest.max_low),
             next_high: next.and_then(|row| row.largest.max_high),
+            interval: at.copied().or(next).map(|row| row.interval),
         }
     }
 }

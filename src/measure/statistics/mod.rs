@@ -118,6 +118,7 @@ pub fn intervals_in_words(of_splits: impl IntoIterator<Item = (String, Clusterin
         }
     }
     let words = match groups.as_slice() {
+        [] => return "95 % intervals".to_owned(),
         [(one, _)] => one.words().to_owned(),
         several => {
             let group =
