@@ -3,6 +3,7 @@
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
 use crate::graph::Position;
+use crate::measure::statistics::intervals_in_words;
 use crate::measure::{Probe, ProbeRow, Report, SplitBy, SubjectInfo};
 
 // From so many positions a probe on, a map says more than lines.
@@ -53,8 +54,8 @@ pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
             conditions(&report.subjects),
             sizes(&report.rows),
             format!(
-                "bands: 95 % intervals ({}); {}",
-                distinct(&report.rows, |row| row.interval.words()).join(", "),
+                "bands: {}; {}",
+                intervals_in_words(report.rows.iter().map(|row| (split_name(&row.split), row.interval))),
                 solvers(&report.rows)
             ),
         ],
@@ -205,4 +206,78 @@ fn sizes(rows: &[ProbeRow]) -> String {
         shared.join(" or "),
         tested.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{origin, report};
+    use super::*;
+    use crate::measure::ClassifierKind;
+    use crate::measure::statistics::Clustering;
+
+    fn row(split: &str, effective_layer: usize, step_0: Option<f64>) -> ProbeRow {
+        ProbeRow {
+            origin: origin(),
+            probe: "bridge-at-r2".to_owned(),
+            label: "bridge".to_owned(),
+            site: "resid_post".to_owned(),
+            position: Position::Relation(2),
+            effective_layer,
+            iteration: effective_layer,
+            layer: 1,
+            split: split.to_owned(),
+            split_by: SplitBy::Facts,
+            classifier: ClassifierKind::Logistic,
+            penalty: 1e-3,
+            n_fit: 100,
+            n: 50,
+            n_facts: 20,
+            classes: 10,
+            validation: 0.8,
+            accuracy: 0.9,
+            low: 0.8,
+            high: 0.95,
+            interval: Clustering::Facts,
+            control: 0.11,
+            selectivity: 0.79,
+            shuffled: 0.1,
+            embeddings: 0.22,
+            untrained: 0.33,
+            step_0,
+            converged: true,
+            residual: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_panel_shows_one_split_with_the_control_and_every_baseline_and_names_the_classifier() {
+        let rows = [("train", Some(0.44)), ("test_inferred_ood", None)]
+            .into_iter()
+            .flat_map(|(split, step_0)| [row(split, 1, step_0), row(split, 2, step_0)])
+            .collect();
+        let settings = Probe {
+            specs: Vec::new(),
+            seed: 1,
+            iterations: None,
+        };
+        let figure = probe(&report(settings, rows));
+        let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
+        assert_eq!(panels.len(), 2);
+        for (panel, (split, lines)) in panels.iter().zip([("train", 5), ("OOD test", 4)]) {
+            assert!(panel.title.starts_with(split), "{}", panel.title);
+            let Content::Lines { series, y_label, .. } = &panel.content else {
+                panic!("{panel:?}");
+            };
+            assert!(y_label.contains("logistic"), "{y_label}");
+            let drawn: Vec<&Series> = series.iter().filter(|line| !line.points.is_empty()).collect();
+            assert_eq!(drawn.len(), lines);
+            // The legend explains every line: by colour and stroke.
+            for line in drawn {
+                let explains =
+                    |(_, entry): &&(String, Series)| (entry.colour, entry.stroke) == (line.colour, line.stroke);
+                assert_eq!(figure.legend.iter().filter(explains).count(), 1, "{line:?}");
+                assert_eq!(line.points.len(), 2);
+            }
+        }
+    }
 }

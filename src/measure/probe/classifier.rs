@@ -144,7 +144,7 @@ impl Classifier {
             }
             last = Some(parameters);
         }
-        let (start, penalty, accuracy) = best.ok_or_else(|| Error::Failed("no penalty to choose from".to_owned()))?;
+        let (start, penalty, accuracy) = best.ok_or_else(|| Error::failed("no penalty to choose from"))?;
         let (parameters, fit) = Solver::new(kind, &samples, classes).solve(penalty, Some(&start))?;
         let classifier = Self {
             standard,
@@ -161,7 +161,7 @@ impl Classifier {
 }
 
 fn right(parameters: &Array2<f64>, samples: &Samples) -> Vec<bool> {
-    let scores = samples.x.dot(&parameters.slice(s![..-1, ..])) + &parameters.row(parameters.nrows() - 1);
+    let scores = samples.x.dot(&parameters.slice(s![..-1, ..])) + parameters.row(parameters.nrows() - 1);
     let best = |row: ArrayView1<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
     scores
         .rows()

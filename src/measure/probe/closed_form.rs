@@ -98,7 +98,7 @@ fn cholesky(a: &Array2<f64>) -> Result<Array2<f64>> {
 }
 
 fn without_solution(e: &LinalgError) -> Error {
-    Error::Failed(format!("the probe's equations have no solution: {e}"))
+    Error::failed(format!("the probe's equations have no solution: {e}"))
 }
 
 fn norm(x: &Array2<f64>) -> f64 {

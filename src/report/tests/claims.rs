@@ -3,7 +3,8 @@
 use super::super::claims::{Verdict, all};
 use super::super::{END, ID, OOD, RunEvidence};
 use super::*;
-use crate::measure::{Corrupt, EvalRow, Lens, LensRow, Patch, PatchRow, ProbeRow, RunSummary};
+use crate::measure::statistics::Clustering;
+use crate::measure::{ClassifierKind, Corrupt, EvalRow, Lens, LensRow, Patch, PatchRow, ProbeRow, RunSummary, SplitBy};
 use crate::train::{Reached, Stage, StageOutcome};
 
 const TRAIN: &str = "train_inferred";
@@ -179,8 +180,8 @@ impl Run {
             iteration: 2,
             layer: 1,
             split: split.to_owned(),
-            split_by: settings(json!("facts")),
-            classifier: settings(json!("logistic")),
+            split_by: SplitBy::Facts,
+            classifier: ClassifierKind::Logistic,
             penalty: 1.0,
             n_fit: 100,
             n: 100,
@@ -190,11 +191,11 @@ impl Run {
             accuracy,
             low: accuracy - 0.02,
             high: accuracy + 0.02,
-            interval: FACTS,
+            interval: Clustering::Facts,
             control: 0.05,
             selectivity: accuracy - 0.05,
             shuffled: 0.05,
-            embeddings: 0.05,
+            embeddings: 0.0,
             untrained: baseline,
             step_0: None,
             converged: true,
