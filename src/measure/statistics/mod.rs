@@ -43,7 +43,6 @@ pub use clusters::{Clustering, Clusters};
 pub use resamples::{Maximum, Resamples};
 
 use self::quantile::NORMAL;
-use crate::random::Stream;
 
 /// The ends of a 95 % interval.
 pub type Interval = (f64, f64);
@@ -61,21 +60,6 @@ fn score_interval(share: f64, n: f64, z: f64) -> Interval {
     let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
     ((centre - half).max(0.0), (centre + half).min(1.0))
-}
-
-/// The percentile bootstrap's 95 % interval of `statistic` over resamples of the places `0..n`.
-pub fn bootstrap(n: usize, stream: &mut Stream, statistic: impl Fn(&[usize]) -> f64) -> Interval {
-    if n == 0 {
-        return (f64::NAN, f64::NAN);
-    }
-    let mut places = vec![0; n];
-    let mut values: Vec<f64> = (0..resamples::RESAMPLES)
-        .map(|_| {
-            places.fill_with(|| stream.below(n));
-            statistic(&places)
-        })
-        .collect();
-    quantile::middle(&mut values)
 }
 
 /// The mean; NaN of nothing.
@@ -143,19 +127,5 @@ mod tests {
         );
         let (low, high) = wilson(0.0, 50);
         assert!(low == 0.0 && high > 0.05);
-    }
-
-    #[test]
-    fn the_bootstrap_of_a_mean_has_its_standard_error() {
-        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
-        let mut stream = Stream::new(1, "test", 0);
-        let (low, high) = bootstrap(values.len(), &mut stream, |places| {
-            mean(places.iter().map(|&i| values[i]))
-        });
-        // ± 1.96 × 0.5 / √400 = ± 0.049
-        assert!(
-            (low - 0.451).abs() < 0.01 && (high - 0.549).abs() < 0.01,
-            "{low} {high}"
-        );
     }
 }

@@ -6,7 +6,7 @@ use super::{Interval, first_largest, mean, numbers};
 use crate::random::Stream;
 
 /// Resamples of a bootstrap.
-pub(super) const RESAMPLES: usize = 1000;
+const RESAMPLES: usize = 1000;
 
 /// Resamples of the facts behind a set of queries.
 ///
