@@ -57,10 +57,14 @@ pub(super) fn run(args: &LensArgs) -> Result<()> {
     Ok(())
 }
 
-// The maximum over effective layers of each line of the figure.
+// The maximum over effective layers of each line of the figure, the lines in the order in which the rows begin them.
 fn maxima(rows: &[LensRow]) -> Vec<Vec<String>> {
-    rows.iter()
-        .filter(|row| row.largest.is_max)
+    let same_line = |a: &LensRow, b: &LensRow| {
+        (&a.origin, &a.split, a.hops, &a.label, a.position) == (&b.origin, &b.split, b.hops, &b.label, b.position)
+    };
+    let begins = rows.iter().filter(|row| row.effective_layer == 0);
+    begins
+        .filter_map(|first| rows.iter().find(|row| row.largest.is_max && same_line(row, first)))
         .map(|row| {
             vec![
                 row.origin.run.clone(),
