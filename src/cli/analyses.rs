@@ -19,7 +19,7 @@ pub(super) struct Inputs {
     /// Data folder [default: each run's own]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for tables and figures [default: figures/ and the path of what is looked at]
+    /// Folder for tables and figures [default: figures/runs/ and the path of what is looked at]
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -64,8 +64,11 @@ impl Inputs {
     }
 }
 
-/// The folder for what is made of these checkpoints: `figures/` and the path of the run folder or file, so that two runs
-/// never write into one folder.
+/// Where results of single commands go by default.
+const FOLDER: &str = "figures/runs";
+
+/// The folder for what is made of these checkpoints: `figures/runs/` and the path of the run folder or file, so that two runs
+/// never write into one folder, nor into one of `reproduce`.
 fn default_out(subjects: &[Subject]) -> PathBuf {
     let here = std::env::current_dir()
         .and_then(|folder| folder.canonicalize())
@@ -86,7 +89,7 @@ fn default_out(subjects: &[Subject]) -> PathBuf {
         }
     }
     let Some(first) = named.first() else {
-        return "figures".into();
+        return FOLDER.into();
     };
     let shared = |&depth: &usize| {
         named
@@ -94,7 +97,7 @@ fn default_out(subjects: &[Subject]) -> PathBuf {
             .all(|path| path.len() > depth + 1 && path[depth] == first[depth])
     };
     let common = (0..first.len()).take_while(shared).count();
-    let folder: PathBuf = [&["figures".to_owned()], &first[..common]].concat().iter().collect();
+    let folder: PathBuf = Path::new(FOLDER).join(first[..common].iter().collect::<PathBuf>());
     let rests: Vec<String> = named.iter().map(|path| path[common..].join(",")).collect();
     let name = rests.join("+");
     // Names of files end at 255 bytes in most file systems.
