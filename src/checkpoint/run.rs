@@ -35,6 +35,21 @@ pub struct StagesFile {
     pub stages: Vec<StageOutcome>,
 }
 
+impl StagesFile {
+    /// Reads the `stages.json` of the run in `folder`.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or a stage in it is one that no config can have; the message names it.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STAGES);
+        let file: Self = files::read_json(&path)?;
+        for (place, outcome) in file.stages.iter().enumerate() {
+            outcome.stage.check(place).map_err(|e| Error::file(&path, e))?;
+        }
+        Ok(file)
+    }
+}
+
 /// A run on disk, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
@@ -175,7 +190,10 @@ impl RunFolder {
             Ok([part("value")?, part("first_moment")?, part("second_moment")?])
         };
         let evaluated = info.progress.evaluated;
-        trainer.restore(info.progress, find)?;
+        trainer.restore(info.progress, find).map_err(|e| match e {
+            Error::Input(reason) => Error::file(state, reason),
+            other => other,
+        })?;
         // What was written after the state was saved will be measured again.
         self.metrics = read_metrics(&self.path)?
             .into_iter()
@@ -346,7 +364,7 @@ impl RunRecord {
         expect_run(folder)?;
         Ok(Self {
             config: RunConfig::read(&folder.join(CONFIG), &[])?,
-            stages: files::read_json(&folder.join(STAGES))?,
+            stages: StagesFile::read(folder)?,
             metrics: read_metrics(folder)?,
         })
     }

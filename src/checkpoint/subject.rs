@@ -9,7 +9,6 @@ use candle_core::Device;
 use super::file::Checkpoint;
 use super::run::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::train::RunConfig;
 
 /// A run folder or a checkpoint file as a user names it: `PATH`, or `NAME=PATH` for a name of one's own.
@@ -201,7 +200,7 @@ fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
     expect_run(target)?;
     let config = RunConfig::read(&target.join(CONFIG), &[])?;
     let outcomes = if target.join(STAGES).exists() {
-        files::read_json::<StagesFile>(&target.join(STAGES))?.stages
+        StagesFile::read(target)?.stages
     } else {
         Vec::new()
     };

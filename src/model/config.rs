@@ -197,7 +197,12 @@ impl ModelConfig {
         range("layers", self.layers, 1024)?;
         range("iterations", self.iterations, 4096)?;
         range("d_model", self.d_model, 65_536)?;
-        range("heads", self.heads, self.d_model)?;
+        if !(1..=self.d_model).contains(&self.heads) {
+            return Err(Error::input(format!(
+                "model.heads = {}; allowed: 1 to model.d_model = {}",
+                self.heads, self.d_model
+            )));
+        }
         range("max_positions", self.max_positions, 1 << 20)?;
         if !self.d_model.is_multiple_of(self.heads) {
             let divisors: Vec<String> = (1..=self.d_model)

@@ -75,8 +75,9 @@ impl Weights {
     /// Initial weights, a function of (config, vocabulary size, seed) alone.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When memory does not hold them, or the device fails.
     pub fn init(config: &ModelConfig, vocab: usize, seed: u64, device: &Device) -> Result<Self> {
+        expect_memory(config, vocab)?;
         let mut tensors = Vec::new();
         for (index, slot) in config.slots(vocab).into_iter().enumerate() {
             let normal = |std: f64| {
@@ -201,4 +202,18 @@ impl Weights {
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         self.map(|leaf| Ok(leaf.tensor.to_dtype(dtype)?))
     }
+}
+
+// A model beyond all memory is refused before the first of its numbers is made: an allocation that fails later ends the
+// process.
+fn expect_memory(config: &ModelConfig, vocab: usize) -> Result<()> {
+    let count = config.parameters(vocab);
+    let mut all: Vec<f32> = Vec::new();
+    all.try_reserve_exact(count).map_err(|_| {
+        Error::Failed(format!(
+            "model.layers = {}, model.d_model = {}, model.max_positions = {} and {vocab} tokens make {count} parameters, \
+             for which there is not enough memory",
+            config.layers, config.d_model, config.max_positions
+        ))
+    })
 }

@@ -185,6 +185,30 @@ fn three_evaluations() -> u32 {
     3
 }
 
+impl Stage {
+    /// Says which value of the stage at this place is impossible, if one is. Its name is a part of a file's.
+    ///
+    /// # Errors
+    /// With the key, the value, and what is allowed.
+    pub(crate) fn check(&self, place: usize) -> Result<()> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let key = |field: &str| format!("stages.{place}.{field}");
+        allow(
+            !self.name.is_empty() && self.name.chars().all(word),
+            &key("name"),
+            &format!("{:?}", self.name),
+            "letters, digits, - and _",
+        )?;
+        allow(
+            (0.0..=1.0).contains(&self.accuracy),
+            &key("accuracy"),
+            &self.accuracy,
+            "0 to 1",
+        )?;
+        allow(self.hold > 0, &key("hold"), &self.hold, "1 or more")
+    }
+}
+
 /// The three stages of Kohli et al. 2026, Section 5.
 pub fn grokking_stages() -> Vec<Stage> {
     [
@@ -210,9 +234,10 @@ impl RunConfig {
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = files::read_text(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
-        let says_stages = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("stages"));
+        // Read as a table it has TOML's own integers, up to 2⁶³ − 1, which are all that overrides and other programs know.
+        let table: toml::Table = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
         let has_curriculum = config.curriculum.is_some() || overrides::reach(overrides, "curriculum");
-        if !says_stages && !has_curriculum {
+        if !table.contains_key("stages") && !has_curriculum {
             config.stages = grokking_stages();
         }
         config = overrides::apply(&config, overrides)?;
@@ -250,6 +275,9 @@ impl RunConfig {
     /// With the key, the value, and what is allowed.
     pub fn check(&self) -> Result<()> {
         self.model.check()?;
+        // TOML has no larger integers, and the run's own config.toml will be read again.
+        let largest = i64::MAX as u64;
+        allow(self.seed <= largest, "seed", &self.seed, &format!("0 to {largest}"))?;
         let o = &self.optimizer;
         let finite = |x: f64| x.is_finite() && x >= 0.0;
         allow(finite(o.lr) && o.lr > 0.0, "optimizer.lr", &o.lr, "above 0")?;
@@ -309,21 +337,7 @@ impl RunConfig {
             allow(o.cooldown == 0, "optimizer.cooldown", &o.cooldown, none)?;
         }
         for (i, stage) in self.stages.iter().enumerate() {
-            let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            let key = |field: &str| format!("stages.{i}.{field}");
-            allow(
-                !stage.name.is_empty() && stage.name.chars().all(word),
-                &key("name"),
-                &format!("{:?}", stage.name),
-                "letters, digits, - and _",
-            )?;
-            allow(
-                (0.0..=1.0).contains(&stage.accuracy),
-                &key("accuracy"),
-                &stage.accuracy,
-                "0 to 1",
-            )?;
-            allow(stage.hold > 0, &key("hold"), &stage.hold, "1 or more")?;
+            stage.check(i)?;
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::config::Stage;
 use super::metrics::Evaluation;
 use super::stages::StageTracker;
 use super::trainer::Trainer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Everything that changes while training, beside the tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,32 @@ pub struct Progress {
     pub gradient_norm: Option<f64>,
     /// Seconds of training, over all sittings.
     pub seconds: f64,
+}
+
+impl Progress {
+    // Refuses what no run of these stages can have come to.
+    pub(super) fn check(&self, stages: &StageTracker) -> Result<()> {
+        let step = self.step;
+        let evaluated = self.evaluated.unwrap_or(0);
+        for (key, value) in [
+            ("evaluated", evaluated),
+            ("kept", self.kept),
+            ("stage_start", self.stage_start),
+            ("loss_count", self.loss_count),
+        ] {
+            if value > step {
+                return Err(Error::input(format!("its {key} = {value} is beyond its step = {step}")));
+            }
+        }
+        let watched = |tracker: &StageTracker| -> Vec<Stage> {
+            let outcomes = tracker.outcomes.iter();
+            outcomes.map(|outcome| outcome.stage.clone()).collect()
+        };
+        if watched(&self.stages) != watched(stages) {
+            return Err(Error::input("its stages are not those of the run's config"));
+        }
+        Ok(())
+    }
 }
 
 /// A weight with its AdamW moments, as saved for a resume.

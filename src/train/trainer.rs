@@ -143,12 +143,23 @@ impl Trainer {
     /// Goes back to a saved state; `find` gives a weight's value and moments by name.
     ///
     /// # Errors
-    /// When `find` fails or a tensor has a wrong shape.
+    /// When `find` fails, a tensor has another shape or type than the model's, or `progress` is not that of such a run.
     pub fn restore(&mut self, progress: Progress, mut find: impl FnMut(&str) -> Result<[Tensor; 3]>) -> Result<()> {
+        progress.check(&self.progress.stages)?;
         for parameter in &mut self.parameters {
             let mut parts = [const { Vec::new() }; 3];
+            let dtype = parameter.var.dtype();
             for slot in &parameter.leaf.slots {
                 for (parts, part) in parts.iter_mut().zip(find(&slot.name)?) {
+                    if part.dims() != slot.shape || part.dtype() != dtype {
+                        return Err(Error::input(format!(
+                            "value and moments of {} must be {dtype:?} of shape {:?}, not {:?} of {:?}",
+                            slot.name,
+                            slot.shape,
+                            part.dtype(),
+                            part.dims()
+                        )));
+                    }
                     parts.push(part);
                 }
             }

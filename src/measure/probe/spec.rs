@@ -207,15 +207,16 @@ impl ProbeSpec {
         }
         for &position in &self.positions {
             if position.index(self.hops) > self.hops {
-                let allowed: Vec<String> = Position::of_chain(self.hops, true)
-                    .iter()
-                    .map(Position::to_string)
-                    .collect();
+                // The names of a few; a spec may say any number of hops.
+                let relations = match self.hops {
+                    1 => "r1".to_owned(),
+                    2 => "r1, r2".to_owned(),
+                    hops => format!("r1 to r{hops}"),
+                };
                 return refuse(format!(
-                    "position {:?}; allowed for {} hops: {}",
+                    "position {:?}; allowed for {} hops: head, {relations}, readout",
                     position.to_string(),
-                    self.hops,
-                    allowed.join(", ")
+                    self.hops
                 ));
             }
             self.label(position)?;
