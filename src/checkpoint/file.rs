@@ -314,8 +314,23 @@ fn check_digest(info: &str, tensors: &SafeTensors) -> std::result::Result<(), St
 
 fn tensor(path: &Path, name: &str, view: &TensorView, device: &Device) -> Result<Tensor> {
     use candle_core::safetensors::Load;
+    if elements(view.shape()).is_none() {
+        return Err(Error::file(
+            path,
+            format!("the tensor {name} has the absurd shape {:?}", view.shape()),
+        ));
+    }
     view.load(device)
         .map_err(|e| Error::file(path, format!("the tensor {name} cannot be read: {}", sentence(&e))))
+}
+
+/// The number of elements of a tensor of this shape; `None` where it overflows, or where the other lengths do beside one
+/// of 0: strides are products of them all the same.
+pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+    let largest = shape
+        .iter()
+        .try_fold(1_usize, |n, &length| n.checked_mul(length.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { largest })
 }
 
 fn dtype(tensor: &Tensor) -> Result<safetensors::Dtype> {
