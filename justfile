@@ -20,3 +20,8 @@ lint:
 # What CI runs.
 ci:
     .ci/run
+
+# Fuzzes one reader (fuzz/README.md): needs cargo-fuzz and a nightly toolchain.
+fuzz TARGET *FLAGS:
+    mkdir -p fuzz/corpus/{{TARGET}}
+    cargo +nightly fuzz run --sanitizer none {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} -- -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=20 {{FLAGS}}
