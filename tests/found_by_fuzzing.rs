@@ -71,6 +71,62 @@ fn pickles_that_lie_are_refused() {
     assert!(!at.join("m.safetensors").exists());
 }
 
+/// A safetensors file of this header, without any numbers.
+fn write_header(path: &Path, header: &str) {
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn a_tensor_of_nothing_in_a_shape_that_cannot_be_multiplied_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let header = r#"{"a":{"dtype":"F32","shape":[0,9223372036854775808,4],"data_offsets":[0,0]}}"#;
+    write_header(&at.join("x.safetensors"), header);
+    run(
+        at,
+        &["import", "x.safetensors", "--heads", "1", "--out", "m.safetensors"],
+    )
+    .expect(2)
+    .says(&["x.safetensors", "the tensor a has the absurd shape"]);
+}
+
+#[test]
+fn tokens_of_fifty_million_empty_rows_are_refused() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    for shape in ["[50000000,0]", "[0,3]"] {
+        let header = format!(r#"{{"tokens":{{"dtype":"I64","shape":{shape},"data_offsets":[0,0]}}}}"#);
+        write_header(&at.join("t.safetensors"), &header);
+        let tokens = ["--tokens", "t.safetensors", "--out", "a.safetensors"];
+        run(at, &[&["activations", "r/final.safetensors"], &tokens[..]].concat())
+            .expect(2)
+            .says(&["t.safetensors", "one row and column at least"]);
+    }
+}
+
+#[test]
+fn a_checkpoint_without_a_token_is_refused() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let path = at.join("r/final.safetensors");
+    let (tensors, info) = read_tensors(&path).unwrap();
+    let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    let embedding = &tensors["token_embedding.weight"];
+    let none = Tensor::zeros((0, embedding.dims()[1]), embedding.dtype(), embedding.device()).unwrap();
+    tensors.insert("token_embedding.weight".to_owned(), none);
+    let mut info: serde_json::Value = serde_json::from_str(&info.unwrap()).unwrap();
+    let fields = info.as_object_mut().unwrap();
+    fields.retain(|key, _| !["sha256", "format", "vocab"].contains(&key.as_str()));
+    fields["vocab_size"] = 0.into();
+    write_tensors(&at.join("x.safetensors"), tensors, &info).unwrap();
+    run(at, &["eval", "x.safetensors", "--data", "data"])
+        .expect(2)
+        .says(&["x.safetensors", "0 tokens; allowed: 1 or more"]);
+}
+
 #[test]
 fn a_probe_of_absurdly_many_hops_is_refused_in_a_line() {
     let folder = prepared();

@@ -101,11 +101,12 @@ fn read_tokens(path: &std::path::Path) -> Result<Vec<Vec<u32>>> {
     let tokens = tensors
         .get("tokens")
         .ok_or_else(|| Error::file(path, "has no tensor named tokens"))?;
-    if tokens.rank() != 2 || !matches!(tokens.dtype(), DType::I64 | DType::U32 | DType::U8) {
+    if tokens.rank() != 2 || tokens.elem_count() == 0 || !matches!(tokens.dtype(), DType::I64 | DType::U32 | DType::U8)
+    {
         return Err(Error::file(
             path,
             format!(
-                "tokens is {:?} {:?}; expected whole numbers [batch, position]",
+                "tokens is {:?} {:?}; expected integers [batch, position], one row and column at least",
                 tokens.dtype(),
                 tokens.dims()
             ),

@@ -102,12 +102,15 @@ impl Weights {
     /// Weights found under their names by `find`, checked against the config.
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape than the config asks for; the message names it.
+    /// When there are no tokens, or a tensor is missing or has another shape than the config asks for; the message names it.
     pub fn gather(
         config: &ModelConfig,
         vocab: usize,
         mut find: impl FnMut(&str) -> Result<Option<Tensor>>,
     ) -> Result<Self> {
+        if vocab == 0 {
+            return Err(Error::input("a vocabulary of 0 tokens; allowed: 1 or more"));
+        }
         let mut tensors = Vec::new();
         for slot in config.slots(vocab) {
             let tensor =
