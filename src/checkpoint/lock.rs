@@ -21,7 +21,7 @@ const MAX_TRIES: usize = 10_000;
 pub struct RunLock {
     path: PathBuf,
     // The lock lives as long as this handle.
-    _file: File,
+    file: File,
 }
 
 /// The holder of a lock, as `run.lock` tells it.
@@ -57,6 +57,9 @@ impl RunLock {
         let path = folder.join(LOCK);
         let fail = |e: std::io::Error| Error::write(&path, e);
         for _ in 0..MAX_TRIES {
+            if path.is_symlink() {
+                return Err(Error::file(&path, "is a symbolic link, which is no lock; remove it"));
+            }
             // Its content is the holder's until the lock is ours.
             let mut file = OpenOptions::new()
                 .read(true)
@@ -75,7 +78,7 @@ impl RunLock {
                 let text = serde_json::to_string(&Holder::this_process()).map_err(|e| fail(e.into()))?;
                 file.set_len(0).map_err(fail)?;
                 writeln!(file, "{text}").map_err(fail)?;
-                return Ok(Self { path, _file: file });
+                return Ok(Self { path, file });
             }
         }
         Err(Error::write(
@@ -85,10 +88,27 @@ impl RunLock {
     }
 }
 
+impl RunLock {
+    /// Checks that the lock is still this process's: nobody has removed or replaced its file.
+    ///
+    /// # Errors
+    /// When somebody has: another process may train in the folder.
+    pub fn check(&self) -> Result<()> {
+        if is_at(&self.file, &self.path) {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "{} was removed or replaced, so another process may train in this folder; this one stops and writes nothing more",
+            self.path.display()
+        )))
+    }
+}
+
 impl Drop for RunLock {
-    // The file is removed while it is still locked: whoever has opened it meanwhile finds by `is_at` that it is gone.
+    // The file is removed while it is still locked: whoever has opened it meanwhile finds by `is_at` that it is gone. Another
+    // one's is left alone.
     fn drop(&mut self) {
-        if cfg!(unix) {
+        if cfg!(unix) && is_at(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -139,6 +159,37 @@ mod tests {
         assert!(text.contains(&process) && text.contains(" since 2"), "{text}");
         drop(lock);
         RunLock::acquire(folder.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_whose_file_was_removed_is_lost_and_leaves_that_of_the_next_holder_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = RunLock::acquire(folder.path()).unwrap();
+        lost.check().unwrap();
+        std::fs::remove_file(folder.path().join(LOCK)).unwrap();
+        let next = RunLock::acquire(folder.path()).unwrap();
+        assert!(
+            lost.check()
+                .unwrap_err()
+                .to_string()
+                .contains("another process may train")
+        );
+        drop(lost);
+        next.check().unwrap();
+        RunLock::acquire(folder.path()).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symbolic_link_is_no_lock_and_what_it_leads_to_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("precious");
+        std::fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(LOCK)).unwrap();
+        let text = RunLock::acquire(folder.path()).unwrap_err().to_string();
+        assert!(text.contains(LOCK) && text.contains("symbolic link"), "{text}");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
     }
 
     #[test]

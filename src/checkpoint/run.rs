@@ -53,7 +53,7 @@ impl StagesFile {
 /// A run on disk, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
-    _lock: RunLock,
+    lock: RunLock,
     metrics: Vec<Evaluation>,
     last_good: Option<PathBuf>,
     saved: Instant,
@@ -68,7 +68,7 @@ impl RunFolder {
     fn locked(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            _lock: RunLock::acquire(path)?,
+            lock: RunLock::acquire(path)?,
             metrics: Vec::new(),
             last_good: None,
             saved: Instant::now(),
@@ -290,6 +290,7 @@ impl Observer for RunFolder {
     }
 
     fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+        self.lock.check()?;
         self.metrics.push(evaluation.clone());
         self.write_metrics()?;
         for &occasion in occasions {
@@ -303,6 +304,7 @@ impl Observer for RunFolder {
     }
 
     fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
+        self.lock.check()?;
         self.save_state(trainer)
     }
 

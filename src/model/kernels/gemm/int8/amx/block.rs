@@ -28,7 +28,11 @@ static CONFIG: Config = {
 
 /// What multiplies micro-panels and keeps a block's sums until the next block: AMX. Tests put something in its place that needs
 /// none.
-pub(in super::super) trait Multiplier {
+///
+/// # Safety
+/// A value exists only on CPUs with AVX-512: [`Product`] uses it.
+#[allow(unsafe_code)]
+pub(in super::super) unsafe trait Multiplier {
     /// Adds up a block from two micro-panels, after the sums of the block before have gone to `to`, and puts those of an
     /// `earlier` block from `from` to `out`.
     ///
@@ -48,7 +52,10 @@ pub(in super::super) trait Multiplier {
     );
 
     /// Stores the sums of the last block and ends.
-    fn finish(&mut self, sums: &mut [Tile; SUMS]);
+    ///
+    /// # Safety
+    /// Nothing is called after it.
+    unsafe fn finish(&mut self, sums: &mut [Tile; SUMS]);
 }
 
 /// AMX, configured on this thread.
@@ -65,7 +72,9 @@ impl Configured {
     }
 }
 
-impl Multiplier for Configured {
+// SAFETY: a unit exists only where AVX-512 does.
+#[allow(unsafe_code)]
+unsafe impl Multiplier for Configured {
     #[inline]
     #[allow(unsafe_code)]
     unsafe fn block(
@@ -85,10 +94,9 @@ impl Multiplier for Configured {
     }
 
     #[inline]
-    fn finish(&mut self, sums: &mut [Tile; SUMS]) {
-        // SAFETY: the unit is configured, and each of its registers as long as a tile. At last it is as before, without
-        // configuration.
-        #[allow(unsafe_code)]
+    #[allow(unsafe_code)]
+    unsafe fn finish(&mut self, sums: &mut [Tile; SUMS]) {
+        // SAFETY: the unit is configured until here, and each of its registers as long as a tile.
         unsafe {
             asm!(
                 "tilestored [{sums} + {row}], tmm0", "tilestored [{sums} + {row} + 1024], tmm1",
@@ -236,7 +244,7 @@ impl<'a, M: Multiplier> Product<'a, M> {
         let block = &self.blocks[turn];
         if block.height > 0 {
             let out = place(self.out, block, self.columns);
-            // SAFETY: where the unit is found, AVX-512 is; `out` holds the block's rows.
+            // SAFETY: where a multiplier is, AVX-512 is; `out` holds the block's rows.
             #[allow(unsafe_code)]
             unsafe {
                 put(&self.sums[turn], block, out, self.columns);
@@ -255,7 +263,11 @@ impl<M: Multiplier> Drop for Product<'_, M> {
     fn drop(&mut self) {
         self.put(self.turn);
         let last = 1 - self.turn;
-        self.multiplier.finish(&mut self.sums[last]);
+        // SAFETY: the product is at its end.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.multiplier.finish(&mut self.sums[last]);
+        }
         self.put(last);
     }
 }

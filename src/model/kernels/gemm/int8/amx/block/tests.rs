@@ -98,8 +98,9 @@ fn avx_512_recombines_sums_as_the_reference_does() {
 // In the place of AMX: its sums, and the instructions between those of AMX.
 struct Emulated([Tile; SUMS]);
 
-impl Multiplier for Emulated {
-    #[allow(unsafe_code)]
+// SAFETY: the test makes one only where it has found AVX-512.
+#[allow(unsafe_code)]
+unsafe impl Multiplier for Emulated {
     unsafe fn block(
         &mut self,
         a: MicroPanel,
@@ -118,7 +119,7 @@ impl Multiplier for Emulated {
         }
     }
 
-    fn finish(&mut self, sums: &mut [Tile; SUMS]) {
+    unsafe fn finish(&mut self, sums: &mut [Tile; SUMS]) {
         *sums = self.0;
     }
 }
