@@ -27,11 +27,17 @@ pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "at most {most} iterations; {}; bands: {}{}",
+                "at most {most} iterations; {}; bands and bars: {}{}{}",
                 sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
                 intervals(&report.rows, |row| (&row.split, row.interval)),
                 if report.settings.sweep {
-                    "; against mean iterations: every threshold of each rule with one criterion, and the oracle"
+                    "; against mean iterations: points are the rules as named, lines every threshold of each rule with one \
+                     criterion"
+                } else {
+                    ""
+                },
+                if report.settings.sweep && families.iter().any(|family| family.len() > 1) {
+                    "; over chains of several hops without intervals"
                 } else {
                     ""
                 }
@@ -123,7 +129,8 @@ fn of_family<'a>(
         .filter(is_of_family)
 }
 
-// Mean iterations and accuracy over all chains of the family, by threshold, in the colours of the rules.
+// Mean iterations and accuracy over all chains of the family: each rule as named is a point, and, from a sweep, a rule with
+// one criterion a line over its thresholds in the same colour.
 fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo, family: &[(&str, usize)]) -> Vec<Series> {
     let pooled = |rule: &str, swept: bool| -> Option<Point> {
         let rows: Vec<&HaltRow> = of_family(report, subject, family)
@@ -131,22 +138,123 @@ fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo, family: &[(&s
             .collect();
         let n: usize = rows.iter().map(|row| row.n).sum();
         let total = |of: fn(&HaltRow) -> f64| rows.iter().map(|row| of(row) * row.n as f64).sum::<f64>() / n as f64;
-        (n > 0).then(|| (total(|row| row.mean), total(|row| row.accuracy), None))
+        // The intervals of several rows do not tell that of all their chains together.
+        let interval = match rows.as_slice() {
+            [one] => Some((one.low, one.high)),
+            _ => None,
+        };
+        (n > 0).then(|| (total(|row| row.mean), total(|row| row.accuracy), interval))
     };
-    let line = |(place, rule): (usize, &Rule)| {
+    let of_rule = |(place, rule): (usize, &Rule)| -> Vec<Series> {
         let own = line_of(place, &rule.to_string());
-        match rule.criteria() {
-            [(criterion, _)] if *criterion != Criterion::Oracle => {
-                let thresholds = criterion.sweep().into_iter();
-                let points = thresholds.filter_map(|x| pooled(&Rule::of(*criterion, x).to_string(), true));
-                match own.stroke {
-                    Stroke::Marked => own.stroke(Stroke::Solid),
-                    _ => own,
-                }
-                .points(points)
-            }
-            _ => own.points(pooled(&rule.to_string(), false)),
+        let mut series = Vec::new();
+        if report.settings.sweep
+            && let &[(criterion, _)] = rule.criteria()
+        {
+            let thresholds = criterion.sweep().into_iter();
+            let points = thresholds.filter_map(|x| pooled(&Rule::of(criterion, x).to_string(), true));
+            let line = match own.stroke {
+                Stroke::Marked => own.clone().stroke(Stroke::Solid),
+                _ => own.clone(),
+            };
+            series.push(line.points(points));
         }
+        series.push(own.points(pooled(&rule.to_string(), false)));
+        series
     };
-    report.settings.rules.iter().enumerate().map(line).collect()
+    report.settings.rules.iter().enumerate().flat_map(of_rule).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{origin, report};
+    use super::*;
+    use crate::measure::statistics::Clustering;
+
+    fn row(split: &str, hops: usize, rule: &str, swept: bool) -> HaltRow {
+        HaltRow {
+            origin: origin(),
+            split: split.to_owned(),
+            hops,
+            rule: rule.to_owned(),
+            swept,
+            most: 8,
+            n: 50,
+            accuracy: 0.5,
+            low: 0.4,
+            high: 0.6,
+            interval: Clustering::Independent,
+            mean: 3.0,
+            median: 3.0,
+            std: 1.0,
+            work: (!swept).then_some(0.5),
+            decided: String::new(),
+        }
+    }
+
+    // One family with one number of hops, and one with two, by nine rules: more than there are colours.
+    fn drawn(sweep: bool) -> Figure {
+        let rules = "kl+entropy,argmax=5,oracle,kl=1,cosine=1,entropy=1,latent-difference=1,min-p-kl=1,second-difference=1";
+        let rules: Vec<Rule> = rules.split(',').map(|rule| rule.parse().unwrap()).collect();
+        let settings = Halt {
+            splits: Vec::new(),
+            rules: rules.clone(),
+            most: 8,
+            sweep,
+        };
+        let mut rows = Vec::new();
+        for (split, hops) in [("test_inferred_ood", 2), ("mixed", 2), ("mixed", 3)] {
+            rows.extend(rules.iter().map(|rule| row(split, hops, &rule.to_string(), false)));
+            if sweep {
+                let of_sweep = (1..=10).map(|n| row(split, hops, &format!("argmax={n}"), true));
+                rows.extend(of_sweep);
+            }
+        }
+        halt(&report(settings, rows))
+    }
+
+    #[test]
+    fn every_rule_of_the_legend_has_a_mark_in_every_panel() {
+        for sweep in [false, true] {
+            let figure = drawn(sweep);
+            let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
+            assert_eq!(panels.len(), if sweep { 4 } else { 3 });
+            for panel in panels {
+                let Content::Lines { series, .. } = &panel.content else {
+                    panic!("{panel:?}");
+                };
+                for (rule, entry) in &figure.legend {
+                    let is_mark = |line: &&Series| {
+                        (line.colour, line.stroke) == (entry.colour, entry.stroke) && !line.points.is_empty()
+                    };
+                    assert_eq!(series.iter().filter(is_mark).count(), 1, "{rule}, {}", panel.title);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_against_mean_iterations_has_its_interval_and_its_sweep_a_line_beside_it() {
+        let of_argmax = |sweep| -> Vec<Series> {
+            let figure = drawn(sweep);
+            let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
+            let is_frontier = |panel: &&&Panel| match &panel.content {
+                Content::Lines { x, .. } => x.label == "mean iterations" && panel.title.starts_with("OOD test"),
+                Content::Cells { .. } => false,
+            };
+            let Some(Content::Lines { series, .. }) = panels.iter().find(is_frontier).map(|panel| &panel.content) else {
+                panic!("no panel against mean iterations");
+            };
+            let of_colour = |line: &&Series| line.colour == line_of(1, "").colour && line.stroke != Stroke::Dashed;
+            series.iter().filter(of_colour).cloned().collect()
+        };
+        let point = [(3.0, 0.5, Some((0.4, 0.6)))];
+        let alone = of_argmax(false);
+        assert_eq!(alone.len(), 1);
+        assert_eq!(alone[0].points, point);
+        let beside = of_argmax(true);
+        assert_eq!(beside.len(), 2);
+        assert_eq!((beside[0].stroke, beside[0].points.len()), (Stroke::Solid, 10));
+        assert_eq!(beside[1].points, point);
+    }
 }

@@ -112,6 +112,10 @@ impl Panel {
             if band.len() > 1 {
                 let fill = line.colour.plain().mix(0.15).filled();
                 chart.draw_series([Polygon::new(outline, fill)]).map_err(text_of)?;
+            } else if !band.is_empty() {
+                // One point has no band: its interval is a bar.
+                let bar = PathElement::new(outline, line.colour.plain().mix(0.5).stroke_width(2 * scale));
+                chart.draw_series([bar]).map_err(text_of)?;
             }
         }
         for line in series {
@@ -138,10 +142,13 @@ impl Panel {
                         .map_err(text_of)?;
                 }
             }
-            if line.stroke == Stroke::Marked {
-                let dots = points
-                    .iter()
-                    .map(|&at| Circle::new(at, 2 * scale as i32 + 1, colour.filled()));
+            // A point alone is no line, and would leave no mark: hollow where its line has no markers.
+            let dot = match line.stroke {
+                Stroke::Marked => Some(colour.filled()),
+                _ => (points.len() == 1).then(|| colour.stroke_width(scale)),
+            };
+            if let Some(dot) = dot {
+                let dots = points.iter().map(|&at| Circle::new(at, 2 * scale as i32 + 1, dot));
                 chart.draw_series(dots).map_err(text_of)?;
             }
         }
