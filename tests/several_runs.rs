@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use common::{SMALL_DATA, SMALL_RUN, prepared, run};
+use common::{SMALL_DATA, SMALL_RUN, command, prepared, run};
 use loopscope::checkpoint::Checkpoint;
 use serde_json::Value;
 
@@ -129,8 +129,21 @@ fn each_run_is_looked_at_on_its_own_data_and_the_figure_says_that_they_differ() 
         &[&["lens"], &FINALS[..], &["--data", "data", "--out", "f"]].concat(),
     )
     .expect(0)
-    .says(&["B/looped/final.safetensors was trained on data"]);
+    .says(&["B/looped final was trained on data"]);
+    let report = json(&at.join("f/lens.json"));
     assert_eq!(distinct(&rows(&at.join("f/lens.json")), &["data_hash"]).len(), 1);
+    assert_eq!(report["subjects"][1]["trained_on"], hash("B/looped"));
+    let notes = report["notes"].to_string();
+    let note = format!("B/looped final was trained on data {}", hash("B/looped"));
+    assert!(
+        notes.contains(&note) && !notes.contains("A/looped final was"),
+        "{notes}"
+    );
+    let figure = std::fs::read_to_string(at.join("f/lens.svg")).unwrap();
+    assert!(
+        figure.contains("TRAINED"),
+        "the figure does not say that the data are others"
+    );
 }
 
 #[test]
@@ -195,6 +208,107 @@ fn splits_are_named_in_every_row_and_line_and_may_be_written_with_blanks() {
             "{name}: no line says its split"
         );
     }
+}
+
+#[test]
+fn a_split_counts_once_and_an_empty_name_is_refused() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let eval = |split: &str| run(at, &["eval", "r/final.safetensors", "--split", split, "--out", "f"]);
+    eval("test_inferred_iid,test_inferred_iid ").expect(0);
+    assert_eq!(rows(&at.join("f/eval.json")).len(), 1);
+    for split in ["test_inferred_iid,", "", ","] {
+        eval(split).expect(2).says(&["--split has an empty name"]);
+    }
+}
+
+#[test]
+fn runs_without_a_split_in_common_are_refused_with_the_splits_of_each() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "a"]).expect(0);
+    let test = std::fs::read_to_string(at.join("data/test.json")).unwrap();
+    let mut items: Vec<Value> = serde_json::from_str(&test).unwrap();
+    for item in &mut items {
+        item["type"] = "elsewhere".into();
+    }
+    std::fs::create_dir(at.join("other")).unwrap();
+    for name in ["train.json", "valid.json", "vocab.json"] {
+        std::fs::copy(at.join("data").join(name), at.join("other").join(name)).unwrap();
+    }
+    std::fs::write(at.join("other/test.json"), serde_json::to_string(&items).unwrap()).unwrap();
+    let other = SMALL_RUN.replace("data = \"data\"", "data = \"other\"\nstages = []");
+    std::fs::write(at.join("other.toml"), other).unwrap();
+    run(at, &["train", "other.toml", "--out", "b"]).expect(0);
+    let hash = |run: &str| {
+        json(&at.join(run).join("stages.json"))["data_hash"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let targets = ["eval", "a/final.safetensors", "b/final.safetensors", "--out", "f"];
+    let of_b = format!("data {} of b: ", hash("b"));
+    run(at, &targets).expect(2).says(&[
+        "all runs share",
+        "--split could name: ",
+        &format!("data {} of a: ", hash("a")),
+        &of_b,
+        "elsewhere",
+    ]);
+    run(at, &[&targets[..], &["--split", "test_inferred_iid"]].concat())
+        .expect(2)
+        .says(&[&of_b, "no split named `test_inferred_iid`"]);
+}
+
+#[test]
+fn patching_says_why_recovery_is_not_defined() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let target = [
+        "patch",
+        "r/final.safetensors",
+        "--split",
+        "test_inferred_iid",
+        "--out",
+        "f",
+    ];
+    run(at, &[&target[..], &["--pairs", "1"]].concat()).expect(0).says(&[
+        "r final, split test_inferred_iid: the gap between clean and corrupt is not above 0",
+        "cannot be told of n = 1); recovery is not defined",
+    ]);
+    let report = json(&at.join("f/patch.json"));
+    assert!(
+        report["notes"].to_string().contains("recovery is not defined"),
+        "{report}"
+    );
+    assert!(
+        rows(&at.join("f/patch.json"))
+            .iter()
+            .all(|row| row["recovery"].is_null())
+    );
+}
+
+#[test]
+fn probe_says_what_its_intervals_count_for_and_minds_no_closed_pipe() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let spec = "name = 'x'\ntitle = 'X'\nlabel = 'target'\npositions = ['r2']\ntest = ['train']";
+    std::fs::write(at.join("x.toml"), spec).unwrap();
+    let arguments = ["probe", "x.toml", "r/final.safetensors", "--out", "f"];
+    let ran = run(at, &arguments).expect(0);
+    assert!(ran.out.contains("95 % intervals ("), "{}", ran.out);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(at, &arguments).stdout(writer).output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::figure::Figure;
 use crate::files;
 use crate::graph::Dataset;
 use crate::measure::statistics::{Clustering, intervals_in_words};
-use crate::measure::{Method, Report, Specimen};
+use crate::measure::{Method, Report, Specimen, SubjectInfo};
 
 #[derive(Args)]
 pub(super) struct Inputs {
@@ -116,11 +116,17 @@ fn parts(path: &Path) -> Vec<String> {
     normal.collect()
 }
 
-/// Writes a result's tables and figure.
-pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out: &Path) -> Result<()> {
-    for note in &report.notes {
+/// Warns of what a result notes; what loading a checkpoint has said is not said again.
+pub(super) fn say_notes<'a>(subjects: &[SubjectInfo], notes: impl IntoIterator<Item = &'a String>) {
+    let said: Vec<String> = subjects.iter().filter_map(SubjectInfo::other_data).collect();
+    for note in notes.into_iter().filter(|note| !said.contains(note)) {
         tracing::warn!("{note}");
     }
+}
+
+/// Writes a result's tables and figure.
+pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out: &Path) -> Result<()> {
+    say_notes(&report.subjects, &report.notes);
     report.write(out, M::NAME)?;
     figure.write(out, M::NAME)
 }

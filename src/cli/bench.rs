@@ -129,7 +129,7 @@ fn print_accuracy(json: bool) -> Result<()> {
     let measured = accuracy();
     if json {
         for accuracy in &measured {
-            println!(
+            out!(
                 "{}",
                 serde_json::to_string(accuracy).map_err(|e| Error::input(e.to_string()))?
             );
@@ -150,7 +150,7 @@ fn print_accuracy(json: bool) -> Result<()> {
         .chain(depths.iter().map(String::as_str))
         .collect();
     print_table(&columns, &rows);
-    println!("root mean square error of a 256 × depth × 192 product against f64, in that of the product");
+    out!("root mean square error of a 256 × depth × 192 product against f64, in that of the product");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table};
+use super::analyses::{Inputs, print_table, say_notes};
 use crate::checkpoint::{Target, subjects};
 use crate::error::Result;
 use crate::measure::{Comparison, RunSummary, Wants, compare, last_of_each};
@@ -41,9 +41,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
 
 /// Writes a comparison's tables and figure.
 pub(super) fn write(comparison: &Comparison, out: &std::path::Path) -> Result<()> {
-    for note in comparison.lens.notes.iter().chain(&comparison.patch.notes) {
-        tracing::warn!("{note}");
-    }
+    let notes = comparison.lens.notes.iter().chain(&comparison.patch.notes);
+    say_notes(&comparison.subjects, notes);
     comparison.lens.write(out, "compare-lens")?;
     comparison.patch.write(out, "compare-patch")?;
     comparison.write_csv(out, "compare")?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, best_of, fixed, print_table, say_where, write};
+use super::analyses::{Inputs, best_of, fixed, print_table, say_intervals, say_where, write};
 use crate::checkpoint::Target;
 use crate::error::{Error, Result};
 use crate::figure;
@@ -13,7 +13,7 @@ pub(super) struct ProbeArgs {
     /// Probe specs (files ending in .toml), and checkpoint files or run folders (all their stages)
     #[arg(required = true, value_name = "SPEC.toml or TARGET")]
     inputs_named: Vec<Target>,
-    /// Seed of the splits, the control labels, the untrained baseline and the bootstrap
+    /// Seed of the splits, the control labels and the untrained baseline
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Inference iterations [default: the model's own]
@@ -85,7 +85,8 @@ pub(super) fn run(args: &ProbeArgs) -> Result<()> {
         ],
         &best(&report.rows),
     );
-    println!("layer and penalty chosen on held-out fit rows; validation: the accuracy there");
+    say_intervals(report.rows.iter().map(|row| (&row.split, row.interval)));
+    out!("layer and penalty chosen on held-out fit rows; validation: the accuracy there");
     say_where(&loaded.out, "probe");
     Ok(())
 }

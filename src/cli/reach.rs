@@ -70,7 +70,7 @@ pub(super) fn run(args: &ReachArgs) -> Result<()> {
                 format!("{:.3}", head.truth_changed),
                 suffix.map_or_else(
                     || "the whole chain".to_owned(),
-                    |row| format!("{} relations", row.from_end),
+                    |row| figure::counted(row.from_end, "relation"),
                 ),
             ]
         })

@@ -74,7 +74,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let trainer = args.threads.install(|| job.run(&config, data))?;
     if let Some(hops) = trainer.learned_hops() {
-        out!("learnable recursion depth: {hops} hops");
+        out!("learnable recursion depth: {}", crate::figure::counted(hops, "hop"));
     }
     // Of a curriculum, what was not reached begins with one stage that was tried; the others never began.
     let mut tried = trainer.progress().stages.outcomes;

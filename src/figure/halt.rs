@@ -194,7 +194,8 @@ mod tests {
 
     // One family with one number of hops, and one with two, by nine rules: more than there are colours.
     fn drawn(sweep: bool) -> Figure {
-        let rules = "kl+entropy,argmax=5,oracle,kl=1,cosine=1,entropy=1,latent-difference=1,min-p-kl=1,second-difference=1";
+        let rules =
+            "kl+entropy,argmax=5,oracle,kl=1,cosine=1,entropy=1,latent-difference=1,min-p-kl=1,second-difference=1";
         let rules: Vec<Rule> = rules.split(',').map(|rule| rule.parse().unwrap()).collect();
         let settings = Halt {
             splits: Vec::new(),
@@ -242,7 +243,8 @@ mod tests {
                 Content::Lines { x, .. } => x.label == "mean iterations" && panel.title.starts_with("OOD test"),
                 Content::Cells { .. } => false,
             };
-            let Some(Content::Lines { series, .. }) = panels.iter().find(is_frontier).map(|panel| &panel.content) else {
+            let Some(Content::Lines { series, .. }) = panels.iter().find(is_frontier).map(|panel| &panel.content)
+            else {
                 panic!("no panel against mean iterations");
             };
             let of_colour = |line: &&Series| line.colour == line_of(1, "").colour && line.stroke != Stroke::Dashed;

@@ -138,7 +138,13 @@ pub(super) fn sample_sizes(rows: &[LensRow]) -> String {
     let sizes = distinct(rows, |row| (row.split.clone(), row.hops, row.n));
     let text: Vec<String> = sizes
         .iter()
-        .map(|(split, hops, n)| format!("{}, {hops} hops: n = {n}", super::split_name(split)))
+        .map(|(split, hops, n)| {
+            format!(
+                "{}, {}: n = {n}",
+                super::split_name(split),
+                super::counted(*hops, "hop")
+            )
+        })
         .collect();
     text.join("; ")
 }

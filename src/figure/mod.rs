@@ -45,7 +45,7 @@ fn several_runs(subjects: &[SubjectInfo]) -> bool {
 }
 
 /// Runs, seeds, checkpoints and data, as every figure states them; where runs are looked at on different data, which run on
-/// which.
+/// which, and which was trained on others.
 fn conditions(subjects: &[SubjectInfo]) -> String {
     let mut seeds: Vec<String> = subjects
         .iter()
@@ -64,6 +64,15 @@ fn conditions(subjects: &[SubjectInfo]) -> String {
         let of_runs: Vec<String> = of_runs.iter().map(|(run, hash)| format!("{hash} ({run})")).collect();
         format!("DIFFERS: {}", of_runs.join(", "))
     };
+    let elsewhere = subjects.iter().filter_map(|s| Some((s, s.trained_elsewhere()?)));
+    let elsewhere = elsewhere.map(|(s, trained_on)| {
+        let (run, looked_at) = (&s.origin.run, short(&s.origin.data_hash));
+        format!(
+            "; {run} LOOKED AT on data {looked_at}, TRAINED on {}",
+            short(trained_on)
+        )
+    });
+    let elsewhere = distinct(&elsewhere.collect::<Vec<_>>(), String::clone).concat();
     // Where there are many, the table names them all.
     let (first, more) = subjects.split_at(subjects.len().min(6));
     let mut checkpoints: Vec<&str> = first.iter().map(|s| short(&s.origin.checkpoint_hash)).collect();
@@ -76,7 +85,7 @@ fn conditions(subjects: &[SubjectInfo]) -> String {
         seeds.join(", ")
     };
     format!(
-        "run {runs}; data {data}; seed {seeds}; checkpoints {}",
+        "run {runs}; data {data}{elsewhere}; seed {seeds}; checkpoints {}",
         checkpoints.join(" ")
     )
 }
@@ -96,6 +105,11 @@ fn thousands(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// `1 hop`, `2 hops`.
+pub(crate) fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The same colour for the same split in every figure.
@@ -183,7 +197,9 @@ fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a str, usize, usiz
     match sizes.first() {
         Some((_, _, n)) if by_depth && same => format!("n = {n} at each depth"),
         _ => {
-            let size = |(split, hops, n): &(&str, usize, usize)| format!("{}, {hops} hops: n = {n}", split_name(split));
+            let size = |(split, hops, n): &(&str, usize, usize)| {
+                format!("{}, {}: n = {n}", split_name(split), counted(*hops, "hop"))
+            };
             sizes.iter().map(size).collect::<Vec<_>>().join("; ")
         }
     }
@@ -260,8 +276,8 @@ impl Populations {
     /// One legend entry a population.
     fn legend(&self) -> Vec<(String, Series)> {
         let name = |(split, hops): (&str, usize)| match (Self::by_depth(&self.0), self.names_hops()) {
-            (true, _) => format!("{hops} hops"),
-            (false, true) => format!("{}, {hops} hops", split_name(split)),
+            (true, _) => counted(hops, "hop"),
+            (false, true) => format!("{}, {}", split_name(split), counted(hops, "hop")),
             (false, false) => split_name(split),
         };
         self.iter().map(name).zip(self.lines()).collect()
@@ -303,6 +319,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_hop_is_no_hops() {
+        let rows = [("id_atomic", 1, 5), ("test_inferred_iid", 2, 9)];
+        let text = super::sample_size(&rows, |&row| row);
+        assert_eq!(text, "ID facts, 1 hop: n = 5; ID test, 2 hops: n = 9");
+    }
+
+    #[test]
+    fn conditions_say_where_a_run_is_looked_at_on_data_that_it_was_not_trained_on() {
+        let mut subjects = report::<(), ()>((), Vec::new()).subjects;
+        for same in [None, Some("fedcba9876543210".to_owned())] {
+            subjects[0].trained_on = same;
+            assert!(!super::conditions(&subjects).contains("TRAINED"));
+        }
+        subjects[0].trained_on = Some("0011223344556677".to_owned());
+        subjects.push(subjects[0].clone());
+        let text = super::conditions(&subjects);
+        let says = "run LOOKED AT on data fedcba98, TRAINED on 00112233";
+        assert_eq!(text.matches(says).count(), 1, "{text}");
+    }
+
     /// A made-up result of one checkpoint.
     pub(super) fn report<S, R>(settings: S, rows: Vec<R>) -> Report<S, R> {
         let subject = SubjectInfo {
@@ -311,6 +348,7 @@ mod tests {
             layers: 1,
             iterations: 4,
             learned_hops: None,
+            trained_on: None,
         };
         Report::made_up(settings, vec![subject], rows)
     }

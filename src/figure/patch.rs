@@ -29,7 +29,8 @@ pub fn patch(report: &Report<Patch, PatchRow>) -> Figure {
         conditions: vec![
             conditions(&report.subjects),
             format!(
-                "pairs: {}; 1 = clean answer fully back, 0 = none, – = the model does not tell clean from corrupt",
+                "pairs: {}; 1 = clean answer fully back, 0 = none, – = not defined: the gap between clean and corrupt is not \
+                 above 0 (95 % interval)",
                 pairs.join(", ")
             ),
         ],

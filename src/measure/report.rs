@@ -43,12 +43,29 @@ pub struct SubjectInfo {
     /// The most hops that its curriculum had passed, where it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned_hops: Option<usize>,
+    /// Content hash of the data that it was trained on, where its file tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<String>,
 }
 
 impl SubjectInfo {
     /// Whether a row with this origin is of this checkpoint.
     pub fn owns(&self, origin: &Origin) -> bool {
         self.origin == *origin
+    }
+
+    /// The data that it was trained on, where that is known and is not the data that it is looked at on.
+    pub fn trained_elsewhere(&self) -> Option<&str> {
+        self.trained_on.as_deref().filter(|&hash| hash != self.origin.data_hash)
+    }
+
+    /// That it is looked at on other data than it was trained on, for notes.
+    pub fn other_data(&self) -> Option<String> {
+        let trained_on = self.trained_elsewhere()?;
+        let (name, looked_at) = (self.name(), &self.origin.data_hash);
+        Some(format!(
+            "{name} was trained on data {trained_on}; it is looked at on data {looked_at}"
+        ))
     }
 
     /// `RUN CHECKPOINT`, for notes.
@@ -74,29 +91,26 @@ impl Specimen {
     pub fn load(subject: &Subject, data: &Arc<Dataset>, device: &Device) -> Result<Self> {
         let checkpoint = subject.load(device)?;
         checkpoint.check_vocab(&subject.path, &data.vocab)?;
-        if let Some(trained_on) = &checkpoint.info.data_hash
-            && *trained_on != data.hash
-        {
-            tracing::warn!(
-                "{} was trained on data {trained_on}; it is looked at on data {}",
-                subject.path.display(),
-                data.hash
-            );
+        let info = SubjectInfo {
+            origin: Origin {
+                run: subject.run.clone(),
+                checkpoint: subject.label.clone(),
+                step: checkpoint.info.step,
+                checkpoint_hash: checkpoint.hash.clone(),
+                data_hash: data.hash.clone(),
+            },
+            seed: checkpoint.info.seed,
+            layers: checkpoint.info.model.layers,
+            iterations: checkpoint.info.model.iterations,
+            learned_hops: checkpoint.info.learned_hops,
+            trained_on: checkpoint.info.data_hash.clone(),
+        };
+        // Said before the work begins, which may take long or fail for this very reason.
+        if let Some(warning) = info.other_data() {
+            tracing::warn!("{warning}");
         }
         Ok(Self {
-            info: SubjectInfo {
-                origin: Origin {
-                    run: subject.run.clone(),
-                    checkpoint: subject.label.clone(),
-                    step: checkpoint.info.step,
-                    checkpoint_hash: checkpoint.hash.clone(),
-                    data_hash: data.hash.clone(),
-                },
-                seed: checkpoint.info.seed,
-                layers: checkpoint.info.model.layers,
-                iterations: checkpoint.info.model.iterations,
-                learned_hops: checkpoint.info.learned_hops,
-            },
+            info,
             path: subject.path.clone(),
             model: checkpoint.model()?,
             data: data.clone(),
@@ -137,6 +151,7 @@ pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
     /// As [`Method::measure`].
     fn run(&self, specimens: &[Specimen]) -> Result<Report<Self, Self::Row>> {
         let mut report = Report::new(self.clone(), specimens);
+        report.notes = report.subjects.iter().filter_map(SubjectInfo::other_data).collect();
         let sets = data_sets(specimens);
         for data in &sets {
             let of_data: Vec<&Specimen> = specimens.iter().filter(|s| s.data.hash == data.hash).collect();

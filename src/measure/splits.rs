@@ -33,15 +33,12 @@ impl Wants {
     /// checkpoints.
     ///
     /// # Errors
-    /// When a named split does not exist, or the data sets have no split in common that the analysis can use.
+    /// When a name is empty, a named split does not exist, or the data sets have no split in common that the analysis can
+    /// use.
     pub fn splits(self, named: &[String], specimens: &[Specimen]) -> Result<Vec<String>> {
         let sets = data_sets(specimens);
         if !named.is_empty() {
-            let named: Vec<String> = named.iter().map(|name| name.trim().to_owned()).collect();
-            for (data, name) in sets.iter().flat_map(|data| named.iter().map(move |name| (data, name))) {
-                data.split(name)?;
-            }
-            return Ok(named);
+            return named_splits(named, specimens);
         }
         let learned = specimens.iter().filter_map(|specimen| specimen.info.learned_hops).min();
         let mut chosen = sets.iter().map(|data| self.of_data(data, learned.unwrap_or(2).max(2)));
@@ -50,14 +47,42 @@ impl Wants {
             common.retain(|name| others.contains(name));
         }
         if common.is_empty() {
-            let there: Vec<&str> = sets.iter().flat_map(|data| data.split_names()).collect();
-            return Err(Error::input(format!(
-                "the data has no split that this analysis can use{}; name some with --split (there are: {})",
-                if sets.len() > 1 { " and all runs share" } else { "" },
-                there.join(", ")
-            )));
+            return Err(self.none_usable(specimens));
         }
         Ok(common)
+    }
+
+    // What the splits of each data set are, and which the user could name.
+    fn none_usable(self, specimens: &[Specimen]) -> Error {
+        let sets = data_sets(specimens);
+        let usable = |data: &Dataset, name: &str| {
+            let rows = data.split(name).unwrap_or_default();
+            match self {
+                Self::Tests | Self::Depths => !rows.is_empty(),
+                _ => rows.iter().any(is_chain),
+            }
+        };
+        let first = sets.first().map(|data| data.split_names()).into_iter().flatten();
+        let to_name: Vec<&str> = first
+            .filter(|name| sets.iter().all(|data| usable(data, name)))
+            .collect();
+        let there: Vec<String> = sets
+            .iter()
+            .map(|data| {
+                let names: Vec<&str> = data.split_names().collect();
+                format!("{}: {}", whose(data, specimens), names.join(", "))
+            })
+            .collect();
+        let shared = if sets.len() > 1 { " and all runs share" } else { "" };
+        let there = there.join("; ");
+        Error::input(if to_name.is_empty() {
+            format!("the data has no split that this analysis can use{shared} ({there})")
+        } else {
+            format!(
+                "the data has no split that this analysis takes by default{shared}; --split could name: {} ({there})",
+                to_name.join(", ")
+            )
+        })
     }
 
     fn of_data(self, data: &Dataset, learned: usize) -> Vec<String> {
@@ -96,6 +121,38 @@ impl Wants {
         }
         owned(by_depth)
     }
+}
+
+// The splits that the user names, each once.
+fn named_splits(named: &[String], specimens: &[Specimen]) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for name in named.iter().map(|name| name.trim()) {
+        if name.is_empty() {
+            return Err(Error::input(
+                "--split has an empty name; allowed: names of splits with one comma between two",
+            ));
+        }
+        for data in data_sets(specimens) {
+            data.split(name)
+                .map_err(|error| Error::input(format!("{}: {error}", whose(data, specimens))))?;
+        }
+        if !found.iter().any(|known| known == name) {
+            found.push(name.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+// The data by its hash and the runs that are looked at on it.
+fn whose(data: &Dataset, specimens: &[Specimen]) -> String {
+    let mut runs: Vec<&str> = Vec::new();
+    for specimen in specimens.iter().filter(|specimen| specimen.data.hash == data.hash) {
+        let run = specimen.info.origin.run.as_str();
+        if !runs.contains(&run) {
+            runs.push(run);
+        }
+    }
+    format!("data {} of {}", data.hash, runs.join(", "))
 }
 
 // Whether a row is a chain of two hops or more whose first bridge is known.

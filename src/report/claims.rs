@@ -304,7 +304,11 @@ fn recovery_text(rows: &[&PatchRow]) -> String {
         .iter()
         .map(|row| match (row.recovery, row.low, row.high) {
             (Some(r), Some(low), Some(high)) => format!("{}: {r:.2} ({low:.2}–{high:.2})", row.effective_layer),
-            _ => format!("{}: undefined, clean and corrupt do not differ", row.effective_layer),
+            (Some(r), ..) => format!("{}: {r:.2} (no interval)", row.effective_layer),
+            (None, ..) => format!(
+                "{}: not defined, the gap between clean and corrupt is not above 0",
+                row.effective_layer
+            ),
         })
         .collect();
     format!("{}, n = {}", cells.join(", "), rows.first().map_or(0, |row| row.n))
@@ -315,7 +319,7 @@ fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
     let mut met = Some(true);
     for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
         let rows = recovery(evidence, END, split);
-        // Undefined where clean and corrupt queries do not differ: then there is no answer to bring back.
+        // Not defined where the gap between clean and corrupt is not above 0: then there is no answer to bring back.
         let first: Option<Vec<f64>> = rows
             .iter()
             .filter(|row| row.iteration == 1)

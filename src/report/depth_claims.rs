@@ -3,6 +3,7 @@
 use super::claims::{Claim, Verdict};
 use super::depth::DepthEvidence;
 use super::{max_shown, shown};
+use crate::figure::counted;
 use crate::measure::{Exchange, Fall, MarginRow, ReachRow, SettleRow};
 
 /// Every claim that the runs can speak to, in the paper's order.
@@ -344,7 +345,8 @@ fn shortcut(evidence: &[DepthEvidence]) -> Claim {
                 head.n,
                 head.truth_changed,
                 suffix(run).map_or("no suffix keeps the answer".to_owned(), |n| format!(
-                    "the last {n} relations keep the answer"
+                    "shortest suffix that keeps the answer: {}",
+                    counted(n, "relation")
                 ))
             ))
         })

@@ -284,6 +284,7 @@ mod tests {
             layers: 2,
             iterations: 4,
             learned_hops: None,
+            trained_on: None,
         };
         let specimen = Specimen {
             info,

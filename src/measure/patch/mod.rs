@@ -52,7 +52,7 @@ pub struct PatchRow {
     /// Pairs.
     pub n: usize,
     /// (patched − corrupt) / (clean − corrupt) of the mean logit difference between the clean and the corrupt answer;
-    /// absent where clean and corrupt do not differ (the 95 % interval of their gap holds 0).
+    /// absent where the gap is not above 0 (its 95 % interval does not lie above 0, or cannot be told).
     pub recovery: Option<f64>,
     /// 95 % interval of `recovery`.
     pub low: Option<f64>,
@@ -102,7 +102,9 @@ impl Method for Patch {
                     ));
                     continue;
                 }
-                report.rows.extend(self.patch(specimen, split, &kept)?);
+                let (rows, note) = self.patch(specimen, split, &kept)?;
+                report.rows.extend(rows);
+                report.notes.extend(note);
             }
         }
         Ok(())
@@ -148,7 +150,8 @@ impl Patch {
         run(&specimen.model, &rows, self.iterations(specimen), pairs, Hooks::none())
     }
 
-    fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<Vec<PatchRow>> {
+    // The rows, and a note where recovery is not defined.
+    fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<(Vec<PatchRow>, Option<String>)> {
         let model = &specimen.model;
         let iterations = self.iterations(specimen);
         let hops = pairs[0].clean.hops();
@@ -211,7 +214,7 @@ impl Patch {
         clean: &Outcome,
         corrupt: &Outcome,
         patched: &[Outcome],
-    ) -> Vec<PatchRow> {
+    ) -> (Vec<PatchRow>, Option<String>) {
         let n = pairs.len();
         let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {
             let right = outcome
@@ -228,7 +231,19 @@ impl Patch {
         // Each pair draws its corrupt query by itself: what pairs share are the facts of their clean ones.
         let resamples = Resamples::new(Clusters::of_queries(pairs.iter().map(|pair| &pair.clean)), self.seed);
         let gap = mean(gaps.iter().copied());
-        let defined = resamples.mean(&gaps).is_some_and(|(low, _)| low > 0.0);
+        let interval_of_gap = resamples.mean(&gaps);
+        let defined = interval_of_gap.is_some_and(|(low, _)| low > 0.0);
+        let note = (!defined).then(|| {
+            let interval = interval_of_gap.map_or_else(
+                || format!("cannot be told of n = {n}"),
+                |(low, high)| format!("{low:.3} to {high:.3}"),
+            );
+            format!(
+                "{}, split {split}: the gap between clean and corrupt is not above 0 (95 % interval {interval}); recovery is \
+                 not defined",
+                specimen.info.name()
+            )
+        });
         let row = |(&(site, position), outcome): (&(Option<Site>, Option<Position>), &Outcome)| {
             let returned = differences(&outcome.difference, &corrupt.difference);
             let interval = if defined {
@@ -263,7 +278,7 @@ impl Patch {
                 corrupt_accuracy,
             }
         };
-        cells.iter().zip(patched).map(row).collect()
+        (cells.iter().zip(patched).map(row).collect(), note)
     }
 }
 

@@ -207,15 +207,17 @@ impl At<'_> {
         };
         let before = of_split.len();
         let fact_fitted = |sample: &Sample| spec.split == SplitBy::Facts && fitted.facts.contains(&*sample.fact);
-        let (mut apart, shared): (Vec<Sample>, Vec<Sample>) = of_split
+        let (of_prefix, others): (Vec<Sample>, Vec<Sample>) = of_split
             .into_iter()
-            .partition(|sample| !fitted.prefixes.contains(self.prefix(sample)) && !fact_fitted(sample));
+            .partition(|sample| fitted.prefixes.contains(self.prefix(sample)));
+        let (of_fact, mut apart): (Vec<Sample>, Vec<Sample>) = others.into_iter().partition(fact_fitted);
         // Of the fit split itself the larger part is always fitted on.
         if name != spec.fit {
+            note(of_prefix.len(), before, "the fit set has them");
             note(
-                shared.iter().filter(|sample| fact_fitted(sample)).count(),
+                of_fact.len(),
                 before,
-                "the fit set has the fact that yields their label",
+                "the fit set has the fact that yields their label, in other prefixes",
             );
         }
         let before = apart.len();
@@ -363,6 +365,46 @@ mod tests {
         );
         // No OOD fact is in a chain of the training split.
         assert_eq!(says(&left_out("test_inferred_ood")), 0, "{:?}", split.notes);
+    }
+
+    // A label that no fact yields, and one whose fact is its prefix: what is shared is the prefix.
+    #[test]
+    fn rows_whose_prefix_is_fitted_are_left_out_of_the_test_with_a_note() {
+        let data = data();
+        for (label, position) in [("head", Head), ("relation1", R1), ("bridge", R1)] {
+            let spec = spec(label, &position.to_string(), SplitBy::Facts);
+            let at = At {
+                spec: &spec,
+                position,
+                last: position.index(2),
+                label: spec.label(position).unwrap(),
+                seed: 1,
+            };
+            let mut notes = Vec::new();
+            let (fit, _) = at.fit_set(&data, &mut notes).unwrap();
+            let classes: Vec<u32> = (0..data.vocab.len() as u32).collect();
+            let fitted = Fitted {
+                prefixes: fit.iter().map(|sample| at.prefix(sample)).collect(),
+                facts: fit.iter().map(|sample| &*sample.fact).collect(),
+                classes: &classes,
+            };
+            let name = "test_inferred_iid";
+            let of_split = at.prefixes(data.split(name).unwrap(), &mut notes).unwrap();
+            let apart = at.test_set(name, &fitted, &data, &mut notes).unwrap();
+            let left_out = of_split.len() - apart.len();
+            let note = format!(
+                "{left_out} of {} prefixes left out, the fit set has them",
+                of_split.len()
+            );
+            assert!(
+                left_out > 0 && notes.iter().any(|n| n.contains(&note)),
+                "{label}: {notes:?}"
+            );
+            assert!(
+                !notes.iter().any(|note| note.contains("the fact that yields")),
+                "{notes:?}"
+            );
+        }
     }
 
     #[test]

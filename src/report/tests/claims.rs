@@ -328,7 +328,7 @@ fn every_layer_of_the_first_iteration_is_causal() {
         NotReproduced
     );
     assert_eq!(with(OOD, &[]), NotTested);
-    // Clean and corrupt do not differ.
+    // The gap between clean and corrupt is not above 0.
     assert_eq!(with(OOD, &[None, None, None, None]), NotTested);
 }
 

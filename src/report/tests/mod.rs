@@ -37,6 +37,7 @@ fn subject(run: &str, checkpoint: &str, layers: usize, iterations: usize) -> Sub
         layers,
         iterations,
         learned_hops: None,
+        trained_on: None,
     }
 }
 
