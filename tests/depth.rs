@@ -145,7 +145,7 @@ fn a_stage_that_takes_too_long_ends_the_run_at_the_depth_before_it() {
     )
     .expect(0);
     assert!(
-        ran.out.contains("learnable recursion depth: 1 hops")
+        ran.out.contains("learnable recursion depth: 1 hop\n")
             && ran.out.contains("stage 2hop: not reached in 50 steps"),
         "{}",
         ran.out
