@@ -5,6 +5,7 @@ mod common;
 use std::time::SystemTime;
 
 use common::run;
+use loopscope::checkpoint::RunLock;
 
 #[test]
 fn the_quick_preset_runs_to_its_end_and_then_has_nothing_left_to_do() {
@@ -108,6 +109,12 @@ fn the_depth_experiment_runs_to_its_end_and_then_has_nothing_left_to_do() {
     std::fs::write(&lens, of_before).unwrap();
     run(at, &arguments).expect(0);
     assert_eq!(std::fs::read_to_string(&lens).unwrap(), whole);
+    // While another process has it, nothing is made.
+    let lock = RunLock::acquire(&at.join("all/checkpoints")).unwrap();
+    run(at, &arguments)
+        .expect(2)
+        .says(&["all/checkpoints: process ", "works in it"]);
+    drop(lock);
     // Runs of a curriculum side by side: compared at the deepest chains that both have learned, which nobody had to name.
     let compared = run(
         at,

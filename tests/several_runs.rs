@@ -161,7 +161,7 @@ fn results_of_different_runs_go_into_different_folders() {
         place(&["eval", "A/looped/step-00000000.safetensors"]),
         place(&["eval", FINALS[0], FINALS[1]]),
     ];
-    assert_eq!(places[0], "figures/runs/A/looped/final");
+    assert_eq!(places[0], "figures/elsewhere/A/looped/final");
     assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len(), "{places:?}");
     for place in places {
         assert!(at.join(place).join("eval.csv").is_file());

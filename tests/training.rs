@@ -101,6 +101,22 @@ fn a_run_is_trained_by_one_process_at_a_time() {
     assert!(!at.join("r/run.lock").exists(), "what is over leaves no lock behind");
 }
 
+// A lock file is what people remove.
+#[cfg(unix)]
+#[test]
+fn a_run_whose_lock_was_removed_stops_before_it_writes_into_another_s() {
+    let folder = prepared();
+    let at = folder.path();
+    let resume = ["train", "run.toml", "--out", "r", "--resume", "--set", ENDLESS];
+    let mut first = Running::start(at, &resume);
+    first.wait_until("evaluation", || metrics(&at.join("r")).len() > 1);
+    std::fs::remove_file(at.join("r/run.lock")).unwrap();
+    assert_eq!(first.end(), Some(1), "a run without its lock fails");
+    let before = metrics(&at.join("r")).len();
+    let mut second = Running::start(at, &resume);
+    second.wait_until("evaluation", || metrics(&at.join("r")).len() > before);
+}
+
 #[test]
 fn dropout_and_the_padded_readout_resume_bit_for_bit_too() {
     let folder = prepared();
@@ -297,13 +313,28 @@ fn a_run_is_never_overwritten_nor_resumed_with_other_settings_or_data() {
         .says(&["holds a run already", "--resume"]);
     run(at, &["train", "run.toml", "--out", "r", "--resume", "--seed", "9"])
         .expect(2)
-        .says(&["other settings"]);
+        .says(&["seed is 1 in the run, 9 is given"]);
     run(
         at,
         &["train", "run.toml", "--out", "r", "--resume", "--set", "train.steps=5"],
     )
     .expect(2)
     .says(&["has done 60 steps already"]);
+    // Stages that had to hold for one evaluation alone, as those of earlier versions did.
+    let hold = [
+        "train",
+        "run.toml",
+        "--out",
+        "r",
+        "--resume",
+        "--set",
+        "stages.1.hold=1",
+        "stages.2.hold=1",
+    ];
+    run(at, &hold).expect(2).says(&[
+        "stages.1.hold is 3 in the run, 1 is given; stages.2.hold is 3",
+        "loopscope train r --resume",
+    ]);
     let mut other = SMALL_DATA;
     other[16] = "--seed=4";
     other[15] = "other";

@@ -238,7 +238,8 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Option<Str
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(corrupt)?;
     let mut texts = metadata.metadata().iter().flatten();
-    let Some((key, info)) = texts.find(|(key, text)| *key == KEY || is_sealed(text)) else {
+    let ours = metadata.metadata().as_ref().and_then(|map| map.get_key_value(KEY));
+    let Some((key, info)) = ours.or_else(|| texts.find(|(_, text)| is_sealed(text))) else {
         return Ok((tensors, None));
     };
     check_digest(info, &tensors).map_err(|reason| Error::file(path, reason))?;
@@ -281,8 +282,13 @@ fn damaged(what: &str) -> String {
 
 // Whether a text is metadata that was written here, whatever its key has become.
 fn is_sealed(text: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(text)
-        .is_ok_and(|fields| fields.get("format").is_some() && fields.get("sha256").is_some())
+    let is_digest = |value: &serde_json::Value| {
+        let digits = value.as_str().unwrap_or_default();
+        digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    };
+    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|fields| {
+        fields.get("format").is_some_and(serde_json::Value::is_u64) && fields.get("sha256").is_some_and(is_digest)
+    })
 }
 
 // Checks the digest in our metadata, where there is one.

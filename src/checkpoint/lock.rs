@@ -121,9 +121,9 @@ fn refusal(folder: &Path, file: &mut File) -> Error {
         .ok()
         .and_then(|_| serde_json::from_str::<Holder>(&text).ok());
     let who = match holder {
-        Some(Holder { process, host, since }) => format!("process {process} on {host} trains in it since {since}"),
+        Some(Holder { process, host, since }) => format!("process {process} on {host} works in it since {since}"),
         // It has locked the file and not yet written its name.
-        None => "another process trains in it".to_owned(),
+        None => "another process works in it".to_owned(),
     };
     Error::file(
         folder,

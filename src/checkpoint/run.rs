@@ -119,20 +119,21 @@ impl RunFolder {
         let config_path = path.join(CONFIG);
         let had = RunConfig::read(&config_path, &[])?;
         let wants = trainer.config();
-        let comparable = |config: &RunConfig| RunConfig {
-            data: PathBuf::new(),
-            train: crate::train::LoopConfig {
-                steps: 0,
-                ..config.train.clone()
-            },
-            ..config.clone()
-        };
-        let other_rates = had.train.steps != wants.train.steps && wants.optimizer.cooldown > 0;
-        if comparable(&had) != comparable(wants) || other_rates {
+        let mut others = had.differences(wants);
+        // Where the data lie is of no account: their hash is compared.
+        others.retain(|(key, ..)| key != "data" && (key != "train.steps" || wants.optimizer.cooldown > 0));
+        if !others.is_empty() {
+            let others = others
+                .iter()
+                .map(|(key, had, given)| format!("{key} is {had} in the run, {given} is given"));
             return Err(Error::file(
                 &config_path,
-                "the run has other settings than those given; only train.steps may change, and only without a cooldown. \
-                 Choose another --out for a new run",
+                format!(
+                    "the run has other settings than those given: {}; only train.steps may change, and only without a cooldown. \
+                     Choose another --out for a new run, or go on with the run's own settings: loopscope train {} --resume",
+                    others.collect::<Vec<_>>().join("; "),
+                    path.display()
+                ),
             ));
         }
         let state = path.join(STATE);

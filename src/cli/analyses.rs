@@ -19,7 +19,7 @@ pub(super) struct Inputs {
     /// Data folder [default: each run's own]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for tables and figures [default: figures/runs/ and the path of what is looked at]
+    /// Folder for tables and figures [default: figures/ and the path of what is looked at]
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -57,29 +57,28 @@ impl Inputs {
             specimens.push(Specimen::load(subject, &known[&key], &device)?);
         }
         Ok(Loaded {
-            out: self.out.clone().unwrap_or_else(|| default_out(&subjects)),
+            out: self.out.clone().unwrap_or_else(|| default_out(&subjects, &here())),
             subjects,
             specimens,
         })
     }
 }
 
-/// Where results of single commands go by default.
-const FOLDER: &str = "figures/runs";
-
-/// The folder for what is made of these checkpoints: `figures/runs/` and the path of the run folder or file, so that two runs
-/// never write into one folder, nor into one of `reproduce`.
-fn default_out(subjects: &[Subject]) -> PathBuf {
-    let here = std::env::current_dir()
-        .and_then(|folder| folder.canonicalize())
-        .unwrap_or_default();
+/// The folder for what is made of these checkpoints, below the working folder `here`: `figures/runs/` and the path of the run
+/// below `checkpoints/`; `figures/elsewhere/` and the path of one that is not there; `figures/outside/` and that of one outside
+/// the working folder. So two runs never write into one folder, nor into one of `reproduce`.
+fn default_out(subjects: &[Subject], here: &Path) -> PathBuf {
     let mut named: Vec<Vec<String>> = Vec::new();
     for subject in subjects {
-        let inside = subject.folder.strip_prefix(&here);
-        let mut path = parts(inside.unwrap_or(&subject.folder));
-        if path.len() > 1 && path[0] == "checkpoints" {
-            path.remove(0);
-        }
+        let (top, below) = match subject.folder.strip_prefix(here) {
+            Ok(inside) => match inside.strip_prefix("checkpoints") {
+                Ok(below) => ("runs", below),
+                Err(_) => ("elsewhere", inside),
+            },
+            Err(_) => ("outside", subject.folder.as_path()),
+        };
+        let mut path = vec![top.to_owned()];
+        path.extend(parts(below));
         // A checkpoint of a run that is named by itself; one that stands alone is its own folder.
         if subject.alone && subject.data.is_some() {
             path.push(subject.label.clone());
@@ -89,7 +88,7 @@ fn default_out(subjects: &[Subject]) -> PathBuf {
         }
     }
     let Some(first) = named.first() else {
-        return FOLDER.into();
+        return "figures".into();
     };
     let shared = |&depth: &usize| {
         named
@@ -97,7 +96,7 @@ fn default_out(subjects: &[Subject]) -> PathBuf {
             .all(|path| path.len() > depth + 1 && path[depth] == first[depth])
     };
     let common = (0..first.len()).take_while(shared).count();
-    let folder: PathBuf = Path::new(FOLDER).join(first[..common].iter().collect::<PathBuf>());
+    let folder: PathBuf = Path::new("figures").join(first[..common].iter().collect::<PathBuf>());
     let rests: Vec<String> = named.iter().map(|path| path[common..].join(",")).collect();
     let name = rests.join("+");
     // Names of files end at 255 bytes in most file systems.
@@ -106,6 +105,12 @@ fn default_out(subjects: &[Subject]) -> PathBuf {
         return folder.join(format!("{start}…{}", files::short_hash(name.as_bytes())));
     }
     folder.join(name)
+}
+
+fn here() -> PathBuf {
+    std::env::current_dir()
+        .and_then(|folder| folder.canonicalize())
+        .unwrap_or_default()
 }
 
 fn parts(path: &Path) -> Vec<String> {
@@ -197,5 +202,49 @@ pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     line(&mut header.iter().copied());
     for row in rows {
         line(&mut row.iter().map(String::as_str));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(folder: &str, checkpoint: Option<&str>) -> Subject {
+        Subject {
+            run: "looped".to_owned(),
+            label: checkpoint.unwrap_or("end of training").to_owned(),
+            path: Path::new(folder).join("final.safetensors"),
+            folder: folder.into(),
+            alone: checkpoint.is_some(),
+            data: Some("data".into()),
+        }
+    }
+
+    #[test]
+    fn no_two_runs_have_one_folder_for_their_results() {
+        let of = |subjects: &[Subject]| default_out(subjects, Path::new("/here")).display().to_string();
+        let alone = [
+            of(&[run("/here/checkpoints/laptop/looped", None)]),
+            of(&[run("/here/checkpoints/laptop/looped", Some("final"))]),
+            of(&[run("/here/laptop/looped", None)]),
+            of(&[run("/laptop/looped", None)]),
+            of(&[run("/here/checkpoints/laptop/vanilla", None)]),
+            of(&[
+                run("/here/checkpoints/a/looped", None),
+                run("/here/checkpoints/b/looped", None),
+            ]),
+            of(&[run("/here/checkpoints/a/looped", None), run("/here/a/looped", None)]),
+        ];
+        assert_eq!(alone[0], "figures/runs/laptop/looped");
+        assert_eq!(alone[1], "figures/runs/laptop/looped/final");
+        assert_eq!(alone[5], "figures/runs/a,looped+b,looped");
+        for (i, folder) in alone.iter().enumerate() {
+            assert!(!alone[..i].contains(folder), "{folder} twice");
+        }
+        let many: Vec<Subject> = (0..40)
+            .map(|i| run(&format!("/here/checkpoints/a-long-name-{i}"), None))
+            .collect();
+        let name = of(&many);
+        assert!(name.len() < 255 && name != of(&many[1..]), "{name}");
     }
 }

@@ -95,11 +95,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
                 reached.rows.map_or(String::new(), |n| format!(" (n = {n})")),
             ),
             None => out!(
-                "stage {}: not reached in {} steps ({} stayed below {})",
+                "stage {}: not reached in {} steps (it takes {} on {}{})",
                 outcome.stage.name,
                 trainer.progress().step,
+                outcome.stage.accuracy,
                 outcome.stage.split,
-                outcome.stage.accuracy
+                match outcome.stage.hold {
+                    1 => String::new(),
+                    n => format!(" for {n} evaluations in a row"),
+                }
             ),
         }
     }

@@ -35,9 +35,14 @@ pub fn compare(comparison: &Comparison) -> Figure {
                 lens::sample_sizes(&comparison.lens.rows)
             ),
             format!(
-                "bands: {}; cells: recovery of the clean answer, at most {} pairs",
+                "bands: {}; cells of patching: recovery of the clean answer, at most {} pairs{}",
                 intervals(&comparison.lens.rows, |row| (&row.split, row.interval)),
-                comparison.patch.settings.pairs
+                comparison.patch.settings.pairs,
+                if comparison.lens.rows.iter().any(|row| row.hops > 2) {
+                    "; of the lens: top-1, dashed: effective layers of training"
+                } else {
+                    ""
+                }
             ),
         ],
         legend: legend(&curves, &splits),

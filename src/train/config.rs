@@ -1,5 +1,6 @@
 //! The settings of a run, read from TOML and checked once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -269,6 +270,27 @@ impl RunConfig {
             .collect()
     }
 
+    /// The settings in which `other` differs: the key, the value here and the value there.
+    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let [ours, theirs] = [self, other].map(|config| {
+            let mut values = BTreeMap::new();
+            // A config is plain data; nothing in it refuses to be TOML.
+            if let Ok(value) = toml::Value::try_from(config) {
+                flatten("", &value, &mut values);
+            }
+            values
+        });
+        let absent = || "absent".to_owned();
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        keys.into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key))
+            .map(|key| {
+                let of = |values: &BTreeMap<String, String>| values.get(key).cloned().unwrap_or_else(absent);
+                (key.clone(), of(&ours), of(&theirs))
+            })
+            .collect()
+    }
+
     /// Says which value is impossible, if one is.
     ///
     /// # Errors
@@ -340,5 +362,27 @@ impl RunConfig {
             stage.check(i)?;
         }
         Ok(())
+    }
+}
+
+// Every value by its whole key, as in `stages.0.hold`.
+fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    let key = |part: &str| {
+        if prefix.is_empty() {
+            part.to_owned()
+        } else {
+            format!("{prefix}.{part}")
+        }
+    };
+    match value {
+        toml::Value::Table(table) => table.iter().for_each(|(part, inner)| flatten(&key(part), inner, into)),
+        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            for (i, inner) in items.iter().enumerate() {
+                flatten(&key(&i.to_string()), inner, into);
+            }
+        }
+        other => {
+            into.insert(prefix.to_owned(), other.to_string());
+        }
     }
 }

@@ -138,6 +138,11 @@ impl Running {
         }
     }
 
+    /// Waits until the binary ends by itself; gives the exit code.
+    pub fn end(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+
     /// Sends Ctrl-C; gives the exit code.
     #[cfg(unix)]
     pub fn interrupt(mut self) -> Option<i32> {

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::analyses;
 use super::train::Job;
-use crate::checkpoint::Target;
+use crate::checkpoint::{RunLock, Target};
 use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::files;
@@ -108,6 +108,13 @@ impl Place {
         }
         let name = self.name();
         (Path::new("checkpoints").join(&name), Path::new("figures").join(&name))
+    }
+
+    // One process at a time makes the data, results and summary of an experiment.
+    fn lock(&self) -> Result<RunLock> {
+        let (runs, _) = self.folders();
+        files::create_folder(&runs)?;
+        RunLock::acquire(&runs)
     }
 
     // A run of the preset, under the name that the preset gives it.

@@ -53,6 +53,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     let mut preset: Preset = place.parse(text)?;
     place.seed(&mut preset.data.seed, seed);
     let (runs, figures) = place.folders();
+    let _lock = place.lock()?;
 
     err!("1/4 data");
     let data = Arc::new(make_data(&preset.data, &preset.data.generate()?, &runs.join("data"))?);
