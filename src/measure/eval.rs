@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::largest::{Fall, Largest};
 use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Resamples, differences, first_largest, numbers, share};
+use super::statistics::{Clustering, Clusters, Resamples, first_largest, share};
 use super::{BATCH, hop_counts, queries_of};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query};
@@ -126,9 +126,8 @@ impl Eval {
 
 // Compares the rows of one split, which have these right answers, with each other.
 fn compare(rows: &mut [EvalRow], rights: &[Vec<bool>], trained: usize, resamples: &Resamples) {
-    let line: Vec<Vec<f64>> = rights.iter().map(|right| numbers(right)).collect();
     let largest = Largest::of_shares(rights, resamples);
-    let falls = Fall::of_means(&line, resamples);
+    let falls = Fall::of_shares(rights, resamples);
     for (row, (largest, fall)) in rows.iter_mut().zip(largest.into_iter().zip(falls)) {
         (row.largest, row.fall) = (largest, fall);
     }
@@ -139,11 +138,7 @@ fn compare(rows: &mut [EvalRow], rights: &[Vec<bool>], trained: usize, resamples
     let beyond = own + 1..rows.len();
     let accuracies: Vec<f64> = rows[beyond.clone()].iter().map(|row| row.accuracy).collect();
     if let Some(place) = first_largest(&accuracies) {
-        let gains: Vec<Vec<f64>> = line[beyond.clone()]
-            .iter()
-            .map(|values| differences(values, &line[own]))
-            .collect();
-        let interval = resamples.max_mean(&gains);
+        let interval = resamples.max_difference(rights, own, beyond.clone());
         let own_accuracy = rows[own].accuracy;
         let row = &mut rows[beyond.start + place];
         row.gain = Some(row.accuracy - own_accuracy);

@@ -79,6 +79,22 @@ impl Fall {
         }
         falls
     }
+
+    /// For each share of a line, over the same queries.
+    pub(super) fn of_shares(line: &[Vec<bool>], resamples: &Resamples) -> Vec<Self> {
+        let mut falls = vec![Self::default(); line.len()];
+        let shares: Vec<f64> = line.iter().map(|holds| share(holds)).collect();
+        if let Some(index) = first_largest(&shares) {
+            let last = line.len() - 1;
+            let interval = resamples.max_difference(line, last, 0..line.len());
+            falls[index] = Self {
+                fall: Some(shares[index] - shares[last]),
+                fall_low: interval.map(|found| found.low),
+                fall_high: interval.map(|found| found.high),
+            };
+        }
+        falls
+    }
 }
 
 #[cfg(test)]
@@ -111,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_fall_is_paired_and_never_below_0() {
-        let line = [first(10), first(30), first(24)].map(|holds| super::super::statistics::numbers(&holds));
-        let found = Fall::of_means(&line, &facts(40));
+        let line = [first(10), first(30), first(24)];
+        let found = Fall::of_shares(&line, &facts(40));
         let fall = found[1];
         assert!((fall.fall.unwrap() - 0.15).abs() < 1e-9);
         // Six of 40 lost: unpaired, ± 0.2.
@@ -122,7 +138,7 @@ mod tests {
         );
         assert_eq!(found[0], Fall::default());
         // The last is the largest: nothing is lost.
-        let rising = Fall::of_means(&line[..2], &facts(40));
+        let rising = Fall::of_shares(&line[..2], &facts(40));
         assert_eq!((rising[1].fall, rising[1].fall_low), (Some(0.0), Some(0.0)));
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::components::Components;
+use super::decisive::Decisive;
 use super::quantile::{NORMAL, student};
 use super::{Interval, mean, numbers, score_interval, share};
 use crate::graph::Query;
@@ -19,7 +20,7 @@ pub enum Clustering {
     /// The atomic facts of their chains, at whichever hop.
     Facts,
     /// Their first facts, (head, first relation); further facts are not known.
-    Prefixes,
+    FirstFacts,
 }
 
 impl Clustering {
@@ -28,7 +29,7 @@ impl Clustering {
         match self {
             Self::Independent => "independent rows",
             Self::Facts => "clustered by fact",
-            Self::Prefixes => "clustered by first fact",
+            Self::FirstFacts => "clustered by first fact",
         }
     }
 }
@@ -47,6 +48,7 @@ pub struct Clusters {
     of_query: Vec<Vec<u32>>,
     count: usize,
     components: Components,
+    decisive: Decisive,
 }
 
 impl Clusters {
@@ -74,16 +76,18 @@ impl Clusters {
             .collect();
         let count = ids.len();
         let components = Components::new(&of_query, count);
+        let decisive = Decisive::new(&of_query, count);
         let clustering = match (components.any_shared(), explained) {
             (false, _) => Clustering::Independent,
             (true, true) => Clustering::Facts,
-            (true, false) => Clustering::Prefixes,
+            (true, false) => Clustering::FirstFacts,
         };
         Self {
             clustering,
             of_query,
             count,
             components,
+            decisive,
         }
     }
 
@@ -105,24 +109,28 @@ impl Clusters {
     /// The 95 % interval of the share of queries for which something holds: Wilson's at the effective sample size
     /// p (1 − p) / variance (Dean and Pagano 2015; Kish 1965) and Student's quantile; plain Wilson for independent rows.
     ///
-    /// Where all queries agree nothing tells how much their facts matter, and the effective size is the number of
-    /// facts. (0, 1) of no queries.
+    /// Few exceptions may be the work of one fact. As far as they can be the work of facts that decide alone the size
+    /// is at most that of such facts; where all queries agree, it is that size. So the interval is too wide where data
+    /// cannot tell and facts matter less. (0, 1) of no queries.
     pub fn share(&self, holds: &[bool]) -> Interval {
         self.share_at(holds, self.quantile_of_shares())
     }
 
     /// As [`Clusters::share`], as many standard errors wide as asked.
     pub(super) fn share_at(&self, holds: &[bool], quantile: f64) -> Interval {
-        let n = self.len();
-        let share = if n == 0 { 0.0 } else { share(holds) };
-        let binomial = share * (1.0 - share);
+        let n = self.len() as f64;
+        if n == 0.0 {
+            return (0.0, 1.0);
+        }
+        let share = share(holds);
         let effective = if self.clustering == Clustering::Independent {
-            n as f64
-        } else if binomial == 0.0 {
-            n.min(self.count) as f64
+            n
         } else {
-            // Never more than there are: the variance of independent rows is the least that is believed.
-            (binomial / self.influence(&numbers(holds)).variance).min(n as f64)
+            let most = self.decisive.most(&self.of_query, self.count, holds);
+            match share * (1.0 - share) {
+                0.0 => most,
+                binomial => (binomial / self.influence(&numbers(holds)).variance).min(most),
+            }
         };
         score_interval(share, effective, quantile)
     }
@@ -208,7 +216,7 @@ mod tests {
     fn chains_without_a_known_bridge_share_their_first_fact_and_facts_alone_share_nothing() {
         let graph = graph();
         let unknown = [Query::new(&[5, 10, 10], 3, &graph), Query::new(&[5, 10, 11], 4, &graph)];
-        assert_eq!(Clusters::of_queries(&unknown).clustering(), Clustering::Prefixes);
+        assert_eq!(Clusters::of_queries(&unknown).clustering(), Clustering::FirstFacts);
         let facts = [Query::new(&[1, 10], 2, &graph), Query::new(&[2, 10], 3, &graph)];
         let clusters = Clusters::of_queries(&facts);
         assert_eq!(clusters.clustering(), Clustering::Independent);

@@ -4,7 +4,8 @@
 //! y = μ + Z f + ε, with Z [queries × facts] counting the facts of each query. The variances of f and ε follow from two
 //! quadratic forms whose expectations are known (Henderson's method of moments, 1953, for the multiple-membership model
 //! of Browne, Goldstein and Rasbash 2001), and Var(ȳ) = σ_f² 1ᵀZZᵀ1 / n² + σ_ε² / n. No distribution is assumed; what
-//! is, is that facts are exchangeable: what is known of one fact says nothing of another.
+//! is, is that facts are exchangeable: what is known of one fact says nothing of another. An effect that all facts of one
+//! entity or of one relation have in common is not counted.
 //!
 //! Why not something simpler: the pigeonhole bootstrap (Owen 2007) multiplies the counts of a chain's facts and so counts
 //! what is a query's own up to 3 times on chains of 2 hops, 2^k − 1 times on chains of k (its 95 % intervals cover 98 to
@@ -23,8 +24,8 @@ pub(super) struct Components {
     /// tr (P Z Zᵀ P)² and tr (P Z Zᵀ P), where P takes the mean off.
     squared: f64,
     trace: f64,
-    /// tr Z Zᵀ / n: facts of a query.
-    facts: f64,
+    /// tr Z Zᵀ / n: how many facts a query has, on average.
+    mean_facts: f64,
     any_shared: bool,
 }
 
@@ -64,7 +65,7 @@ impl Components {
             shared: sizes / (n * n),
             squared: squared - 2.0 * rows / n + (sizes / n).powi(2),
             trace: diagonal - sizes / n,
-            facts: diagonal / n,
+            mean_facts: diagonal / n,
             any_shared,
         }
     }
@@ -94,7 +95,7 @@ impl Components {
             return independent;
         }
         if !self.separable() {
-            return of_value / self.facts * self.shared;
+            return of_value / self.mean_facts * self.shared;
         }
         let between: f64 = sums.iter().map(|sum| sum * sum).sum();
         let of_fact = (between * (self.n - 1.0) - self.trace * squares) / self.determinant();

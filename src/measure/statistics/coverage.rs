@@ -172,12 +172,9 @@ fn within(low: f64, high: f64, found: f64, what: &str) {
     assert!((low..=high).contains(&found), "{what}: covers {found:.3}");
 }
 
-// Measured with 1000 sets for the 211 OOD chains and 600 for 500 chains of 2, 3, 8 and 16 hops, at accuracies of 0.5, 0.85
-// and 0.97. Where facts have effects of 1, 2 or 4 logits: 0.951 on average, from 0.93 to 0.97 in 127 of 135 settings, 0.917 to
-// 0.982 in all; the lowest are at 0.97 with strong effects, where the few wrong answers hang together. Without effects:
-// 0.96 to 0.98, since a variance is not believed below 0. Wilson's interval of as many independent rows: with shared effects
-// of 4 logits 0.70 to 0.86 on OOD chains and 0.47 to 0.76 at 16 hops. Here, with 400 sets, a coverage of 0.95 has a standard
-// error of 0.011.
+// With 400 sets a coverage of 0.95 has a standard error of 0.011. Found: 0.92 to 0.98, 0.96 on average, and up to 0.99 at an
+// accuracy of 0.97, where few wrong answers leave open whether facts decide alone and a wide interval is meant. Wilson's
+// interval of as many independent rows: 0.62 to 0.81 with shared effects of 4 logits.
 #[test]
 fn the_interval_of_a_share_covers_what_it_says_whatever_the_facts_do() {
     for queries in [ood(), depth(3), depth(8)] {
@@ -199,7 +196,8 @@ fn the_interval_of_a_share_covers_what_it_says_whatever_the_facts_do() {
                 });
                 let what = format!("{} chains, {effects:?} {strength} at {accuracy}", queries.len());
                 println!("{what}: {old:.3} {new:.3}");
-                within(0.915, 0.985, new, &what);
+                let most = if accuracy > 0.95 { 1.0 } else { 0.985 };
+                within(0.915, most, new, &what);
                 if strength == 4.0 && effects == Effects::Shared {
                     within(0.5, 0.85, old, &format!("Wilson, {what}"));
                 }
@@ -207,6 +205,139 @@ fn the_interval_of_a_share_covers_what_it_says_whatever_the_facts_do() {
             }
         }
         within(0.94, 0.965, mean(all), "the average");
+    }
+}
+
+/// Facts that decide alone: each is known or not, and a chain is right if and only if all of its first `used` are known.
+struct AllOrNothing {
+    facts: Vec<Vec<usize>>,
+    count: usize,
+    /// The probability that a fact is known.
+    known: f64,
+}
+
+impl AllOrNothing {
+    /// A chain of `used` different facts is right with this probability.
+    fn new(queries: &[Query], used: usize, right: f64) -> Self {
+        let Simulation { facts, count, .. } = Simulation::new(queries, Effects::Shared, 0.0, right);
+        Self {
+            facts: facts.iter().map(|facts| facts[..used].to_vec()).collect(),
+            count,
+            known: libm::pow(right, 1.0 / used as f64),
+        }
+    }
+
+    /// Instead of facts, what `unit` gives for each chain decides.
+    fn by(queries: &[Query], unit: impl Fn(&Query) -> u32, right: f64) -> Self {
+        let facts: Vec<Vec<usize>> = queries.iter().map(|query| vec![unit(query) as usize]).collect();
+        let count = facts.iter().flatten().max().map_or(0, |last| last + 1);
+        let known = right;
+        Self { facts, count, known }
+    }
+
+    // The share of right answers over all draws, where each fact is known with this probability: a fact may be used twice.
+    fn accuracy(&self, known: f64) -> f64 {
+        mean(self.facts.iter().map(|facts| {
+            let mut different = facts.clone();
+            different.sort_unstable();
+            different.dedup();
+            known.powi(different.len() as i32)
+        }))
+    }
+
+    fn answers(&self, known: &[bool]) -> Vec<bool> {
+        self.facts
+            .iter()
+            .map(|facts| facts.iter().all(|&fact| known[fact]))
+            .collect()
+    }
+
+    fn draw(&self, known: f64, stream: &mut Stream) -> Vec<bool> {
+        (0..self.count).map(|_| stream.uniform() < known).collect()
+    }
+}
+
+// Found: 0.94 to 0.98. With the variance components alone, and as many independent rows as there are facts where all chains
+// agree, it was down to 0.45, for 16 hops at 0.98.
+//
+// Where 1 % of answers slip besides: 0.93 to 0.98 up to 8 hops. Of 500 chains of 16 hops one bad fact spoils 3 %; where
+// none was drawn, a few slips hide that there are such facts: 0.77 at 0.95.
+#[test]
+fn the_interval_of_a_share_covers_what_it_says_where_facts_decide_alone() {
+    let mut all = Vec::new();
+    for (queries, hops) in [(ood(), 2), (depth(2), 2), (depth(8), 8), (depth(16), 16)] {
+        let clusters = Clusters::of_queries(&queries);
+        for (used, slips) in [(hops, 0.0), (hops, 0.01), (1, 0.0)] {
+            for right in [0.5, 0.85, 0.95, 0.98] {
+                let facts = AllOrNothing::new(&queries, used, right);
+                let truth = facts.accuracy(facts.known) * (1.0 - slips);
+                let [covers] = share_held(400, truth, |stream| {
+                    let mut right = facts.answers(&facts.draw(facts.known, stream));
+                    for right in &mut right {
+                        *right &= stream.uniform() >= slips;
+                    }
+                    [clusters.share(&right)]
+                });
+                let what = format!(
+                    "{} chains of {hops} hops, {used} decide at {right}, {slips} slips",
+                    queries.len()
+                );
+                println!("{what}: {covers:.3}");
+                let hidden = slips > 0.0 && hops == 16;
+                all.push((if hidden { 0.7 } else { 0.925 }, covers, what));
+            }
+        }
+    }
+    for (least, covers, what) in all {
+        within(least, 1.0, covers, &what);
+    }
+}
+
+// Facts are taken as exchangeable; an entity or a relation that is known or not, whatever the fact, is not counted.
+#[test]
+fn the_interval_of_a_share_is_too_narrow_where_entities_or_relations_decide() {
+    type Unit = fn(&Query) -> u32;
+    let queries = ood();
+    let clusters = Clusters::of_queries(&queries);
+    let units: [(&str, Unit); 3] = [
+        ("head", |query| query.tokens[0]),
+        ("bridge", |query| query.entity_after(1).unwrap()),
+        ("second relation", |query| query.tokens[2]),
+    ];
+    for (name, unit) in units {
+        for right in [0.5, 0.85] {
+            let units = AllOrNothing::by(&queries, unit, right);
+            let [covers] = share_held(400, right, |stream| {
+                [clusters.share(&units.answers(&units.draw(right, stream)))]
+            });
+            println!("{name} at {right}: {covers:.3}");
+            within(0.4, 0.93, covers, name);
+        }
+    }
+}
+
+// Some facts that are not known at first become known.
+#[test]
+fn the_interval_of_a_difference_of_shares_covers_what_it_says_where_facts_decide_alone() {
+    for (queries, hops) in [(ood(), 2), (depth(8), 8)] {
+        let resamples = Resamples::new(Clusters::of_queries(&queries), 1);
+        for (before, learned) in [(0.98, 0.5), (0.95, 0.5), (0.8, 0.1), (0.8, 0.5)] {
+            let facts = AllOrNothing::new(&queries, hops, before);
+            let after = facts.known + learned * (1.0 - facts.known);
+            let truth = facts.accuracy(after) - facts.accuracy(facts.known);
+            let [mean, shares] = share_held(300, truth, |stream| {
+                let known = facts.draw(facts.known, stream);
+                let more = facts.draw(learned, stream);
+                let either: Vec<bool> = known.iter().zip(more).map(|(known, more)| *known || more).collect();
+                let holds = [facts.answers(&known), facts.answers(&either)];
+                let of_mean = resamples.mean(&differences(&numbers(&holds[1]), &numbers(&holds[0])));
+                let found = resamples.max_difference(&holds, 0, 1..2).unwrap();
+                [of_mean.unwrap(), (found.low, found.high)]
+            });
+            let what = format!("{} chains, {before}, {learned} of the others learned", queries.len());
+            println!("{what}: as a mean {mean:.3}, as a difference of shares {shares:.3}");
+            within(0.925, 1.0, shares, &what);
+        }
     }
 }
 

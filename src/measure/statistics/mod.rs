@@ -27,15 +27,21 @@
 //! resamples.ratio(&second, &first); // the ratio of two sums over the same queries
 //! resamples.mean(&differences(&first, &second)); // the paired difference of two means
 //! resamples.max_mean(&[first, second]); // the largest of several means, its selection included
+//! let other: Vec<bool> = queries.iter().map(|query| query.target % 3 == 0).collect();
+//! resamples.max_difference(&[right, other], 0, 1..2); // the paired difference of two shares
 //! # Ok::<(), loopscope::Error>(())
 //! ```
 //!
-//! `coverage.rs` holds what these intervals cover on data with known fact effects.
+//! `coverage.rs` holds what these intervals cover on data with known effects: of facts that make an answer likelier, and of
+//! facts that decide alone. Facts are taken as exchangeable. What all facts of one entity or of one relation have in common
+//! is not counted, and where an entity or a relation decides alone the intervals are too narrow. `components.rs` says why
+//! they are not those of the pigeonhole bootstrap (Owen 2007), which are too wide.
 
 mod clusters;
 mod components;
 #[cfg(test)]
 mod coverage;
+mod decisive;
 mod quantile;
 mod resamples;
 

@@ -1,8 +1,10 @@
 //! The bootstrap over clusters, drawn once for a set of queries and used for every statistic of them.
 
+use std::ops::Range;
+
 use super::clusters::{Clustering, Clusters};
 use super::quantile::{NORMAL, at, middle, student};
-use super::{Interval, first_largest, mean, numbers};
+use super::{Interval, differences, first_largest, mean, numbers, share};
 use crate::random::Stream;
 
 /// Resamples of a bootstrap.
@@ -57,6 +59,9 @@ impl Resamples {
 
     /// The 95 % interval of the mean of a value of every query; `None` where there are no two that do not
     /// share all their facts.
+    ///
+    /// Where all values are equal it has no width: how far others could be off is not known of unbounded values. It
+    /// is known of shares and their differences: [`Resamples::share`], [`Resamples::max_difference`].
     pub fn mean(&self, values: &[f64]) -> Option<Interval> {
         let average = mean(values.iter().copied());
         let scale = self.student()? / NORMAL;
@@ -108,6 +113,58 @@ impl Resamples {
             .iter()
             .map(|&i| self.clusters.share_at(&holds[i], candidates.quantile));
         Some(candidates.largest(ends))
+    }
+
+    /// The largest of the paired differences of shares `holds[i]` − `holds[from]`, over the i of `of`, its index one of
+    /// `holds`; `None` as for [`Resamples::max_mean`].
+    ///
+    /// Either end of a difference is at least as far off as from the intervals of the shares of queries that were gained
+    /// and lost, combined as if they were independent (MOVER, Zou and Donner 2008): where nothing changed,
+    /// Wilson's upper end of none of the effective size. That from `from` to itself is 0 for certain.
+    pub fn max_difference(&self, holds: &[Vec<bool>], from: usize, of: Range<usize>) -> Option<Maximum> {
+        let student = self.student()?;
+        let before = &holds[from];
+        let after = &holds[of.clone()];
+        let values: Vec<Vec<f64>> = after
+            .iter()
+            .map(|after| differences(&numbers(after), &numbers(before)))
+            .collect();
+        let candidates = self.candidates(&values, student)?;
+        let ends = candidates.of.iter().map(|&i| {
+            if of.start + i == from {
+                return (0.0, 0.0);
+            }
+            let half = candidates.quantile * candidates.deviations[i].standard_error;
+            let difference = candidates.means[i];
+            let (below, above) = self.apart(before, &after[i], candidates.quantile);
+            (
+                (difference - half.max(below)).max(-1.0),
+                (difference + half.max(above)).min(1.0),
+            )
+        });
+        let found = candidates.largest(ends);
+        Some(Maximum {
+            index: of.start + found.index,
+            ..found
+        })
+    }
+
+    // How far the difference of two shares may be below and above what was found, by the intervals of what was gained and
+    // what was lost.
+    fn apart(&self, before: &[bool], after: &[bool], quantile: f64) -> (f64, f64) {
+        let interval = |of: &dyn Fn(bool, bool) -> bool| {
+            let holds: Vec<bool> = before
+                .iter()
+                .zip(after)
+                .map(|(&before, &after)| of(before, after))
+                .collect();
+            let (low, high) = self.clusters.share_at(&holds, quantile);
+            let found = share(&holds);
+            (found - low, high - found)
+        };
+        let gained = interval(&|before, after| after && !before);
+        let lost = interval(&|before, after| before && !after);
+        (gained.0.hypot(lost.1), gained.1.hypot(lost.0))
     }
 
     // Student's quantile, where there is a variance between clusters.
@@ -211,7 +268,6 @@ impl Candidates {
 mod tests {
     use super::*;
     use crate::graph::{Graph, Query};
-    use crate::measure::statistics::differences;
 
     // Atomic facts, which share nothing.
     fn independent(n: u32) -> Resamples {
@@ -266,6 +322,39 @@ mod tests {
             ((found.high - found.low) / (high - low) - 1.0).abs() < 0.1,
             "{found:?}, not {low} to {high}"
         );
+    }
+
+    #[test]
+    fn a_difference_of_shares_is_not_certain_where_no_query_changed() {
+        let resamples = independent(50);
+        let half: Vec<bool> = (0..50).map(|i| i % 2 == 0).collect();
+        for holds in [vec![true; 50], vec![false; 50], half.clone()] {
+            let found = resamples.max_difference(&[holds.clone(), holds], 0, 1..2).unwrap();
+            // Wilson's upper end of 0 of 50 is 0.071.
+            assert!(
+                (0.07..0.08).contains(&found.high) && found.low == -found.high,
+                "{found:?}"
+            );
+            assert_eq!(found.index, 1);
+        }
+        // One that changed may have been the only one, or one of several.
+        let mut one = half.clone();
+        one[1] = true;
+        let found = resamples.max_difference(&[half.clone(), one], 0, 1..2).unwrap();
+        assert!(found.low < -0.05 && found.high > 0.1, "{found:?}");
+        // Of many changes it is the interval of the mean.
+        let resamples = independent(400);
+        let half: Vec<bool> = (0..400).map(|i| i % 2 == 0).collect();
+        let all = vec![true; 400];
+        let found = resamples.max_difference(&[half.clone(), all.clone()], 0, 1..2).unwrap();
+        let (low, high) = resamples.mean(&differences(&numbers(&all), &numbers(&half))).unwrap();
+        assert!(
+            (found.low - low).abs() < 0.01 && (found.high - high).abs() < 0.01,
+            "{found:?}, not {low} to {high}"
+        );
+        // From itself to itself.
+        let found = resamples.max_difference(&[half], 0, 0..1).unwrap();
+        assert_eq!((found.low, found.high), (0.0, 0.0));
     }
 
     #[test]
