@@ -15,7 +15,7 @@ pub fn compare(comparison: &Comparison) -> Figure {
     for kind in LensPanel::all(&comparison.lens.rows) {
         let panel = |(run, subject): &(&RunSummary, &SubjectInfo)| Panel {
             title: kind.title(&run.name),
-            content: kind.content(&comparison.lens.rows, subject, &splits),
+            content: kind.content(&comparison.lens.rows, subject, &lens_lines(&curves, &splits)),
         };
         panels.push(columns.iter().map(panel).collect());
     }
@@ -35,7 +35,8 @@ pub fn compare(comparison: &Comparison) -> Figure {
                 lens::sample_sizes(&comparison.lens.rows)
             ),
             format!(
-                "bands: {}; cells of patching: recovery of the clean answer, at most {} pairs{}",
+                "bands: {}; cells of patching: recovery of the clean answer, at most {} pairs, – where clean and corrupt are not told \
+                 apart (the interval of their gap is not above 0){}",
                 intervals(&comparison.lens.rows, |row| (&row.split, row.interval)),
                 comparison.patch.settings.pairs,
                 if comparison.lens.rows.iter().any(|row| row.hops > 2) {
@@ -53,10 +54,14 @@ pub fn compare(comparison: &Comparison) -> Figure {
 // The curves of training with their lines: the training rows, and every split that is looked into or that a stage watches; of
 // chains by depth, all.
 fn curves(comparison: &Comparison, splits: &[String]) -> Vec<(String, Series)> {
+    let stages = comparison.runs.iter().flat_map(|run| run.stages.iter());
+    let watched: Vec<&String> = stages.map(|outcome| &outcome.stage.split).collect();
+    curve_lines(splits, &watched)
+}
+
+fn curve_lines(splits: &[String], watched: &[&String]) -> Vec<(String, Series)> {
     let mut names: Vec<String> = vec![TRAIN.to_owned()];
-    let watched = comparison.runs.iter().flat_map(|run| run.stages.iter());
-    let watched = watched.map(|outcome| &outcome.stage.split);
-    for name in splits.iter().chain(watched) {
+    for name in splits.iter().chain(watched.iter().copied()) {
         if name != "train_inferred" && !names.contains(name) {
             names.push(name.clone());
         }
@@ -64,16 +69,32 @@ fn curves(comparison: &Comparison, splits: &[String]) -> Vec<(String, Series)> {
     names.sort_by_key(|name| hops_of_split(name));
     let depths = names.iter().filter(|name| hops_of_split(name).is_some()).count();
     let mut depth = 0;
-    let line = |(place, name): (usize, &String)| {
+    let mut unseen = splits.len();
+    let line = |name: &String| {
         let series = if hops_of_split(name).is_some() {
             depth += 1;
             ordered_line(depth - 1, depths)
         } else {
+            // The colour that the split has where it is looked into; those that only a stage watches have the next ones.
+            let place = splits.iter().position(|split| split == name).unwrap_or_else(|| {
+                unseen += usize::from(name != TRAIN);
+                unseen - 1
+            });
             Series::new(split_colour(name, place)).stroke(Stroke::Solid)
         };
         (name.clone(), series)
     };
-    names.iter().enumerate().map(line).collect()
+    names.iter().map(line).collect()
+}
+
+// The lens's lines: each split in the colour of its curve.
+fn lens_lines(curves: &[(String, Series)], splits: &[String]) -> Vec<(String, Series)> {
+    let line = |(place, split): (usize, &String)| {
+        let curve = curves.iter().find(|(name, _)| name == split);
+        let colour = curve.map_or_else(|| split_colour(split, place), |(_, series)| series.colour);
+        (split.clone(), Series::new(colour))
+    };
+    splits.iter().enumerate().map(line).collect()
 }
 
 // An entry for every line of the figure. Training rows and a sample of their chains share a colour, and so an entry.
@@ -115,9 +136,9 @@ impl LensPanel {
         readings.chain(maps).collect()
     }
 
-    fn content(&self, rows: &[LensRow], subject: &SubjectInfo, splits: &[String]) -> Content {
+    fn content(&self, rows: &[LensRow], subject: &SubjectInfo, lines: &[(String, Series)]) -> Content {
         match self {
-            Self::Reading(key) => lens::panel(rows, subject, key, splits),
+            Self::Reading(key) => lens::panel(rows, subject, key, lines),
             Self::Map(split, hops) => {
                 let of_panel = |row: &&LensRow| subject.owns(&row.origin) && row.split == *split && row.hops == *hops;
                 let of_panel: Vec<&LensRow> = rows.iter().filter(of_panel).collect();
@@ -168,5 +189,35 @@ fn training(run: &RunSummary, curves: &[(String, Series)]) -> Panel {
             series: curves.iter().map(line).collect(),
             marks: marks.collect(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit::Colour;
+    use super::*;
+
+    #[test]
+    fn every_split_has_one_colour_in_all_panels_and_no_two_share_one() {
+        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        for (splits, watched) in [
+            (owned(&["gamma", "alpha", "beta"]), owned(&["alpha", "delta"])),
+            (owned(&["2hop_test"]), owned(&["2hop_test", "3hop_test", "4hop_test"])),
+            (
+                owned(&["train_inferred", "test_inferred_iid", "test_inferred_ood"]),
+                owned(&["train", "test_inferred_iid", "test_inferred_ood"]),
+            ),
+        ] {
+            let curves = curve_lines(&splits, &watched.iter().collect::<Vec<_>>());
+            let colours: Vec<Colour> = curves.iter().map(|(_, series)| series.colour).collect();
+            for (i, colour) in colours.iter().enumerate() {
+                assert!(!colours[..i].contains(colour), "{:?}", curves[i].0);
+            }
+            let legend = legend(&curves, &splits);
+            for (split, line) in lens_lines(&curves, &splits) {
+                let explained = legend.iter().filter(|(_, entry)| entry.colour == line.colour).count();
+                assert_eq!(explained, 1, "{split}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The logit lens by effective layer (Kohli et al. 2026, Figure 4).
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{column_title, conditions, distinct, intervals, several_runs, split_colour, split_legend, split_name};
+use super::{column_title, conditions, distinct, intervals, several_runs, split_legend, split_name};
 use crate::graph::Position;
 use crate::measure::{Lens, LensRow, Report, SubjectInfo};
 
@@ -12,12 +12,14 @@ pub fn lens(report: &Report<Lens, LensRow>) -> Figure {
         return wavefront(report);
     }
     let splits = distinct(&report.rows, |row| row.split.clone());
+    let named = split_legend(&splits).into_iter().map(|(_, line)| line);
+    let lines: Vec<(String, Series)> = splits.iter().cloned().zip(named).collect();
     let readings = distinct(&report.rows, reading);
     let several = several_runs(&report.subjects);
     let row = |key: &ReadingKey| {
         let columns = report.subjects.iter().map(|subject| Panel {
             title: column_title(subject, several),
-            content: panel(&report.rows, subject, key, &splits),
+            content: panel(&report.rows, subject, key, &lines),
         });
         columns.collect()
     };
@@ -104,7 +106,8 @@ pub(super) fn reading(row: &LensRow) -> ReadingKey {
     (row.hops, row.label.clone(), row.position)
 }
 
-pub(super) fn panel(rows: &[LensRow], subject: &SubjectInfo, key: &ReadingKey, splits: &[String]) -> Content {
+// `lines`: each split with its line, without points.
+pub(super) fn panel(rows: &[LensRow], subject: &SubjectInfo, key: &ReadingKey, lines: &[(String, Series)]) -> Content {
     let of_subject = |row: &&LensRow| subject.owns(&row.origin) && reading(row) == *key;
     let deepest = rows
         .iter()
@@ -112,16 +115,16 @@ pub(super) fn panel(rows: &[LensRow], subject: &SubjectInfo, key: &ReadingKey, s
         .map(|row| row.effective_layer)
         .max()
         .unwrap_or(1);
-    let line = |(place, split): (usize, &String)| {
+    let line = |(split, line): &(String, Series)| {
         let points = rows.iter().filter(of_subject).filter(|row| row.split == *split);
-        Series::new(split_colour(split, place))
+        line.clone()
             .points(points.map(|row| (row.effective_layer as f64, row.top1, Some((row.low, row.high)))))
     };
     Content::Lines {
         x: effective_layer_axis(deepest),
         y_label: format!("{} ({}), top-1", key.1, key.2),
         y_range: UNIT,
-        series: splits.iter().enumerate().map(line).collect(),
+        series: lines.iter().map(line).collect(),
         marks: Vec::new(),
     }
 }

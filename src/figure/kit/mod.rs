@@ -52,10 +52,11 @@ impl Colour {
             Self::PURPLE,
             Self::ORANGE,
             Self::SKY,
-            Self::BLUE,
+            Self::BLACK,
             Self::GREEN,
             Self::VERMILION,
-            Self::BLACK,
+            // Last, because training rows are blue wherever they are drawn.
+            Self::BLUE,
         ][n % Self::CYCLE]
     }
 
