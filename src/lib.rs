@@ -19,6 +19,7 @@ pub mod graph;
 pub mod measure;
 pub mod model;
 pub mod random;
+mod registry;
 pub mod report;
 pub mod train;
 

@@ -501,7 +501,7 @@ fn probe_specs() {
     spec("bridge", "r1").expect(0);
     spec("brigde", "r1")
         .expect(2)
-        .says(&["x.toml", "brigde", "head, bridge, target"]);
+        .says(&["x.toml", "brigde", "allowed: head, bridge"]);
     spec("bridge", "r9").expect(2).says(&["r9", "head, r1, r2"]);
     spec("target", "r1").expect(2).says(&["cannot know the target"]);
     spec("head", "head").expect(2).says(&["cannot be tested at head"]);

@@ -343,11 +343,11 @@ fn every_analysis_of_depth_leaves_its_table_and_figure() {
         (
             "halt",
             &[
-                "eval",
+                "halt",
                 "r",
                 "--iterations",
                 "6",
-                "--halting",
+                "--rules",
                 "kl+entropy,argmax=2,oracle",
                 "--sweep",
             ],
@@ -420,12 +420,12 @@ fn what_does_not_fit_is_refused_by_name_and_nothing_is_written() {
     .says(&["only 12 chains of 2 hops"]);
     assert!(!at.join("d").exists());
     run(at, &["train", "run.toml", "--out", "r"]).expect(0);
-    run(at, &["eval", "r", "--halting", "kll"])
+    run(at, &["halt", "r", "--rules", "kll"])
         .expect(2)
         .says(&["no criterion `kll`", "latent-difference"]);
     run(at, &["reach", "r", "--tolerance", "2"])
         .expect(2)
-        .says(&["--tolerance 2"]);
+        .says(&["--tolerance <TOLERANCE>", "allowed: 0 to 1"]);
     let plain = RUN.split("[curriculum]").next().unwrap().to_owned()
         + "[[stages]]\nname = \"a\"\nsplit = \"2hop_test\"\naccuracy = 0.0\n";
     std::fs::write(at.join("plain.toml"), plain).unwrap();

@@ -12,10 +12,10 @@ use candle_core::Device;
 use clap::Parser;
 use common::shipped;
 use loopscope::checkpoint::{
-    Checkpoint, ImportSettings, RunRecord, StagesFile, Target, import, read_tensors, subjects,
+    Checkpoint, ImportSettings, RunPath, RunRecord, StagesFile, find_checkpoints, import, read_tensors,
 };
 use loopscope::cli::Cli;
-use loopscope::graph::{Dataset, PAD, Position, TRAIN, VALID, Vocab};
+use loopscope::graph::{Dataset, PAD, Position, Split, TRAIN, VALID, Vocab};
 use loopscope::measure::{Criterion, ProbeSpec, Rule};
 use loopscope::model::{Init, ModelConfig, Positions, Readout};
 use loopscope::train::{
@@ -167,7 +167,7 @@ fn files() -> impl Strategy<Value = Files> {
     let kind = prop_oneof![
         "[a-z_]{1,12}",
         any::<String>(),
-        (2_usize..5).prop_map(loopscope::graph::hop_test)
+        (2_usize..5).prop_map(|hops| format!("{hops}hop_test"))
     ];
     let kind = kind.prop_filter("of another file", |kind| kind != TRAIN && kind != VALID);
     let extra = vec(any::<String>().prop_map(|text| format!("<x {text}>")), 0..3);
@@ -302,7 +302,7 @@ fn interval() -> impl Strategy<Value = Interval> {
 fn stage() -> impl Strategy<Value = Stage> {
     ("[A-Za-z0-9_-]{1,12}", any::<String>(), 0.0..=1.0, 1_u32..).prop_map(|(name, split, accuracy, hold)| Stage {
         name,
-        split,
+        split: split.into(),
         accuracy,
         hold,
     })
@@ -669,8 +669,8 @@ fn number() -> impl Strategy<Value = f64> {
     any::<f64>().prop_map(|x| if x.is_finite() { x } else { 0.5 })
 }
 
-fn accuracies() -> impl Strategy<Value = std::collections::BTreeMap<String, f64>> {
-    btree_map(any::<String>(), 0.0..=1.0, 0..3)
+fn accuracies() -> impl Strategy<Value = std::collections::BTreeMap<Split, f64>> {
+    btree_map(any::<String>().prop_map(Split::from), 0.0..=1.0, 0..3)
 }
 
 fn evaluation() -> impl Strategy<Value = Evaluation> {
@@ -757,8 +757,8 @@ proptest! {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, damaged(&whole, &damages)).unwrap();
         names(RunRecord::read(folder.path()), &path)?;
-        let target = Target { name: None, path: folder.path().to_owned() };
-        names(subjects(&[target]), &path)?;
+        let target = RunPath { name: None, path: folder.path().to_owned() };
+        names(find_checkpoints(&[target]), &path)?;
     }
 }
 

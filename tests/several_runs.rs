@@ -55,7 +55,7 @@ fn rows_of_runs_whose_folders_share_a_name_are_told_apart_everywhere() {
         ("margin", &["margin", "--iterations", "3"]),
         ("settle", &["settle", "--iterations", "3"]),
         ("reach", &["reach", "--queries", "5", "--split", "test_inferred_iid"]),
-        ("halt", &["eval", "--halting", "argmax=2", "--iterations", "4"]),
+        ("halt", &["halt", "--rules", "argmax=2", "--iterations", "4"]),
         ("patch", &["patch", "--pairs", "5"]),
     ] {
         let ran = run(at, &[arguments, &FINALS, &["--out", "f"]].concat()).expect(0);
@@ -132,7 +132,7 @@ fn each_run_is_looked_at_on_its_own_data_and_the_figure_says_that_they_differ() 
     .says(&["B/looped final was trained on data"]);
     let report = json(&at.join("f/lens.json"));
     assert_eq!(distinct(&rows(&at.join("f/lens.json")), &["data_hash"]).len(), 1);
-    assert_eq!(report["subjects"][1]["trained_on"], hash("B/looped"));
+    assert_eq!(report["checkpoints"][1]["trained_on"], hash("B/looped"));
     let notes = report["notes"].to_string();
     let note = format!("B/looped final was trained on data {}", hash("B/looped"));
     assert!(
@@ -195,7 +195,7 @@ fn splits_are_named_in_every_row_and_line_and_may_be_written_with_blanks() {
         ("margin", &["margin", "--iterations", "3"][..]),
         ("settle", &["settle", "--iterations", "3"]),
         ("reach", &["reach", "--queries", "5"]),
-        ("halt", &["eval", "--halting", "argmax=2", "--iterations", "4"]),
+        ("halt", &["halt", "--rules", "argmax=2", "--iterations", "4"]),
     ] {
         let target = ["r/final.safetensors", "--split", splits, "--out", "f"];
         let ran = run(at, &[arguments, &target].concat()).expect(0);

@@ -256,9 +256,9 @@ fn a_stage_of_a_split_without_rows_is_refused_and_one_of_the_validation_split_is
     let at = folder.path();
     let mut config = RunConfig::read(&at.join("run.toml"), &[]).unwrap();
     let mut data = Dataset::read(&config.data).unwrap();
-    data.splits.insert(1, ("empty".to_owned(), Vec::new()));
+    data.splits.insert(1, ("empty".into(), Vec::new()));
     config.stages.truncate(1);
-    config.stages[0].split = "empty".to_owned();
+    config.stages[0].split = "empty".into();
     let refused = Trainer::new(config, Arc::new(data), &Device::Cpu)
         .err()
         .unwrap()

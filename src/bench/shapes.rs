@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::graph::{Bridges, Dataset, Graph, Query, Systematic, TRAIN, Vocab};
+use crate::graph::{Bridges, Dataset, Graph, Query, Split, Systematic, Vocab};
 use crate::model::{Init, ModelConfig, Positions, Readout};
 use crate::random::Stream;
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig};
@@ -158,7 +158,7 @@ impl Case {
             }
         });
         Dataset {
-            splits: vec![(TRAIN.to_owned(), rows.collect())],
+            splits: vec![(Split::train(), rows.collect())],
             vocab: Vocab::of_graph(entities, relations),
             graph: Graph::default(),
             hash: format!("random chains, seed {SEED}"),

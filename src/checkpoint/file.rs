@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result, sentence};
 use crate::files;
-use crate::graph::Vocab;
+use crate::graph::{Split, Vocab};
 use crate::model::{Model, ModelConfig, Weights};
 
 /// The metadata key under which loopscope keeps its own JSON.
@@ -59,7 +59,7 @@ pub struct CheckpointInfo {
     pub learned_hops: Option<usize>,
     /// Accuracy by split, at the training iterations.
     #[serde(default)]
-    pub accuracy: BTreeMap<String, f64>,
+    pub accuracy: BTreeMap<Split, f64>,
 }
 
 /// A checkpoint read from disk.

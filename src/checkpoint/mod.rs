@@ -3,12 +3,12 @@
 mod file;
 mod import;
 mod lock;
+mod paths;
 mod pickle;
 mod run;
-mod subject;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
 pub use lock::RunLock;
+pub use paths::{CheckpointPath, RunPath, find_checkpoints};
 pub use run::{RunFolder, RunRecord, StagesFile, initial_checkpoint};
-pub use subject::{Subject, Target, subjects};

@@ -6,17 +6,17 @@ use candle_core::{DType, Device, Tensor};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
-use crate::checkpoint::{Target, read_tensors, subjects, write_tensors};
+use crate::checkpoint::{RunPath, find_checkpoints, read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, PAD};
-use crate::measure::activations;
+use crate::measure::{Iterations, activations};
 use crate::model::Point;
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("input").required(true).args(["tokens", "split"])))]
 pub(super) struct ActivationsArgs {
     /// Checkpoint file, or run folder (its last checkpoint)
-    target: Target,
+    target: RunPath,
     /// Safetensors file whose `tokens` [batch, position] (int64, padded right with 0) are read
     #[arg(long)]
     tokens: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub(super) struct ActivationsArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "resid_post,logits")]
     hooks: Vec<Point>,
     /// Iterations [default: the model's own]
-    #[arg(long, value_parser = super::iterations)]
+    #[arg(long, value_parser = Iterations::number)]
     iterations: Option<usize>,
     /// Safetensors file to write: a tensor a hook point, and `tokens`
     #[arg(long)]
@@ -52,15 +52,15 @@ struct Made<'a> {
 
 pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let device = args.device.device.open()?;
-    // `subjects` never gives an empty list.
-    let subject = subjects(std::slice::from_ref(&args.target))?.pop();
-    let subject = subject.ok_or_else(|| Error::file(&args.target.path, "the run has no checkpoint yet"))?;
-    let checkpoint = subject.load(&device)?;
+    // `find_checkpoints` never gives an empty list.
+    let path = find_checkpoints(std::slice::from_ref(&args.target))?.pop();
+    let path = path.ok_or_else(|| Error::file(&args.target.path, "the run has no checkpoint yet"))?;
+    let checkpoint = path.load(&device)?;
     let (tokens, data_hash) = match (&args.tokens, &args.split) {
         (Some(path), _) => (read_tokens(path)?, None),
         (None, Some(split)) => {
-            let data = Dataset::read(subject.data_folder(args.data.as_deref())?)?;
-            checkpoint.check_vocab(&subject.path, &data.vocab)?;
+            let data = Dataset::read(path.data_folder(args.data.as_deref())?)?;
+            checkpoint.check_vocab(&path.path, &data.vocab)?;
             (padded(&data, split)?, Some(data.hash))
         }
         _ => return Err(Error::input("name --tokens FILE, or --split NAME")),

@@ -1,18 +1,89 @@
-//! What the analysis commands share: from targets and flags to loaded checkpoints, and from a result to its files.
+//! The door of all methods: from targets and flags to loaded checkpoints, and from a result to its files.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use crate::checkpoint::{Subject, Target, subjects};
-use crate::error::Result;
-use crate::figure::Figure;
+use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints};
+use crate::error::{Error, Result};
+use crate::figure::Draw;
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::statistics::{Clustering, intervals_in_words};
-use crate::measure::{Method, Report, Specimen, SubjectInfo};
+use crate::measure::{
+    CheckpointSummary, Eval, Extrapolate, Halt, Lens, LoadedCheckpoint, Margin, Method, Patch, Probe, Reach, Settle,
+    Table,
+};
+use crate::registry::with_every_method;
+
+macro_rules! subcommands {
+    ($($Method:ident,)*) => {
+        /// A subcommand for each method of the registry.
+        #[derive(Subcommand)]
+        pub(super) enum Analyses {
+            $(
+                #[command(name = <$Method as Method>::NAME, about = <$Method as Method>::ABOUT)]
+                $Method(Analysis<$Method>),
+            )*
+        }
+
+        impl Analyses {
+            pub(super) fn run(&self) -> Result<()> {
+                match self {
+                    $(Self::$Method(analysis) => analysis.run(),)*
+                }
+            }
+        }
+    };
+}
+
+with_every_method!(subcommands);
+
+/// What every method is asked with.
+#[derive(Args)]
+pub(super) struct Analysis<M: Method> {
+    /// Checkpoint files or run folders (all their stages), each perhaps under a name of your own: NAME=PATH
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<RunPath>,
+    #[command(flatten)]
+    settings: M,
+    /// Write what was measured on every single query too, as a table beside the others
+    #[arg(long)]
+    rows: bool,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+impl<M: Method + Draw> Analysis<M> {
+    fn run(&self) -> Result<()> {
+        let mut settings = self.settings.clone();
+        let targets = settings.take_files(self.targets.clone())?;
+        if targets.is_empty() {
+            return Err(Error::input(
+                "no checkpoint named; add a checkpoint file or a run folder",
+            ));
+        }
+        let (loaded, out) = self.inputs.load(find_checkpoints(&targets)?)?;
+        let report = if self.rows {
+            let (report, queries) = settings.run_with_queries(&loaded)?;
+            files::write(&out.join(format!("{}-rows.csv", M::NAME)), &queries)?;
+            report
+        } else {
+            settings.run(&loaded)?
+        };
+        say_notes(&report.checkpoints, &report.notes);
+        report.write(&out)?;
+        M::draw(&report).write(&out, M::NAME)?;
+        print_table(&report.table()?);
+        out!("{}", report.intervals());
+        out!("{}/{}.{{csv,json,svg,png}}", out.display(), M::NAME);
+        if self.rows {
+            out!("{}/{}-rows.csv", out.display(), M::NAME);
+        }
+        Ok(())
+    }
+}
 
 #[derive(Args)]
 pub(super) struct Inputs {
@@ -26,26 +97,14 @@ pub(super) struct Inputs {
     device: super::DeviceArg,
 }
 
-/// Checkpoints, each with the data that it is looked at on.
-pub(super) struct Loaded {
-    pub(super) subjects: Vec<Subject>,
-    pub(super) specimens: Vec<Specimen>,
-    pub(super) out: PathBuf,
-}
-
 impl Inputs {
-    /// Loads what `targets` (checkpoint files or run folders) stand for.
-    pub(super) fn load(&self, targets: &[Target]) -> Result<Loaded> {
-        self.load_subjects(subjects(targets)?)
-    }
-
-    /// Loads these checkpoints.
-    pub(super) fn load_subjects(&self, subjects: Vec<Subject>) -> Result<Loaded> {
+    /// Loads these checkpoints, each with the data that it is looked at on, and gives the folder for results.
+    pub(super) fn load(&self, paths: Vec<CheckpointPath>) -> Result<(Vec<LoadedCheckpoint>, PathBuf)> {
         let device = self.device.device.open()?;
         let mut known: HashMap<PathBuf, Arc<Dataset>> = HashMap::new();
-        let mut specimens = Vec::new();
-        for subject in &subjects {
-            let folder = subject.data_folder(self.data.as_deref())?;
+        let mut loaded = Vec::new();
+        for path in &paths {
+            let folder = path.data_folder(self.data.as_deref())?;
             let key = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
             if !known.contains_key(&key) {
                 let data = Dataset::read(folder)?;
@@ -54,34 +113,31 @@ impl Inputs {
                 }
                 known.insert(key.clone(), Arc::new(data));
             }
-            specimens.push(Specimen::load(subject, &known[&key], &device)?);
+            loaded.push(LoadedCheckpoint::load(path, &known[&key], &device)?);
         }
-        Ok(Loaded {
-            out: self.out.clone().unwrap_or_else(|| default_out(&subjects, &here())),
-            subjects,
-            specimens,
-        })
+        let out = self.out.clone().unwrap_or_else(|| default_out(&paths, &here()));
+        Ok((loaded, out))
     }
 }
 
 /// The folder for what is made of these checkpoints, below the working folder `here`: `figures/runs/` and the path of the run
 /// below `checkpoints/`; `figures/elsewhere/` and the path of one that is not there; `figures/outside/` and that of one outside
 /// the working folder. So two runs never write into one folder, nor into one of `reproduce`.
-fn default_out(subjects: &[Subject], here: &Path) -> PathBuf {
+fn default_out(checkpoints: &[CheckpointPath], here: &Path) -> PathBuf {
     let mut named: Vec<Vec<String>> = Vec::new();
-    for subject in subjects {
-        let (top, below) = match subject.folder.strip_prefix(here) {
+    for checkpoint in checkpoints {
+        let (top, below) = match checkpoint.folder.strip_prefix(here) {
             Ok(inside) => match inside.strip_prefix("checkpoints") {
                 Ok(below) => ("runs", below),
                 Err(_) => ("elsewhere", inside),
             },
-            Err(_) => ("outside", subject.folder.as_path()),
+            Err(_) => ("outside", checkpoint.folder.as_path()),
         };
         let mut path = vec![top.to_owned()];
         path.extend(parts(below));
         // A checkpoint of a run that is named by itself; one that stands alone is its own folder.
-        if subject.alone && subject.data.is_some() {
-            path.push(subject.label.clone());
+        if checkpoint.alone && checkpoint.data.is_some() {
+            path.push(checkpoint.label.clone());
         }
         if !named.contains(&path) {
             named.push(path);
@@ -122,86 +178,25 @@ fn parts(path: &Path) -> Vec<String> {
 }
 
 /// Warns of what a result notes; what loading a checkpoint has said is not said again.
-pub(super) fn say_notes<'a>(subjects: &[SubjectInfo], notes: impl IntoIterator<Item = &'a String>) {
-    let said: Vec<String> = subjects.iter().filter_map(SubjectInfo::other_data).collect();
+pub(super) fn say_notes<'a>(checkpoints: &[CheckpointSummary], notes: impl IntoIterator<Item = &'a String>) {
+    let said: Vec<String> = checkpoints.iter().filter_map(CheckpointSummary::other_data).collect();
     for note in notes.into_iter().filter(|note| !said.contains(note)) {
         tracing::warn!("{note}");
     }
 }
 
-/// Writes a result's tables and figure.
-pub(super) fn write<M: Method>(report: &Report<M, M::Row>, figure: &Figure, out: &Path) -> Result<()> {
-    say_notes(&report.subjects, &report.notes);
-    report.write(out, M::NAME)?;
-    figure.write(out, M::NAME)
-}
-
-/// Says under a table what its intervals count for, from each row's split (or run) and clustering.
-pub(super) fn say_intervals<'a>(rows: impl Iterator<Item = (&'a String, Clustering)>) {
-    out!(
-        "{}",
-        intervals_in_words(rows.map(|(split, clustering)| (split.clone(), clustering)))
-    );
-}
-
-/// `LOW–HIGH`, or – where an interval cannot be told.
-pub(super) fn ends(low: Option<f64>, high: Option<f64>) -> String {
-    low.zip(high)
-        .map_or_else(|| "–".to_owned(), |(low, high)| format!("{low:.3}–{high:.3}"))
-}
-
-/// `LOW to HIGH` of numbers that may be negative, or – where an interval cannot be told.
-pub(super) fn signed_ends(low: Option<f64>, high: Option<f64>) -> String {
-    low.zip(high).map_or_else(
-        || "–".to_owned(),
-        |(low, high)| format!("{} to {}", fixed(low), fixed(high)),
-    )
-}
-
-/// Says where a result is.
-pub(super) fn say_where(out: &Path, name: &str) {
-    out!("{}/{name}.{{csv,json,svg,png}}", out.display());
-}
-
-/// Three decimals, without a sign on what rounds to zero.
-pub(super) fn fixed(x: f64) -> String {
-    let rounded = (x * 1000.0).round() / 1000.0;
-    format!("{:.3}", if rounded == 0.0 { 0.0 } else { rounded })
-}
-
-/// Of the rows that share a line of the figure, the one with the largest value; the first of equals.
-pub(super) fn best_of<R, K: PartialEq>(rows: &[R], line: impl Fn(&R) -> K, value: impl Fn(&R) -> f64) -> Vec<&R> {
-    let mut best: Vec<(K, &R)> = Vec::new();
-    for row in rows {
-        let key = line(row);
-        match best.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) if value(row) > value(known) => *known = row,
-            Some(_) => {}
-            None => best.push((key, row)),
-        }
-    }
-    best.into_iter().map(|(_, row)| row).collect()
-}
-
 /// Prints a table whose columns are as wide as their widest cell.
-pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
-    let width = |i: usize| {
-        rows.iter()
-            .map(|row| row[i].chars().count())
-            .chain([header[i].chars().count()])
-            .max()
-    };
-    let widths: Vec<usize> = (0..header.len()).filter_map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
+pub(super) fn print_table(table: &Table) {
+    let lines: Vec<&Vec<String>> = std::iter::once(&table.headings).chain(&table.rows).collect();
+    let width = |i: usize| lines.iter().map(|cells| cells[i].chars().count()).max();
+    let widths: Vec<usize> = (0..table.headings.len()).filter_map(width).collect();
+    for cells in &lines {
         let padded: Vec<String> = cells
+            .iter()
             .zip(&widths)
             .map(|(cell, &width)| format!("{cell:<width$}"))
             .collect();
         out!("{}", padded.join("  ").trim_end());
-    };
-    line(&mut header.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
     }
 }
 
@@ -209,8 +204,8 @@ pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
 mod tests {
     use super::*;
 
-    fn run(folder: &str, checkpoint: Option<&str>) -> Subject {
-        Subject {
+    fn run(folder: &str, checkpoint: Option<&str>) -> CheckpointPath {
+        CheckpointPath {
             run: "looped".to_owned(),
             label: checkpoint.unwrap_or("end of training").to_owned(),
             path: Path::new(folder).join("final.safetensors"),
@@ -222,7 +217,7 @@ mod tests {
 
     #[test]
     fn no_two_runs_have_one_folder_for_their_results() {
-        let of = |subjects: &[Subject]| default_out(subjects, Path::new("/here")).display().to_string();
+        let of = |checkpoints: &[CheckpointPath]| default_out(checkpoints, Path::new("/here")).display().to_string();
         let alone = [
             of(&[run("/here/checkpoints/laptop/looped", None)]),
             of(&[run("/here/checkpoints/laptop/looped", Some("final"))]),
@@ -241,7 +236,7 @@ mod tests {
         for (i, folder) in alone.iter().enumerate() {
             assert!(!alone[..i].contains(folder), "{folder} twice");
         }
-        let many: Vec<Subject> = (0..40)
+        let many: Vec<CheckpointPath> = (0..40)
             .map(|i| run(&format!("/here/checkpoints/a-long-name-{i}"), None))
             .collect();
         let name = of(&many);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::Threads;
 use super::analyses::print_table;
-use super::{Threads, iterations};
 use crate::bench::{Batches, Case, DEPTHS, Shape, accuracy, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::measure::{Iterations, Table};
 use crate::model::products;
 
 #[derive(Args)]
@@ -21,7 +22,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "real,random")]
     batches: Vec<Batches>,
     /// Iterations in place of the shape's, separated by commas
-    #[arg(long, value_delimiter = ',', value_parser = iterations)]
+    #[arg(long, value_delimiter = ',', value_parser = Iterations::number)]
     iterations: Vec<usize>,
     /// Batch sizes in place of the shape's, separated by commas
     #[arg(long, value_delimiter = ',')]
@@ -113,7 +114,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             if args.forward {
                 columns.extend(["forward ms", "alone", "recording"]);
             }
-            print_table(&columns, &rows);
+            print_table(&Table {
+                headings: columns.into_iter().map(str::to_owned).collect(),
+                rows,
+            });
             out!(
                 "{} threads; products of matrices by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
                  peak of the process",
@@ -145,11 +149,11 @@ fn print_accuracy(json: bool) -> Result<()> {
         })
         .collect();
     let depths = DEPTHS.map(|depth| format!("depth {depth}"));
-    let columns: Vec<&str> = ["operands", "GEMM on"]
-        .into_iter()
-        .chain(depths.iter().map(String::as_str))
-        .collect();
-    print_table(&columns, &rows);
+    let names = ["operands", "GEMM on"].map(str::to_owned);
+    print_table(&Table {
+        headings: names.into_iter().chain(depths).collect(),
+        rows,
+    });
     out!("root mean square error of a 256 × depth × 192 product against f64, in that of the product");
     Ok(())
 }

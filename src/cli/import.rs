@@ -8,6 +8,7 @@ use crate::checkpoint::{Checkpoint, ImportSettings, import};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::Vocab;
+use crate::measure::Iterations;
 use crate::model::Readout;
 
 #[derive(Args)]
@@ -18,7 +19,7 @@ pub(super) struct ImportArgs {
     #[arg(long)]
     heads: usize,
     /// Iterations of training; the file does not tell
-    #[arg(long, default_value_t = 1, value_parser = super::iterations)]
+    #[arg(long, default_value_t = 1, value_parser = Iterations::number)]
     iterations: usize,
     /// Where answers are read
     #[arg(long, value_enum, default_value = "last-token")]

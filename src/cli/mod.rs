@@ -8,17 +8,9 @@ mod analyses;
 mod bench;
 mod compare;
 mod data;
-mod eval;
-mod extrapolate;
 mod import;
-mod lens;
-mod margin;
-mod patch;
-mod probe;
 mod progress;
-mod reach;
 mod reproduce;
-mod settle;
 mod train;
 
 use std::io::IsTerminal;
@@ -56,22 +48,8 @@ enum Command {
     Data(data::DataCommand),
     /// Train a model from a config file
     Train(train::TrainArgs),
-    /// Accuracy by split at any list of inference iterations, or where halting rules let go
-    Eval(eval::EvalArgs),
-    /// Logit margin by iteration: when the target is first ahead, and when overthinking sets in
-    Margin(margin::MarginArgs),
-    /// How far beyond its curriculum a model answers with more iterations
-    Extrapolate(extrapolate::ExtrapolateArgs),
-    /// Which tokens the answer hangs on, and the shortest suffix that keeps it
-    Reach(reach::ReachArgs),
-    /// Norms and directions of the loop's steps
-    Settle(settle::SettleArgs),
-    /// Logit lens at every effective layer
-    Lens(lens::LensArgs),
-    /// Linear probes on hidden states, as specs say
-    Probe(probe::ProbeArgs),
-    /// Activation patching on the recurrent block
-    Patch(patch::PatchArgs),
+    #[command(flatten)]
+    Analyses(analyses::Analyses),
     /// Runs side by side: stages, cost, accuracy, lens and patching
     Compare(compare::CompareArgs),
     /// Write the activations at any hook points
@@ -101,14 +79,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Margin(args) => margin::run(&args),
-        Command::Extrapolate(args) => extrapolate::run(&args),
-        Command::Reach(args) => reach::run(&args),
-        Command::Settle(args) => settle::run(&args),
-        Command::Lens(args) => lens::run(&args),
-        Command::Probe(args) => probe::run(&args),
-        Command::Patch(args) => patch::run(&args),
+        Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Import(args) => import::run(&args),
@@ -221,17 +192,6 @@ fn stop_flag() -> Arc<AtomicBool> {
         tracing::warn!("Ctrl-C will end the run at once, without saving: {error}");
     }
     stop
-}
-
-/// Iterations that a pass may be asked for, so that a typing mistake does not run for days.
-const MOST_ITERATIONS: usize = 4096;
-
-fn iterations(text: &str) -> std::result::Result<usize, String> {
-    text.trim()
-        .parse::<usize>()
-        .ok()
-        .filter(|n| (1..=MOST_ITERATIONS).contains(n))
-        .ok_or_else(|| format!("allowed: 1 to {MOST_ITERATIONS}"))
 }
 
 // `checkpoints/NAME` for a config file NAME.toml.

@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::checkpoint::RunFolder;
 use crate::error::Result;
-use crate::train::{Evaluation, Observer, Occasion, Trainer};
+use crate::graph::{Role, Split};
+use crate::train::{Evaluation, Observer, Occasion, StageOutcome, Trainer};
 
 /// A run folder that is watched while it fills.
 pub(super) struct Watched {
@@ -52,11 +53,12 @@ impl Watched {
     }
 }
 
-fn short(split: &str) -> &str {
-    match split {
-        "test_inferred_iid" => "ID",
-        "test_inferred_ood" => "OOD",
-        other => other,
+// The bar's line is short.
+fn short(split: &Split) -> &str {
+    match split.role() {
+        Role::InDistribution => "ID",
+        Role::Ood => "OOD",
+        _ => split.name(),
     }
 }
 
@@ -68,8 +70,11 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
         n => format!("stage {n}: {} | ", stages.outcomes[n - 1].stage.name),
     };
     // What the stages hang on comes first: a narrow terminal cuts the rest.
-    let mut splits: Vec<(&String, &f64)> = evaluation.accuracy.iter().collect();
-    let watched = |split: &str| stages.outcomes.iter().position(|outcome| outcome.stage.split == split);
+    let mut splits: Vec<(&Split, &f64)> = evaluation.accuracy.iter().collect();
+    let watched = |split: &Split| {
+        let is_of = |outcome: &StageOutcome| outcome.stage.split == *split;
+        stages.outcomes.iter().position(is_of)
+    };
     splits.sort_by_key(|(split, _)| watched(split).unwrap_or(usize::MAX));
     let accuracies: Vec<String> = splits
         .iter()

@@ -2,34 +2,34 @@
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::lens::{self, ReadingKey};
-use super::{conditions, distinct, intervals, ordered_line, patch, split_colour, split_legend, split_name};
-use crate::graph::{Position, TRAIN, hops_of_split};
-use crate::measure::{Comparison, LensRow, RunSummary, SubjectInfo};
+use super::{conditions, distinct, intervals, ordered_line, patch, split_colour, split_legend};
+use crate::graph::{Position, Role, Split, Target};
+use crate::measure::{CheckpointSummary, Comparison, LensRow, RunSummary};
 
 /// A column a run: accuracy over training, the lens at its last checkpoint, patching there.
 pub fn compare(comparison: &Comparison) -> Figure {
     let splits = distinct(&comparison.lens.rows, |row| row.split.clone());
     let curves = curves(comparison, &splits);
-    let columns: Vec<_> = comparison.runs.iter().zip(&comparison.subjects).collect();
+    let columns: Vec<_> = comparison.runs.iter().zip(&comparison.checkpoints).collect();
     let mut panels: Vec<Vec<Panel>> = vec![columns.iter().map(|(run, _)| training(run, &curves)).collect()];
     for kind in LensPanel::all(&comparison.lens.rows) {
-        let panel = |(run, subject): &(&RunSummary, &SubjectInfo)| Panel {
+        let panel = |(run, checkpoint): &(&RunSummary, &CheckpointSummary)| Panel {
             title: kind.title(&run.name),
-            content: kind.content(&comparison.lens.rows, subject, &lens_lines(&curves, &splits)),
+            content: kind.content(&comparison.lens.rows, checkpoint, &lens_lines(&curves, &splits)),
         };
         panels.push(columns.iter().map(panel).collect());
     }
     for split in distinct(&comparison.patch.rows, |row| row.split.clone()) {
-        let panel = |(run, subject): &(&RunSummary, &SubjectInfo)| Panel {
-            title: format!("{}: patching, {}", run.name, split_name(&split)),
-            content: patch::cells(&comparison.patch.rows, subject, &split),
+        let panel = |(run, checkpoint): &(&RunSummary, &CheckpointSummary)| Panel {
+            title: format!("{}: patching, {}", run.name, split.title()),
+            content: patch::cells(&comparison.patch.rows, checkpoint, &split),
         };
         panels.push(columns.iter().map(panel).collect());
     }
     Figure {
         title: "Runs side by side: training, logit lens and patching at the last checkpoint".to_owned(),
         conditions: vec![
-            conditions(&comparison.subjects),
+            conditions(&comparison.checkpoints),
             format!(
                 "curves: accuracy over training; dashed: stages reached; lens: {}",
                 lens::sample_sizes(&comparison.lens.rows)
@@ -53,65 +53,62 @@ pub fn compare(comparison: &Comparison) -> Figure {
 
 // The curves of training with their lines: the training rows, and every split that is looked into or that a stage watches; of
 // chains by depth, all.
-fn curves(comparison: &Comparison, splits: &[String]) -> Vec<(String, Series)> {
+fn curves(comparison: &Comparison, splits: &[Split]) -> Vec<(Split, Series)> {
     let stages = comparison.runs.iter().flat_map(|run| run.stages.iter());
-    let watched: Vec<&String> = stages.map(|outcome| &outcome.stage.split).collect();
+    let watched: Vec<&Split> = stages.map(|outcome| &outcome.stage.split).collect();
     curve_lines(splits, &watched)
 }
 
-fn curve_lines(splits: &[String], watched: &[&String]) -> Vec<(String, Series)> {
-    let mut names: Vec<String> = vec![TRAIN.to_owned()];
-    for name in splits.iter().chain(watched.iter().copied()) {
-        if name != "train_inferred" && !names.contains(name) {
-            names.push(name.clone());
+fn curve_lines(splits: &[Split], watched: &[&Split]) -> Vec<(Split, Series)> {
+    let mut found: Vec<Split> = vec![Split::train()];
+    for split in splits.iter().chain(watched.iter().copied()) {
+        if split.role() != Role::TrainChains && !found.contains(split) {
+            found.push(split.clone());
         }
     }
-    names.sort_by_key(|name| hops_of_split(name));
-    let depths = names.iter().filter(|name| hops_of_split(name).is_some()).count();
+    found.sort_by_key(Split::depth);
+    let depths = found.iter().filter(|split| split.depth().is_some()).count();
     let mut depth = 0;
     let mut unseen = splits.len();
-    let line = |name: &String| {
-        let series = if hops_of_split(name).is_some() {
+    let line = |split: &Split| {
+        let series = if split.depth().is_some() {
             depth += 1;
             ordered_line(depth - 1, depths)
         } else {
             // The colour that the split has where it is looked into; those that only a stage watches have the next ones.
-            let place = splits.iter().position(|split| split == name).unwrap_or_else(|| {
-                unseen += usize::from(name != TRAIN);
+            let index = splits.iter().position(|other| other == split).unwrap_or_else(|| {
+                unseen += usize::from(split.role() != Role::Train);
                 unseen - 1
             });
-            Series::new(split_colour(name, place)).stroke(Stroke::Solid)
+            Series::new(split_colour(split, index)).stroke(Stroke::Solid)
         };
-        (name.clone(), series)
+        (split.clone(), series)
     };
-    names.iter().map(line).collect()
+    found.iter().map(line).collect()
 }
 
 // The lens's lines: each split in the colour of its curve.
-fn lens_lines(curves: &[(String, Series)], splits: &[String]) -> Vec<(String, Series)> {
-    let line = |(place, split): (usize, &String)| {
+fn lens_lines(curves: &[(Split, Series)], splits: &[Split]) -> Vec<(Split, Series)> {
+    let line = |(index, split): (usize, &Split)| {
         let curve = curves.iter().find(|(name, _)| name == split);
-        let colour = curve.map_or_else(|| split_colour(split, place), |(_, series)| series.colour);
+        let colour = curve.map_or_else(|| split_colour(split, index), |(_, series)| series.colour);
         (split.clone(), Series::new(colour))
     };
     splits.iter().enumerate().map(line).collect()
 }
 
 // An entry for every line of the figure. Training rows and a sample of their chains share a colour, and so an entry.
-fn legend(curves: &[(String, Series)], splits: &[String]) -> Vec<(String, Series)> {
-    let known = |name: &String| curves.iter().any(|(curve, _)| curve == name);
-    let name = |(name, series): &(String, Series)| {
-        let both = name == TRAIN && splits.iter().any(|split| split == "train_inferred");
-        let text = if both {
-            "train (rows, chains)".to_owned()
-        } else {
-            split_name(name)
-        };
-        (text, series.clone())
+fn legend(curves: &[(Split, Series)], splits: &[Split]) -> Vec<(String, Series)> {
+    let known = |split: &Split| curves.iter().any(|(curve, _)| curve == split);
+    let is_chains = |split: &Split| split.role() == Role::TrainChains;
+    let entry = |(split, series): &(Split, Series)| {
+        let both = split.role() == Role::Train && splits.iter().any(is_chains);
+        let text = if both { "train (rows, chains)" } else { split.title() };
+        (text.to_owned(), series.clone())
     };
     let others = split_legend(splits).into_iter().zip(splits);
-    let others = others.filter(|(_, split)| !known(split) && *split != "train_inferred");
-    curves.iter().map(name).chain(others.map(|(entry, _)| entry)).collect()
+    let others = others.filter(|(_, split)| !known(split) && !is_chains(split));
+    curves.iter().map(entry).chain(others.map(|(entry, _)| entry)).collect()
 }
 
 // What a row of lens panels shows.
@@ -119,14 +116,14 @@ enum LensPanel {
     // An entity at a position, a line a split.
     Reading(ReadingKey),
     // All entities of the chains of a split with so many hops, each at the relation that leads to it.
-    Map(String, usize),
+    Map(Split, usize),
 }
 
 impl LensPanel {
     // Of chains of two hops every entity at the relation that leads to it, and the target where the answer is read (what the
     // lens sees elsewhere is the lens figure's matter); of longer chains a map of them all.
     fn all(rows: &[LensRow]) -> Vec<Self> {
-        let own = |(_, label, position): &ReadingKey| label == "target" || *position == Position::Relation(1);
+        let own = |(_, label, position): &ReadingKey| *label == Target::Answer || *position == Position::Relation(1);
         let readings = distinct(rows, lens::reading).into_iter();
         let readings = readings.filter(|key| key.0 == 2 && own(key)).map(Self::Reading);
         let chains = distinct(rows, |row| (row.split.clone(), row.hops)).into_iter();
@@ -136,13 +133,14 @@ impl LensPanel {
         readings.chain(maps).collect()
     }
 
-    fn content(&self, rows: &[LensRow], subject: &SubjectInfo, lines: &[(String, Series)]) -> Content {
+    fn content(&self, rows: &[LensRow], checkpoint: &CheckpointSummary, lines: &[(Split, Series)]) -> Content {
         match self {
-            Self::Reading(key) => lens::panel(rows, subject, key, lines),
+            Self::Reading(key) => lens::panel(rows, checkpoint, key, lines),
             Self::Map(split, hops) => {
-                let of_panel = |row: &&LensRow| subject.owns(&row.origin) && row.split == *split && row.hops == *hops;
+                let of_panel =
+                    |row: &&LensRow| checkpoint.owns(&row.origin) && row.split == *split && row.hops == *hops;
                 let of_panel: Vec<&LensRow> = rows.iter().filter(of_panel).collect();
-                lens::cells(&of_panel, *hops, None, subject)
+                lens::cells(&of_panel, *hops, None, checkpoint)
             }
         }
     }
@@ -150,12 +148,12 @@ impl LensPanel {
     fn title(&self, run: &str) -> String {
         match self {
             Self::Reading(_) => format!("{run}: lens"),
-            Self::Map(split, _) => format!("{run}: lens, {}", split_name(split)),
+            Self::Map(split, _) => format!("{run}: lens, {}", split.title()),
         }
     }
 }
 
-fn training(run: &RunSummary, curves: &[(String, Series)]) -> Panel {
+fn training(run: &RunSummary, curves: &[(Split, Series)]) -> Panel {
     let first = run
         .metrics
         .iter()
@@ -163,7 +161,7 @@ fn training(run: &RunSummary, curves: &[(String, Series)]) -> Panel {
         .find(|&step| step > 0)
         .unwrap_or(1);
     let log = |step: u64| (step.max(1) as f64).log10();
-    let line = |(split, series): &(String, Series)| {
+    let line = |(split, series): &(Split, Series)| {
         let points = run
             .metrics
             .iter()
@@ -199,7 +197,7 @@ mod tests {
 
     #[test]
     fn every_split_has_one_colour_in_all_panels_and_no_two_share_one() {
-        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let owned = |names: &[&str]| -> Vec<Split> { names.iter().map(|&name| name.into()).collect() };
         for (splits, watched) in [
             (owned(&["gamma", "alpha", "beta"]), owned(&["alpha", "delta"])),
             (owned(&["2hop_test"]), owned(&["2hop_test", "3hop_test", "4hop_test"])),

@@ -1,58 +1,59 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
-use super::{
-    Populations, column_title, conditions, cycled_line, intervals, sample_size, several_runs, split_name, wrapped,
-};
-use crate::measure::{Criterion, Halt, HaltRow, Report, Rule, SubjectInfo};
+use super::{Draw, Populations, column_title, conditions, cycled_line, intervals, sample_size, several_runs, wrapped};
+use crate::graph::Split;
+use crate::measure::{CheckpointSummary, Criterion, Halt, HaltRow, Report, Rule};
 
-/// A column a checkpoint. For each family of splits (the depths of one data set, or a split by itself): accuracy and
-/// iterations by hops, a line a rule, and, from a sweep or where all chains have the same hops, what every rule and threshold
-/// buys.
-pub fn halt(report: &Report<Halt, HaltRow>) -> Figure {
-    let rules: Vec<String> = report.settings.rules.iter().map(ToString::to_string).collect();
-    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
-    let families = populations.families();
-    let mut panels: Vec<Vec<Panel>> = families
-        .iter()
-        .flat_map(|family| rows_of_family(report, &rules, family))
-        .collect();
-    if report.subjects.len() == 1 {
-        panels = wrapped(panels.into_iter().flatten().collect());
-    }
-    let most = report.settings.most;
-    let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
-    Figure {
-        title: "Adaptive halting".to_owned(),
-        conditions: vec![
-            conditions(&report.subjects),
-            format!(
-                "at most {most} iterations; {}; bands and bars: {}{}{}",
-                sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
-                intervals(&report.rows, |row| (&row.split, row.interval)),
-                if report.settings.sweep {
-                    "; against mean iterations: points are the rules as named, lines every threshold of each rule with one \
+impl Draw for Halt {
+    /// A column a checkpoint. For each family of splits (the depths of one data set, or a split by itself): accuracy and
+    /// iterations by hops, a line a rule, and, from a sweep or where all chains have the same hops, what every rule and threshold
+    /// buys.
+    fn draw(report: &Report<Self>) -> Figure {
+        let rules: Vec<String> = report.settings.rules.iter().map(ToString::to_string).collect();
+        let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+        let families = populations.families();
+        let mut panels: Vec<Vec<Panel>> = families
+            .iter()
+            .flat_map(|family| rows_of_family(report, &rules, family))
+            .collect();
+        if report.checkpoints.len() == 1 {
+            panels = wrapped(panels.into_iter().flatten().collect());
+        }
+        let most = report.settings.iterations.max(1);
+        let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
+        Figure {
+            title: "Adaptive halting".to_owned(),
+            conditions: vec![
+                conditions(&report.checkpoints),
+                format!(
+                    "at most {most} iterations; {}; bands and bars: {}{}{}",
+                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
+                    intervals(&report.rows, |row| (&row.split, row.interval)),
+                    if report.settings.sweep {
+                        "; against mean iterations: points are the rules as named, lines every threshold of each rule with one \
                      criterion"
-                } else {
-                    ""
-                },
-                if report.settings.sweep && families.iter().any(|family| family.len() > 1) {
-                    "; over chains of several hops without intervals"
-                } else {
-                    ""
-                }
-            ),
-        ],
-        legend: rules.iter().enumerate().map(entry).collect(),
-        panels,
+                    } else {
+                        ""
+                    },
+                    if report.settings.sweep && families.iter().any(|family| family.len() > 1) {
+                        "; over chains of several hops without intervals"
+                    } else {
+                        ""
+                    }
+                ),
+            ],
+            legend: rules.iter().enumerate().map(entry).collect(),
+            panels,
+        }
     }
 }
 
 // The rows of panels of one family, a column a checkpoint.
-fn rows_of_family(report: &Report<Halt, HaltRow>, rules: &[String], family: &[(&str, usize)]) -> Vec<Vec<Panel>> {
-    let several = several_runs(&report.subjects);
-    let most = report.settings.most as f64;
-    let hops = |ends: fn(&[(&str, usize)]) -> Option<usize>| ends(family).unwrap_or(1) as f64;
+fn rows_of_family(report: &Report<Halt>, rules: &[String], family: &[(&Split, usize)]) -> Vec<Vec<Panel>> {
+    let several = several_runs(&report.checkpoints);
+    let most = report.settings.iterations.max(1) as f64;
+    let hops = |ends: fn(&[(&Split, usize)]) -> Option<usize>| ends(family).unwrap_or(1) as f64;
     let deepest = hops(|family| family.iter().map(|(_, hops)| *hops).max());
     let shallowest = hops(|family| family.iter().map(|(_, hops)| *hops).min());
     let by_hops = Axis {
@@ -66,11 +67,11 @@ fn rows_of_family(report: &Report<Halt, HaltRow>, rules: &[String], family: &[(&
         log: false,
     };
     let name = match family {
-        [(split, _), rest @ ..] if rest.iter().all(|(other, _)| other == split) => split_name(split),
+        [(split, _), rest @ ..] if rest.iter().all(|(other, _)| other == split) => split.title().to_owned(),
         _ => "all depths".to_owned(),
     };
-    let panel = |subject: &SubjectInfo, x: &Axis, y_label: &str, y_range, series| Panel {
-        title: format!("{name}: {}", column_title(subject, several)),
+    let panel = |checkpoint: &CheckpointSummary, x: &Axis, y_label: &str, y_range, series| Panel {
+        title: format!("{name}: {}", column_title(checkpoint, several)),
         content: Content::Lines {
             x: x.clone(),
             y_label: y_label.to_owned(),
@@ -79,9 +80,9 @@ fn rows_of_family(report: &Report<Halt, HaltRow>, rules: &[String], family: &[(&
             marks: Vec::new(),
         },
     };
-    let lines = |subject: &SubjectInfo, of: fn(&HaltRow) -> Point| -> Vec<Series> {
+    let lines = |checkpoint: &CheckpointSummary, of: fn(&HaltRow) -> Point| -> Vec<Series> {
         let line = |(place, rule): (usize, &String)| {
-            let mut points: Vec<Point> = of_family(report, subject, family)
+            let mut points: Vec<Point> = of_family(report, checkpoint, family)
                 .filter(|row| !row.swept && row.rule == *rule)
                 .map(of)
                 .collect();
@@ -95,15 +96,23 @@ fn rows_of_family(report: &Report<Halt, HaltRow>, rules: &[String], family: &[(&
         let accuracy = |row: &HaltRow| (row.hops as f64, row.accuracy, Some((row.low, row.high)));
         let used = |row: &HaltRow| (row.hops as f64, row.mean, None);
         let row = |y_label, y_range, of: fn(&HaltRow) -> Point| -> Vec<Panel> {
-            let panel = |subject| panel(subject, &by_hops, y_label, y_range, lines(subject, of));
-            report.subjects.iter().map(panel).collect()
+            let panel = |checkpoint| panel(checkpoint, &by_hops, y_label, y_range, lines(checkpoint, of));
+            report.checkpoints.iter().map(panel).collect()
         };
         rows.push(row("accuracy", UNIT, accuracy));
         rows.push(row("iterations used", (0.0, most), used));
     }
     if report.settings.sweep || deepest == shallowest {
-        let panel = |subject| panel(subject, &by_mean, "accuracy", UNIT, frontier(report, subject, family));
-        rows.push(report.subjects.iter().map(panel).collect());
+        let panel = |checkpoint| {
+            panel(
+                checkpoint,
+                &by_mean,
+                "accuracy",
+                UNIT,
+                frontier(report, checkpoint, family),
+            )
+        };
+        rows.push(report.checkpoints.iter().map(panel).collect());
     }
     rows
 }
@@ -117,23 +126,23 @@ fn line_of(place: usize, rule: &str) -> Series {
 }
 
 fn of_family<'a>(
-    report: &'a Report<Halt, HaltRow>,
-    subject: &'a SubjectInfo,
-    family: &'a [(&str, usize)],
+    report: &'a Report<Halt>,
+    checkpoint: &'a CheckpointSummary,
+    family: &'a [(&Split, usize)],
 ) -> impl Iterator<Item = &'a HaltRow> {
-    let is_of_family = |row: &&HaltRow| family.contains(&(row.split.as_str(), row.hops));
+    let is_of_family = |row: &&HaltRow| family.contains(&(&row.split, row.hops));
     report
         .rows
         .iter()
-        .filter(|row| subject.owns(&row.origin))
+        .filter(|row| checkpoint.owns(&row.origin))
         .filter(is_of_family)
 }
 
 // Mean iterations and accuracy over all chains of the family: each rule as named is a point, and, from a sweep, a rule with
 // one criterion a line over its thresholds in the same colour.
-fn frontier(report: &Report<Halt, HaltRow>, subject: &SubjectInfo, family: &[(&str, usize)]) -> Vec<Series> {
+fn frontier(report: &Report<Halt>, checkpoint: &CheckpointSummary, family: &[(&Split, usize)]) -> Vec<Series> {
     let pooled = |rule: &str, swept: bool| -> Option<Point> {
-        let rows: Vec<&HaltRow> = of_family(report, subject, family)
+        let rows: Vec<&HaltRow> = of_family(report, checkpoint, family)
             .filter(|row| row.swept == swept && row.rule == rule)
             .collect();
         let n: usize = rows.iter().map(|row| row.n).sum();
@@ -170,15 +179,16 @@ mod tests {
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::statistics::Clustering;
+    use crate::measure::{Decided, Iterations};
 
-    fn row(split: &str, hops: usize, rule: &str, swept: bool) -> HaltRow {
+    fn row(split: impl Into<Split>, hops: usize, rule: &str, swept: bool) -> HaltRow {
         HaltRow {
             origin: origin(),
-            split: split.to_owned(),
+            split: split.into(),
             hops,
             rule: rule.to_owned(),
             swept,
-            most: 8,
+            max_iterations: 8,
             n: 50,
             accuracy: 0.5,
             low: 0.4,
@@ -188,7 +198,7 @@ mod tests {
             median: 3.0,
             std: 1.0,
             work: (!swept).then_some(0.5),
-            decided: String::new(),
+            decided: Decided::default(),
         }
     }
 
@@ -200,7 +210,7 @@ mod tests {
         let settings = Halt {
             splits: Vec::new(),
             rules: rules.clone(),
-            most: 8,
+            iterations: Iterations::up_to(8),
             sweep,
         };
         let mut rows = Vec::new();
@@ -211,7 +221,7 @@ mod tests {
                 rows.extend(of_sweep);
             }
         }
-        halt(&report(settings, rows))
+        Halt::draw(&report(settings, rows))
     }
 
     #[test]

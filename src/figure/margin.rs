@@ -2,48 +2,51 @@
 
 use super::kit::{Content, Figure, Panel, Series};
 use super::{
-    Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span, wrapped,
+    Draw, Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span, wrapped,
 };
-use crate::measure::{Margin, MarginRow, Report, SubjectInfo};
+use crate::graph::Split;
+use crate::measure::{CheckpointSummary, Margin, MarginRow, Report};
 
-/// A panel a checkpoint, a line a split and number of hops.
-pub fn margin(report: &Report<Margin, MarginRow>) -> Figure {
-    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
-    let several = several_runs(&report.subjects);
-    let ends = |row: &MarginRow| [Some(row.margin), row.low, row.high].into_iter().flatten();
-    let y_range = span(report.rows.iter().flat_map(ends), 0.0);
-    let panel = |subject: &SubjectInfo| {
-        let line = |((split, hops), line): ((&str, usize), Series)| {
-            let of_line = report
-                .rows
-                .iter()
-                .filter(|row| subject.owns(&row.origin) && row.split == split && row.hops == hops);
-            line.points(of_line.map(|row| (row.iteration as f64, row.margin, row.low.zip(row.high))))
+impl Draw for Margin {
+    /// A panel a checkpoint, a line a split and number of hops.
+    fn draw(report: &Report<Self>) -> Figure {
+        let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+        let several = several_runs(&report.checkpoints);
+        let ends = |row: &MarginRow| [Some(row.margin), row.low, row.high].into_iter().flatten();
+        let y_range = span(report.rows.iter().flat_map(ends), 0.0);
+        let panel = |checkpoint: &CheckpointSummary| {
+            let line = |((split, hops), line): ((&Split, usize), Series)| {
+                let of_line = report
+                    .rows
+                    .iter()
+                    .filter(|row| checkpoint.owns(&row.origin) && row.split == *split && row.hops == hops);
+                line.points(of_line.map(|row| (row.iteration as f64, row.margin, row.low.zip(row.high))))
+            };
+            Panel {
+                title: column_title(checkpoint, several),
+                content: Content::Lines {
+                    x: iteration_axis(report.settings.iterations.max(1)),
+                    y_label: "logit margin".to_owned(),
+                    y_range,
+                    series: populations.iter().zip(populations.lines()).map(line).collect(),
+                    marks: vec![(checkpoint.iterations as f64, "trained".to_owned())],
+                },
+            }
         };
-        Panel {
-            title: column_title(subject, several),
-            content: Content::Lines {
-                x: iteration_axis(report.settings.most),
-                y_label: "logit margin".to_owned(),
-                y_range,
-                series: populations.iter().zip(populations.lines()).map(line).collect(),
-                marks: vec![(subject.iterations as f64, "trained".to_owned())],
-            },
+        let panels: Vec<Panel> = report.checkpoints.iter().map(panel).collect();
+        Figure {
+            title: "Logit margin: the target minus the best other token".to_owned(),
+            conditions: vec![
+                conditions(&report.checkpoints),
+                format!(
+                    "bands: {}; {}",
+                    intervals(&report.rows, |row| (&row.split, row.interval)),
+                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
+                ),
+            ],
+            legend: populations.legend(),
+            panels: wrapped(panels),
         }
-    };
-    let panels: Vec<Panel> = report.subjects.iter().map(panel).collect();
-    Figure {
-        title: "Logit margin: the target minus the best other token".to_owned(),
-        conditions: vec![
-            conditions(&report.subjects),
-            format!(
-                "bands: {}; {}",
-                intervals(&report.rows, |row| (&row.split, row.interval)),
-                sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
-            ),
-        ],
-        legend: populations.legend(),
-        panels: wrapped(panels),
     }
 }
 
@@ -52,12 +55,12 @@ mod tests {
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::statistics::Clustering;
-    use crate::measure::{Fall, Largest};
+    use crate::measure::{Fall, Iterations, Largest};
 
-    fn row(split: &str, hops: usize, margin: f64) -> MarginRow {
+    fn row(split: impl Into<Split>, hops: usize, margin: f64) -> MarginRow {
         MarginRow {
             origin: origin(),
-            split: split.to_owned(),
+            split: split.into(),
             hops,
             iteration: 1,
             n: 10,
@@ -75,10 +78,10 @@ mod tests {
     fn lines(rows: Vec<MarginRow>) -> (Figure, Vec<usize>, (f64, f64)) {
         let settings = Margin {
             splits: Vec::new(),
-            most: 4,
+            iterations: Iterations::up_to(4),
             seed: 1,
         };
-        let figure = margin(&report(settings, rows));
+        let figure = Margin::draw(&report(settings, rows));
         let Content::Lines { series, y_range, .. } = &figure.panels[0][0].content else {
             panic!("margins are lines");
         };
@@ -106,12 +109,12 @@ mod tests {
         let mut report = report(
             Margin {
                 splits: Vec::new(),
-                most: 4,
+                iterations: Iterations::up_to(4),
                 seed: 1,
             },
             vec![row("mixed", 2, 3.0)],
         );
-        report.subjects[0].origin.checkpoint_hash = "abc".to_owned();
-        assert!(margin(&report).conditions[0].contains("checkpoints abc"));
+        report.checkpoints[0].origin.checkpoint_hash = "abc".to_owned();
+        assert!(Margin::draw(&report).conditions[0].contains("checkpoints abc"));
     }
 }

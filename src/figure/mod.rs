@@ -12,26 +12,48 @@ mod probe;
 mod reach;
 mod settle;
 
-pub use compare::compare;
-pub use eval::eval;
-pub use extrapolate::extrapolate;
-pub use halt::halt;
-pub use kit::Figure;
-pub use lens::lens;
-pub use margin::margin;
-pub use patch::patch;
-pub use probe::probe;
-pub use reach::reach;
-pub use settle::settle;
+use std::path::Path;
 
-use crate::graph::hops_of_split;
-use crate::measure::SubjectInfo;
+pub use compare::compare;
+pub use kit::Figure;
+
+use crate::error::Result;
+use crate::graph::{Role, Split};
 use crate::measure::statistics::{Clustering, intervals_in_words};
+use crate::measure::{
+    CheckpointSummary, Eval, Extrapolate, Halt, Lens, Margin, Method, Patch, Probe, Reach, Report, Settle,
+};
+use crate::registry::with_every_method;
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
+/// A method whose result has a figure.
+pub trait Draw: Method {
+    /// The figure of a result.
+    fn draw(report: &Report<Self>) -> Figure;
+}
+
+macro_rules! draw_by_name {
+    ($($Method:ident,)*) => {
+        /// Draws the result of the method with this name that is in `folder`, beside its tables.
+        ///
+        /// # Errors
+        /// When the result cannot be read or the figure not be written.
+        pub fn draw_result(method: &str, folder: &Path) -> Result<()> {
+            $(
+                if method == <$Method as Method>::NAME {
+                    return $Method::draw(&Report::read(folder)?).write(folder, method);
+                }
+            )*
+            Ok(())
+        }
+    };
+}
+
+with_every_method!(draw_by_name);
+
 /// The columns of most figures: a checkpoint each.
-fn column_title(subject: &SubjectInfo, several_runs: bool) -> String {
-    let origin = &subject.origin;
+fn column_title(checkpoint: &CheckpointSummary, several_runs: bool) -> String {
+    let origin = &checkpoint.origin;
     let step = format!("step {}", thousands(origin.step));
     if several_runs {
         format!("{}, {}, {step}", origin.run, origin.checkpoint)
@@ -40,31 +62,33 @@ fn column_title(subject: &SubjectInfo, several_runs: bool) -> String {
     }
 }
 
-fn several_runs(subjects: &[SubjectInfo]) -> bool {
-    subjects.windows(2).any(|pair| pair[0].origin.run != pair[1].origin.run)
+fn several_runs(checkpoints: &[CheckpointSummary]) -> bool {
+    checkpoints
+        .windows(2)
+        .any(|pair| pair[0].origin.run != pair[1].origin.run)
 }
 
 /// Runs, seeds, checkpoints and data, as every figure states them; where runs are looked at on different data, which run on
 /// which, and which was trained on others.
-fn conditions(subjects: &[SubjectInfo]) -> String {
-    let mut seeds: Vec<String> = subjects
+fn conditions(checkpoints: &[CheckpointSummary]) -> String {
+    let mut seeds: Vec<String> = checkpoints
         .iter()
         .filter_map(|s| s.seed)
         .map(|seed| seed.to_string())
         .collect();
     seeds.dedup();
-    let runs = distinct(subjects, |s| s.origin.run.clone()).join(", ");
-    let sets = distinct(subjects, |s| s.origin.data_hash.clone());
+    let runs = distinct(checkpoints, |s| s.origin.run.clone()).join(", ");
+    let sets = distinct(checkpoints, |s| s.origin.data_hash.clone());
     let data = if let [one] = sets.as_slice() {
         one.clone()
     } else {
-        let of_runs = distinct(subjects, |s| {
+        let of_runs = distinct(checkpoints, |s| {
             (s.origin.run.clone(), short(&s.origin.data_hash).to_owned())
         });
         let of_runs: Vec<String> = of_runs.iter().map(|(run, hash)| format!("{hash} ({run})")).collect();
         format!("DIFFERS: {}", of_runs.join(", "))
     };
-    let elsewhere = subjects.iter().filter_map(|s| Some((s, s.trained_elsewhere()?)));
+    let elsewhere = checkpoints.iter().filter_map(|s| Some((s, s.trained_elsewhere()?)));
     let elsewhere = elsewhere.map(|(s, trained_on)| {
         let (run, looked_at) = (&s.origin.run, short(&s.origin.data_hash));
         format!(
@@ -74,7 +98,7 @@ fn conditions(subjects: &[SubjectInfo]) -> String {
     });
     let elsewhere = distinct(&elsewhere.collect::<Vec<_>>(), String::clone).concat();
     // Where there are many, the table names them all.
-    let (first, more) = subjects.split_at(subjects.len().min(6));
+    let (first, more) = checkpoints.split_at(checkpoints.len().min(6));
     let mut checkpoints: Vec<&str> = first.iter().map(|s| short(&s.origin.checkpoint_hash)).collect();
     if !more.is_empty() {
         checkpoints.push("…");
@@ -113,27 +137,14 @@ pub(crate) fn counted(n: usize, noun: &str) -> String {
 }
 
 /// The same colour for the same split in every figure.
-fn split_colour(split: &str, place: usize) -> Colour {
-    match split {
-        "train" | "train_inferred" => Colour::BLUE,
-        "test_inferred_iid" => Colour::GREEN,
-        "test_inferred_ood" => Colour::VERMILION,
-        "id_atomic" => Colour::SKY,
-        "ood_atomic" => Colour::ORANGE,
-        _ => Colour::cycle(place),
-    }
-}
-
-/// What a split is called in a legend.
-fn split_name(split: &str) -> String {
-    match split {
-        "train" => "train".to_owned(),
-        "train_inferred" => "train chains".to_owned(),
-        "test_inferred_iid" => "ID test".to_owned(),
-        "test_inferred_ood" => "OOD test".to_owned(),
-        "id_atomic" => "ID facts".to_owned(),
-        "ood_atomic" => "OOD facts".to_owned(),
-        other => other.to_owned(),
+fn split_colour(split: &Split, index: usize) -> Colour {
+    match split.role() {
+        Role::Train | Role::TrainChains => Colour::BLUE,
+        Role::InDistribution => Colour::GREEN,
+        Role::Ood => Colour::VERMILION,
+        Role::InDistributionFacts => Colour::SKY,
+        Role::OodFacts => Colour::ORANGE,
+        _ => Colour::cycle(index),
     }
 }
 
@@ -150,11 +161,11 @@ fn distinct<R, K: PartialEq>(rows: &[R], key: impl Fn(&R) -> K) -> Vec<K> {
 }
 
 /// One legend entry a split.
-fn split_legend(splits: &[String]) -> Vec<(String, Series)> {
+fn split_legend(splits: &[Split]) -> Vec<(String, Series)> {
     splits
         .iter()
         .enumerate()
-        .map(|(place, split)| (split_name(split), Series::new(split_colour(split, place))))
+        .map(|(index, split)| (split.title().to_owned(), Series::new(split_colour(split, index))))
         .collect()
 }
 
@@ -176,29 +187,29 @@ fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
 }
 
 /// What the rows' intervals are, from each one's split and clustering: `95 % intervals (clustered by fact)`.
-fn intervals<'a, R: 'a>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a str, Clustering)) -> String {
+fn intervals<'a, R: 'a>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, Clustering)) -> String {
     intervals_in_words(rows.iter().map(|row| {
         let (split, clustering) = of(row);
-        (split_name(split), clustering)
+        (split.title().to_owned(), clustering)
     }))
 }
 
 /// How many queries there are of each split and number of hops, in few words.
-fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a str, usize, usize)) -> String {
-    let mut sizes: Vec<(&str, usize, usize)> = Vec::new();
+fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, usize, usize)) -> String {
+    let mut sizes: Vec<(&Split, usize, usize)> = Vec::new();
     for row in rows {
         let size = of(row);
         if !sizes.contains(&size) {
             sizes.push(size);
         }
     }
-    let by_depth = sizes.iter().all(|&(split, hops, _)| hops_of_split(split) == Some(hops));
+    let by_depth = sizes.iter().all(|&(split, hops, _)| split.depth() == Some(hops));
     let same = sizes.windows(2).all(|pair| pair[0].2 == pair[1].2);
     match sizes.first() {
         Some((_, _, n)) if by_depth && same => format!("n = {n} at each depth"),
         _ => {
-            let size = |(split, hops, n): &(&str, usize, usize)| {
-                format!("{}, {}: n = {n}", split_name(split), counted(*hops, "hop"))
+            let size = |(split, hops, n): &(&Split, usize, usize)| {
+                format!("{}, {}: n = {n}", split.title(), counted(*hops, "hop"))
             };
             sizes.iter().map(size).collect::<Vec<_>>().join("; ")
         }
@@ -221,14 +232,14 @@ fn ordered_line(n: usize, of: usize) -> Series {
 }
 
 /// The populations of a result, a split and number of hops each: no line of a figure joins two of them.
-struct Populations(Vec<(String, usize)>);
+struct Populations(Vec<(Split, usize)>);
 
 impl Populations {
     /// Those of the rows whose split and hops `of` gives; chains by depth in the order of their hops.
-    fn of<R>(rows: &[R], of: impl Fn(&R) -> (&str, usize)) -> Self {
+    fn of<R>(rows: &[R], of: impl Fn(&R) -> (&Split, usize)) -> Self {
         let mut found = distinct(rows, |row| {
             let (split, hops) = of(row);
-            (split.to_owned(), hops)
+            (split.clone(), hops)
         });
         if Self::by_depth(&found) {
             found.sort_by_key(|(_, hops)| *hops);
@@ -237,20 +248,20 @@ impl Populations {
     }
 
     // Whether each split is one of the held-out chains of one depth.
-    fn by_depth(found: &[(String, usize)]) -> bool {
-        found.iter().all(|(split, hops)| hops_of_split(split) == Some(*hops))
+    fn by_depth(found: &[(Split, usize)]) -> bool {
+        found.iter().all(|(split, hops)| split.depth() == Some(*hops))
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.0.iter().map(|(split, hops)| (split.as_str(), *hops))
+    fn iter(&self) -> impl Iterator<Item = (&Split, usize)> {
+        self.0.iter().map(|(split, hops)| (split, *hops))
     }
 
     /// What belongs on one axis of hops: all depths of one data set, else each split by itself.
-    fn families(&self) -> Vec<Vec<(&str, usize)>> {
+    fn families(&self) -> Vec<Vec<(&Split, usize)>> {
         if Self::by_depth(&self.0) {
             return vec![self.iter().collect()];
         }
-        let of_split = |split: String| self.iter().filter(|(other, _)| *other == split).collect();
+        let of_split = |split: Split| self.iter().filter(|(other, _)| **other == split).collect();
         distinct(&self.0, |(split, _)| split.clone())
             .into_iter()
             .map(of_split)
@@ -260,7 +271,7 @@ impl Populations {
     /// The line of each population, without points: by hops where the splits are depths, else in the split's colour.
     fn lines(&self) -> Vec<Series> {
         let several_hops = self.names_hops();
-        let line = |(n, (split, _)): (usize, (&str, usize))| match (Self::by_depth(&self.0), several_hops) {
+        let line = |(n, (split, _)): (usize, (&Split, usize))| match (Self::by_depth(&self.0), several_hops) {
             (true, _) => ordered_line(n, self.0.len()),
             (false, true) => cycled_line(n),
             (false, false) => Series::new(split_colour(split, n)),
@@ -275,10 +286,10 @@ impl Populations {
 
     /// One legend entry a population.
     fn legend(&self) -> Vec<(String, Series)> {
-        let name = |(split, hops): (&str, usize)| match (Self::by_depth(&self.0), self.names_hops()) {
+        let name = |(split, hops): (&Split, usize)| match (Self::by_depth(&self.0), self.names_hops()) {
             (true, _) => counted(hops, "hop"),
-            (false, true) => format!("{}, {}", split_name(split), counted(hops, "hop")),
-            (false, false) => split_name(split),
+            (false, true) => format!("{}, {}", split.title(), counted(hops, "hop")),
+            (false, false) => split.title().to_owned(),
         };
         self.iter().map(name).zip(self.lines()).collect()
     }
@@ -306,7 +317,8 @@ fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use crate::measure::{Origin, Report, SubjectInfo};
+    use crate::graph::Split;
+    use crate::measure::{CheckpointSummary, Iterations, Lens, Method, Origin, Report};
 
     /// The checkpoint that made-up rows are of.
     pub(super) fn origin() -> Origin {
@@ -321,28 +333,33 @@ mod tests {
 
     #[test]
     fn one_hop_is_no_hops() {
-        let rows = [("id_atomic", 1, 5), ("test_inferred_iid", 2, 9)];
-        let text = super::sample_size(&rows, |&row| row);
+        let rows = [(Split::from("id_atomic"), 1, 5), (Split::in_distribution(), 2, 9)];
+        let text = super::sample_size(&rows, |(split, hops, n)| (split, *hops, *n));
         assert_eq!(text, "ID facts, 1 hop: n = 5; ID test, 2 hops: n = 9");
     }
 
     #[test]
     fn conditions_say_where_a_run_is_looked_at_on_data_that_it_was_not_trained_on() {
-        let mut subjects = report::<(), ()>((), Vec::new()).subjects;
+        let lens = Lens {
+            splits: Vec::new(),
+            iterations: Iterations::Trained,
+            seed: 1,
+        };
+        let mut checkpoints = report(lens, Vec::new()).checkpoints;
         for same in [None, Some("fedcba9876543210".to_owned())] {
-            subjects[0].trained_on = same;
-            assert!(!super::conditions(&subjects).contains("TRAINED"));
+            checkpoints[0].trained_on = same;
+            assert!(!super::conditions(&checkpoints).contains("TRAINED"));
         }
-        subjects[0].trained_on = Some("0011223344556677".to_owned());
-        subjects.push(subjects[0].clone());
-        let text = super::conditions(&subjects);
+        checkpoints[0].trained_on = Some("0011223344556677".to_owned());
+        checkpoints.push(checkpoints[0].clone());
+        let text = super::conditions(&checkpoints);
         let says = "run LOOKED AT on data fedcba98, TRAINED on 00112233";
         assert_eq!(text.matches(says).count(), 1, "{text}");
     }
 
     /// A made-up result of one checkpoint.
-    pub(super) fn report<S, R>(settings: S, rows: Vec<R>) -> Report<S, R> {
-        let subject = SubjectInfo {
+    pub(super) fn report<M: Method>(settings: M, rows: Vec<M::Row>) -> Report<M> {
+        let checkpoint = CheckpointSummary {
             origin: origin(),
             seed: Some(1),
             layers: 1,
@@ -350,6 +367,6 @@ mod tests {
             learned_hops: None,
             trained_on: None,
         };
-        Report::made_up(settings, vec![subject], rows)
+        Report::made_up(settings, vec![checkpoint], rows)
     }
 }

@@ -1,66 +1,76 @@
 //! Linear probes by effective layer.
 
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{column_title, conditions, distinct, several_runs, split_colour, split_legend, split_name};
-use crate::graph::Position;
+use super::{Draw, column_title, conditions, distinct, several_runs, split_colour, split_legend};
+use crate::graph::{Position, Split};
 use crate::measure::statistics::intervals_in_words;
-use crate::measure::{Probe, ProbeRow, Report, SplitBy, SubjectInfo};
+use crate::measure::{CheckpointSummary, Probe, ProbeRow, Report, SplitBy};
 
 // From so many positions a probe on, a map says more than lines.
 const MANY: usize = 4;
 
-/// A panel a probe, position, split and checkpoint, with what the probe must beat there. Probes at many positions: maps by
-/// position and effective layer.
-pub fn probe(report: &Report<Probe, ProbeRow>) -> Figure {
-    let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position));
-    let several = several_runs(&report.subjects);
-    let names = distinct(&report.rows, |row| row.probe.clone());
-    if probes.len() >= MANY * names.len().max(1) {
-        return maps(report, &names);
-    }
-    let splits = distinct(&report.rows, |row| row.split.clone());
-    let of_each = distinct(&report.rows, |row| (row.probe.clone(), row.position, row.split.clone()));
-    let panels_of = |(probe, position, split): &(String, Position, String)| -> Vec<Panel> {
-        let panel = |subject: &SubjectInfo| {
-            let of_panel = |row: &&ProbeRow| {
-                subject.owns(&row.origin) && row.probe == *probe && row.position == *position && row.split == *split
+impl Draw for Probe {
+    /// A panel a probe, position, split and checkpoint, with what the probe must beat there. Probes at many positions: maps by
+    /// position and effective layer.
+    fn draw(report: &Report<Self>) -> Figure {
+        let probes = distinct(&report.rows, |row| (row.probe.clone(), row.position));
+        let several = several_runs(&report.checkpoints);
+        let names = distinct(&report.rows, |row| row.probe.clone());
+        if probes.len() >= MANY * names.len().max(1) {
+            return maps(report, &names);
+        }
+        let splits = distinct(&report.rows, |row| row.split.clone());
+        let of_each = distinct(&report.rows, |row| (row.probe.clone(), row.position, row.split.clone()));
+        let panels_of = |(probe, position, split): &(String, Position, Split)| -> Vec<Panel> {
+            let panel = |checkpoint: &CheckpointSummary| {
+                let of_panel = |row: &&ProbeRow| {
+                    checkpoint.owns(&row.origin)
+                        && row.probe == *probe
+                        && row.position == *position
+                        && row.split == *split
+                };
+                let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
+                Panel {
+                    title: format!("{}: {}", split.title(), column_title(checkpoint, several)),
+                    content: panel(&rows, split_colour(split, place(&splits, split))),
+                }
             };
-            let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
-            Panel {
-                title: format!("{}: {}", split_name(split), column_title(subject, several)),
-                content: panel(&rows, split_colour(split, place(&splits, split))),
-            }
+            report.checkpoints.iter().map(panel).collect()
         };
-        report.subjects.iter().map(panel).collect()
-    };
-    let panels = if report.subjects.len() == 1 {
-        // A row a probe and position, a column a split.
-        let of_probe = |(probe, position): &(String, Position)| {
-            let here = of_each.iter().filter(|each| each.0 == *probe && each.1 == *position);
-            here.flat_map(&panels_of).collect()
+        let panels = if report.checkpoints.len() == 1 {
+            // A row a probe and position, a column a split.
+            let of_probe = |(probe, position): &(String, Position)| {
+                let here = of_each.iter().filter(|each| each.0 == *probe && each.1 == *position);
+                here.flat_map(&panels_of).collect()
+            };
+            probes.iter().map(of_probe).collect()
+        } else {
+            of_each.iter().map(panels_of).collect()
         };
-        probes.iter().map(of_probe).collect()
-    } else {
-        of_each.iter().map(panels_of).collect()
-    };
-    let mut legend: Vec<(String, Series)> = split_legend(&splits)
-        .into_iter()
-        .map(|(split, line)| (format!("probe, {split}"), line))
-        .collect();
-    legend.extend(BEATEN.map(|(name, line, _)| (name.to_owned(), line())));
-    Figure {
-        title: TITLE.to_owned(),
-        conditions: vec![
-            conditions(&report.subjects),
-            sizes(&report.rows),
-            format!(
-                "bands: {}; {}",
-                intervals_in_words(report.rows.iter().map(|row| (split_name(&row.split), row.interval))),
-                solvers(&report.rows)
-            ),
-        ],
-        legend,
-        panels,
+        let mut legend: Vec<(String, Series)> = split_legend(&splits)
+            .into_iter()
+            .map(|(split, line)| (format!("probe, {split}"), line))
+            .collect();
+        legend.extend(BEATEN.map(|(name, line, _)| (name.to_owned(), line())));
+        Figure {
+            title: TITLE.to_owned(),
+            conditions: vec![
+                conditions(&report.checkpoints),
+                sizes(&report.rows),
+                format!(
+                    "bands: {}; {}",
+                    intervals_in_words(
+                        report
+                            .rows
+                            .iter()
+                            .map(|row| (row.split.title().to_owned(), row.interval))
+                    ),
+                    solvers(&report.rows)
+                ),
+            ],
+            legend,
+            panels,
+        }
     }
 }
 
@@ -89,7 +99,7 @@ const BEATEN: [Beaten; 4] = [
     ),
 ];
 
-fn place(splits: &[String], split: &str) -> usize {
+fn place(splits: &[Split], split: &Split) -> usize {
     splits.iter().position(|other| other == split).unwrap_or(0)
 }
 
@@ -107,27 +117,27 @@ fn classifiers(rows: &[ProbeRow]) -> String {
 }
 
 // A column a checkpoint, a row a probe and split, cells by position and effective layer.
-fn maps(report: &Report<Probe, ProbeRow>, names: &[String]) -> Figure {
+fn maps(report: &Report<Probe>, names: &[String]) -> Figure {
     let splits = distinct(&report.rows, |row| row.split.clone());
-    let several = several_runs(&report.subjects);
+    let several = several_runs(&report.checkpoints);
     let of_each = names
         .iter()
         .flat_map(|name| splits.iter().map(move |split| (name, split)));
-    let row = |(name, split): (&String, &String)| {
-        let panel = |subject: &SubjectInfo| {
-            let of_panel = |row: &&ProbeRow| subject.owns(&row.origin) && row.probe == *name && row.split == *split;
+    let row = |(name, split): (&String, &Split)| {
+        let panel = |checkpoint: &CheckpointSummary| {
+            let of_panel = |row: &&ProbeRow| checkpoint.owns(&row.origin) && row.probe == *name && row.split == *split;
             let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
-            let layers = distinct(&rows, |row| row.effective_layer);
+            let layers = distinct(&rows, |row| row.place.effective_layer);
             let mut positions = distinct(&rows, |row| row.position);
             positions.reverse();
             let cell = |position: &Position, layer: usize| {
                 let found = rows
                     .iter()
-                    .find(|row| row.position == *position && row.effective_layer == layer);
+                    .find(|row| row.position == *position && row.place.effective_layer == layer);
                 found.map(|row| row.accuracy)
             };
             Panel {
-                title: format!("{name}, {}: {}", split_name(split), column_title(subject, several)),
+                title: format!("{name}, {}: {}", split.title(), column_title(checkpoint, several)),
                 content: Content::Cells {
                     x_label: "effective layer".to_owned(),
                     y_label: "at".to_owned(),
@@ -142,12 +152,12 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String]) -> Figure {
                 },
             }
         };
-        report.subjects.iter().map(panel).collect()
+        report.checkpoints.iter().map(panel).collect()
     };
     Figure {
         title: TITLE.to_owned(),
         conditions: vec![
-            conditions(&report.subjects),
+            conditions(&report.checkpoints),
             format!(
                 "{} accuracy, white 0, blue 1; those of controls and baselines are in the table; {}",
                 classifiers(&report.rows),
@@ -161,8 +171,8 @@ fn maps(report: &Report<Probe, ProbeRow>, names: &[String]) -> Figure {
 }
 
 fn panel(rows: &[&ProbeRow], colour: Colour) -> Content {
-    let deepest = rows.iter().map(|row| row.effective_layer).max().unwrap_or(1);
-    let x = |row: &ProbeRow| row.effective_layer as f64;
+    let deepest = rows.iter().map(|row| row.place.effective_layer).max().unwrap_or(1);
+    let x = |row: &ProbeRow| row.place.effective_layer as f64;
     let mut series: Vec<Series> = BEATEN
         .iter()
         .map(|(_, line, value)| line().points(rows.iter().filter_map(|row| Some((x(row), value(row)?, None)))))
@@ -193,7 +203,7 @@ fn sizes(rows: &[ProbeRow]) -> String {
     };
     let tested = distinct(rows, |row| row.split.clone()).into_iter().map(|split| {
         let sizes = rows.iter().filter(|row| row.split == split).map(|row| row.n).collect();
-        format!("{} {}", split_name(&split), range(sizes))
+        format!("{} {}", split.title(), range(sizes))
     });
     let tested: Vec<String> = tested.collect();
     let fitted = range(rows.iter().map(|row| row.n_fit).collect());
@@ -212,20 +222,24 @@ fn sizes(rows: &[ProbeRow]) -> String {
 mod tests {
     use super::super::tests::{origin, report};
     use super::*;
-    use crate::measure::ClassifierKind;
+    use crate::graph::Target;
     use crate::measure::statistics::Clustering;
+    use crate::measure::{ClassifierKind, Iterations, Place};
+    use crate::model::Point;
 
-    fn row(split: &str, effective_layer: usize, step_0: Option<f64>) -> ProbeRow {
+    fn row(split: Split, effective_layer: usize, step_0: Option<f64>) -> ProbeRow {
         ProbeRow {
             origin: origin(),
             probe: "bridge-at-r2".to_owned(),
-            label: "bridge".to_owned(),
-            site: "resid_post".to_owned(),
+            label: Target::Bridge,
+            site: Point::ResidPost,
             position: Position::Relation(2),
-            effective_layer,
-            iteration: effective_layer,
-            layer: 1,
-            split: split.to_owned(),
+            place: Place {
+                effective_layer,
+                iteration: effective_layer,
+                layer: 1,
+            },
+            split,
             split_by: SplitBy::Facts,
             classifier: ClassifierKind::Logistic,
             penalty: 1e-3,
@@ -251,16 +265,16 @@ mod tests {
 
     #[test]
     fn a_panel_shows_one_split_with_the_control_and_every_baseline_and_names_the_classifier() {
-        let rows = [("train", Some(0.44)), ("test_inferred_ood", None)]
+        let rows = [(Split::train(), Some(0.44)), (Split::ood(), None)]
             .into_iter()
-            .flat_map(|(split, step_0)| [row(split, 1, step_0), row(split, 2, step_0)])
+            .flat_map(|(split, step_0)| [row(split.clone(), 1, step_0), row(split, 2, step_0)])
             .collect();
         let settings = Probe {
             specs: Vec::new(),
             seed: 1,
-            iterations: None,
+            iterations: Iterations::Trained,
         };
-        let figure = probe(&report(settings, rows));
+        let figure = Probe::draw(&report(settings, rows));
         let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
         assert_eq!(panels.len(), 2);
         for (panel, (split, lines)) in panels.iter().zip([("train", 5), ("OOD test", 4)]) {

@@ -1,62 +1,68 @@
 //! How far back a chain the answer reaches.
 
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{Populations, column_title, conditions, intervals, sample_size, several_runs};
-use crate::measure::{Exchange, Reach, ReachRow, Report, SubjectInfo};
+use super::{Draw, Populations, column_title, conditions, intervals, sample_size, several_runs};
+use crate::graph::Split;
+use crate::measure::{CheckpointSummary, Exchange, Reach, ReachRow, Report};
 
-/// A column a checkpoint: answers that change when one token is exchanged, and when all before a suffix are; solid the
-/// model's, dotted the true ones.
-pub fn reach(report: &Report<Reach, ReachRow>) -> Figure {
-    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
-    let deepest = report.rows.iter().map(|row| row.hops).max().unwrap_or(1) as f64;
-    let several = several_runs(&report.subjects);
-    let row = |(exchange, label): (Exchange, &str)| {
-        let panel = |subject: &SubjectInfo| {
-            let lines = |((split, hops), line): ((&str, usize), Series)| -> [Series; 2] {
-                let is_of_line = |row: &&ReachRow| {
-                    subject.owns(&row.origin) && row.exchange == exchange && row.split == split && row.hops == hops
+impl Draw for Reach {
+    /// A column a checkpoint: answers that change when one token is exchanged, and when all before a suffix are; solid the
+    /// model's, dotted the true ones.
+    fn draw(report: &Report<Self>) -> Figure {
+        let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+        let deepest = report.rows.iter().map(|row| row.hops).max().unwrap_or(1) as f64;
+        let several = several_runs(&report.checkpoints);
+        let row = |(exchange, label): (Exchange, &str)| {
+            let panel = |checkpoint: &CheckpointSummary| {
+                let lines = |((split, hops), line): ((&Split, usize), Series)| -> [Series; 2] {
+                    let is_of_line = |row: &&ReachRow| {
+                        checkpoint.owns(&row.origin)
+                            && row.exchange == exchange
+                            && row.split == *split
+                            && row.hops == hops
+                    };
+                    let of_line = || report.rows.iter().filter(is_of_line);
+                    [
+                        line.clone()
+                            .points(of_line().map(|row| (row.from_end as f64, row.changed, Some((row.low, row.high))))),
+                        line.stroke(Stroke::Dotted)
+                            .points(of_line().map(|row| (row.from_end as f64, row.truth_changed, None))),
+                    ]
                 };
-                let of_line = || report.rows.iter().filter(is_of_line);
-                [
-                    line.clone()
-                        .points(of_line().map(|row| (row.from_end as f64, row.changed, Some((row.low, row.high))))),
-                    line.stroke(Stroke::Dotted)
-                        .points(of_line().map(|row| (row.from_end as f64, row.truth_changed, None))),
-                ]
-            };
-            Panel {
-                title: column_title(subject, several),
-                content: Content::Lines {
-                    x: Axis {
-                        label: label.to_owned(),
-                        range: (-0.2, deepest + 1.2),
-                        log: false,
+                Panel {
+                    title: column_title(checkpoint, several),
+                    content: Content::Lines {
+                        x: Axis {
+                            label: label.to_owned(),
+                            range: (-0.2, deepest + 1.2),
+                            log: false,
+                        },
+                        y_label: "answers that change".to_owned(),
+                        y_range: UNIT,
+                        series: populations.iter().zip(populations.lines()).flat_map(lines).collect(),
+                        marks: Vec::new(),
                     },
-                    y_label: "answers that change".to_owned(),
-                    y_range: UNIT,
-                    series: populations.iter().zip(populations.lines()).flat_map(lines).collect(),
-                    marks: Vec::new(),
-                },
-            }
+                }
+            };
+            report.checkpoints.iter().map(panel).collect()
         };
-        report.subjects.iter().map(panel).collect()
-    };
-    Figure {
-        title: "How far back the answer reaches".to_owned(),
-        conditions: vec![
-            conditions(&report.subjects),
-            format!(
-                "solid: the model's answers, bands: {}; dotted: the true ones; {}",
-                intervals(&report.rows, |row| (&row.split, row.interval)),
-                sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
-            ),
-        ],
-        legend: populations.legend(),
-        panels: [
-            (Exchange::One, "the exchanged token, counted from the end"),
-            (Exchange::Before, "relations kept at the end"),
-        ]
-        .map(row)
-        .into(),
+        Figure {
+            title: "How far back the answer reaches".to_owned(),
+            conditions: vec![
+                conditions(&report.checkpoints),
+                format!(
+                    "solid: the model's answers, bands: {}; dotted: the true ones; {}",
+                    intervals(&report.rows, |row| (&row.split, row.interval)),
+                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
+                ),
+            ],
+            legend: populations.legend(),
+            panels: [
+                (Exchange::One, "the exchanged token, counted from the end"),
+                (Exchange::Before, "relations kept at the end"),
+            ]
+            .map(row)
+            .into(),
+        }
     }
 }

@@ -1,81 +1,84 @@
 //! How the loop settles, by iteration.
 
 use super::kit::{Content, Figure, Panel, Point, Series, UNIT};
-use super::{Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span};
-use crate::measure::{Report, Settle, SettleRow, SubjectInfo};
+use super::{Draw, Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span};
+use crate::graph::Split;
+use crate::measure::{CheckpointSummary, Report, Settle, SettleRow};
 
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 
-/// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below
-/// each other.
-pub fn settle(report: &Report<Settle, SettleRow>) -> Figure {
-    let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
-    let several = several_runs(&report.subjects);
-    let quantities: [(&str, Of); 5] = [
-        ("state norm", |row| Some((row.state, row.state_low.zip(row.state_high)))),
-        ("step / state norm", |row| {
-            Some((row.moved, row.moved_low.zip(row.moved_high)))
-        }),
-        ("cosine of steps", |row| {
-            Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
-        }),
-        ("layers apart", |row| {
-            Some((row.apart?, row.apart_low.zip(row.apart_high)))
-        }),
-        ("accuracy", |row| {
-            Some((row.accuracy, Some((row.accuracy_low, row.accuracy_high))))
-        }),
-    ];
-    let row = |(label, of): &(&str, Of)| {
-        let ends = |row| {
-            let (value, interval) = of(row)?;
-            let (low, high) = interval.unwrap_or((value, value));
-            Some([value, low, high])
-        };
-        let y_range = if *label == "accuracy" {
-            UNIT
-        } else {
-            span(report.rows.iter().filter_map(ends).flatten(), 0.0)
-        };
-        let panel = |subject: &SubjectInfo| {
-            let line = |((split, hops), line): ((&str, usize), Series)| {
-                let of_line = report
-                    .rows
-                    .iter()
-                    .filter(|row| subject.owns(&row.origin) && row.split == split && row.hops == hops);
-                let point = |row: &SettleRow| -> Option<Point> {
-                    let (value, interval) = of(row)?;
-                    Some((row.iteration as f64, value, interval))
-                };
-                line.points(of_line.filter_map(point))
+impl Draw for Settle {
+    /// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below
+    /// each other.
+    fn draw(report: &Report<Self>) -> Figure {
+        let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
+        let several = several_runs(&report.checkpoints);
+        let quantities: [(&str, Of); 5] = [
+            ("state norm", |row| Some((row.state, row.state_low.zip(row.state_high)))),
+            ("step / state norm", |row| {
+                Some((row.moved, row.moved_low.zip(row.moved_high)))
+            }),
+            ("cosine of steps", |row| {
+                Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
+            }),
+            ("layers apart", |row| {
+                Some((row.apart?, row.apart_low.zip(row.apart_high)))
+            }),
+            ("accuracy", |row| {
+                Some((row.accuracy, Some((row.accuracy_low, row.accuracy_high))))
+            }),
+        ];
+        let row = |(label, of): &(&str, Of)| {
+            let ends = |row| {
+                let (value, interval) = of(row)?;
+                let (low, high) = interval.unwrap_or((value, value));
+                Some([value, low, high])
             };
-            Panel {
-                title: column_title(subject, several),
-                content: Content::Lines {
-                    x: iteration_axis(report.settings.most),
-                    y_label: (*label).to_owned(),
-                    y_range,
-                    series: populations.iter().zip(populations.lines()).map(line).collect(),
-                    marks: vec![(subject.iterations as f64, "trained".to_owned())],
-                },
-            }
+            let y_range = if *label == "accuracy" {
+                UNIT
+            } else {
+                span(report.rows.iter().filter_map(ends).flatten(), 0.0)
+            };
+            let panel = |checkpoint: &CheckpointSummary| {
+                let line = |((split, hops), line): ((&Split, usize), Series)| {
+                    let of_line = report
+                        .rows
+                        .iter()
+                        .filter(|row| checkpoint.owns(&row.origin) && row.split == *split && row.hops == hops);
+                    let point = |row: &SettleRow| -> Option<Point> {
+                        let (value, interval) = of(row)?;
+                        Some((row.iteration as f64, value, interval))
+                    };
+                    line.points(of_line.filter_map(point))
+                };
+                Panel {
+                    title: column_title(checkpoint, several),
+                    content: Content::Lines {
+                        x: iteration_axis(report.settings.iterations.max(1)),
+                        y_label: (*label).to_owned(),
+                        y_range,
+                        series: populations.iter().zip(populations.lines()).map(line).collect(),
+                        marks: vec![(checkpoint.iterations as f64, "trained".to_owned())],
+                    },
+                }
+            };
+            report.checkpoints.iter().map(panel).collect()
         };
-        report.subjects.iter().map(panel).collect()
-    };
-    let measured = quantities
-        .iter()
-        .filter(|(_, of)| report.rows.iter().any(|row| of(row).is_some()));
-    Figure {
-        title: "The loop's settling, at the readout position".to_owned(),
-        conditions: vec![
-            conditions(&report.subjects),
-            format!(
-                "bands: {}; {}",
-                intervals(&report.rows, |row| (&row.split, row.interval)),
-                sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
-            ),
-        ],
-        legend: populations.legend(),
-        panels: measured.map(row).collect(),
+        let measured = quantities
+            .iter()
+            .filter(|(_, of)| report.rows.iter().any(|row| of(row).is_some()));
+        Figure {
+            title: "The loop's settling, at the readout position".to_owned(),
+            conditions: vec![
+                conditions(&report.checkpoints),
+                format!(
+                    "bands: {}; {}",
+                    intervals(&report.rows, |row| (&row.split, row.interval)),
+                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
+                ),
+            ],
+            legend: populations.legend(),
+            panels: measured.map(row).collect(),
+        }
     }
 }

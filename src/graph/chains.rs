@@ -5,26 +5,12 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Graph, Ids, Query, TRAIN, Vocab};
+use super::{Dataset, Graph, Ids, Query, Split, Vocab};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
-/// The split with sampled atomic facts.
-pub const ATOMIC_FACTS: &str = "atomic_facts";
-
-/// The published name of the held-out chains of so many hops.
-pub fn hop_test(hops: usize) -> String {
-    format!("{hops}hop_test")
-}
-
-/// The hops of a split that [`hop_test`] names.
-pub fn hops_of_split(split: &str) -> Option<usize> {
-    split
-        .strip_suffix("hop_test")?
-        .parse()
-        .ok()
-        .filter(|&hops| split == hop_test(hops))
-}
+/// The published name and type of sampled atomic facts.
+pub(super) const ATOMIC_FACTS: &str = "atomic_facts";
 
 /// The published type of a training row with so many hops.
 pub(super) fn training_type(hops: usize) -> String {
@@ -129,14 +115,14 @@ impl Chains {
             .collect();
         let atomic = Stream::new(self.seed, ATOMIC_FACTS, 0).sample(&train, self.test_rows);
         train.reserve_exact(self.train_rows * (self.hops - 1));
-        let mut tests = vec![(ATOMIC_FACTS.to_owned(), atomic)];
+        let mut tests = vec![(Split::from(ATOMIC_FACTS), atomic)];
         for hops in 2..=self.hops {
             let mut chains = self.chains(hops, &graph);
             let test = chains.split_off(self.train_rows);
             train.extend(chains);
-            tests.push((hop_test(hops), test));
+            tests.push((Split::depth_test(hops), test));
         }
-        let mut splits = vec![(TRAIN.to_owned(), train)];
+        let mut splits = vec![(Split::train(), train)];
         splits.extend(tests);
         let mut data = Dataset {
             vocab: Vocab::of_graph(self.entities, self.relations),
@@ -238,7 +224,7 @@ mod tests {
     fn no_chain_stands_twice_and_each_knows_its_bridges() {
         let data = small(Tails::Permutation).generate().unwrap();
         let mut seen = HashSet::new();
-        for (split, rows) in data.splits.iter().filter(|(name, _)| name != ATOMIC_FACTS) {
+        for (split, rows) in data.splits.iter().filter(|(split, _)| split.name() != ATOMIC_FACTS) {
             for query in rows {
                 assert!(seen.insert(query.tokens.clone()), "{split}: {:?}", query.tokens);
                 assert!(matches!(&query.bridges, Bridges::Known(b) if b.len() == query.hops() - 1));
@@ -312,19 +298,5 @@ mod tests {
             .contains("hops is 1; allowed: 2 to 1000")
         );
         assert!(refused(Chains { entities: 0, ..base }).contains("entities is 0"));
-    }
-
-    #[test]
-    fn split_names_are_read_back() {
-        assert_eq!(hops_of_split("12hop_test"), Some(12));
-        for other in [
-            "hop_test",
-            "+2hop_test",
-            "02hop_test",
-            "2hop_train",
-            "test_inferred_ood",
-        ] {
-            assert_eq!(hops_of_split(other), None, "{other}");
-        }
     }
 }

@@ -2,13 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::{Gap, Graph, Vocab};
+use super::{Gap, Graph, Split, Vocab};
 use crate::error::{Error, Result};
-
-/// The split that holds every row of `train.json`.
-pub const TRAIN: &str = "train";
-/// The split that holds every row of `valid.json`.
-pub const VALID: &str = "valid";
 
 /// A few vocabulary ids; as many as a 2-hop chain has lie in place, without an allocation: data sets have 10⁵ and more.
 pub type Ids = SmallVec<[u32; 4]>;
@@ -80,8 +75,8 @@ impl Query {
 pub struct Dataset {
     pub vocab: Vocab,
     pub graph: Graph,
-    /// Split names with their rows, `train` first, then those of `test.json` in order, `valid` last.
-    pub splits: Vec<(String, Vec<Query>)>,
+    /// The splits with their rows, `train` first, then those of `test.json` in order, `valid` last.
+    pub splits: Vec<(Split, Vec<Query>)>,
     /// The content hash of the files, 16 hexadecimal digits.
     pub hash: String,
 }
@@ -91,10 +86,11 @@ impl Dataset {
     ///
     /// # Errors
     /// When there is no such split; the message lists those there are.
-    pub fn split(&self, split: &str) -> Result<&[Query]> {
+    pub fn split(&self, split: impl AsRef<str>) -> Result<&[Query]> {
+        let split = split.as_ref();
         self.splits
             .iter()
-            .find(|(name, _)| name == split)
+            .find(|(known, _)| known.name() == split)
             .map(|(_, rows)| rows.as_slice())
             .ok_or_else(|| {
                 Error::input(format!(
@@ -106,7 +102,14 @@ impl Dataset {
 
     /// The names of the splits.
     pub fn split_names(&self) -> impl Iterator<Item = &str> {
-        self.splits.iter().map(|(name, _)| name.as_str())
+        self.splits.iter().map(|(split, _)| split.name())
+    }
+
+    /// The depths that there are held-out chains of, fewest hops first; none where tests are not by depth.
+    pub fn depths(&self) -> Vec<usize> {
+        let mut depths: Vec<usize> = self.splits.iter().filter_map(|(split, _)| split.depth()).collect();
+        depths.sort_unstable();
+        depths
     }
 
     /// The most tokens that a row has.

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::chains::{hops_of_split, training_type};
-use super::{Dataset, Graph, Ids, Query, TRAIN, TokenKind, VALID, Vocab};
+use super::chains::training_type;
+use super::{Dataset, Graph, Ids, Query, Role, Split, TRAIN, TokenKind, VALID, Vocab};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -79,9 +79,9 @@ impl Dataset {
                 .map(|row| Query::new(&row.tokens, row.target, &graph))
                 .collect()
         };
-        let mut splits = vec![(TRAIN.to_owned(), queries(train))];
+        let mut splits = vec![(Split::train(), queries(train))];
         for row in parse(&path(test_file), &test, &vocab)? {
-            let name = row.kind.as_deref().unwrap_or("test").to_owned();
+            let name = row.kind.as_deref().unwrap_or("test");
             if name == TRAIN || name == VALID {
                 return Err(Error::file(
                     &path(test_file),
@@ -89,13 +89,13 @@ impl Dataset {
                 ));
             }
             let query = Query::new(&row.tokens, row.target, &graph);
-            match splits.iter_mut().find(|(split, _)| *split == name) {
+            match splits.iter_mut().find(|(split, _)| split.name() == name) {
                 Some((_, rows)) => rows.push(query),
-                None => splits.push((name, vec![query])),
+                None => splits.push((name.into(), vec![query])),
             }
         }
         if let Some(valid) = valid {
-            splits.push((VALID.to_owned(), queries(parse(&path("valid.json"), &valid, &vocab)?)));
+            splits.push((Split::valid(), queries(parse(&path("valid.json"), &valid, &vocab)?)));
         }
         Ok(Self {
             vocab,
@@ -132,7 +132,7 @@ impl Dataset {
         for file in self.files() {
             files::write_with(&inside.join(file), |to| self.serialize(file, to))?;
         }
-        if self.has_depths() {
+        if !self.depths().is_empty() {
             files::write_with(&inside.join(TEST_SMALL), |to| self.serialize(TEST_SMALL, to))?;
         }
         files::write_json(&inside.join("dataset.json"), settings)?;
@@ -155,11 +155,6 @@ impl Dataset {
         files::hex16(hasher)
     }
 
-    // Whether it holds chains of many hops by their published names.
-    fn has_depths(&self) -> bool {
-        self.split_names().any(|name| hops_of_split(name).is_some())
-    }
-
     // The files that make the content hash, in the order in which they are read.
     fn files(&self) -> Vec<&'static str> {
         let valid = self.split_names().any(|name| name == VALID);
@@ -173,11 +168,12 @@ impl Dataset {
 
     // Writes one file row by row, so that only the data itself is held.
     fn serialize(&self, file: &str, to: &mut dyn Write) -> io::Result<()> {
+        let is_test = |role| !matches!(role, Role::Train | Role::Validation);
         match file {
-            "train.json" => self.rows(to, &|name| name == TRAIN, usize::MAX),
-            "valid.json" => self.rows(to, &|name| name == VALID, usize::MAX),
-            TEST => self.rows(to, &|name| name != TRAIN && name != VALID, usize::MAX),
-            TEST_SMALL => self.rows(to, &|name| name != TRAIN && name != VALID, FEW),
+            "train.json" => self.rows(to, &|role| role == Role::Train, usize::MAX),
+            "valid.json" => self.rows(to, &|role| role == Role::Validation, usize::MAX),
+            TEST => self.rows(to, &is_test, usize::MAX),
+            TEST_SMALL => self.rows(to, &is_test, FEW),
             _ => {
                 to.write_all(b"[")?;
                 for (i, token) in self.vocab.tokens()[1..].iter().enumerate() {
@@ -190,16 +186,16 @@ impl Dataset {
     }
 
     // The first rows of the splits that are wanted.
-    fn rows(&self, to: &mut dyn Write, wanted: &dyn Fn(&str) -> bool, most: usize) -> io::Result<()> {
-        let train_types = self.has_depths();
+    fn rows(&self, to: &mut dyn Write, wanted: &dyn Fn(Role) -> bool, most: usize) -> io::Result<()> {
+        let train_types = !self.depths().is_empty();
         to.write_all(b"[")?;
         let mut separator = "\n";
-        for (name, queries) in self.splits.iter().filter(|(name, _)| wanted(name)) {
+        for (split, queries) in self.splits.iter().filter(|(split, _)| wanted(split.role())) {
             for query in queries.iter().take(most) {
-                let kind = match name.as_str() {
-                    TRAIN if train_types => Some(training_type(query.hops())),
-                    TRAIN | VALID => None,
-                    other => Some(other.to_owned()),
+                let kind = match split.role() {
+                    Role::Train if train_types => Some(training_type(query.hops())),
+                    Role::Train | Role::Validation => None,
+                    _ => Some(split.name().to_owned()),
                 };
                 to.write_all(separator.as_bytes())?;
                 separator = ",\n";

@@ -4,15 +4,19 @@ mod chains;
 mod dataset;
 mod json;
 mod position;
+mod split;
 mod systematic;
+mod target;
 mod vocab;
 
 use std::collections::HashMap;
 
-pub use chains::{ATOMIC_FACTS, Chains, Tails, hop_test, hops_of_split};
-pub use dataset::{Bridges, Dataset, Ids, Query, TRAIN, VALID};
+pub use chains::{Chains, Tails};
+pub use dataset::{Bridges, Dataset, Ids, Query};
 pub use position::Position;
+pub use split::{Role, Split, TRAIN, VALID};
 pub use systematic::Systematic;
+pub use target::{Target, Token};
 pub use vocab::{PAD, TokenKind, Vocab};
 
 /// Where one (head, relation) leads.

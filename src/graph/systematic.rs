@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Graph, Query, TRAIN, VALID, Vocab};
+use super::{Dataset, Graph, Query, Split, Vocab};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
@@ -121,25 +121,25 @@ impl Systematic {
             |ood: bool| -> Vec<u32> { (0..facts.len() as u32).filter(|&i| is_ood[i as usize] == ood).collect() };
         let (id_facts, ood_facts) = (places(false), places(true));
         let sampled = |name: &str| Stream::new(self.seed, name, 0);
-        let atomic_sample = |name: &str, facts: &[u32]| -> (String, Vec<Query>) {
+        let atomic_sample = |name: &str, facts: &[u32]| -> (Split, Vec<Query>) {
             let rows = sampled(name).sample(facts, self.test_rows);
-            (name.to_owned(), rows.iter().map(atomic).collect())
+            (name.into(), rows.iter().map(atomic).collect())
         };
-        let chain_sample = |name: &str, chains: &[Chain]| -> (String, Vec<Query>) {
+        let chain_sample = |name: &str, chains: &[Chain]| -> (Split, Vec<Query>) {
             let rows = sampled(name).sample(chains, self.test_rows);
-            (name.to_owned(), rows.iter().map(chain).collect())
+            (name.into(), rows.iter().map(chain).collect())
         };
         let train = id_facts.iter().chain(&ood_facts).map(atomic);
         let ood_test = chain_sample("test_inferred_ood", &ood);
         let splits = vec![
-            (TRAIN.to_owned(), train.chain(candidates.iter().map(chain)).collect()),
+            (Split::train(), train.chain(candidates.iter().map(chain)).collect()),
             atomic_sample("id_atomic", &id_facts),
             atomic_sample("ood_atomic", &ood_facts),
             chain_sample("train_inferred", &candidates),
             chain_sample("test_inferred_iid", &held_out),
             ood_test.clone(),
             // The published layout keeps the OOD test for validation.
-            (VALID.to_owned(), ood_test.1),
+            (Split::valid(), ood_test.1),
         ];
         let mut data = Dataset {
             vocab,
@@ -225,7 +225,7 @@ mod tests {
         let len = |split| data.split(split).unwrap().len();
         assert_eq!(len("id_atomic"), 900);
         assert_eq!(len("ood_atomic"), 100);
-        assert_eq!(len(TRAIN), 1000 + 8100);
+        assert_eq!(len("train"), 1000 + 8100);
         assert_eq!(len("train_inferred"), 3000);
         assert!(data.unexplained().is_empty());
     }
@@ -238,7 +238,7 @@ mod tests {
             let bridge = q.entity_after(1).unwrap();
             usize::from(ood.contains(&q.tokens[..2])) + usize::from(ood.contains(&[bridge, q.tokens[2]][..]))
         };
-        let trained = data.split(TRAIN).unwrap().iter().filter(|q| q.hops() == 2);
+        let trained = data.split("train").unwrap().iter().filter(|q| q.hops() == 2);
         assert!(trained.clone().all(|q| ood_facts(q) == 0));
         let trained: HashSet<&Query> = trained.collect();
         for query in data.split("test_inferred_iid").unwrap() {

@@ -5,11 +5,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::lens::{Lens, LensRow};
-use super::patch::{Corrupt, Patch, PatchRow};
-use super::report::{Method, Report, Specimen, SubjectInfo, write_csv};
-use crate::checkpoint::{RunRecord, Subject};
+use super::checkpoint::{CheckpointSummary, LoadedCheckpoint};
+use super::columns::csv;
+use super::iterations::Iterations;
+use super::lens::Lens;
+use super::method::{Method, Report};
+use super::patch::{Corrupt, Patch};
+use crate::checkpoint::{CheckpointPath, RunRecord};
 use crate::error::{Error, Result};
+use crate::files;
+use crate::graph::Split;
 use crate::model::{ModelConfig, Point};
 use crate::train::{Evaluation, StageOutcome};
 
@@ -28,7 +33,7 @@ pub struct RunSummary {
     pub finished: bool,
     pub stages: Vec<StageOutcome>,
     /// Accuracy by split at the last evaluation.
-    pub accuracy: BTreeMap<String, f64>,
+    pub accuracy: BTreeMap<Split, f64>,
     /// Every evaluation.
     pub metrics: Vec<Evaluation>,
 }
@@ -38,10 +43,10 @@ pub struct RunSummary {
 pub struct Comparison {
     pub loopscope: String,
     /// The checkpoint of each run that was looked into: its last.
-    pub subjects: Vec<SubjectInfo>,
+    pub checkpoints: Vec<CheckpointSummary>,
     pub runs: Vec<RunSummary>,
-    pub lens: Report<Lens, LensRow>,
-    pub patch: Report<Patch, PatchRow>,
+    pub lens: Report<Lens>,
+    pub patch: Report<Patch>,
 }
 
 /// One stage of one run, as a row of the comparison's table.
@@ -75,11 +80,11 @@ impl Comparison {
     /// When it cannot be written.
     pub fn write_csv(&self, folder: &Path, name: &str) -> Result<()> {
         let path = folder.join(format!("{name}.csv"));
-        let rows = self.runs.iter().zip(&self.subjects).flat_map(|(run, subject)| {
+        let rows = self.runs.iter().zip(&self.checkpoints).flat_map(|(run, checkpoint)| {
             run.stages.iter().map(move |outcome| StageRow {
                 run: &run.name,
-                checkpoint_hash: &subject.origin.checkpoint_hash,
-                data_hash: &subject.origin.data_hash,
+                checkpoint_hash: &checkpoint.origin.checkpoint_hash,
+                data_hash: &checkpoint.origin.data_hash,
                 layers: run.model.layers,
                 iterations: run.model.iterations,
                 parameters: run.parameters,
@@ -91,12 +96,12 @@ impl Comparison {
                 reached_step: outcome.reached.as_ref().map(|reached| reached.step),
                 reached_epoch: outcome.reached.as_ref().map(|reached| reached.epoch),
                 reached_seconds: outcome.reached.as_ref().map(|reached| reached.seconds),
-                train: run.accuracy.get("train").copied(),
-                id: run.accuracy.get("test_inferred_iid").copied(),
-                ood: run.accuracy.get("test_inferred_ood").copied(),
+                train: run.accuracy.get(&Split::train()).copied(),
+                id: run.accuracy.get(&Split::in_distribution()).copied(),
+                ood: run.accuracy.get(&Split::ood()).copied(),
             })
         });
-        write_csv(&path, rows)
+        files::write(&path, &csv(rows)?)
     }
 }
 
@@ -104,36 +109,36 @@ impl Comparison {
 ///
 /// # Errors
 /// When one of the checkpoints was named by itself and not with its run, or a run was named twice.
-pub fn last_of_each(found: Vec<Subject>) -> Result<Vec<Subject>> {
-    let mut last: Vec<Subject> = Vec::new();
-    for subject in found {
-        if subject.alone {
-            return Err(Error::file(&subject.path, "is a file; a comparison needs run folders"));
+pub fn last_of_each(found: Vec<CheckpointPath>) -> Result<Vec<CheckpointPath>> {
+    let mut last: Vec<CheckpointPath> = Vec::new();
+    for checkpoint in found {
+        if checkpoint.alone {
+            return Err(Error::file(
+                &checkpoint.path,
+                "is a file; a comparison needs run folders",
+            ));
         }
         match last.last_mut() {
-            Some(of_run) if of_run.run == subject.run => *of_run = subject,
-            _ => last.push(subject),
+            Some(of_run) if of_run.run == checkpoint.run => *of_run = checkpoint,
+            _ => last.push(checkpoint),
         }
     }
     Ok(last)
 }
 
-/// Compares runs by their last checkpoints, each run on its own data: `specimens` are those of `subjects`, in their order; the lens and patching
-/// look at a list of splits each.
+/// Compares runs by their last checkpoints, each run on its own data; the lens and patching look at a list of splits each.
 ///
 /// # Errors
 /// When a run's files are damaged, a split does not exist, or the device fails.
 pub fn compare(
-    subjects: &[Subject],
-    specimens: &[Specimen],
-    [lens, patch]: [Vec<String>; 2],
+    checkpoints: &[LoadedCheckpoint],
+    [lens, patch]: [Vec<Split>; 2],
     pairs: usize,
     seed: u64,
 ) -> Result<Comparison> {
-    let runs = subjects.iter().zip(specimens);
     let lens = Lens {
         splits: lens,
-        iterations: None,
+        iterations: Iterations::Trained,
         seed,
     };
     let patch = Patch {
@@ -142,28 +147,26 @@ pub fn compare(
         hook: Point::ResidPost,
         pairs,
         correct_only: false,
-        iterations: None,
+        iterations: Iterations::Trained,
         seed,
     };
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
-        subjects: specimens.iter().map(|specimen| specimen.info.clone()).collect(),
-        runs: runs
-            .map(|(subject, specimen)| summarize(subject, specimen))
-            .collect::<Result<_>>()?,
-        lens: lens.run(specimens)?,
-        patch: patch.run(specimens)?,
+        checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
+        runs: checkpoints.iter().map(summarize).collect::<Result<_>>()?,
+        lens: lens.run(checkpoints)?,
+        patch: patch.run(checkpoints)?,
     })
 }
 
-fn summarize(subject: &Subject, specimen: &Specimen) -> Result<RunSummary> {
-    let record = RunRecord::read(&subject.folder)?;
+fn summarize(checkpoint: &LoadedCheckpoint) -> Result<RunSummary> {
+    let record = RunRecord::read(&checkpoint.path.folder)?;
     let model = record.config.model;
-    let vocab = specimen.data.vocab.len();
+    let vocab = checkpoint.data.vocab.len();
     Ok(RunSummary {
-        name: subject.run.clone(),
+        name: checkpoint.path.run.clone(),
         parameters: model.parameters(vocab),
-        forward_flops: model.forward_flops(vocab, specimen.data.longest_row()),
+        forward_flops: model.forward_flops(vocab, checkpoint.data.longest_row()),
         model,
         seed: record.config.seed,
         steps: record.stages.step,

@@ -5,22 +5,31 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BATCH;
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
 use super::largest::{Fall, Largest};
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Resamples, first_largest, share};
-use super::{BATCH, hop_counts, queries_of};
-use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query};
+use super::method::{Group, Method, Output, Per, Population, Row};
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, Resamples, first_largest, share};
+use crate::error::Result;
+use crate::graph::{Query, Split};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
 use crate::train::top1;
 
 /// What to evaluate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Eval {
-    pub splits: Vec<String>,
-    /// Inference iterations; empty for each model's own.
-    pub iterations: Vec<usize>,
-    /// Seed of the bootstrap.
+    /// Splits, separated by commas [default: all of test.json]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Inference iterations: a list of numbers and ranges, as in 1,2,4 or 1..8 [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_list, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
+    /// Seed of the bootstrap, which tells the largest accuracy over iterations and its gain
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -29,7 +38,7 @@ pub struct Eval {
 pub struct EvalRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     /// Hops of its chains, where they all have the same.
     pub hops: Option<usize>,
     /// Inference iterations.
@@ -55,73 +64,122 @@ pub struct EvalRow {
     pub gain_high: Option<f64>,
 }
 
-impl Method for Eval {
-    const NAME: &'static str = "eval";
-    const FORMAT: u32 = 2;
-    type Row = EvalRow;
+impl Row for EvalRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("step"),
+        Column::of("split"),
+        Column::of("iterations"),
+        Column::of("n"),
+        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+        Column::of("max_low").titled("95 % of the max, from"),
+        Column::of("max_high").titled("to"),
+        Column::of("gain")
+            .titled("gain over training (95 %)")
+            .within("gain_low", "gain_high"),
+    ];
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, EvalRow>) -> Result<()> {
-        for specimen in specimens {
-            let rows = self.rows(specimen, data, &mut report.notes)?;
-            report.rows.extend(rows);
-        }
-        Ok(())
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
     }
 }
 
-impl Eval {
-    /// The rows of one checkpoint.
-    pub(super) fn rows(&self, specimen: &Specimen, data: &Dataset, notes: &mut Vec<String>) -> Result<Vec<EvalRow>> {
-        let mut iterations = self.iterations.clone();
-        if iterations.is_empty() {
-            iterations.push(specimen.info.iterations);
-        }
-        iterations.sort_unstable();
-        iterations.dedup();
-        if iterations.contains(&0) {
-            return Err(Error::input("0 iterations; each must be 1 or more"));
-        }
-        let mut out = Vec::new();
-        for split in &self.splits {
-            let queries = queries_of(data, split, notes)?;
-            if queries.is_empty() {
-                continue;
-            }
-            let hops = match hop_counts(queries)[..] {
-                [hops] => Some(hops),
-                _ => None,
-            };
-            let clusters = Clusters::of_queries(queries);
-            let rights = right(specimen, queries, &iterations)?;
-            let first = out.len();
-            for (&iterations, right) in iterations.iter().zip(&rights) {
-                let (low, high) = clusters.share(right);
-                out.push(EvalRow {
-                    origin: specimen.info.origin.clone(),
-                    split: split.clone(),
-                    hops,
-                    iterations,
-                    n: queries.len(),
-                    accuracy: share(right),
-                    low,
-                    high,
-                    interval: clusters.clustering(),
-                    largest: Largest::default(),
-                    fall: Fall::default(),
-                    gain: None,
-                    gain_low: None,
-                    gain_high: None,
-                });
-            }
-            if let [only] = &mut out[first..] {
-                only.largest = Largest::alone(only.low, only.high);
-            } else {
-                let resamples = Resamples::new(clusters, self.seed);
-                compare(&mut out[first..], &rights, specimen.info.iterations, &resamples);
-            }
-        }
-        Ok(out)
+// A per-query row.
+#[derive(Serialize)]
+struct QueryEval {
+    iterations: usize,
+}
+
+impl Method for Eval {
+    const NAME: &'static str = "eval";
+    const ABOUT: &'static str = "Accuracy by split at any list of inference iterations";
+    const FORMAT: u32 = 3;
+    type Row = EvalRow;
+
+    fn seed(&self) -> u64 {
+        self.seed
     }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Tests.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Split, out, |population, checkpoint, out| {
+            let iterations = self.iterations.list(checkpoint.info.iterations);
+            let answers = answers_after(checkpoint, &population.queries, &iterations)?;
+            query_rows(checkpoint, population, &iterations, &answers, out)?;
+            out.rows.extend(rows(checkpoint, population, &iterations, &answers));
+            Ok(())
+        })
+    }
+}
+
+/// Adds the per-query rows of answers after each of these iterations.
+pub(super) fn query_rows<M: Method>(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    iterations: &[usize],
+    answers: &[Vec<u32>],
+    out: &mut Output<M>,
+) -> Result<()> {
+    if !out.wants_queries() {
+        return Ok(());
+    }
+    for (&iterations, answers) in iterations.iter().zip(answers) {
+        for (query, &answer) in answers.iter().enumerate() {
+            let asked = Asked::of(population, query, answer);
+            out.query_row(checkpoint, &asked, &QueryEval { iterations })?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of one checkpoint on one population, from its answers after each of these iterations.
+pub(super) fn rows(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    iterations: &[usize],
+    answers: &[Vec<u32>],
+) -> Vec<EvalRow> {
+    let queries = &population.queries;
+    let is_right = |(answer, query): (&u32, &&Query)| *answer == query.target;
+    let rights: Vec<Vec<bool>> = answers
+        .iter()
+        .map(|answers| answers.iter().zip(queries).map(is_right).collect())
+        .collect();
+    let clusters = population.clusters();
+    let row = |(&iterations, right): (&usize, &Vec<bool>)| {
+        let (low, high) = clusters.share(right);
+        EvalRow {
+            origin: checkpoint.info.origin.clone(),
+            split: population.split.clone(),
+            hops: population.hops,
+            iterations,
+            n: queries.len(),
+            accuracy: share(right),
+            low,
+            high,
+            interval: clusters.clustering(),
+            largest: Largest::default(),
+            fall: Fall::default(),
+            gain: None,
+            gain_low: None,
+            gain_high: None,
+        }
+    };
+    let mut rows: Vec<EvalRow> = iterations.iter().zip(&rights).map(row).collect();
+    if let [only] = rows.as_mut_slice() {
+        only.largest = Largest::alone(only.low, only.high);
+    } else {
+        compare(&mut rows, &rights, checkpoint.info.iterations, population.resamples());
+    }
+    rows
 }
 
 // Compares the rows of one split, which have these right answers, with each other.
@@ -147,24 +205,27 @@ fn compare(rows: &mut [EvalRow], rights: &[Vec<bool>], trained: usize, resamples
     }
 }
 
-// Whether each answer is right after each of these iterations, which rise, all read off one pass.
-fn right(specimen: &Specimen, queries: &[Query], iterations: &[usize]) -> Result<Vec<Vec<bool>>> {
+/// The answers after each of these iterations, which rise, all read off one pass: `[iterations][query]`.
+pub(super) fn answers_after(
+    checkpoint: &LoadedCheckpoint,
+    queries: &[&Query],
+    iterations: &[usize],
+) -> Result<Vec<Vec<u32>>> {
     let sites = iterations.iter().map(|&i| Site::new(Point::Logits, i - 1, 0));
-    let mut right = vec![Vec::with_capacity(queries.len()); iterations.len()];
+    let mut answers = vec![Vec::with_capacity(queries.len()); iterations.len()];
     for chunk in queries.chunks(BATCH) {
         let tokens = chunk.iter().map(|query| &*query.tokens);
-        let rows = specimen.model.pack(tokens, Sharing::Prefixes)?;
+        let rows = checkpoint.model.pack(tokens, Sharing::Prefixes)?;
         let mut pass = Pass {
             hooks: sites.clone().fold(Hooks::none(), Hooks::record),
             ..Pass::default()
         };
-        specimen
+        checkpoint
             .model
             .forward(&rows, iterations[iterations.len() - 1], &mut pass)?;
-        for (right, site) in right.iter_mut().zip(sites.clone()) {
-            let answers = top1(&pass.hooks.recorded(site)?)?;
-            right.extend(answers.iter().zip(chunk).map(|(answer, query)| *answer == query.target));
+        for (answers, site) in answers.iter_mut().zip(sites.clone()) {
+            answers.extend(top1(&pass.hooks.recorded(site)?)?);
         }
     }
-    Ok(right)
+    Ok(answers)
 }

@@ -2,20 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::eval::{Eval, EvalRow};
-use super::report::{Method, Origin, Report, Specimen};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::eval::{self, EvalRow};
+use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::method::{Group, Method, Output, Per, Row};
 use super::statistics::Clustering;
+use super::unit_interval;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, hop_test, hops_of_split};
+use crate::graph::Split;
 
 /// How to measure it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Extrapolate {
-    /// Inference iterations that are tried: 1 to this.
-    pub most: usize,
-    /// Least accuracy at which a depth counts as reached (0.6 in the paper).
+    /// Inference iterations: 1 to this
+    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
+    pub iterations: Iterations,
+    /// Least accuracy at which a depth counts as answered (0.6 in the paper)
+    #[arg(long, default_value_t = 0.6, value_parser = unit_interval)]
     pub accuracy: f64,
-    /// Seed of the bootstrap.
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -47,6 +54,8 @@ pub struct ExtrapolateRow {
     pub next_high: Option<f64>,
     /// What the intervals count for; absent where there are none.
     pub interval: Option<Clustering>,
+    /// The split that the interval is over.
+    pub split: Option<Split>,
 }
 
 impl ExtrapolateRow {
@@ -57,41 +66,77 @@ impl ExtrapolateRow {
     }
 }
 
+impl Row for ExtrapolateRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("step").titled("updates"),
+        Column::of("layers").titled("L"),
+        Column::of("iterations").titled("R"),
+        Column::of("learned"),
+        Column::of("extrapolated").titled("answered"),
+        Column::of("ratio").decimals(2),
+        Column::of("best")
+            .titled("max over R there (95 %)")
+            .within("low", "high"),
+        Column::of("n"),
+        Column::of("best_iterations").titled("at R"),
+        Column::of("next")
+            .titled("one hop more, max (95 %)")
+            .within("next_low", "next_high"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((self.split.as_ref()?, self.interval?))
+    }
+}
+
 impl Method for Extrapolate {
     const NAME: &'static str = "extrapolate";
-    const FORMAT: u32 = 2;
+    const ABOUT: &'static str = "How far beyond its curriculum a model answers with more iterations";
+    const FORMAT: u32 = 3;
     type Row = ExtrapolateRow;
 
-    fn measure(
-        &self,
-        specimens: &[&Specimen],
-        data: &Dataset,
-        report: &mut Report<Self, ExtrapolateRow>,
-    ) -> Result<()> {
-        let mut hops: Vec<usize> = data.split_names().filter_map(hops_of_split).collect();
-        hops.sort_unstable();
-        if hops.is_empty() {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        let depths = group.data.depths();
+        if depths.is_empty() {
             return Err(Error::input(format!(
                 "the data has no held-out chains by depth; it needs splits such as {}",
-                hop_test(2)
+                Split::depth_test(2)
             )));
         }
-        let eval = Eval {
-            splits: hops.iter().map(|&hops| hop_test(hops)).collect(),
-            iterations: (1..=self.most).collect(),
-            seed: self.seed,
-        };
-        for specimen in specimens {
-            let Some(learned) = specimen.info.learned_hops else {
-                report
-                    .notes
-                    .push(format!("{}: left out, it is of no curriculum", specimen.info.name()));
+        let splits: Vec<Split> = depths.iter().map(|&hops| Split::depth_test(hops)).collect();
+        let mut populations = Vec::new();
+        for split in &splits {
+            populations.extend(group.populations(split, Per::Split, &mut out.notes)?);
+        }
+        for checkpoint in &group.checkpoints {
+            let Some(learned) = checkpoint.info.learned_hops else {
+                out.notes
+                    .push(format!("{}: left out, it is of no curriculum", checkpoint.info.name()));
                 continue;
             };
-            let rows = eval.rows(specimen, data, &mut report.notes)?;
-            report.rows.push(self.row(specimen, learned, &hops, &rows));
+            let iterations = self.iterations.list(checkpoint.info.iterations);
+            let mut rows = Vec::new();
+            for population in &populations {
+                let answers = eval::answers_after(checkpoint, &population.queries, &iterations)?;
+                eval::query_rows(checkpoint, population, &iterations, &answers, out)?;
+                rows.extend(eval::rows(checkpoint, population, &iterations, &answers));
+            }
+            out.rows.push(self.row(checkpoint, learned, &depths, &rows));
         }
-        if report.rows.is_empty() {
+        if out.rows.is_empty() {
             return Err(Error::input(
                 "none of these checkpoints is of a curriculum; train with a [curriculum] section",
             ));
@@ -101,11 +146,11 @@ impl Method for Extrapolate {
 }
 
 impl Extrapolate {
-    fn row(&self, specimen: &Specimen, learned: usize, hops: &[usize], rows: &[EvalRow]) -> ExtrapolateRow {
+    fn row(&self, checkpoint: &LoadedCheckpoint, learned: usize, hops: &[usize], rows: &[EvalRow]) -> ExtrapolateRow {
         // The fewest iterations of equals.
         let best = |hops: usize| {
             rows.iter()
-                .find(|row| row.split == hop_test(hops) && row.largest.is_max)
+                .find(|row| row.split.depth() == Some(hops) && row.largest.is_max)
         };
         let reached: Vec<&EvalRow> = hops
             .iter()
@@ -115,9 +160,9 @@ impl Extrapolate {
         let at = reached.last();
         let next = hops.get(reached.len()).and_then(|&hops| best(hops));
         ExtrapolateRow {
-            origin: specimen.info.origin.clone(),
-            layers: specimen.info.layers,
-            iterations: specimen.info.iterations,
+            origin: checkpoint.info.origin.clone(),
+            layers: checkpoint.info.layers,
+            iterations: checkpoint.info.iterations,
             learned,
             extrapolated,
             ratio: extrapolated as f64 / learned as f64,
@@ -130,6 +175,7 @@ impl Extrapolate {
             next_low: next.and_then(|row| row.largest.max_low),
             next_high: next.and_then(|row| row.largest.max_high),
             interval: at.copied().or(next).map(|row| row.interval),
+            split: at.copied().or(next).map(|row| row.split.clone()),
         }
     }
 }

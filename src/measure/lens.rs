@@ -3,59 +3,34 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
 use super::largest::Largest;
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Resamples, mean, share};
-use super::{BATCH, by_hops, effective_layer, queries_of, rows_of};
+use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::place::Place;
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, mean, share};
+use super::{BATCH, rows_of};
 use crate::error::Result;
-use crate::graph::{Dataset, Position, Query};
+use crate::graph::{Position, Split, Target};
 use crate::model::{Hooks, Pass, Point, Sharing, Site, log_softmax};
 use crate::train::rank;
 
 /// What to read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Lens {
-    pub splits: Vec<String>,
-    /// Inference iterations; `None` for each model's own.
-    pub iterations: Option<usize>,
-    /// Seed of the bootstrap.
+    /// Splits, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood, or the held-out chains
+    /// of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-}
-
-/// Which entity is looked for, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
-    /// `bridge` or `target`; `bridge1`, `bridge2`, … on longer chains.
-    pub label: String,
-    /// The position it is read at.
-    pub position: Position,
-    // The entity after so many hops.
-    hop: usize,
-}
-
-impl Reading {
-    /// The readings of a chain of so many hops: every entity at the relation that leads to it, then every bridge at all
-    /// later positions; at the last it is decodable but invisible to the lens in the published models. Where the answer is
-    /// read at a position of its own (`reads_apart`), every entity there too, the target first.
-    pub fn of_chain(hops: usize, reads_apart: bool) -> Vec<Self> {
-        let label = |hop: usize| match (hop == hops, hops) {
-            (true, _) => "target".to_owned(),
-            (false, 2) => "bridge".to_owned(),
-            (false, _) => format!("bridge{hop}"),
-        };
-        let at_own = (1..=hops).map(|hop| (hop, Position::Relation(hop)));
-        let later = (1..hops).flat_map(|hop| (hop + 1..=hops).map(move |n| (hop, Position::Relation(n))));
-        let at_readout = (1..=hops).rev().map(|hop| (hop, Position::Readout));
-        at_own
-            .chain(later)
-            .chain(at_readout.filter(|_| reads_apart))
-            .map(|(hop, position)| Self {
-                label: label(hop),
-                position,
-                hop,
-            })
-            .collect()
-    }
 }
 
 /// What the lens reads at one effective layer.
@@ -63,17 +38,14 @@ impl Reading {
 pub struct LensRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub hops: usize,
     /// The entity looked for.
-    pub label: String,
+    pub label: Target,
     /// Where it is read.
     pub position: Position,
-    /// 0 is the embedding.
-    pub effective_layer: usize,
-    /// From 1; 0 at the embedding, as the layer.
-    pub iteration: usize,
-    pub layer: usize,
+    #[serde(flatten)]
+    pub place: Place,
     /// Queries.
     pub n: usize,
     /// Share of queries whose entity is the most likely token.
@@ -92,70 +64,133 @@ pub struct LensRow {
     pub probability: f64,
 }
 
-impl Method for Lens {
-    const NAME: &'static str = "lens";
-    const FORMAT: u32 = 2;
-    type Row = LensRow;
+impl Row for LensRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hops"),
+        Column::of("label").titled("entity"),
+        Column::of("position").titled("at"),
+        Column::of("n"),
+        Column::of("top1")
+            .titled("max top-1 (95 % of the max)")
+            .within("max_low", "max_high"),
+        Column::of("effective_layer").titled("at layer"),
+        Column::of("mrr"),
+        Column::of("probability"),
+    ];
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, LensRow>) -> Result<()> {
-        for split in &self.splits {
-            for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                let known: Vec<&Query> = of_length
-                    .iter()
-                    .copied()
-                    .filter(|query| (1..=hops).all(|hop| query.entity_after(hop).is_some()))
-                    .collect();
-                let left_out = of_length.len() - known.len();
-                if left_out > 0 {
-                    report.notes.push(format!(
-                        "split {split}: {left_out} rows of {hops} hops left out, their bridge is not known"
-                    ));
-                }
-                if known.is_empty() {
-                    continue;
-                }
-                let resamples = Resamples::new(Clusters::of_queries(known.iter().copied()), self.seed);
-                let chains = Chains {
-                    split,
-                    hops,
-                    queries: &known,
-                    resamples: &resamples,
-                };
-                for specimen in specimens {
-                    self.read(specimen, &chains, &mut report.rows)?;
-                }
-            }
-        }
-        Ok(())
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
     }
 }
 
-// The chains of a split with so many hops.
-struct Chains<'a> {
-    split: &'a str,
-    hops: usize,
-    queries: &'a [&'a Query],
-    resamples: &'a Resamples,
+// What the lens reads of one query at one effective layer.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Read {
+    rank: usize,
+    probability: f64,
+}
+
+// A per-query row.
+#[derive(Serialize)]
+struct QueryRead {
+    label: Target,
+    position: Position,
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    read: Read,
+}
+
+/// The readings of a chain of `hops` hops, an entity and a position each: every entity at the relation that leads to it,
+/// then every bridge at all later positions; at the last it is decodable but invisible to the lens in the published models.
+/// Where the answer is read at a position of its own (`reads_apart`), every entity there too, the target first.
+fn readings(hops: usize, reads_apart: bool) -> Vec<(Target, Position)> {
+    let at_own = (1..=hops).map(|hop| (hop, Position::Relation(hop)));
+    let later = (1..hops).flat_map(|hop| (hop + 1..=hops).map(move |n| (hop, Position::Relation(n))));
+    let at_readout = (1..=hops).rev().map(|hop| (hop, Position::Readout));
+    at_own
+        .chain(later)
+        .chain(at_readout.filter(|_| reads_apart))
+        .map(|(hop, position)| (Target::entity(hop, hops), position))
+        .collect()
+}
+
+impl Method for Lens {
+    const NAME: &'static str = "lens";
+    const ABOUT: &'static str = "Logit lens at every effective layer";
+    const FORMAT: u32 = 3;
+    type Row = LensRow;
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Chains.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let known = known_bridges(population, out);
+            self.read(known.as_ref().unwrap_or(population), checkpoint, out)
+        })
+    }
+
+    // The maximum over effective layers of each line of the figure, the lines in the order in which the rows begin them.
+    fn shown(report: &Report<Self>) -> Vec<&LensRow> {
+        let line = |row: &LensRow| (row.origin.clone(), row.split.clone(), row.hops, row.label, row.position);
+        let begins = report
+            .rows
+            .iter()
+            .filter(|row| row.place.effective_layer == 0)
+            .map(line);
+        begins
+            .filter_map(|begun| report.rows.iter().find(|row| row.largest.is_max && line(row) == begun))
+            .collect()
+    }
+}
+
+// The queries of a population whose bridges are all known, where some are not; how many are left out is noted.
+fn known_bridges<'a>(population: &Population<'a>, out: &mut Output<Lens>) -> Option<Population<'a>> {
+    let known = population.only(|query| (1..=query.hops()).all(|hop| query.entity_after(hop).is_some()));
+    let left_out = population.queries.len() - known.queries.len();
+    if left_out == 0 {
+        return None;
+    }
+    let (split, hops) = (population.split, population.hops.unwrap_or_default());
+    out.notes.push(format!(
+        "split {split}: {left_out} rows of {hops} hops left out, their bridge is not known"
+    ));
+    Some(known)
 }
 
 impl Lens {
-    fn read(&self, specimen: &Specimen, chains: &Chains, out: &mut Vec<LensRow>) -> Result<()> {
-        let &Chains { hops, queries, .. } = chains;
-        let model = &specimen.model;
-        let layers = specimen.info.layers;
-        let iterations = self.iterations.unwrap_or(specimen.info.iterations);
-        let readings = Reading::of_chain(hops, model.config().reads_apart(hops));
-        let mut positions: Vec<Position> = readings.iter().map(|reading| reading.position).collect();
-        positions.sort_unstable();
-        positions.dedup();
+    fn read(&self, population: &Population, checkpoint: &LoadedCheckpoint, out: &mut Output<Self>) -> Result<()> {
+        let queries = &population.queries;
+        // A population by hops that has queries has one number of them.
+        let Some(hops) = population.hops else {
+            return Ok(());
+        };
+        let model = &checkpoint.model;
+        let iterations = self.iterations.max(checkpoint.info.iterations);
+        let readings = readings(hops, model.config().reads_apart(hops));
         let mut sites = vec![Site::embed()];
-        sites.extend(Site::all(Point::ResidPost, iterations, layers));
-        // [site][reading] → (reciprocal rank, probability) of every query
-        let mut seen = vec![vec![Vec::with_capacity(queries.len()); readings.len()]; sites.len()];
+        sites.extend(Site::all(Point::ResidPost, iterations, checkpoint.info.layers));
+        // [site][reading][query]
+        let mut found = vec![vec![Vec::with_capacity(queries.len()); readings.len()]; sites.len()];
         for chunk in queries.chunks(BATCH) {
             let rows = model.pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
-            let at = |&position: &Position| (0..chunk.len()).map(move |query| (query, position));
-            let wanted = positions.iter().flat_map(at);
+            // [reading][query], flat
+            let wanted = readings
+                .iter()
+                .flat_map(|&(_, position)| (0..chunk.len()).map(move |query| (query, position)));
             let wanted: Vec<u32> = wanted.map(|(query, position)| rows.row_at(query, position)).collect();
             let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, wanted.clone());
             let mut pass = Pass {
@@ -163,58 +198,62 @@ impl Lens {
                 ..Pass::default()
             };
             model.forward(&rows, iterations, &mut pass)?;
-            for (site, seen) in sites.iter().zip(&mut seen) {
+            for (site, found) in sites.iter().zip(&mut found) {
                 let logits = model.unembed(&pass.hooks.recorded(*site)?)?;
                 let (log_p, logits) = (rows_of(&log_softmax(&logits)?)?, rows_of(&logits)?);
-                for (reading, seen) in readings.iter().zip(seen) {
-                    // The readings' own positions are among them.
-                    let place = positions.iter().position(|position| *position == reading.position);
-                    let first = place.unwrap_or_default() * chunk.len();
-                    for (row, query) in (first..).zip(chunk) {
-                        // Queries without the entity were left out above.
-                        if let Some(entity) = query.entity_after(reading.hop) {
-                            let rank = rank(&logits[row], entity)?;
-                            seen.push((1.0 / rank as f64, f64::from(log_p[row][entity as usize]).exp()));
+                for (i, (&(label, _), found)) in readings.iter().zip(found).enumerate() {
+                    for (row, query) in (i * chunk.len()..).zip(chunk) {
+                        // Known for every query of the population.
+                        let entity = label.hop(hops).and_then(|hop| query.entity_after(hop));
+                        if let Some(entity) = entity {
+                            found.push(Read {
+                                rank: rank(&logits[row], entity)?,
+                                probability: f64::from(log_p[row][entity as usize]).exp(),
+                            });
                         }
                     }
                 }
             }
         }
+        let answers = out.answers(checkpoint, population, iterations)?;
+        let resamples = population.resamples();
         // [reading][site]
-        let first_at = |reading: usize, site: &Vec<Vec<(f64, f64)>>| -> Vec<bool> {
-            site[reading].iter().map(|&(reciprocal, _)| reciprocal == 1.0).collect()
-        };
-        let lines = (0..readings.len()).map(|reading| {
-            let line: Vec<Vec<bool>> = seen.iter().map(|site| first_at(reading, site)).collect();
-            Largest::of_shares(&line, chains.resamples)
-        });
-        let largest: Vec<Vec<Largest>> = lines.collect();
-        for (place, (site, seen)) in sites.iter().zip(&seen).enumerate() {
-            for (reading_place, (reading, of_reading)) in readings.iter().zip(seen).enumerate() {
-                let first = first_at(reading_place, seen);
-                let (low, high) = chains.resamples.share(&first);
-                let embedding = site.point() == Point::Embed;
-                out.push(LensRow {
-                    origin: specimen.info.origin.clone(),
-                    split: chains.split.to_owned(),
+        let first = |reads: &Vec<Read>| -> Vec<bool> { reads.iter().map(|read| read.rank == 1).collect() };
+        let largest: Vec<Vec<Largest>> = (0..readings.len())
+            .map(|reading| {
+                let line: Vec<Vec<bool>> = found.iter().map(|site| first(&site[reading])).collect();
+                Largest::of_shares(&line, resamples)
+            })
+            .collect();
+        for (i, (&site, found)) in sites.iter().zip(&found).enumerate() {
+            let place = Place::of(site, checkpoint.info.layers);
+            for (reading, (&(label, position), reads)) in readings.iter().zip(found).enumerate() {
+                for (query, (&answer, &read)) in answers.iter().zip(reads).enumerate() {
+                    let values = QueryRead {
+                        label,
+                        position,
+                        place,
+                        read,
+                    };
+                    out.query_row(checkpoint, &Asked::of(population, query, answer), &values)?;
+                }
+                let first = first(reads);
+                let (low, high) = resamples.share(&first);
+                out.rows.push(LensRow {
+                    origin: checkpoint.info.origin.clone(),
+                    split: population.split.clone(),
                     hops,
-                    label: reading.label.clone(),
-                    position: reading.position,
-                    effective_layer: if embedding {
-                        0
-                    } else {
-                        effective_layer(site.iteration(), site.layer(), layers)
-                    },
-                    iteration: if embedding { 0 } else { site.iteration() + 1 },
-                    layer: if embedding { 0 } else { site.layer() + 1 },
+                    label,
+                    position,
+                    place,
                     n: first.len(),
                     top1: share(&first),
                     low,
                     high,
-                    interval: chains.resamples.clustering(),
-                    largest: largest[reading_place][place],
-                    mrr: mean(of_reading.iter().map(|&(reciprocal, _)| reciprocal)),
-                    probability: mean(of_reading.iter().map(|&(_, p)| p)),
+                    interval: resamples.clustering(),
+                    largest: largest[reading][i],
+                    mrr: mean(reads.iter().map(|read| 1.0 / read.rank as f64)),
+                    probability: mean(reads.iter().map(|read| read.probability)),
                 });
             }
         }

@@ -3,21 +3,31 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::{BEYOND_TRAINING, Iterations};
 use super::largest::{Fall, Largest};
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Resamples, mean};
-use super::{BATCH, by_hops, queries_of, rows_of};
+use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, mean};
+use super::{BATCH, rows_of};
 use crate::error::Result;
-use crate::graph::{Dataset, Query};
+use crate::graph::{Query, Split};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
+use crate::train::top1;
 
 /// Where to look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Margin {
-    pub splits: Vec<String>,
-    /// Inference iterations.
-    pub most: usize,
-    /// Seed of the bootstrap.
+    /// Splits, separated by commas [default: the held-out chains of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Inference iterations: 1 to this
+    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
+    pub iterations: Iterations,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -26,7 +36,7 @@ pub struct Margin {
 pub struct MarginRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub hops: usize,
     /// From 1.
     pub iteration: usize,
@@ -50,93 +60,153 @@ pub struct MarginRow {
     pub first: f64,
 }
 
-impl Method for Margin {
-    const NAME: &'static str = "margin";
-    const FORMAT: u32 = 2;
-    type Row = MarginRow;
+impl Row for MarginRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hops"),
+        Column::of("n"),
+        Column::of("margin")
+            .titled("max margin (95 % of the max)")
+            .within("max_low", "max_high")
+            .decimals(2),
+        Column::of("iteration").titled("at iteration"),
+        Column::of("fall")
+            .titled("fall to the end (95 %)")
+            .within("fall_low", "fall_high")
+            .decimals(2),
+        Column::of("ahead").titled("ahead there"),
+    ];
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, MarginRow>) -> Result<()> {
-        for specimen in specimens {
-            for split in &self.splits {
-                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                    let margins = margins(specimen, &of_length, self.most)?;
-                    let resamples = Resamples::new(Clusters::of_queries(of_length), self.seed);
-                    report
-                        .rows
-                        .extend(self.rows(specimen, split, hops, &margins, &resamples));
-                }
-            }
-        }
-        Ok(())
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
     }
 }
 
-impl Margin {
-    // From the margins of every query by iteration.
-    fn rows(
-        &self,
-        specimen: &Specimen,
-        split: &str,
-        hops: usize,
-        margins: &[Vec<f64>],
-        resamples: &Resamples,
-    ) -> Vec<MarginRow> {
-        let n = margins.len();
-        let firsts: Vec<Option<usize>> = margins
-            .iter()
-            .map(|of_query| of_query.iter().position(|&m| m > 0.0))
-            .collect();
-        let share = |is: &dyn Fn(usize) -> bool| mean((0..n).map(|query| f64::from(u8::from(is(query)))));
-        let at = |i: usize| margins.iter().map(|of_query| of_query[i]).collect();
-        let line: Vec<Vec<f64>> = (0..self.most).map(at).collect();
-        let largest = Largest::of_means(&line, resamples);
-        let falls = Fall::of_means(&line, resamples);
-        let row = |i: usize| {
-            let at = &line[i];
-            let interval = resamples.mean(at);
-            MarginRow {
-                origin: specimen.info.origin.clone(),
-                split: split.to_owned(),
-                hops,
-                iteration: i + 1,
-                n,
-                margin: mean(at.iter().copied()),
-                low: interval.map(|(low, _)| low),
-                high: interval.map(|(_, high)| high),
-                interval: resamples.clustering(),
-                largest: largest[i],
-                fall: falls[i],
-                ahead: share(&|query| at[query] > 0.0),
-                first: share(&|query| firsts[query] == Some(i)),
-            }
-        };
-        (0..self.most).map(row).collect()
+// A per-query row.
+#[derive(Serialize)]
+struct QueryMargin {
+    iteration: usize,
+    margin: f64,
+}
+
+// One query after one iteration.
+#[derive(Clone, Copy)]
+struct Lead {
+    margin: f64,
+    answer: u32,
+}
+
+impl Method for Margin {
+    const NAME: &'static str = "margin";
+    const ABOUT: &'static str =
+        "Logit margin by iteration: when the target is first ahead, and when overthinking sets in";
+    const FORMAT: u32 = 3;
+    type Row = MarginRow;
+
+    fn seed(&self) -> u64 {
+        self.seed
     }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let max = self.iterations.max(checkpoint.info.iterations);
+            let leads = leads(checkpoint, &population.queries, max)?;
+            if out.wants_queries() {
+                for (query, leads) in leads.iter().enumerate() {
+                    for (iteration, lead) in (1..).zip(leads) {
+                        let values = QueryMargin {
+                            iteration,
+                            margin: lead.margin,
+                        };
+                        out.query_row(checkpoint, &Asked::of(population, query, lead.answer), &values)?;
+                    }
+                }
+            }
+            out.rows.extend(rows(checkpoint, population, &leads, max));
+            Ok(())
+        })
+    }
+
+    // The maximum over iterations of each line of the figure.
+    fn shown(report: &Report<Self>) -> Vec<&MarginRow> {
+        report.rows.iter().filter(|row| row.largest.is_max).collect()
+    }
+}
+
+// A row for each iteration, from the leads of every query.
+fn rows(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    leads: &[Vec<Lead>],
+    iterations: usize,
+) -> Vec<MarginRow> {
+    let n = leads.len();
+    let first_ahead = |of_query: &Vec<Lead>| of_query.iter().position(|lead| lead.margin > 0.0);
+    let firsts: Vec<Option<usize>> = leads.iter().map(first_ahead).collect();
+    let share = |is: &dyn Fn(usize) -> bool| mean((0..n).map(|query| f64::from(u8::from(is(query)))));
+    let at = |i: usize| leads.iter().map(|of_query| of_query[i].margin).collect();
+    let line: Vec<Vec<f64>> = (0..iterations).map(at).collect();
+    let resamples = population.resamples();
+    let largest = Largest::of_means(&line, resamples);
+    let falls = Fall::of_means(&line, resamples);
+    let row = |i: usize| {
+        let at = &line[i];
+        let interval = resamples.mean(at);
+        MarginRow {
+            origin: checkpoint.info.origin.clone(),
+            split: population.split.clone(),
+            hops: population.hops.unwrap_or_default(),
+            iteration: i + 1,
+            n,
+            margin: mean(at.iter().copied()),
+            low: interval.map(|(low, _)| low),
+            high: interval.map(|(_, high)| high),
+            interval: resamples.clustering(),
+            largest: largest[i],
+            fall: falls[i],
+            ahead: share(&|query| at[query] > 0.0),
+            first: share(&|query| firsts[query] == Some(i)),
+        }
+    };
+    (0..iterations).map(row).collect()
 }
 
 // [query][iteration], all read off one pass.
-fn margins(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<f64>>> {
-    let sites = Site::all(Point::Logits, most, 1);
-    let mut margins = Vec::with_capacity(queries.len());
+fn leads(checkpoint: &LoadedCheckpoint, queries: &[&Query], iterations: usize) -> Result<Vec<Vec<Lead>>> {
+    let sites = Site::all(Point::Logits, iterations, 1);
+    let mut leads = Vec::with_capacity(queries.len());
     for chunk in queries.chunks(BATCH) {
-        let rows = specimen
-            .model
-            .pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
+        let tokens = chunk.iter().map(|query| &*query.tokens);
+        let rows = checkpoint.model.pack(tokens, Sharing::Prefixes)?;
         let mut pass = Pass {
             hooks: sites.iter().copied().fold(Hooks::none(), Hooks::record),
             ..Pass::default()
         };
-        specimen.model.forward(&rows, most, &mut pass)?;
-        let mut of_chunk = vec![Vec::with_capacity(most); chunk.len()];
+        checkpoint.model.forward(&rows, iterations, &mut pass)?;
+        let mut of_chunk = vec![Vec::with_capacity(iterations); chunk.len()];
         for &site in &sites {
             let logits: Tensor = pass.hooks.recorded(site)?;
-            for ((logits, query), of_query) in rows_of(&logits)?.iter().zip(chunk).zip(&mut of_chunk) {
-                of_query.push(margin(logits, query.target as usize));
+            let answers = top1(&logits)?;
+            for (i, logits) in rows_of(&logits)?.iter().enumerate() {
+                of_chunk[i].push(Lead {
+                    margin: margin(logits, chunk[i].target as usize),
+                    answer: answers[i],
+                });
             }
         }
-        margins.extend(of_chunk);
+        leads.extend(of_chunk);
     }
-    Ok(margins)
+    Ok(leads)
 }
 
 fn margin(logits: &[f32], target: usize) -> f64 {

@@ -4,25 +4,36 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, share};
-use super::{by_hops, queries_of};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
+use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, share};
+use super::{positive, unit_interval};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Graph, Position, Query};
+use crate::graph::{Graph, Position, Query, Split};
 use crate::random::Stream;
 use crate::train::answers;
 
 /// What to exchange.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Reach {
-    pub splits: Vec<String>,
-    /// Queries of each number of hops, at most.
+    /// Splits, separated by commas [default: the held-out chains of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Queries of each number of hops, at most
+    #[arg(long, default_value_t = 500, value_parser = positive)]
     pub queries: usize,
-    /// Inference iterations; `None` for each model's own.
-    pub iterations: Option<usize>,
-    /// Largest share of answers that may change where a suffix is said to keep them.
+    /// Largest share of answers that may change where a suffix is said to keep them
+    #[arg(long, default_value_t = 0.1, value_parser = unit_interval)]
     pub tolerance: f64,
-    /// Seed of the queries and of what takes the tokens' places.
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
+    /// Seed of the queries and of what takes the tokens' places
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -41,11 +52,11 @@ pub enum Exchange {
 pub struct ReachRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub hops: usize,
     pub exchange: Exchange,
-    /// `head`, `r1`, …; `end` where everything was exchanged.
-    pub position: String,
+    /// The token exchanged alone, or the first that is kept; absent where everything was exchanged.
+    pub position: Option<Position>,
     /// Relations from the position to the end, that one included.
     pub from_end: usize,
     /// Queries.
@@ -66,23 +77,72 @@ pub struct ReachRow {
     pub shortest: bool,
 }
 
+impl Row for ReachRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hops"),
+        Column::of("exchange"),
+        Column::of("position").titled("at"),
+        Column::of("from_end").titled("relations kept"),
+        Column::of("n"),
+        Column::of("accuracy"),
+        Column::of("changed")
+            .titled("answers that change (95 %)")
+            .within("low", "high"),
+        Column::of("truth_changed").titled("the truth"),
+        Column::of("shortest").titled("shortest suffix that keeps the answer"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
+    }
+}
+
+// A per-query row.
+#[derive(Serialize)]
+struct QueryReach {
+    exchange: Exchange,
+    position: Option<Position>,
+    answer_after: String,
+    target_after: String,
+}
+
 impl Method for Reach {
     const NAME: &'static str = "reach";
-    const FORMAT: u32 = 2;
+    const ABOUT: &'static str =
+        "Token and suffix interchange: which tokens the answer depends on, and the shortest suffix that keeps it";
+    const FORMAT: u32 = 3;
     type Row = ReachRow;
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ReachRow>) -> Result<()> {
-        for split in &self.splits {
-            for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
-                let queries = stream.sample(&of_length, self.queries);
-                let exchanges = self.exchanges(split, hops, &queries, &data.graph)?;
-                for specimen in specimens {
-                    self.rows(specimen, split, hops, &queries, &exchanges, &mut report.rows)?;
-                }
-            }
-        }
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
         Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let (split, hops) = (population.split, population.hops.unwrap_or_default());
+            let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
+            let sample = population.sample(&mut stream, self.queries);
+            let exchanges = self.exchanges(&sample, &group.data.graph)?;
+            self.rows(checkpoint, &sample, &exchanges, out)
+        })
+    }
+
+    // What another head does, and the suffix that keeps the answer.
+    fn shown(report: &Report<Self>) -> Vec<&ReachRow> {
+        let is_of_head = |row: &ReachRow| row.exchange == Exchange::One && row.position == Some(Position::Head);
+        let is_shown = |row: &&ReachRow| row.shortest || is_of_head(row);
+        report.rows.iter().filter(is_shown).collect()
     }
 }
 
@@ -94,13 +154,14 @@ struct Exchanged {
 }
 
 impl Reach {
-    fn exchanges(&self, split: &str, hops: usize, queries: &[&Query], graph: &Graph) -> Result<Vec<Exchanged>> {
+    fn exchanges(&self, population: &Population, graph: &Graph) -> Result<Vec<Exchanged>> {
+        let (split, hops) = (population.split, population.hops.unwrap_or_default());
         let one = (0..=hops).map(|position| (Exchange::One, position));
         let before = (1..=hops + 1).map(|position| (Exchange::Before, position));
         let all = one.chain(before).map(|(exchange, position)| {
             let purpose = format!("reach {split} {hops} {exchange:?}");
             let mut stream = Stream::new(self.seed, &purpose, position as u64);
-            let exchanged = queries.iter().map(|query| {
+            let exchanged = population.queries.iter().map(|query| {
                 let places = match exchange {
                     Exchange::One => position..position + 1,
                     Exchange::Before => 0..position,
@@ -123,36 +184,45 @@ impl Reach {
 
     fn rows(
         &self,
-        specimen: &Specimen,
-        split: &str,
-        hops: usize,
-        queries: &[&Query],
+        checkpoint: &LoadedCheckpoint,
+        population: &Population,
         exchanges: &[Exchanged],
-        out: &mut Vec<ReachRow>,
+        out: &mut Output<Self>,
     ) -> Result<()> {
-        let iterations = self.iterations.unwrap_or(specimen.info.iterations);
-        let model = &specimen.model;
+        let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
+        let iterations = self.iterations.max(checkpoint.info.iterations);
+        let model = &checkpoint.model;
         let clean = answers(model, queries.iter().map(|query| &*query.tokens), iterations)?;
         let all = |is: &dyn Fn(usize) -> bool| -> Vec<bool> { (0..queries.len()).map(is).collect() };
         let accuracy = share(&all(&|i| clean[i] == queries[i].target));
         // The tokens that are put in are drawn for each query by itself: what queries share is their own facts.
-        let clusters = Clusters::of_queries(queries.iter().copied());
-        let first = out.len();
+        let clusters = population.clusters();
+        let first = out.rows.len();
         for exchanged in exchanges {
             let now = &exchanged.queries;
             let after = answers(model, now.iter().map(|(tokens, _)| tokens.as_slice()), iterations)?;
             let changed = all(&|i| after[i] != clean[i]);
             let (low, high) = clusters.share(&changed);
-            out.push(ReachRow {
-                origin: specimen.info.origin.clone(),
-                split: split.to_owned(),
+            let is_there = exchanged.position <= hops;
+            let position = is_there.then(|| Position::of_index(exchanged.position));
+            if out.wants_queries() {
+                let tokens = checkpoint.data.vocab.tokens();
+                for (i, &answer) in clean.iter().enumerate() {
+                    let values = QueryReach {
+                        exchange: exchanged.exchange,
+                        position,
+                        answer_after: tokens[after[i] as usize].clone(),
+                        target_after: tokens[now[i].1 as usize].clone(),
+                    };
+                    out.query_row(checkpoint, &Asked::of(population, i, answer), &values)?;
+                }
+            }
+            out.rows.push(ReachRow {
+                origin: checkpoint.info.origin.clone(),
+                split: population.split.clone(),
                 hops,
                 exchange: exchanged.exchange,
-                position: if exchanged.position > hops {
-                    "end".to_owned()
-                } else {
-                    Position::of_index(exchanged.position).to_string()
-                },
+                position,
                 from_end: hops + 1 - exchanged.position,
                 n: queries.len(),
                 changed: share(&changed),
@@ -166,7 +236,11 @@ impl Reach {
             });
         }
         let keeps = |row: &&mut ReachRow| row.exchange == Exchange::Before && row.changed <= self.tolerance;
-        if let Some(row) = out[first..].iter_mut().filter(keeps).min_by_key(|row| row.from_end) {
+        if let Some(row) = out.rows[first..]
+            .iter_mut()
+            .filter(keeps)
+            .min_by_key(|row| row.from_end)
+        {
             row.shortest = true;
         }
         Ok(())

@@ -4,21 +4,30 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Interval, Resamples, mean, share};
-use super::{BATCH, by_hops, dot, minus, norm, queries_of, rows_of};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, Interval, mean, share};
+use super::{BATCH, dot, minus, norm, rows_of};
 use crate::error::Result;
-use crate::graph::{Dataset, Query};
+use crate::graph::{Query, Split};
 use crate::model::{Hooks, Pass, Point, Sharing, Site};
 use crate::train::top1;
 
 /// Where to look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Settle {
-    pub splits: Vec<String>,
-    /// Inference iterations.
-    pub most: usize,
-    /// Seed of the bootstrap.
+    /// Splits, separated by commas [default: the held-out chains of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Inference iterations: 1 to this
+    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
+    pub iterations: Iterations,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -27,7 +36,7 @@ pub struct Settle {
 pub struct SettleRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub hops: usize,
     /// From 1.
     pub iteration: usize,
@@ -58,67 +67,109 @@ pub struct SettleRow {
     pub interval: Clustering,
 }
 
-// One query at one iteration.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
+impl Row for SettleRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hops"),
+        Column::of("iteration"),
+        Column::of("n"),
+        Column::of("state").titled("state norm").decimals(1),
+        Column::of("moved").titled("step / state"),
+        Column::of("cosine").titled("cosine of steps"),
+        Column::of("apart").titled("layers apart"),
+        Column::of("accuracy")
+            .titled("accuracy (95 %)")
+            .within("accuracy_low", "accuracy_high"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
+    }
+}
+
+// One query after one iteration.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Motion {
+    iteration: usize,
     state: f64,
     moved: f64,
     cosine: Option<f64>,
     apart: Option<f64>,
+    #[serde(skip)]
+    answer: u32,
+    #[serde(skip)]
     right: bool,
 }
 
 impl Method for Settle {
     const NAME: &'static str = "settle";
-    const FORMAT: u32 = 2;
+    const ABOUT: &'static str = "Convergence of the loop: norms and directions of its steps";
+    const FORMAT: u32 = 3;
     type Row = SettleRow;
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, SettleRow>) -> Result<()> {
-        for specimen in specimens {
-            for split in &self.splits {
-                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                    let seen = look(specimen, &of_length, self.most)?;
-                    let resamples = Resamples::new(Clusters::of_queries(of_length), self.seed);
-                    let rows = (1..).zip(&seen);
-                    report
-                        .rows
-                        .extend(rows.map(|(iteration, seen)| row(specimen, split, hops, iteration, seen, &resamples)));
-                }
-            }
-        }
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
         Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let max = self.iterations.max(checkpoint.info.iterations);
+            for motions in motions(checkpoint, &population.queries, max)? {
+                if out.wants_queries() {
+                    for (query, motion) in motions.iter().enumerate() {
+                        out.query_row(checkpoint, &Asked::of(population, query, motion.answer), motion)?;
+                    }
+                }
+                out.rows.extend(row(checkpoint, population, &motions));
+            }
+            Ok(())
+        })
+    }
+
+    // The iterations of training and the last.
+    fn shown(report: &Report<Self>) -> Vec<&SettleRow> {
+        let is_shown = |row: &&SettleRow| {
+            let trained = report.checkpoint_of(row).map_or(0, |checkpoint| checkpoint.iterations);
+            row.iteration == trained || row.iteration == report.settings.iterations.max(trained)
+        };
+        report.rows.iter().filter(is_shown).collect()
     }
 }
 
-fn row(
-    specimen: &Specimen,
-    split: &str,
-    hops: usize,
-    iteration: usize,
-    seen: &[Seen],
-    resamples: &Resamples,
-) -> SettleRow {
+// The means over a population after one iteration; nothing of an empty one.
+fn row(checkpoint: &LoadedCheckpoint, population: &Population, motions: &[Motion]) -> Option<SettleRow> {
+    let resamples = population.resamples();
     let with_interval = |values: Vec<f64>| -> (f64, Option<Interval>) {
         let interval = resamples.mean(&values);
         (mean(values), interval)
     };
-    let all = |of: fn(&Seen) -> f64| with_interval(seen.iter().map(of).collect());
-    let optional = |of: fn(&Seen) -> Option<f64>| {
-        let values: Option<Vec<f64>> = seen.iter().map(of).collect();
+    let all = |of: fn(&Motion) -> f64| with_interval(motions.iter().map(of).collect());
+    let optional = |of: fn(&Motion) -> Option<f64>| {
+        let values: Option<Vec<f64>> = motions.iter().map(of).collect();
         values.map(with_interval)
     };
-    let (state, moved) = (all(|point| point.state), all(|point| point.moved));
-    let (cosine, apart) = (optional(|point| point.cosine), optional(|point| point.apart));
+    let (state, moved) = (all(|motion| motion.state), all(|motion| motion.moved));
+    let (cosine, apart) = (optional(|motion| motion.cosine), optional(|motion| motion.apart));
     let low = |(_, interval): (f64, Option<Interval>)| interval.map(|(low, _)| low);
     let high = |(_, interval): (f64, Option<Interval>)| interval.map(|(_, high)| high);
-    let right: Vec<bool> = seen.iter().map(|point| point.right).collect();
+    let right: Vec<bool> = motions.iter().map(|motion| motion.right).collect();
     let (accuracy_low, accuracy_high) = resamples.share(&right);
-    SettleRow {
-        origin: specimen.info.origin.clone(),
-        split: split.to_owned(),
-        hops,
-        iteration,
-        n: seen.len(),
+    Some(SettleRow {
+        origin: checkpoint.info.origin.clone(),
+        split: population.split.clone(),
+        hops: population.hops?,
+        iteration: motions.first()?.iteration,
+        n: motions.len(),
         state: state.0,
         state_low: low(state),
         state_high: high(state),
@@ -135,32 +186,32 @@ fn row(
         accuracy_low,
         accuracy_high,
         interval: resamples.clustering(),
-    }
+    })
 }
 
 // [iteration][query]
-fn look(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<Seen>>> {
-    let layers = specimen.info.layers;
-    let mut seen = vec![Vec::with_capacity(queries.len()); most];
+fn motions(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Result<Vec<Vec<Motion>>> {
+    let layers = checkpoint.info.layers;
+    let mut motions = vec![Vec::with_capacity(queries.len()); max];
     for chunk in queries.chunks(BATCH) {
-        let rows = specimen
+        let rows = checkpoint
             .model
             .pack(chunk.iter().map(|query| &*query.tokens), Sharing::Prefixes)?;
         let readout: Vec<u32> = (0..chunk.len())
             .filter_map(|query| rows.of_query(query).last().copied())
             .collect();
         let record = |hooks: Hooks, site: Site| hooks.record_rows(site, readout.clone());
-        let states = Site::all(Point::ResidPost, most, layers);
+        let states = Site::all(Point::ResidPost, max, layers);
         let hooks = states.into_iter().chain([Site::embed()]).fold(Hooks::none(), record);
-        let logits = Site::all(Point::Logits, most, layers);
+        let logits = Site::all(Point::Logits, max, layers);
         let mut pass = Pass {
             hooks: logits.into_iter().fold(hooks, Hooks::record),
             ..Pass::default()
         };
-        specimen.model.forward(&rows, most, &mut pass)?;
+        checkpoint.model.forward(&rows, max, &mut pass)?;
         let mut last = rows_of(&pass.hooks.recorded(Site::embed())?)?;
         let mut last_step: Option<Vec<Vec<f32>>> = None;
-        for (iteration, seen) in seen.iter_mut().enumerate() {
+        for (iteration, motions) in motions.iter_mut().enumerate() {
             let state_of = |layer| -> Result<Vec<Vec<f32>>> {
                 rows_of(&pass.hooks.recorded(Site::new(Point::ResidPost, iteration, layer))?)
             };
@@ -176,11 +227,13 @@ fn look(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<
                 });
                 let pairs = (0..layers).flat_map(|a| (0..a).map(move |b| (a, b)));
                 let apart = pairs.map(|(a, b)| norm(&minus(&of_layers[a][query], &of_layers[b][query])) / size);
-                seen.push(Seen {
+                motions.push(Motion {
+                    iteration: iteration + 1,
                     state: size,
                     moved: norm(&step[query]) / size,
                     cosine,
                     apart: (layers > 1).then(|| mean(apart)),
+                    answer,
                     right: answer == chunk[query].target,
                 });
             }
@@ -188,5 +241,5 @@ fn look(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<
             last_step = Some(step);
         }
     }
-    Ok(seen)
+    Ok(motions)
 }

@@ -1,15 +1,14 @@
 //! Which splits an analysis looks at where the user names none: those that it can use.
 
-use super::data_sets;
-use super::report::Specimen;
+use super::checkpoint::{LoadedCheckpoint, data_sets};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, TRAIN, VALID, hop_test, hops_of_split};
+use crate::graph::{Dataset, Query, Role, Split};
 
-/// The splits of Kohli et al. 2026, Figure 4.
-pub const INSIDE_SPLITS: [&str; 3] = ["train_inferred", "test_inferred_iid", "test_inferred_ood"];
+// The splits of Kohli et al. 2026, Figure 4.
+const CHAINS: [Role; 3] = [Role::TrainChains, Role::InDistribution, Role::Ood];
 
-/// Those of them that were not trained on, which say most about how a model generalizes.
-pub const HELD_OUT_SPLITS: [&str; 2] = ["test_inferred_iid", "test_inferred_ood"];
+// Those of them that were not trained on, which say most about how a model generalizes.
+const HELD_OUT_CHAINS: [Role; 2] = [Role::InDistribution, Role::Ood];
 
 /// What an analysis can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +17,10 @@ pub enum Wants {
     Tests,
     /// The held-out chains of every depth; without any, every split of `test.json`.
     Depths,
-    /// Chains whose bridges are known: [`INSIDE_SPLITS`], else those of every depth, else every test split with some.
+    /// Chains whose bridges are known: trained, ID and OOD ones (Kohli et al. 2026, Figure 4), else those of every depth,
+    /// else every test split with some.
     Chains,
-    /// As [`Wants::Chains`], held out: [`HELD_OUT_SPLITS`] first.
+    /// As [`Wants::Chains`], held out: ID and OOD ones first.
     HeldOutChains,
     /// As [`Wants::Chains`], and of chains by depth one depth alone: the most hops that each of the runs learned.
     OneDepth,
@@ -35,26 +35,29 @@ impl Wants {
     /// # Errors
     /// When a name is empty, a named split does not exist, or the data sets have no split in common that the analysis can
     /// use.
-    pub fn splits(self, named: &[String], specimens: &[Specimen]) -> Result<Vec<String>> {
-        let sets = data_sets(specimens);
+    pub fn splits(self, named: &[Split], checkpoints: &[LoadedCheckpoint]) -> Result<Vec<Split>> {
+        let sets = data_sets(checkpoints);
         if !named.is_empty() {
-            return named_splits(named, specimens);
+            return named_splits(named, checkpoints);
         }
-        let learned = specimens.iter().filter_map(|specimen| specimen.info.learned_hops).min();
+        let learned = checkpoints
+            .iter()
+            .filter_map(|checkpoint| checkpoint.info.learned_hops)
+            .min();
         let mut chosen = sets.iter().map(|data| self.of_data(data, learned.unwrap_or(2).max(2)));
         let mut common = chosen.next().unwrap_or_default();
         for others in chosen {
             common.retain(|name| others.contains(name));
         }
         if common.is_empty() {
-            return Err(self.none_usable(specimens));
+            return Err(self.none_usable(checkpoints));
         }
         Ok(common)
     }
 
     // What the splits of each data set are, and which the user could name.
-    fn none_usable(self, specimens: &[Specimen]) -> Error {
-        let sets = data_sets(specimens);
+    fn none_usable(self, checkpoints: &[LoadedCheckpoint]) -> Error {
+        let sets = data_sets(checkpoints);
         let usable = |data: &Dataset, name: &str| {
             let rows = data.split(name).unwrap_or_default();
             match self {
@@ -70,7 +73,7 @@ impl Wants {
             .iter()
             .map(|data| {
                 let names: Vec<&str> = data.split_names().collect();
-                format!("{}: {}", whose(data, specimens), names.join(", "))
+                format!("{}: {}", whose(data, checkpoints), names.join(", "))
             })
             .collect();
         let shared = if sets.len() > 1 { " and all runs share" } else { "" };
@@ -85,69 +88,65 @@ impl Wants {
         })
     }
 
-    fn of_data(self, data: &Dataset, learned: usize) -> Vec<String> {
-        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    fn of_data(self, data: &Dataset, learned: usize) -> Vec<Split> {
         let tests = test_splits(data);
-        let by_depth: Vec<&str> = tests
-            .iter()
-            .copied()
-            .filter(|name| hops_of_split(name).is_some())
-            .collect();
+        let by_depth: Vec<Split> = tests.iter().filter(|split| split.depth().is_some()).cloned().collect();
         match self {
-            Self::Tests => return owned(tests),
-            Self::Depths if by_depth.is_empty() => return owned(tests),
-            Self::Depths => return owned(by_depth),
+            Self::Tests => return tests,
+            Self::Depths if by_depth.is_empty() => return tests,
+            Self::Depths => return by_depth,
             _ => {}
         }
-        let preferred: &[&str] = match self {
-            Self::Chains | Self::OneDepth => &INSIDE_SPLITS,
-            _ => &HELD_OUT_SPLITS,
+        let preferred: &[Role] = match self {
+            Self::Chains | Self::OneDepth => &CHAINS,
+            _ => &HELD_OUT_CHAINS,
         };
-        let has_chains = |name: &&str| data.split(name).is_ok_and(|rows| rows.iter().any(is_chain));
-        let found: Vec<&str> = preferred.iter().copied().filter(has_chains).collect();
+        let has_chains = |split: &&Split| data.split(split).is_ok_and(|rows| rows.iter().any(is_chain));
+        let of_role = |role: &Role| tests.iter().find(|split| split.role() == *role).filter(has_chains);
+        let found: Vec<Split> = preferred.iter().filter_map(of_role).cloned().collect();
         if !found.is_empty() {
-            return owned(found);
+            return found;
         }
         if by_depth.is_empty() {
-            return owned(tests.into_iter().filter(has_chains).collect());
+            return tests.iter().filter(has_chains).cloned().collect();
         }
         if matches!(self, Self::OneDepth | Self::OneHeldOutDepth) {
-            let deepest = by_depth
-                .iter()
-                .filter_map(|name| hops_of_split(name))
-                .filter(|&hops| hops <= learned)
-                .max();
-            return deepest.map(hop_test).into_iter().collect();
+            let depths = by_depth.iter().filter_map(Split::depth).filter(|&hops| hops <= learned);
+            return depths.max().map(Split::depth_test).into_iter().collect();
         }
-        owned(by_depth)
+        by_depth
     }
 }
 
 // The splits that the user names, each once.
-fn named_splits(named: &[String], specimens: &[Specimen]) -> Result<Vec<String>> {
-    let mut found: Vec<String> = Vec::new();
-    for name in named.iter().map(|name| name.trim()) {
+fn named_splits(named: &[Split], checkpoints: &[LoadedCheckpoint]) -> Result<Vec<Split>> {
+    let mut found: Vec<Split> = Vec::new();
+    for name in named.iter().map(|split| split.name().trim()) {
         if name.is_empty() {
             return Err(Error::input(
                 "--split has an empty name; allowed: names of splits with one comma between two",
             ));
         }
-        for data in data_sets(specimens) {
+        for data in data_sets(checkpoints) {
             data.split(name)
-                .map_err(|error| Error::input(format!("{}: {error}", whose(data, specimens))))?;
+                .map_err(|error| Error::input(format!("{}: {error}", whose(data, checkpoints))))?;
         }
-        if !found.iter().any(|known| known == name) {
-            found.push(name.to_owned());
+        let split = Split::from(name);
+        if !found.contains(&split) {
+            found.push(split);
         }
     }
     Ok(found)
 }
 
 // The data by its hash and the runs that are looked at on it.
-fn whose(data: &Dataset, specimens: &[Specimen]) -> String {
+fn whose(data: &Dataset, checkpoints: &[LoadedCheckpoint]) -> String {
     let mut runs: Vec<&str> = Vec::new();
-    for specimen in specimens.iter().filter(|specimen| specimen.data.hash == data.hash) {
-        let run = specimen.info.origin.run.as_str();
+    for checkpoint in checkpoints
+        .iter()
+        .filter(|checkpoint| checkpoint.data.hash == data.hash)
+    {
+        let run = checkpoint.info.origin.run.as_str();
         if !runs.contains(&run) {
             runs.push(run);
         }
@@ -161,8 +160,8 @@ fn is_chain(query: &Query) -> bool {
 }
 
 /// All of `test.json`.
-pub fn test_splits(data: &Dataset) -> Vec<&str> {
-    data.split_names()
-        .filter(|name| *name != TRAIN && *name != VALID)
-        .collect()
+pub fn test_splits(data: &Dataset) -> Vec<Split> {
+    let splits = data.splits.iter().map(|(split, _)| split);
+    let is_test = |split: &&Split| !matches!(split.role(), Role::Train | Role::Validation);
+    splits.filter(is_test).cloned().collect()
 }

@@ -1,6 +1,7 @@
 //! The paper's claims held against a reproduction: each with its criterion, the numbers and a verdict.
 
-use super::{END, ID, OOD, RunEvidence, final_accuracy, shown};
+use super::{END, RunEvidence, final_accuracy, shown};
+use crate::graph::{Position, Split, Target};
 use crate::measure::{EvalRow, LensRow, PatchRow, RunSummary};
 use crate::train::StageOutcome;
 
@@ -79,15 +80,12 @@ pub(super) fn all(runs: &[(&RunSummary, &RunEvidence)]) -> Vec<Claim> {
 fn lens_line<'a>(
     evidence: &'a RunEvidence,
     checkpoint: &str,
-    split: &str,
-    label: &str,
-    position: &str,
+    split: &Split,
+    label: Target,
+    position: Position,
 ) -> Vec<&'a LensRow> {
     let fits = |row: &&LensRow| {
-        row.origin.checkpoint == checkpoint
-            && row.split == split
-            && row.label == label
-            && row.position.to_string() == position
+        row.origin.checkpoint == checkpoint && row.split == *split && row.label == label && row.position == position
     };
     evidence.lens.rows.iter().filter(fits).collect()
 }
@@ -103,7 +101,7 @@ fn max_text(line: &[&LensRow]) -> String {
         let interval = interval.map_or(String::new(), |(low, high)| format!(" ({low:.3}–{high:.3})"));
         format!(
             "at most {:.3}{interval}, at effective layer {}, n = {}",
-            row.top1, row.effective_layer, row.n
+            row.top1, row.place.effective_layer, row.n
         )
     })
 }
@@ -113,7 +111,7 @@ fn first_at_least<'a>(line: &[&'a LensRow], least: f64) -> Option<&'a LensRow> {
 }
 
 fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary, &RunEvidence)]) -> Claim {
-    let own = final_accuracy(run, evidence, OOD);
+    let own = final_accuracy(run, evidence, &Split::ood());
     let third = run.stages.get(2).map(|outcome| outcome.reached.is_some());
     let mut numbers = vec![format!(
         "{}: {} OOD at the end",
@@ -123,11 +121,11 @@ fn generalizes(run: &RunSummary, evidence: &RunEvidence, vanilla: &[(&RunSummary
     // Unknown without a vanilla model, or where any of them was not evaluated.
     let mut below = (!vanilla.is_empty()).then_some(true);
     for (other, other_evidence) in vanilla {
-        let theirs = final_accuracy(other, other_evidence, OOD);
+        let theirs = final_accuracy(other, other_evidence, &Split::ood());
         let peak = other
             .metrics
             .iter()
-            .filter_map(|line| line.accuracy.get(OOD))
+            .filter_map(|line| line.accuracy.get(&Split::ood()))
             .fold(0.0_f64, |m, &x| m.max(x));
         let this = own.zip(theirs).map(|(own, theirs)| theirs.high < own.low);
         below = below.zip(this).map(|(all, this)| all && this);
@@ -161,7 +159,7 @@ fn in_three_stages(run: &RunSummary) -> Option<bool> {
     let (Some(a), Some(b), Some(c)) = (step(first), step(second), step(third)) else {
         return Some(false);
     };
-    let ood = *second.reached.as_ref()?.accuracy.get(OOD)?;
+    let ood = *second.reached.as_ref()?.accuracy.get(&Split::ood())?;
     Some(a < b && b < c && ood < third.stage.accuracy / 2.0)
 }
 
@@ -172,16 +170,16 @@ fn stages(run: &RunSummary) -> Claim {
         .map(|outcome| match &outcome.reached {
             None => format!("{}: not reached in {} steps", outcome.stage.name, run.steps),
             Some(reached) => {
-                let accuracy = |split: &str| reached.accuracy.get(split).copied().unwrap_or(f64::NAN);
+                let accuracy = |split: &Split| reached.accuracy.get(split).copied().unwrap_or(f64::NAN);
                 format!(
                     "{}: step {} (epoch {:.0}, {:.0} s); train {:.3}, ID {:.3}, OOD {:.3}",
                     outcome.stage.name,
                     reached.step,
                     reached.epoch,
                     reached.seconds,
-                    accuracy("train"),
-                    accuracy(ID),
-                    accuracy(OOD)
+                    accuracy(&Split::train()),
+                    accuracy(&Split::in_distribution()),
+                    accuracy(&Split::ood())
                 )
             }
         })
@@ -201,11 +199,23 @@ fn stages(run: &RunSummary) -> Claim {
 fn first_stage(evidence: &RunEvidence) -> Claim {
     let first = evidence
         .lens
-        .subjects
+        .checkpoints
         .first()
-        .map_or(String::new(), |subject| subject.origin.checkpoint.clone());
-    let bridge = lens_line(evidence, &first, "train_inferred", "bridge", "r1");
-    let target = lens_line(evidence, &first, "train_inferred", "target", "r2");
+        .map_or(String::new(), |checkpoint| checkpoint.origin.checkpoint.clone());
+    let bridge = lens_line(
+        evidence,
+        &first,
+        &Split::train_chains(),
+        Target::Bridge,
+        Position::Relation(1),
+    );
+    let target = lens_line(
+        evidence,
+        &first,
+        &Split::train_chains(),
+        Target::Answer,
+        Position::Relation(2),
+    );
     let met = max(&bridge)
         .zip(max(&target))
         .map(|(bridge, target)| target.top1 >= 0.9 && bridge.top1 < 0.5);
@@ -226,8 +236,11 @@ fn first_stage(evidence: &RunEvidence) -> Claim {
 fn reading(evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
     let mut met = Some(true);
-    for (split, name, least) in [(ID, "ID", 0.9), (OOD, "OOD", 0.5)] {
-        for (label, position) in [("bridge", "r1"), ("target", "r2")] {
+    for (split, name, least) in [(&Split::in_distribution(), "ID", 0.9), (&Split::ood(), "OOD", 0.5)] {
+        for (label, position) in [
+            (Target::Bridge, Position::Relation(1)),
+            (Target::Answer, Position::Relation(2)),
+        ] {
             let line = lens_line(evidence, END, split, label, position);
             let read = max(&line).map(|row| row.top1 >= least);
             met = met.zip(read).map(|(met, read)| met && read);
@@ -243,12 +256,12 @@ fn reading(evidence: &RunEvidence) -> Claim {
 }
 
 fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
-    let line = lens_line(evidence, END, OOD, "target", "r2");
+    let line = lens_line(evidence, END, &Split::ood(), Target::Answer, Position::Relation(2));
     let half = max(&line).map_or(1.0, |row| row.top1) / 2.0;
     let first = first_at_least(&line, half.max(0.05));
     let course: Vec<String> = line
         .iter()
-        .map(|row| format!("{}: {:.3}", row.effective_layer, row.top1))
+        .map(|row| format!("{}: {:.3}", row.place.effective_layer, row.top1))
         .collect();
     Claim {
         says: format!(
@@ -257,10 +270,13 @@ fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
         ),
         criterion: "the first effective layer at which the lens reads the target at r2 for half as many OOD chains as at its best \
                     (and 0.05) is in iteration 2.",
-        verdict: Verdict::of((!line.is_empty()).then(|| first.is_some_and(|row| row.iteration == 2))),
+        verdict: Verdict::of((!line.is_empty()).then(|| first.is_some_and(|row| row.place.iteration == 2))),
         numbers: vec![
             first.map_or("it never appears".to_owned(), |row| {
-                format!("{END}: it appears in iteration {}, layer {}", row.iteration, row.layer)
+                format!(
+                    "{END}: it appears in iteration {}, layer {}",
+                    row.place.iteration, row.place.layer
+                )
             }),
             format!("top-1 by effective layer: {}", course.join(", ")),
         ],
@@ -268,8 +284,8 @@ fn second_iteration(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 }
 
 fn vanilla_reading(run: &RunSummary, evidence: &RunEvidence) -> Claim {
-    let bridge = lens_line(evidence, END, OOD, "bridge", "r1");
-    let target = lens_line(evidence, END, OOD, "target", "r2");
+    let bridge = lens_line(evidence, END, &Split::ood(), Target::Bridge, Position::Relation(1));
+    let target = lens_line(evidence, END, &Split::ood(), Target::Answer, Position::Relation(2));
     Claim {
         says: format!(
             "3d. In a vanilla model the OOD target is never read ({}, L = {})",
@@ -285,7 +301,7 @@ fn vanilla_reading(run: &RunSummary, evidence: &RunEvidence) -> Claim {
                 |row| {
                     format!(
                         "the OOD bridge is top-1 for half of the chains from layer {}",
-                        row.effective_layer
+                        row.place.effective_layer
                     )
                 },
             ),
@@ -294,8 +310,10 @@ fn vanilla_reading(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 }
 
 // The recovery at r1 by effective layer.
-fn recovery<'a>(evidence: &'a RunEvidence, checkpoint: &str, split: &str) -> Vec<&'a PatchRow> {
-    let fits = |row: &&PatchRow| row.origin.checkpoint == checkpoint && row.split == split && row.position == "r1";
+fn recovery<'a>(evidence: &'a RunEvidence, checkpoint: &str, split: &Split) -> Vec<&'a PatchRow> {
+    let fits = |row: &&PatchRow| {
+        row.origin.checkpoint == checkpoint && row.split == *split && row.position == Some(Position::Relation(1))
+    };
     evidence.patch.rows.iter().filter(fits).collect()
 }
 
@@ -303,11 +321,11 @@ fn recovery_text(rows: &[&PatchRow]) -> String {
     let cells: Vec<String> = rows
         .iter()
         .map(|row| match (row.recovery, row.low, row.high) {
-            (Some(r), Some(low), Some(high)) => format!("{}: {r:.2} ({low:.2}–{high:.2})", row.effective_layer),
-            (Some(r), ..) => format!("{}: {r:.2} (no interval)", row.effective_layer),
+            (Some(r), Some(low), Some(high)) => format!("{}: {r:.2} ({low:.2}–{high:.2})", row.place.effective_layer),
+            (Some(r), ..) => format!("{}: {r:.2} (no interval)", row.place.effective_layer),
             (None, ..) => format!(
                 "{}: not defined, the gap between clean and corrupt is not above 0",
-                row.effective_layer
+                row.place.effective_layer
             ),
         })
         .collect();
@@ -317,12 +335,12 @@ fn recovery_text(rows: &[&PatchRow]) -> String {
 fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
     let mut met = Some(true);
-    for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
+    for (split, name) in [(&Split::in_distribution(), "ID"), (&Split::ood(), "OOD")] {
         let rows = recovery(evidence, END, split);
         // Not defined where the gap between clean and corrupt is not above 0: then there is no answer to bring back.
         let first: Option<Vec<f64>> = rows
             .iter()
-            .filter(|row| row.iteration == 1)
+            .filter(|row| row.place.iteration == 1)
             .map(|row| row.recovery)
             .collect();
         let all_back = first
@@ -347,15 +365,15 @@ fn causal(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 }
 
 fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
-    let used = recovery(evidence, END, ID);
+    let used = recovery(evidence, END, &Split::in_distribution());
     // Without such a layer there is no answer for the bridge to come too late for.
     let last_used = used
         .iter()
         .rev()
         .find(|row| row.recovery.is_some_and(|r| r >= 0.5))
-        .map(|row| row.effective_layer);
-    let bridge = lens_line(evidence, END, OOD, "bridge", "r1");
-    let visible = first_at_least(&bridge, 0.5).map(|row| row.effective_layer);
+        .map(|row| row.place.effective_layer);
+    let bridge = lens_line(evidence, END, &Split::ood(), Target::Bridge, Position::Relation(1));
+    let visible = first_at_least(&bridge, 0.5).map(|row| row.place.effective_layer);
     let comes_late = |last_used| visible.is_none_or(|layer| layer > last_used);
     // One layer leaves no room for too early or too late.
     let tested = run.model.layers > 1 && !bridge.is_empty();
@@ -374,8 +392,8 @@ fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
             },
             format!("ID, recovery at r1 by layer: {}", recovery_text(&used)),
             format!(
-                "OOD, recovery at r1 by layer: {}",
-                recovery_text(&recovery(evidence, END, OOD))
+                "&Split::ood(), recovery at r1 by layer: {}",
+                recovery_text(&recovery(evidence, END, &Split::ood()))
             ),
         ],
     }
@@ -384,16 +402,16 @@ fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
 fn invisible(evidence: &RunEvidence) -> Claim {
     let mut numbers = Vec::new();
     let mut met = Some(true);
-    for (split, name) in [(ID, "ID"), (OOD, "OOD")] {
+    for (split, name) in [(&Split::in_distribution(), "ID"), (&Split::ood(), "OOD")] {
         let decoded = evidence
             .probe
             .rows
             .iter()
-            .filter(|row| row.origin.checkpoint == END && row.split == split && row.probe == "bridge-at-r2")
+            .filter(|row| row.origin.checkpoint == END && row.split == *split && row.probe == "bridge-at-r2")
             // Chosen on held-out fit rows, so that the interval is not one of a maximum over the test; the first of equals.
             .rev()
             .max_by(|a, b| a.validation.total_cmp(&b.validation));
-        let seen = lens_line(evidence, END, split, "bridge", "r2");
+        let seen = lens_line(evidence, END, split, Target::Bridge, Position::Relation(2));
         let hidden = max(&seen).map(|row| row.top1).zip(decoded).map(|(lens, probe)| {
             lens < 0.1 && probe.low > probe.best_baseline().max(probe.control) && probe.low > lens
         });
@@ -406,7 +424,7 @@ fn invisible(evidence: &RunEvidence) -> Claim {
                 row.accuracy,
                 row.low,
                 row.high,
-                row.effective_layer,
+                row.place.effective_layer,
                 row.control,
                 row.best_baseline(),
                 row.n,
@@ -431,9 +449,13 @@ fn more_iterations(evidence: &RunEvidence) -> Claim {
         .eval
         .rows
         .iter()
-        .filter(|row| row.origin.checkpoint == END && row.split == OOD)
+        .filter(|row| row.origin.checkpoint == END && row.split == Split::ood())
         .collect();
-    let trained = evidence.eval.subjects.last().map_or(1, |subject| subject.iterations);
+    let trained = evidence
+        .eval
+        .checkpoints
+        .last()
+        .map_or(1, |checkpoint| checkpoint.iterations);
     let own = rows.iter().find(|row| row.iterations == trained);
     let best_beyond = rows
         .iter()

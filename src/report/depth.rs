@@ -4,10 +4,9 @@ use std::fmt::Write;
 
 use super::depth_claims;
 use super::{claims_text, max_shown};
-use crate::graph::{Chains, hop_test};
+use crate::graph::Chains;
 use crate::measure::{
-    Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, MarginRow, Patch, PatchRow, Reach, ReachRow, Report,
-    SettleRow, SubjectInfo,
+    CheckpointSummary, Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, Patch, Reach, Report, SettleRow,
 };
 
 /// What was measured on one run, at the last stage that it passed.
@@ -17,21 +16,21 @@ pub struct DepthEvidence {
     pub shortcut: bool,
     pub dynamic: bool,
     pub injection: bool,
-    pub subject: SubjectInfo,
+    pub checkpoint: CheckpointSummary,
     /// One row a checkpoint.
     pub extrapolate: Vec<ExtrapolateRow>,
-    pub eval: Report<Eval, EvalRow>,
-    pub margin: Report<Margin, MarginRow>,
+    pub eval: Report<Eval>,
+    pub margin: Report<Margin>,
     pub settle: Vec<SettleRow>,
-    pub halt: Report<Halt, HaltRow>,
-    pub reach: Report<Reach, ReachRow>,
-    pub patch: Report<Patch, PatchRow>,
+    pub halt: Report<Halt>,
+    pub reach: Report<Reach>,
+    pub patch: Report<Patch>,
 }
 
 impl DepthEvidence {
     /// The learnable recursion depth: the most hops that the curriculum has passed.
     pub(super) fn learned(&self) -> usize {
-        self.subject.learned_hops.unwrap_or(1)
+        self.checkpoint.learned_hops.unwrap_or(1)
     }
 
     /// The depth that the analyses look at: the learned one, or 2 hops where none was.
@@ -43,12 +42,12 @@ impl DepthEvidence {
     pub(super) fn answered(&self) -> Option<&ExtrapolateRow> {
         self.extrapolate
             .iter()
-            .find(|row| row.origin.step == self.subject.origin.step)
+            .find(|row| row.origin.step == self.checkpoint.origin.step)
     }
 
     /// The largest accuracy at so many hops over all iterations, the fewest iterations of equals, and that after the most.
     pub(super) fn max_and_last(&self, hops: usize) -> Option<(&EvalRow, &EvalRow)> {
-        let of_depth = || self.eval.rows.iter().filter(|row| row.split == hop_test(hops));
+        let of_depth = || self.eval.rows.iter().filter(|row| row.split.depth() == Some(hops));
         let max = of_depth().find(|row| row.largest.is_max)?;
         Some((max, of_depth().max_by_key(|row| row.iterations)?))
     }
@@ -64,7 +63,7 @@ impl DepthEvidence {
     /// `2 × 8`, or `2 × 8, drawn` where every batch draws its iterations.
     fn shape(&self) -> String {
         let drawn = if self.dynamic { ", drawn" } else { "" };
-        format!("{} × {}{drawn}", self.subject.layers, self.subject.iterations)
+        format!("{} × {}{drawn}", self.checkpoint.layers, self.checkpoint.iterations)
     }
 }
 
@@ -110,7 +109,7 @@ pub fn depth_summary(experiment: &DepthExperiment, evidence: &[DepthEvidence]) -
     text.push_str(&halting(evidence));
     let checkpoints = evidence
         .iter()
-        .map(|run| format!("{} {}", run.name, run.subject.origin.checkpoint_hash));
+        .map(|run| format!("{} {}", run.name, run.checkpoint.origin.checkpoint_hash));
     let _ = writeln!(text, "\nCheckpoints: {}.", checkpoints.collect::<Vec<_>>().join(", "));
     if !claims {
         text.push_str("\nThis preset shows that everything works; it is too short to hold any claim against it.\n");

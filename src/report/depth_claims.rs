@@ -4,16 +4,17 @@ use super::claims::{Claim, Verdict};
 use super::depth::DepthEvidence;
 use super::{max_shown, shown};
 use crate::figure::counted;
+use crate::graph::Position;
 use crate::measure::{Exchange, Fall, MarginRow, ReachRow, SettleRow};
 
 /// Every claim that the runs can speak to, in the paper's order.
 pub(super) fn all(evidence: &[DepthEvidence]) -> Vec<Claim> {
     let plain = || evidence.iter().filter(|run| !run.shortcut && !run.injection);
     let mut fixed: Vec<&DepthEvidence> = plain()
-        .filter(|run| !run.dynamic && run.subject.iterations > 1)
+        .filter(|run| !run.dynamic && run.checkpoint.iterations > 1)
         .collect();
-    fixed.sort_by_key(|run| run.subject.iterations);
-    let vanilla: Vec<&DepthEvidence> = plain().filter(|run| run.subject.iterations == 1).collect();
+    fixed.sort_by_key(|run| run.checkpoint.iterations);
+    let vanilla: Vec<&DepthEvidence> = plain().filter(|run| run.checkpoint.iterations == 1).collect();
     let dynamic: Vec<&DepthEvidence> = plain().filter(|run| run.dynamic).collect();
     let injected: Vec<&DepthEvidence> = evidence.iter().filter(|run| !run.shortcut && run.injection).collect();
     let looped: Vec<&DepthEvidence> = fixed.iter().chain(&dynamic).copied().collect();
@@ -47,7 +48,7 @@ fn depths(run: &DepthEvidence) -> String {
 }
 
 fn grows(fixed: &[&DepthEvidence]) -> Claim {
-    let iterations = |run: &DepthEvidence| run.subject.iterations;
+    let iterations = |run: &DepthEvidence| run.checkpoint.iterations;
     let mut pairs = fixed
         .iter()
         .flat_map(|a| fixed.iter().map(move |b| (a, b)))
@@ -66,7 +67,7 @@ fn grows(fixed: &[&DepthEvidence]) -> Claim {
 // The model with the largest fixed R, and the dynamic one that draws as many iterations at most.
 fn rivals<'a>(fixed: &[&'a DepthEvidence], dynamic: &[&'a DepthEvidence]) -> Option<[&'a DepthEvidence; 2]> {
     let fixed = fixed.last()?;
-    let as_many = |run: &&&DepthEvidence| run.subject.iterations == fixed.subject.iterations;
+    let as_many = |run: &&&DepthEvidence| run.checkpoint.iterations == fixed.checkpoint.iterations;
     Some([fixed, dynamic.iter().find(as_many)?])
 }
 
@@ -82,10 +83,10 @@ fn drawn_is_deepest(fixed: &[&DepthEvidence], dynamic: &[&DepthEvidence]) -> Cla
 
 fn beats_vanilla(fixed: &[&DepthEvidence], vanilla: &[&DepthEvidence]) -> Claim {
     let rival = |run: &DepthEvidence| {
-        let effective = run.subject.layers * run.subject.iterations;
+        let effective = run.checkpoint.layers * run.checkpoint.iterations;
         fixed
             .iter()
-            .find(|looped| looped.subject.layers * looped.subject.iterations == effective)
+            .find(|looped| looped.checkpoint.layers * looped.checkpoint.iterations == effective)
             .copied()
     };
     let pairs: Vec<(&DepthEvidence, &DepthEvidence)> =
@@ -119,7 +120,7 @@ fn transition(looped: &[&DepthEvidence]) -> Claim {
     let late: Option<Vec<(&DepthEvidence, usize, usize)>> = deep
         .map(|run| {
             let steps = steps_of_depths(run)?;
-            let end = run.subject.origin.step as f64;
+            let end = run.checkpoint.origin.step as f64;
             let late = steps.iter().filter(|&&step| step as f64 >= 0.9 * end).count();
             Some((*run, late, steps.len()))
         })
@@ -135,7 +136,7 @@ fn transition(looped: &[&DepthEvidence]) -> Claim {
             .map(|(run, late, all)| {
                 format!(
                     "{}: {late} of {all} depths in the last tenth of {} updates",
-                    run.name, run.subject.origin.step
+                    run.name, run.checkpoint.origin.step
                 )
             })
             .collect(),
@@ -149,7 +150,7 @@ fn unlocks(looped: &[&DepthEvidence]) -> Claim {
         (row.next.is_some() || row.extrapolated > row.learned).then_some(row.extrapolated > row.learned)
     };
     let of_kind = |many: bool| -> Vec<bool> {
-        let runs = looped.iter().filter(|run| (run.subject.iterations > 4) == many);
+        let runs = looped.iter().filter(|run| (run.checkpoint.iterations > 4) == many);
         runs.filter_map(|run| beyond(run)).collect()
     };
     let (many, few) = (of_kind(true), of_kind(false));
@@ -334,7 +335,7 @@ fn shortcut(evidence: &[DepthEvidence]) -> Claim {
                 .reach
                 .rows
                 .iter()
-                .find(|row| row.hops == run.depth() && row.exchange == Exchange::One && row.position == "head")?;
+                .find(|row| row.hops == run.depth() && row.exchange == Exchange::One && row.position == Some(Position::Head))?;
             Some(format!(
                 "{}: {} hops, another head changes {:.3} ({:.3}–{:.3}, n = {}) of its answers and {:.3} of the true ones; {}",
                 run.name,

@@ -10,20 +10,18 @@ use std::fmt::Write;
 
 pub use depth::{DepthEvidence, DepthExperiment, depth_summary};
 
-use crate::graph::Systematic;
-use crate::measure::{Comparison, Eval, EvalRow, Lens, LensRow, Patch, PatchRow, Probe, ProbeRow, Report, RunSummary};
+use crate::graph::{Split, Systematic};
+use crate::measure::{Comparison, Eval, EvalRow, Lens, Patch, Probe, Report, RunSummary};
 
-const ID: &str = "test_inferred_iid";
-const OOD: &str = "test_inferred_ood";
 const END: &str = "end of training";
 
 /// What was measured on one run.
 pub struct RunEvidence {
     pub name: String,
-    pub eval: Report<Eval, EvalRow>,
-    pub lens: Report<Lens, LensRow>,
-    pub probe: Report<Probe, ProbeRow>,
-    pub patch: Report<Patch, PatchRow>,
+    pub eval: Report<Eval>,
+    pub lens: Report<Lens>,
+    pub probe: Report<Probe>,
+    pub patch: Report<Patch>,
 }
 
 /// The summary of an experiment as Markdown; without `claims`, the paper's claims are not held against it.
@@ -42,9 +40,9 @@ pub fn summary(
         .collect();
     // All runs of a preset train on the data that it makes.
     let data_hash = comparison
-        .subjects
+        .checkpoints
         .first()
-        .map_or("–", |subject| &subject.origin.data_hash);
+        .map_or("–", |checkpoint| &checkpoint.origin.data_hash);
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
@@ -54,9 +52,9 @@ pub fn summary(
     );
     text.push_str(&table(&runs));
     let checkpoints: Vec<String> = comparison
-        .subjects
+        .checkpoints
         .iter()
-        .map(|subject| format!("{} {}", subject.origin.run, subject.origin.checkpoint_hash))
+        .map(|checkpoint| format!("{} {}", checkpoint.origin.run, checkpoint.origin.checkpoint_hash))
         .collect();
     let _ = writeln!(text, "\nFinal checkpoints: {}.", checkpoints.join(", "));
     if !claims {
@@ -111,9 +109,9 @@ fn table(runs: &[(&RunSummary, &RunEvidence)]) -> String {
             run.forward_flops as f64 / 1e6,
             run.steps,
             stages.join(" / "),
-            run.accuracy.get("train").copied().unwrap_or(f64::NAN),
-            final_accuracy(run, evidence, ID).map_or("–".to_owned(), shown),
-            final_accuracy(run, evidence, OOD).map_or("–".to_owned(), shown),
+            run.accuracy.get(&Split::train()).copied().unwrap_or(f64::NAN),
+            final_accuracy(run, evidence, &Split::in_distribution()).map_or("–".to_owned(), shown),
+            final_accuracy(run, evidence, &Split::ood()).map_or("–".to_owned(), shown),
         );
     }
     text
@@ -130,10 +128,10 @@ fn max_shown(row: &EvalRow) -> String {
     format!("{:.3} ({interval}n = {})", row.accuracy, row.n)
 }
 
-fn final_accuracy<'a>(run: &RunSummary, evidence: &'a RunEvidence, split: &str) -> Option<&'a EvalRow> {
+fn final_accuracy<'a>(run: &RunSummary, evidence: &'a RunEvidence, split: &Split) -> Option<&'a EvalRow> {
     evidence
         .eval
         .rows
         .iter()
-        .find(|row| row.origin.checkpoint == END && row.split == split && row.iterations == run.model.iterations)
+        .find(|row| row.origin.checkpoint == END && row.split == *split && row.iterations == run.model.iterations)
 }

@@ -10,7 +10,7 @@ use super::interval::Interval;
 use super::overrides;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::TRAIN;
+use crate::graph::Split;
 use crate::model::ModelConfig;
 
 /// Everything that a run depends on, beside the content of the data.
@@ -174,7 +174,7 @@ pub(super) fn allow(fine: bool, key: &str, value: &dyn std::fmt::Display, allowe
 pub struct Stage {
     /// Its name; the checkpoint is `stage-N-NAME.safetensors`.
     pub name: String,
-    pub split: String,
+    pub split: Split,
     /// Least accuracy.
     pub accuracy: f64,
     /// Evaluations in a row; by default 3, so that a single lucky one does not pass for a stage.
@@ -213,13 +213,13 @@ impl Stage {
 /// The three stages of Kohli et al. 2026, Section 5.
 pub fn grokking_stages() -> Vec<Stage> {
     [
-        ("memorization", TRAIN, 0.99),
-        ("id", "test_inferred_iid", 0.95),
-        ("systematic", "test_inferred_ood", 0.50),
+        ("memorization", Split::train(), 0.99),
+        ("id", Split::in_distribution(), 0.95),
+        ("systematic", Split::ood(), 0.50),
     ]
     .map(|(name, split, accuracy)| Stage {
         name: name.to_owned(),
-        split: split.to_owned(),
+        split,
         accuracy,
         hold: three_evaluations(),
     })

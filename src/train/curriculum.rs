@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Stage, allow};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, TRAIN, hop_test};
+use crate::graph::{Dataset, Query, Split, TRAIN};
 use crate::random::Stream;
 
 /// Dynamic recurrence: a batch runs clip(Poisson(λ), min, max) iterations (Kohli et al. 2026, Section 4).
@@ -84,14 +84,14 @@ impl Curriculum {
     /// # Errors
     /// When there are none of 2 hops, or fewer than `deepest`; when there are no training chains of one of these depths.
     pub fn stages(&self, data: &Dataset) -> Result<Vec<Stage>> {
-        let there = (Self::FIRST..).take_while(|&hops| data.split(&hop_test(hops)).is_ok());
+        let there = (Self::FIRST..).take_while(|&hops| data.split(Split::depth_test(hops)).is_ok());
         let deepest = Self::FIRST + there.count() - 1;
         let wanted = self.deepest.unwrap_or(deepest);
         if wanted < Self::FIRST || wanted > deepest {
             return Err(Error::input(format!(
                 "a curriculum to {wanted} hops needs the splits {} to {}; the data has: {}",
-                hop_test(Self::FIRST),
-                hop_test(wanted),
+                Split::depth_test(Self::FIRST),
+                Split::depth_test(wanted),
                 data.split_names().collect::<Vec<_>>().join(", ")
             )));
         }
@@ -104,7 +104,7 @@ impl Curriculum {
         }
         let stage = |hops| Stage {
             name: format!("{hops}hop"),
-            split: hop_test(hops),
+            split: Split::depth_test(hops),
             accuracy: self.accuracy,
             hold: self.hold,
         };
@@ -174,7 +174,7 @@ mod tests {
         };
         let names = |deepest| -> Vec<String> {
             let stages = curriculum(deepest).stages(&data).unwrap();
-            stages.into_iter().map(|stage| stage.split).collect()
+            stages.into_iter().map(|stage| stage.split.to_string()).collect()
         };
         assert_eq!(names(None), ["2hop_test", "3hop_test", "4hop_test"]);
         assert_eq!(names(Some(2)), ["2hop_test"]);

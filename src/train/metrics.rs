@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::graph::Query;
+use crate::graph::{Query, Split};
 use crate::model::{Model, Pass, Sharing};
 
 /// Queries in one forward pass of an evaluation.
@@ -28,7 +28,7 @@ pub struct Evaluation {
     /// Gradient norm of the last step, before clipping.
     pub gradient_norm: Option<f64>,
     /// Share of right answers by split.
-    pub accuracy: BTreeMap<String, f64>,
+    pub accuracy: BTreeMap<Split, f64>,
 }
 
 /// The most likely token of each row of `logits` `[n, vocab]`; of equals the first.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Stage;
 use super::metrics::Evaluation;
+use crate::graph::Split;
 
 /// When a stage was reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct Reached {
     /// Seconds of training until then.
     pub seconds: f64,
     /// Accuracy of every split at that evaluation.
-    pub accuracy: BTreeMap<String, f64>,
+    pub accuracy: BTreeMap<Split, f64>,
     /// Rows of the stage's split that its accuracy is a share of; absent as `since_step` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
@@ -76,7 +77,7 @@ impl StageTracker {
     }
 
     /// Takes note of an evaluation, in which a split had `rows(split)` rows; gives the places of the stages that it reached.
-    pub fn observe(&mut self, evaluation: &Evaluation, rows: impl Fn(&str) -> Option<usize>) -> Vec<usize> {
+    pub fn observe(&mut self, evaluation: &Evaluation, rows: impl Fn(&Split) -> Option<usize>) -> Vec<usize> {
         // A state of a version without streaks has none.
         self.streaks.resize(self.outcomes.len(), Streak::default());
         for (outcome, streak) in self.outcomes.iter().zip(&mut self.streaks) {
@@ -126,19 +127,21 @@ mod tests {
             loss: None,
             lr: 0.0,
             gradient_norm: None,
-            accuracy: [("a".to_owned(), accuracies[0]), ("b".to_owned(), accuracies[1])].into(),
+            accuracy: [("a".into(), accuracies[0]), ("b".into(), accuracies[1])].into(),
         }
     }
 
     fn observe(tracker: &mut StageTracker, step: u64, accuracies: [f64; 2]) -> Vec<usize> {
-        tracker.observe(&evaluation(step, accuracies), |split| (split == "a").then_some(40))
+        tracker.observe(&evaluation(step, accuracies), |split| {
+            (split.name() == "a").then_some(40)
+        })
     }
 
     #[test]
     fn stages_come_in_order_and_must_hold() {
         let stage = |name: &str, split: &str, hold| Stage {
             name: name.to_owned(),
-            split: split.to_owned(),
+            split: split.into(),
             accuracy: 0.9,
             hold,
         };
@@ -157,7 +160,7 @@ mod tests {
     fn what_a_stage_has_held_before_its_turn_counts() {
         let stage = |split: &str| Stage {
             name: split.to_owned(),
-            split: split.to_owned(),
+            split: split.into(),
             accuracy: 0.9,
             hold: 3,
         };
@@ -181,7 +184,7 @@ mod tests {
     fn one_evaluation_can_reach_two_stages() {
         let stage = |split: &str| Stage {
             name: split.to_owned(),
-            split: split.to_owned(),
+            split: split.into(),
             accuracy: 0.9,
             hold: 1,
         };

@@ -14,7 +14,7 @@ use super::optimizer::{self, Gradients, Parameter};
 use super::progress::{Observer, Occasion, Progress, SavedParameter};
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, TRAIN, VALID, hops_of_split};
+use crate::graph::{Dataset, Query, Role, Split, TRAIN};
 use crate::model::{Model, Pass, Rows, Sharing, Weights};
 use crate::random::Stream;
 
@@ -28,7 +28,7 @@ pub struct Trainer {
     // The training rows of this stage, and their order in this epoch.
     active: Vec<u32>,
     order: (u64, Vec<u32>),
-    evaluation_sets: Vec<(String, Vec<Query>)>,
+    evaluation_sets: Vec<(Split, Vec<Query>)>,
     clock: Instant,
     sharing: Sharing,
 }
@@ -115,11 +115,12 @@ impl Trainer {
             .map(|i| rows[i as usize].clone())
             .collect();
         let stages = &self.progress.stages.outcomes;
-        let watched = |split: &str| split != VALID || stages.iter().any(|outcome| outcome.stage.split == VALID);
+        let is_stage = |split: &Split| stages.iter().any(|outcome| outcome.stage.split == *split);
+        let watched = |split: &Split| split.role() != Role::Validation || is_stage(split);
         let tests = self.data.splits[1..]
             .iter()
-            .filter(|(name, rows)| watched(name) && rows.first().is_some_and(fits));
-        self.evaluation_sets = std::iter::once((TRAIN.to_owned(), sampled))
+            .filter(|(split, rows)| watched(split) && rows.first().is_some_and(fits));
+        self.evaluation_sets = std::iter::once((Split::train(), sampled))
             .chain(tests.cloned())
             .collect();
         self.active = active;
@@ -407,7 +408,11 @@ impl Trainer {
         self.progress.evaluated = Some(step);
         (self.progress.loss_sum, self.progress.loss_count) = (0.0, 0);
         let sets = &self.evaluation_sets;
-        let rows = |split: &str| sets.iter().find(|(name, _)| name == split).map(|(_, rows)| rows.len());
+        let rows = |split: &Split| {
+            sets.iter()
+                .find(|(known, _)| known == split)
+                .map(|(_, rows)| rows.len())
+        };
         let reached = self.progress.stages.observe(&evaluation, rows);
         if !reached.is_empty() && self.config.curriculum.is_some() {
             self.begin_stage()?;
@@ -471,11 +476,10 @@ fn check_stage(stage: &Stage, config: &RunConfig, data: &Dataset) -> Result<()> 
     let rows = data.split(&stage.split).map_err(|e| {
         let mut text = format!("stage `{name}`: {e}");
         if config.stages == grokking_stages() {
-            let by_depth = data.split_names().any(|split| hops_of_split(split).is_some());
-            let instead = if by_depth {
-                "[curriculum] with stage_steps, or [[stages]]"
-            } else {
+            let instead = if data.depths().is_empty() {
                 "[[stages]]"
+            } else {
+                "[curriculum] with stage_steps, or [[stages]]"
             };
             text.push_str(
                 ". A config with no [[stages]] has the three grokking stages, for systematic data; for this data add ",

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Place, Planned, go_on, make_data, once, train_all};
-use crate::checkpoint::subjects;
+use crate::checkpoint::find_checkpoints;
 use crate::error::{Error, Result};
-use crate::figure;
-use crate::graph::{Chains, Dataset, Position, TRAIN, Tails, hop_test, hops_of_split};
+use crate::graph::{Chains, Dataset, Position, Split, Tails};
 use crate::measure::{
-    Corrupt, Eval, Extrapolate, ExtrapolateRow, Halt, Lens, Margin, Patch, Probe, ProbeSpec, Reach, Report, Rule,
-    Settle, Specimen, SubjectInfo,
+    CheckpointSummary, Corrupt, Eval, Extrapolate, Halt, Iterations, Lens, LoadedCheckpoint, Margin, Patch, Probe,
+    ProbeSpec, Reach, Report, Rule, Settle,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{DepthEvidence, DepthExperiment, depth_summary};
@@ -129,17 +128,17 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
             continue;
         }
         let data = data_of(source);
-        let (specimens, extrapolate) = how_deep(&preset, &of_source, &data, place, &out)?;
+        let (checkpoints, extrapolate) = how_deep(&preset, &of_source, &data, place, &out)?;
         let settle = Settle {
-            splits: chains_by_depth(&data).map(hop_test).collect(),
-            most: preset.most,
+            splits: data.depths().into_iter().map(Split::depth_test).collect(),
+            iterations: Iterations::up_to(preset.most),
             seed: preset.data.seed,
         };
-        let settle = once(&settle, figure::settle, &specimens, &out)?;
+        let settle = once(&settle, &checkpoints, &out)?;
         err!("4/4 looking inside each of them, {}", source.name());
-        for (run, specimen) in of_source.into_iter().zip(&specimens) {
+        for (run, checkpoint) in of_source.into_iter().zip(&checkpoints) {
             go_on(&place.stop)?;
-            let inside = look_inside(&preset, specimen, &data, &figures.join(&run.name))?;
+            let inside = look_inside(&preset, checkpoint, &data, &figures.join(&run.name))?;
             evidence.push(DepthEvidence {
                 name: run.name.clone(),
                 shortcut: source == Source::Shortcut,
@@ -174,11 +173,6 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     place.conclude(&depth_summary(&experiment, &evidence))
 }
 
-// The numbers of hops that the data has held-out chains of.
-fn chains_by_depth(data: &Dataset) -> impl Iterator<Item = usize> {
-    data.split_names().filter_map(hops_of_split)
-}
-
 // Each run's last stage that was passed (what comes after it was not judged good enough), and how far all its
 // checkpoints answer.
 fn how_deep(
@@ -187,23 +181,23 @@ fn how_deep(
     data: &Arc<Dataset>,
     place: &Place,
     out: &Path,
-) -> Result<(Vec<Specimen>, Report<Extrapolate, ExtrapolateRow>)> {
+) -> Result<(Vec<LoadedCheckpoint>, Report<Extrapolate>)> {
     let mut all = Vec::new();
     let mut last_passed = Vec::new();
     for run in runs {
-        let found = subjects(&[place.target(&run.name)])?;
+        let found = find_checkpoints(&[place.target(&run.name)])?;
         // The end of training comes last.
         last_passed.push(all.len() + found.len().saturating_sub(2));
-        for subject in &found {
-            all.push(Specimen::load(subject, data, &place.device)?);
+        for checkpoint in &found {
+            all.push(LoadedCheckpoint::load(checkpoint, data, &place.device)?);
         }
     }
     let extrapolate = Extrapolate {
-        most: preset.most,
+        iterations: Iterations::up_to(preset.most),
         accuracy: 0.6,
         seed: preset.data.seed,
     };
-    let report = once(&extrapolate, figure::extrapolate, &all, out)?;
+    let report = once(&extrapolate, &all, out)?;
     let mut place = 0..;
     all.retain(|_| place.next().is_some_and(|place| last_passed.contains(&place)));
     Ok((all, report))
@@ -215,84 +209,84 @@ fn hops_done(hops: usize) -> Result<ProbeSpec> {
     Ok(ProbeSpec {
         hops,
         positions: (1..=hops).map(Position::Relation).collect(),
-        test: vec![TRAIN.to_owned(), hop_test(hops)],
+        test: vec![Split::train(), Split::depth_test(hops)],
         ..shipped
     })
 }
 
-fn look_inside(preset: &Preset, specimen: &Specimen, data: &Dataset, out: &Path) -> Result<DepthEvidence> {
-    let depths: Vec<usize> = chains_by_depth(data).collect();
+fn look_inside(preset: &Preset, checkpoint: &LoadedCheckpoint, data: &Dataset, out: &Path) -> Result<DepthEvidence> {
+    let depths: Vec<usize> = data.depths();
     let deepest = depths
         .iter()
         .copied()
         .max()
         .ok_or_else(|| Error::input("the data has no chains by depth"))?;
-    let splits: Vec<String> = depths.iter().map(|&hops| hop_test(hops)).collect();
-    let info: &SubjectInfo = &specimen.info;
+    let splits: Vec<Split> = depths.iter().map(|&hops| Split::depth_test(hops)).collect();
+    let info: &CheckpointSummary = &checkpoint.info;
     // The depth that is surely known, and one that only more iterations may reach.
     let learned = info.learned_hops.unwrap_or(1).clamp(2, deepest);
-    let mut looked_at = vec![hop_test(learned)];
+    let mut looked_at = vec![Split::depth_test(learned)];
     if learned + 2 <= deepest {
-        looked_at.push(hop_test(learned + 2));
+        looked_at.push(Split::depth_test(learned + 2));
     }
     let seed = preset.data.seed;
     let eval = Eval {
         splits: splits.clone(),
-        iterations: (1..=preset.most).collect(),
+        iterations: Iterations::up_to(preset.most),
         seed,
     };
     let margin = Margin {
         splits: splits.clone(),
-        most: preset.most,
+        iterations: Iterations::up_to(preset.most),
         seed,
     };
     let halt = Halt {
         splits: splits.clone(),
         rules: preset.rules.clone(),
-        most: preset.most,
+        iterations: Iterations::up_to(preset.most),
         sweep: true,
     };
     let lens = Lens {
         splits: looked_at,
-        iterations: Some((info.iterations + info.iterations.div_ceil(2)).min(preset.most)),
+        iterations: Iterations::exactly((info.iterations + info.iterations.div_ceil(2)).min(preset.most)),
         seed,
     };
     let reach = Reach {
         splits,
         queries: preset.queries,
-        iterations: None,
+        iterations: Iterations::Trained,
         tolerance: 0.1,
         seed,
     };
     let patch = Patch {
-        splits: vec![hop_test(learned)],
+        splits: vec![Split::depth_test(learned)],
         corrupt: Corrupt::Head,
         hook: Point::ResidPost,
         pairs: preset.pairs,
         correct_only: false,
-        iterations: None,
+        iterations: Iterations::Trained,
         seed,
     };
     let probe = Probe {
         specs: vec![hops_done(learned)?],
         seed,
-        iterations: None,
+        iterations: Iterations::Trained,
     };
-    let specimen = std::slice::from_ref(specimen);
-    once(&lens, figure::lens, specimen, out)?;
-    once(&probe, figure::probe, specimen, out)?;
+    let checkpoint = std::slice::from_ref(checkpoint);
+    once(&lens, checkpoint, out)?;
+    once(&probe, checkpoint, out)?;
     Ok(DepthEvidence {
         name: String::new(),
         shortcut: false,
         dynamic: false,
         injection: false,
-        subject: info.clone(),
+        checkpoint: info.clone(),
         extrapolate: Vec::new(),
-        eval: once(&eval, figure::eval, specimen, out)?,
-        margin: once(&margin, figure::margin, specimen, out)?,
+        eval: once(&eval, checkpoint, out)?,
+        margin: once(&margin, checkpoint, out)?,
         settle: Vec::new(),
-        halt: once(&halt, figure::halt, specimen, out)?,
-        reach: once(&reach, figure::reach, specimen, out)?,
-        patch: once(&patch, figure::patch, specimen, out)?,
+        halt: once(&halt, checkpoint, out)?,
+        reach: once(&reach, checkpoint, out)?,
+        patch: once(&patch, checkpoint, out)?,
     })
 }

@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 
 use super::analyses;
 use super::train::Job;
-use crate::checkpoint::{RunLock, Target};
+use crate::checkpoint::{RunLock, RunPath};
 use crate::error::{Error, Result};
-use crate::figure::Figure;
+use crate::figure::Draw;
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::{Method, Report, Specimen};
+use crate::measure::{LoadedCheckpoint, Method, Report};
 use crate::train::RunConfig;
 
 #[derive(Args)]
@@ -118,8 +118,8 @@ impl Place {
     }
 
     // A run of the preset, under the name that the preset gives it.
-    fn target(&self, run: &str) -> Target {
-        Target {
+    fn target(&self, run: &str) -> RunPath {
+        RunPath {
             name: Some(run.to_owned()),
             path: self.folders().0.join(run),
         }
@@ -224,16 +224,14 @@ fn train_all(planned: &[Planned], folder: &Path, place: &Place) -> Result<()> {
 }
 
 // The method's report: the one in `out` where it is there, else a new one that is written there.
-fn once<M: Method>(
-    method: &M,
-    draw: impl Fn(&Report<M, M::Row>) -> Figure,
-    specimens: &[Specimen],
-    out: &Path,
-) -> Result<Report<M, M::Row>> {
-    if let Some(report) = method.done(out, specimens) {
+fn once<M: Method + Draw>(method: &M, checkpoints: &[LoadedCheckpoint], out: &Path) -> Result<Report<M>> {
+    let settings = method.resolved(checkpoints)?;
+    if let Some(report) = Report::found(&settings, out, checkpoints) {
         return Ok(report);
     }
-    let report = method.run(specimens)?;
-    analyses::write(&report, &draw(&report), out)?;
+    let report = settings.run(checkpoints)?;
+    analyses::say_notes(&report.checkpoints, &report.notes);
+    report.write(out)?;
+    M::draw(&report).write(out, M::NAME)?;
     Ok(report)
 }

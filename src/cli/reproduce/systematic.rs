@@ -7,16 +7,17 @@ use candle_core::Device;
 use serde::Deserialize;
 
 use super::{Place, Planned, go_on, make_data, once, train_all};
-use crate::checkpoint::{Target, subjects};
+use crate::checkpoint::{RunPath, find_checkpoints};
 use crate::error::Result;
 use crate::graph::{Dataset, Systematic};
 use crate::measure::{
-    Comparison, Corrupt, Eval, Lens, Patch, Probe, ProbeSpec, Specimen, Wants, compare, last_of_each,
+    Comparison, Corrupt, Eval, Iterations, Lens, LoadedCheckpoint, Patch, Probe, ProbeSpec, Wants, compare,
+    last_of_each,
 };
 use crate::model::{ModelConfig, Point};
 use crate::report::{RunEvidence, summary};
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig, grokking_stages};
-use crate::{cli, figure, files};
+use crate::{cli, files};
 
 /// The probe specs that it fits: those that are shipped for chains of two hops.
 const SPECS: [&str; 5] = [
@@ -80,7 +81,7 @@ pub(super) fn run(text: &str, seed: Option<u64>, place: &mut Place) -> Result<()
     }
     go_on(&place.stop)?;
     err!("4/4 comparing");
-    let folders: Vec<Target> = preset.runs.iter().map(|run| place.target(&run.name)).collect();
+    let folders: Vec<RunPath> = preset.runs.iter().map(|run| place.target(&run.name)).collect();
     let comparison = comparison(&preset, &folders, &data, &figures, &evidence, &place.device)?;
     cli::compare::print(&comparison);
     place.conclude(&summary(
@@ -96,23 +97,23 @@ fn look_inside(
     preset: &Preset,
     run: &PresetRun,
     data: &Arc<Dataset>,
-    target: &Target,
+    target: &RunPath,
     out: &Path,
     device: &Device,
 ) -> Result<RunEvidence> {
-    let found = subjects(std::slice::from_ref(target))?;
-    let specimens = found
+    let found = find_checkpoints(std::slice::from_ref(target))?;
+    let checkpoints = found
         .iter()
-        .map(|subject| Specimen::load(subject, data, device))
+        .map(|checkpoint| LoadedCheckpoint::load(checkpoint, data, device))
         .collect::<Result<Vec<_>>>()?;
     let eval = Eval {
-        splits: Wants::Tests.splits(&[], &specimens)?,
-        iterations: (1..=preset.evaluate_at).collect(),
+        splits: Vec::new(),
+        iterations: Iterations::up_to(preset.evaluate_at),
         seed: preset.data.seed,
     };
     let lens = Lens {
-        splits: Wants::Chains.splits(&[], &specimens)?,
-        iterations: None,
+        splits: Vec::new(),
+        iterations: Iterations::Trained,
         seed: preset.data.seed,
     };
     let specs = SPECS
@@ -123,48 +124,48 @@ fn look_inside(
     let probe = Probe {
         specs,
         seed: preset.data.seed,
-        iterations: None,
+        iterations: Iterations::Trained,
     };
     let patch = Patch {
-        splits: Wants::HeldOutChains.splits(&[], &specimens)?,
+        splits: Vec::new(),
         corrupt: Corrupt::Prefix,
         hook: Point::ResidPost,
         pairs: preset.pairs,
         correct_only: false,
-        iterations: None,
+        iterations: Iterations::Trained,
         seed: preset.data.seed,
     };
     Ok(RunEvidence {
         name: run.name.clone(),
-        eval: once(&eval, figure::eval, &specimens, out)?,
-        lens: once(&lens, figure::lens, &specimens, out)?,
-        probe: once(&probe, figure::probe, &specimens, out)?,
-        patch: once(&patch, figure::patch, &specimens, out)?,
+        eval: once(&eval, &checkpoints, out)?,
+        lens: once(&lens, &checkpoints, out)?,
+        probe: once(&probe, &checkpoints, out)?,
+        patch: once(&patch, &checkpoints, out)?,
     })
 }
 
 fn comparison(
     preset: &Preset,
-    runs: &[Target],
+    runs: &[RunPath],
     data: &Arc<Dataset>,
     out: &Path,
     evidence: &[RunEvidence],
     device: &Device,
 ) -> Result<Comparison> {
-    let last = evidence.iter().filter_map(|run| run.lens.subjects.last());
+    let last = evidence.iter().filter_map(|run| run.lens.checkpoints.last());
     if let Ok(found) = files::read_json::<Comparison>(&out.join("compare.json"))
         && found.loopscope == env!("CARGO_PKG_VERSION")
-        && found.subjects.iter().eq(last)
+        && found.checkpoints.iter().eq(last)
         && out.join("compare.png").is_file()
     {
         return Ok(found);
     }
-    let subjects = last_of_each(subjects(runs)?)?;
-    let load = |subject| Specimen::load(subject, data, device);
-    let specimens = subjects.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let checkpoints = last_of_each(find_checkpoints(runs)?)?;
+    let load = |checkpoint| LoadedCheckpoint::load(checkpoint, data, device);
+    let checkpoints = checkpoints.iter().map(load).collect::<Result<Vec<_>>>()?;
     let splits = [Wants::OneDepth, Wants::OneHeldOutDepth];
-    let [lens, patch] = splits.map(|wants| wants.splits(&[], &specimens));
-    let comparison = compare(&subjects, &specimens, [lens?, patch?], preset.pairs, preset.data.seed)?;
+    let [lens, patch] = splits.map(|wants| wants.splits(&[], &checkpoints));
+    let comparison = compare(&checkpoints, [lens?, patch?], preset.pairs, preset.data.seed)?;
     cli::compare::write(&comparison, out)?;
     Ok(comparison)
 }

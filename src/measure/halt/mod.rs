@@ -3,6 +3,7 @@
 //! Halted queries leave the batch, and the rows that nobody else shares leave with them, so that halting saves the work
 //! that the result reports. A sweep over thresholds reads all rules off one pass in which nobody leaves.
 
+mod decided;
 mod rule;
 mod watch;
 
@@ -10,22 +11,40 @@ use serde::{Deserialize, Serialize};
 
 use self::rule::Change;
 use self::watch::Watch;
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, mean, share};
-use super::{BATCH, by_hops, queries_of};
+use super::BATCH;
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, mean, share};
 use crate::error::Result;
-use crate::graph::{Dataset, Query};
+use crate::graph::{Query, Split};
 
+pub use decided::Decided;
 pub use rule::{Criterion, Rule};
 
 /// Which rules to halt by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Halt {
-    pub splits: Vec<String>,
+    /// Splits, separated by commas [default: the held-out chains of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Rules, separated by commas: criteria joined by +, each perhaps with =THRESHOLD, as in
+    /// kl+entropy,kl=0.001,argmax=5,oracle
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RULE",
+        default_value = "kl+entropy,kl,argmax,oracle"
+    )]
     pub rules: Vec<Rule>,
-    /// Iterations after which every query leaves.
-    pub most: usize,
-    /// Whether each rule of one criterion is measured at all thresholds of its sweep too.
+    /// Iterations after which every query leaves
+    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
+    pub iterations: Iterations,
+    /// Measure every rule of one criterion at many thresholds too
+    #[arg(long)]
     pub sweep: bool,
 }
 
@@ -34,13 +53,14 @@ pub struct Halt {
 pub struct HaltRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub hops: usize,
     /// The criteria with their thresholds.
     pub rule: String,
     /// Whether it comes from the sweep over thresholds, in one pass.
     pub swept: bool,
-    pub most: usize,
+    /// Iterations after which every query leaves.
+    pub max_iterations: usize,
     /// Queries.
     pub n: usize,
     /// Share of right answers at the iteration at which each query halts.
@@ -57,61 +77,114 @@ pub struct HaltRow {
     /// Rows that the loop ran over all iterations, as a share of those that running everything to `most` takes; from a
     /// sweep absent, since nobody left.
     pub work: Option<f64>,
-    /// Share of queries by the criterion that decided: `kl 0.7, end 0.3`; `end` are those that never met the rule.
-    pub decided: String,
+    /// Shares of queries by the criterion that decided.
+    #[serde(flatten)]
+    pub decided: Decided,
+}
+
+impl Row for HaltRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hops"),
+        Column::of("rule"),
+        Column::of("n"),
+        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+        Column::of("mean").titled("iterations: mean").decimals(1),
+        Column::of("median").decimals(0),
+        Column::of("std").decimals(1),
+        Column::of("work").decimals(2),
+        Column::of("decided_kl").titled("decided by kl"),
+        Column::of("decided_entropy").titled("entropy"),
+        Column::of("decided_second_difference").titled("second-difference"),
+        Column::of("decided_entropy_difference").titled("entropy-difference"),
+        Column::of("decided_latent_difference").titled("latent-difference"),
+        Column::of("decided_min_p_kl").titled("min-p-kl"),
+        Column::of("decided_argmax").titled("argmax"),
+        Column::of("decided_cosine").titled("cosine"),
+        Column::of("decided_oracle").titled("oracle"),
+        Column::of("decided_together").titled("several at once"),
+        Column::of("never_met").titled("none: the end"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
+    }
 }
 
 // How one query left the loop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Exit {
     iterations: usize,
+    answer: u32,
     right: bool,
     decided: &'static str,
 }
 
 const END: &str = "end";
 
-impl Method for Halt {
-    const NAME: &'static str = "halt";
-    const FORMAT: u32 = 2;
-    type Row = HaltRow;
-
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, HaltRow>) -> Result<()> {
-        for specimen in specimens {
-            for split in &self.splits {
-                for (hops, of_length) in by_hops(queries_of(data, split, &mut report.notes)?) {
-                    let clusters = Clusters::of_queries(of_length.iter().copied());
-                    let chains = Chains {
-                        specimen,
-                        split,
-                        hops,
-                        clusters,
-                    };
-                    let row = |rule: &Rule, exits: &[Exit], work| self.row(&chains, rule, exits, work);
-                    for rule in &self.rules {
-                        let (exits, work) = halted(specimen, &of_length, rule, self.most)?;
-                        report.rows.push(row(rule, &exits, Some(work)));
-                    }
-                    if self.sweep {
-                        let traces = traces(specimen, &of_length, self.most)?;
-                        for rule in self.swept() {
-                            let exits: Vec<Exit> = traces.iter().map(|trace| exit(&rule, trace)).collect();
-                            report.rows.push(row(&rule, &exits, None));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
+// A per-query row.
+#[derive(Serialize)]
+struct QueryHalt {
+    rule: String,
+    swept: bool,
+    iterations: usize,
+    decided: &'static str,
 }
 
-// The chains of a split with so many hops, as one checkpoint answers them.
-struct Chains<'a> {
-    specimen: &'a Specimen,
-    split: &'a str,
-    hops: usize,
-    clusters: Clusters,
+impl Method for Halt {
+    const NAME: &'static str = "halt";
+    const ABOUT: &'static str = "Adaptive halting: where rules let queries leave the loop, and what that costs";
+    const FORMAT: u32 = 3;
+    type Row = HaltRow;
+
+    // It draws nothing.
+    fn seed(&self) -> u64 {
+        0
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
+        let mut rules: Vec<Rule> = Vec::new();
+        for rule in self.rules.drain(..) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        self.rules = rules;
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let max = self.iterations.max(checkpoint.info.iterations);
+            let of = Halted {
+                checkpoint,
+                population,
+                max,
+            };
+            for rule in &self.rules {
+                let (exits, work) = halted(checkpoint, &population.queries, rule, max)?;
+                of.write(rule, &exits, Some(work), out)?;
+            }
+            if self.sweep {
+                let traces = traces(checkpoint, &population.queries, max)?;
+                for rule in self.swept() {
+                    let exits: Vec<Exit> = traces.iter().map(|trace| exit(&rule, trace)).collect();
+                    of.write(&rule, &exits, None, out)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn shown(report: &Report<Self>) -> Vec<&HaltRow> {
+        report.rows.iter().filter(|row| !row.swept).collect()
+    }
 }
 
 impl Halt {
@@ -130,44 +203,67 @@ impl Halt {
             .flat_map(|criterion| criterion.sweep().into_iter().map(move |x| Rule::of(criterion, x)))
             .collect()
     }
+}
 
-    fn row(&self, chains: &Chains, rule: &Rule, exits: &[Exit], work: Option<f64>) -> HaltRow {
+// The queries that rules let go of, as one checkpoint answers them.
+struct Halted<'a> {
+    checkpoint: &'a LoadedCheckpoint,
+    population: &'a Population<'a>,
+    max: usize,
+}
+
+impl Halted<'_> {
+    fn write(&self, rule: &Rule, exits: &[Exit], work: Option<f64>, out: &mut Output<Halt>) -> Result<()> {
+        if out.wants_queries() {
+            for (query, exit) in exits.iter().enumerate() {
+                let values = QueryHalt {
+                    rule: rule.to_string(),
+                    swept: work.is_none(),
+                    iterations: exit.iterations,
+                    decided: exit.decided,
+                };
+                out.query_row(
+                    self.checkpoint,
+                    &Asked::of(self.population, query, exit.answer),
+                    &values,
+                )?;
+            }
+        }
+        out.rows.push(self.row(rule, exits, work));
+        Ok(())
+    }
+
+    fn row(&self, rule: &Rule, exits: &[Exit], work: Option<f64>) -> HaltRow {
+        let clusters = self.population.clusters();
         let right: Vec<bool> = exits.iter().map(|exit| exit.right).collect();
-        let (low, high) = chains.clusters.share(&right);
+        let (low, high) = clusters.share(&right);
         let mut used: Vec<f64> = exits.iter().map(|exit| exit.iterations as f64).collect();
         used.sort_by(f64::total_cmp);
         let average = mean(used.iter().copied());
-        let mut kinds: Vec<&str> = exits.iter().map(|exit| exit.decided).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let shares = kinds.iter().map(|kind| {
-            let decided: Vec<bool> = exits.iter().map(|exit| exit.decided == *kind).collect();
-            format!("{kind} {:.3}", share(&decided))
-        });
         HaltRow {
-            origin: chains.specimen.info.origin.clone(),
-            split: chains.split.to_owned(),
-            hops: chains.hops,
+            origin: self.checkpoint.info.origin.clone(),
+            split: self.population.split.clone(),
+            hops: self.population.hops.unwrap_or_default(),
             rule: rule.to_string(),
             swept: work.is_none(),
-            most: self.most,
+            max_iterations: self.max,
             n: exits.len(),
             accuracy: share(&right),
             low,
             high,
-            interval: chains.clusters.clustering(),
+            interval: clusters.clustering(),
             mean: average,
             median: f64::midpoint(used[(used.len() - 1) / 2], used[used.len() / 2]),
             std: mean(used.iter().map(|x| (x - average).powi(2))).sqrt(),
             work,
-            decided: shares.collect::<Vec<_>>().join(", "),
+            decided: Decided::of(exits.iter().map(|exit| exit.decided)),
         }
     }
 }
 
 // Every query until its rule is met; the rows that the loop ran, as a share of running all to the end.
-fn halted(specimen: &Specimen, queries: &[&Query], rule: &Rule, most: usize) -> Result<(Vec<Exit>, f64)> {
-    let model = &specimen.model;
+fn halted(checkpoint: &LoadedCheckpoint, queries: &[&Query], rule: &Rule, max: usize) -> Result<(Vec<Exit>, f64)> {
+    let model = &checkpoint.model;
     let mut exits = Vec::with_capacity(queries.len());
     let (mut ran, mut whole) = (0, 0);
     for chunk in queries.chunks(BATCH) {
@@ -175,15 +271,15 @@ fn halted(specimen: &Specimen, queries: &[&Query], rule: &Rule, most: usize) -> 
         let mut watch = Watch::new(chunk.len());
         let mut active: Vec<usize> = (0..chunk.len()).collect();
         let mut found: Vec<Option<Exit>> = vec![None; chunk.len()];
-        whole += unrolled.rows() * most;
-        for iteration in 1..=most {
+        whole += unrolled.rows() * max;
+        for iteration in 1..=max {
             ran += unrolled.rows();
             let states = unrolled.turn()?;
             let targets: Vec<u32> = active.iter().map(|&query| chunk[query].target).collect();
             let changes = watch.observe(&active, &states, &model.unembed(&states)?, &targets)?;
             let mut stay = Vec::new();
             for (place, (before, now)) in changes.iter().enumerate() {
-                if rule.met(now) || iteration == most {
+                if rule.met(now) || iteration == max {
                     found[active[place]] = Some(leave(rule, before.as_ref(), now));
                 } else {
                     stay.push(place);
@@ -206,22 +302,23 @@ fn halted(specimen: &Specimen, queries: &[&Query], rule: &Rule, most: usize) -> 
 fn leave(rule: &Rule, before: Option<&Change>, now: &Change) -> Exit {
     Exit {
         iterations: now.iteration,
+        answer: now.answer,
         right: now.right,
         decided: if rule.met(now) { rule.decided(before, now) } else { END },
     }
 }
 
 // What every iteration does to every query, nobody leaving.
-fn traces(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Vec<Change>>> {
-    let model = &specimen.model;
+fn traces(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Result<Vec<Vec<Change>>> {
+    let model = &checkpoint.model;
     let mut traces = Vec::with_capacity(queries.len());
     for chunk in queries.chunks(BATCH) {
         let mut unrolled = model.unroll(chunk.iter().map(|query| &*query.tokens).collect())?;
         let mut watch = Watch::new(chunk.len());
         let all: Vec<usize> = (0..chunk.len()).collect();
         let targets: Vec<u32> = chunk.iter().map(|query| query.target).collect();
-        let mut of_chunk = vec![Vec::with_capacity(most); chunk.len()];
-        for _ in 0..most {
+        let mut of_chunk = vec![Vec::with_capacity(max); chunk.len()];
+        for _ in 0..max {
             let states = unrolled.turn()?;
             let changes = watch.observe(&all, &states, &model.unembed(&states)?, &targets)?;
             for (trace, (_, now)) in of_chunk.iter_mut().zip(changes) {
@@ -248,13 +345,13 @@ mod tests {
 
     use candle_core::Device;
 
-    use super::super::report::SubjectInfo;
+    use super::super::checkpoint::CheckpointSummary;
     use super::*;
-    use crate::graph::{Chains, Tails};
+    use crate::graph::{Chains, Dataset, Tails};
     use crate::model::{Model, ModelConfig, Weights};
 
     // A model whose blocks do something from the start, and chains of several lengths.
-    fn specimen(injection: bool) -> (Specimen, Dataset) {
+    fn checkpoint(injection: bool) -> (LoadedCheckpoint, Dataset) {
         let data = Chains {
             entities: 9,
             relations: 4,
@@ -272,7 +369,7 @@ mod tests {
         let config: ModelConfig = serde_json::from_str(&text).unwrap();
         let weights = Weights::init(&config, data.vocab.len(), 5, &Device::Cpu).unwrap();
         let model = Model::new(config, data.vocab.len(), &weights).unwrap();
-        let info = SubjectInfo {
+        let info = CheckpointSummary {
             origin: Origin {
                 run: "run".to_owned(),
                 checkpoint: "end".to_owned(),
@@ -286,21 +383,21 @@ mod tests {
             learned_hops: None,
             trained_on: None,
         };
-        let specimen = Specimen {
+        let checkpoint = LoadedCheckpoint {
             info,
-            path: "m.safetensors".into(),
+            path: crate::checkpoint::CheckpointPath::made_up("m.safetensors"),
             model,
             data: Arc::new(data.clone()),
         };
-        (specimen, data)
+        (checkpoint, data)
     }
 
     #[test]
     fn queries_that_leave_the_batch_halt_where_those_that_stay_would() {
         for injection in [false, true] {
-            let (specimen, data) = specimen(injection);
+            let (checkpoint, data) = checkpoint(injection);
             let queries: Vec<&Query> = data.splits[1..].iter().flat_map(|(_, rows)| rows).collect();
-            let traces = traces(&specimen, &queries, 12).unwrap();
+            let traces = traces(&checkpoint, &queries, 12).unwrap();
             // Thresholds that some queries pass at the third iteration and some do not.
             let median = |of: &dyn Fn(&Change) -> f64| {
                 let mut values: Vec<f64> = traces.iter().map(|trace| of(&trace[2])).collect();
@@ -321,7 +418,7 @@ mod tests {
                 "oracle".to_owned(),
             ] {
                 let rule: Rule = text.parse().unwrap();
-                let (exits, work) = halted(&specimen, &queries, &rule, 12).unwrap();
+                let (exits, work) = halted(&checkpoint, &queries, &rule, 12).unwrap();
                 let expected: Vec<Exit> = traces.iter().map(|trace| exit(&rule, trace)).collect();
                 assert_eq!(exits, expected, "{text}");
                 let early = exits.iter().filter(|exit| exit.iterations < 12).count();
@@ -338,7 +435,7 @@ mod tests {
             rules: ["kl", "argmax", "kl=0.001", "kl+entropy", "oracle"]
                 .map(|text| text.parse().unwrap())
                 .into(),
-            most: 4,
+            iterations: Iterations::up_to(4),
             sweep: true,
         };
         assert_eq!(
@@ -350,9 +447,9 @@ mod tests {
     // By the book, from the probabilities of separate runs of every length.
     #[test]
     fn kl_and_entropy_halt_as_a_straight_implementation_does() {
-        let (specimen, data) = specimen(false);
+        let (checkpoint, data) = checkpoint(false);
         let queries: Vec<&Query> = data.split("3hop_test").unwrap().iter().collect();
-        let model = &specimen.model;
+        let model = &checkpoint.model;
         let probabilities = |iterations| {
             let tokens = queries.iter().map(|query| &*query.tokens);
             let rows = model.pack(tokens, crate::model::Sharing::Nothing).unwrap();
@@ -384,7 +481,7 @@ mod tests {
             .map(|q| (1..12).find(|&t| halts(q, t)).unwrap_or(11) + 1)
             .collect();
         let rule: Rule = format!("kl={epsilon}+entropy={most_entropy}").parse().unwrap();
-        let (exits, _) = halted(&specimen, &queries, &rule, 12).unwrap();
+        let (exits, _) = halted(&checkpoint, &queries, &rule, 12).unwrap();
         let got: Vec<usize> = exits.iter().map(|exit| exit.iterations).collect();
         assert_eq!(got, expected);
         assert!(

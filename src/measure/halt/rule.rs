@@ -99,6 +99,7 @@ pub(super) struct Change {
     pub(super) cosine: f64,
     /// Iterations for which the answer has been what it is, this one included.
     pub(super) stable: usize,
+    pub(super) answer: u32,
     pub(super) right: bool,
 }
 
@@ -252,6 +253,7 @@ mod tests {
             second_difference: [1.0; 2],
             cosine: 1.0,
             stable: 1,
+            answer: 0,
             right: false,
         };
         let rule: Rule = "kl+entropy".parse().unwrap();

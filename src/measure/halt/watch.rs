@@ -82,6 +82,7 @@ fn after(before: Option<&Last>, iteration: usize, log_p: Vec<f32>, state: Vec<f3
             Some(last) if argmax(&last.log_p) == answer => last.change.stable + 1,
             _ => 1,
         },
+        answer: answer as u32,
         right: answer == target as usize,
     };
     Last {

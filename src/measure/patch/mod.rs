@@ -8,29 +8,44 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::pairs::Pair;
-use super::report::{Method, Origin, Report, Specimen};
-use super::statistics::{Clustering, Clusters, Resamples, differences, mean};
-use super::{BATCH, effective_layer, rows_of};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
+use super::method::{Group, Method, Output, Per, Population, Row};
+use super::place::Place;
+use super::query_rows::Asked;
+use super::splits::Wants;
+use super::statistics::{Clustering, differences, mean};
+use super::{BATCH, positive, rows_of};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Position};
+use crate::graph::{Position, Split};
 use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
 
 pub use pairs::Corrupt;
 
 /// What to patch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Patch {
-    pub splits: Vec<String>,
+    /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood, or the held-out chains of every depth]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// What the corrupt query has in place of the clean one's
+    #[arg(long, value_enum, default_value = "prefix")]
     pub corrupt: Corrupt,
-    /// The hook point whose clean state is restored.
+    /// The hook point whose clean state is restored
+    #[arg(long, value_enum, default_value = "resid_post")]
     pub hook: Point,
-    /// Pairs a split, at most.
+    /// Pairs a split, at most
+    #[arg(long, default_value_t = 500, value_parser = positive)]
     pub pairs: usize,
-    /// Only pairs that the model answers right, clean and corrupt.
+    /// Only pairs that the model answers right, clean and corrupt
+    #[arg(long)]
     pub correct_only: bool,
-    /// Inference iterations; `None` for each model's own.
-    pub iterations: Option<usize>,
-    /// Seed of the pairs and of the bootstrap.
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
+    /// Seed of the pairs and the bootstrap
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
@@ -39,16 +54,14 @@ pub struct Patch {
 pub struct PatchRow {
     #[serde(flatten)]
     pub origin: Origin,
-    pub split: String,
+    pub split: Split,
     pub corrupt: Corrupt,
-    /// The hook point, or `none` where nothing was restored.
-    pub hook: String,
-    /// `all` in the self-checks.
-    pub position: String,
-    pub effective_layer: usize,
-    /// From 1, as the layer; 0 at the embedding.
-    pub iteration: usize,
-    pub layer: usize,
+    /// The hook point; absent in the self-check that restores nothing.
+    pub hook: Option<Point>,
+    /// Absent in the self-checks, which restore all positions or none.
+    pub position: Option<Position>,
+    #[serde(flatten)]
+    pub place: Place,
     /// Pairs.
     pub n: usize,
     /// (patched − corrupt) / (clean − corrupt) of the mean logit difference between the clean and the corrupt answer;
@@ -68,106 +81,191 @@ pub struct PatchRow {
     pub corrupt_accuracy: f64,
 }
 
+impl Row for PatchRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("split"),
+        Column::of("hook"),
+        Column::of("position").titled("at"),
+        Column::of("effective_layer").titled("layer"),
+        Column::of("n"),
+        Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
+        Column::of("flips"),
+        Column::of("gap").decimals(2),
+        Column::of("clean_accuracy").titled("clean"),
+        Column::of("corrupt_accuracy").titled("corrupt"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
+    }
+}
+
 // One run's outcome for each pair.
+#[derive(Default)]
 struct Outcome {
     difference: Vec<f64>,
     top1: Vec<u32>,
 }
 
+// A per-pair row.
+#[derive(Serialize)]
+struct PairRow {
+    corrupt_query: String,
+    corrupt_answer: String,
+    hook: Option<Point>,
+    position: Option<Position>,
+    #[serde(flatten)]
+    place: Place,
+    clean_difference: f64,
+    corrupt_difference: f64,
+    patched_difference: f64,
+    patched_answer: String,
+}
+
+// What is restored: nothing, a whole site, or a site at one position.
+type Restored = (Option<Site>, Option<Position>);
+
+// Every run of a set of pairs.
+struct Runs {
+    clean: Outcome,
+    corrupt: Outcome,
+    restored: Vec<Restored>,
+    // One for each of `restored`.
+    patched: Vec<Outcome>,
+}
+
 impl Method for Patch {
     const NAME: &'static str = "patch";
-    const FORMAT: u32 = 2;
+    const ABOUT: &'static str = "Activation patching on the recurrent block";
+    const FORMAT: u32 = 3;
     type Row = PatchRow;
 
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, PatchRow>) -> Result<()> {
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
         if !(self.hook.in_block() || self.hook == Point::Embed) {
             return Err(Error::input(format!(
                 "hook {}; allowed: embed and the points of a layer",
                 self.hook.name()
             )));
         }
-        for split in &self.splits {
-            let (pairs, notes) = pairs::pairs(split, data, self.corrupt, self.pairs, self.seed)?;
-            report.notes.extend(notes);
-            for specimen in specimens {
-                let kept = if self.correct_only {
-                    self.answered_right(specimen, &pairs)?
-                } else {
-                    pairs.clone()
-                };
-                if kept.is_empty() {
-                    report.notes.push(format!(
-                        "{}, split {split}: no pair is answered right clean and corrupt; nothing to patch",
-                        specimen.info.name()
-                    ));
-                    continue;
-                }
-                let (rows, note) = self.patch(specimen, split, &kept)?;
-                report.rows.extend(rows);
-                report.notes.extend(note);
-            }
-        }
+        self.splits = Wants::HeldOutChains.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
         Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+        group.each(&self.splits, Per::Split, out, |population, checkpoint, out| {
+            let (pairs, notes) = pairs::pairs(population, group.data, self.corrupt, self.pairs, self.seed)?;
+            out.notes.extend(notes);
+            let kept = if self.correct_only {
+                self.answered_right(checkpoint, pairs)?
+            } else {
+                pairs
+            };
+            if kept.is_empty() {
+                out.notes.push(format!(
+                    "{}, split {}: no pair is answered right clean and corrupt; nothing to patch",
+                    checkpoint.info.name(),
+                    population.split
+                ));
+                return Ok(());
+            }
+            let clean = population.at(kept.iter().map(|pair| pair.place));
+            let runs = self.run_all(checkpoint, &kept)?;
+            if out.wants_queries() {
+                pair_rows(checkpoint, &clean, &kept, &runs, out)?;
+            }
+            self.rows(checkpoint, &clean, &kept, &runs, out);
+            Ok(())
+        })
     }
 }
 
-impl Patch {
-    fn iterations(&self, specimen: &Specimen) -> usize {
-        self.iterations.unwrap_or(specimen.info.iterations)
-    }
-
-    fn answered_right(&self, specimen: &Specimen, pairs: &[Pair]) -> Result<Vec<Pair>> {
-        let mut kept = Vec::new();
-        for chunk in pairs.chunks(BATCH) {
-            let right = |corrupt: bool| -> Result<Vec<bool>> {
-                let outcome = self.plain(specimen, chunk, corrupt)?;
-                let answers = chunk.iter().map(|pair| {
-                    if corrupt {
-                        pair.corrupt_answer
-                    } else {
-                        pair.clean.target
-                    }
-                });
-                Ok(outcome
-                    .top1
-                    .iter()
-                    .zip(answers)
-                    .map(|(&top1, answer)| top1 == answer)
-                    .collect())
+// A per-pair row for each run with something restored.
+fn pair_rows(
+    checkpoint: &LoadedCheckpoint,
+    clean: &Population,
+    pairs: &[Pair],
+    runs: &Runs,
+    out: &mut Output<Patch>,
+) -> Result<()> {
+    let tokens = checkpoint.data.vocab.tokens();
+    let name = |&id: &u32| tokens[id as usize].as_str();
+    for (&(site, position), patched) in runs.restored.iter().zip(&runs.patched) {
+        for (i, pair) in pairs.iter().enumerate() {
+            let values = PairRow {
+                corrupt_query: pair.corrupt.iter().map(name).collect(),
+                corrupt_answer: name(&pair.corrupt_answer).to_owned(),
+                hook: site.map(Site::point),
+                position,
+                place: site.map_or(Place::EMBEDDING, |site| Place::of(site, checkpoint.info.layers)),
+                clean_difference: runs.clean.difference[i],
+                corrupt_difference: runs.corrupt.difference[i],
+                patched_difference: patched.difference[i],
+                patched_answer: name(&patched.top1[i]).to_owned(),
             };
-            let (clean, corrupt) = (right(false)?, right(true)?);
-            let both = chunk
-                .iter()
-                .zip(clean.iter().zip(&corrupt))
-                .filter(|(_, (a, b))| **a && **b);
-            kept.extend(both.map(|(pair, _)| pair.clone()));
+            out.query_row(checkpoint, &Asked::of(clean, i, runs.clean.top1[i]), &values)?;
         }
-        Ok(kept)
+    }
+    Ok(())
+}
+
+impl Patch {
+    fn iterations(&self, checkpoint: &LoadedCheckpoint) -> usize {
+        self.iterations.max(checkpoint.info.iterations)
     }
 
-    fn plain(&self, specimen: &Specimen, pairs: &[Pair], corrupt: bool) -> Result<Outcome> {
-        let rows = pack(&specimen.model, pairs, corrupt)?;
-        run(&specimen.model, &rows, self.iterations(specimen), pairs, Hooks::none())
+    fn answered_right(&self, checkpoint: &LoadedCheckpoint, pairs: Vec<Pair>) -> Result<Vec<Pair>> {
+        let mut right = Vec::with_capacity(pairs.len());
+        for chunk in pairs.chunks(BATCH) {
+            let clean = self.plain(checkpoint, chunk, false)?.top1;
+            let corrupt = self.plain(checkpoint, chunk, true)?.top1;
+            for (pair, (clean, corrupt)) in chunk.iter().zip(clean.into_iter().zip(corrupt)) {
+                right.push(clean == pair.clean.target && corrupt == pair.corrupt_answer);
+            }
+        }
+        let all = pairs.into_iter().zip(right);
+        Ok(all.filter(|(_, right)| *right).map(|(pair, _)| pair).collect())
     }
 
-    // The rows, and a note where recovery is not defined.
-    fn patch(&self, specimen: &Specimen, split: &str, pairs: &[Pair]) -> Result<(Vec<PatchRow>, Option<String>)> {
-        let model = &specimen.model;
-        let iterations = self.iterations(specimen);
+    fn plain(&self, checkpoint: &LoadedCheckpoint, pairs: &[Pair], corrupt: bool) -> Result<Outcome> {
+        let rows = pack(&checkpoint.model, pairs, corrupt)?;
+        run(
+            &checkpoint.model,
+            &rows,
+            self.iterations(checkpoint),
+            pairs,
+            Hooks::none(),
+        )
+    }
+
+    // The clean and the corrupt run, and a run for each site and position with the clean state restored there.
+    fn run_all(&self, checkpoint: &LoadedCheckpoint, pairs: &[Pair]) -> Result<Runs> {
+        let model = &checkpoint.model;
+        let iterations = self.iterations(checkpoint);
         let hops = pairs[0].clean.hops();
         let positions = Position::of_chain(hops, model.config().reads_apart(hops));
-        let sites = Site::all(self.hook, iterations, specimen.info.layers);
+        let sites = Site::all(self.hook, iterations, checkpoint.info.layers);
         // The self-checks first: the whole embedding, then nothing.
-        let mut cells: Vec<(Option<Site>, Option<Position>)> = vec![(Some(Site::embed()), None), (None, None)];
-        cells.extend(
+        let mut restored: Vec<Restored> = vec![(Some(Site::embed()), None), (None, None)];
+        restored.extend(
             sites
                 .iter()
                 .flat_map(|&site| positions.iter().map(move |&position| (Some(site), Some(position)))),
         );
-
-        let mut clean = Outcome::empty();
-        let mut corrupt = Outcome::empty();
-        let mut patched: Vec<Outcome> = cells.iter().map(|_| Outcome::empty()).collect();
+        let mut runs = Runs {
+            clean: Outcome::default(),
+            corrupt: Outcome::default(),
+            patched: restored.iter().map(|_| Outcome::default()).collect(),
+            restored,
+        };
         for chunk in pairs.chunks(BATCH) {
             let clean_rows = pack(model, chunk, false)?;
             let corrupt_rows = pack(model, chunk, true)?;
@@ -177,9 +275,10 @@ impl Patch {
                 ..Pass::default()
             };
             let logits = model.forward(&clean_rows, iterations, &mut pass)?;
-            clean.extend(outcome(&logits, chunk)?);
-            corrupt.extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
-            let restore = |&(site, position): &(Option<Site>, Option<Position>)| -> Result<Outcome> {
+            runs.clean.extend(outcome(&logits, chunk)?);
+            runs.corrupt
+                .extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
+            let restore = |&(site, position): &Restored| -> Result<Outcome> {
                 let mut hooks = Hooks::none();
                 if let Some(site) = site {
                     let state = pass.hooks.recorded(site)?;
@@ -193,80 +292,62 @@ impl Patch {
                 }
                 run(model, &corrupt_rows, iterations, chunk, hooks)
             };
-            let outcomes: Result<Vec<Outcome>> = cells.par_iter().map(restore).collect();
-            for (all, outcome) in patched.iter_mut().zip(outcomes?) {
+            let outcomes: Result<Vec<Outcome>> = runs.restored.par_iter().map(restore).collect();
+            for (all, outcome) in runs.patched.iter_mut().zip(outcomes?) {
                 all.extend(outcome);
             }
         }
-        Ok(self.table(specimen, split, pairs, &cells, &clean, &corrupt, &patched))
+        Ok(runs)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the three kinds of run and what they were made from"
-    )]
-    fn table(
+    // A row for each run; that recovery is not defined is noted. `clean`: the clean queries of the pairs, which draw their
+    // corrupt ones each by itself: what pairs share are the facts of their clean queries.
+    fn rows(
         &self,
-        specimen: &Specimen,
-        split: &str,
+        checkpoint: &LoadedCheckpoint,
+        clean: &Population,
         pairs: &[Pair],
-        cells: &[(Option<Site>, Option<Position>)],
-        clean: &Outcome,
-        corrupt: &Outcome,
-        patched: &[Outcome],
-    ) -> (Vec<PatchRow>, Option<String>) {
+        runs: &Runs,
+        out: &mut Output<Self>,
+    ) {
         let n = pairs.len();
         let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {
-            let right = outcome
-                .top1
-                .iter()
-                .zip(pairs)
-                .filter(|(top1, pair)| **top1 == answer(pair))
-                .count();
-            right as f64 / n as f64
+            let answers = outcome.top1.iter().zip(pairs);
+            answers.filter(|(top1, pair)| **top1 == answer(pair)).count() as f64 / n as f64
         };
-        let clean_accuracy = accuracy(clean, &|pair| pair.clean.target);
-        let corrupt_accuracy = accuracy(corrupt, &|pair| pair.corrupt_answer);
-        let gaps = differences(&clean.difference, &corrupt.difference);
-        // Each pair draws its corrupt query by itself: what pairs share are the facts of their clean ones.
-        let resamples = Resamples::new(Clusters::of_queries(pairs.iter().map(|pair| &pair.clean)), self.seed);
+        let clean_accuracy = accuracy(&runs.clean, &|pair| pair.clean.target);
+        let corrupt_accuracy = accuracy(&runs.corrupt, &|pair| pair.corrupt_answer);
+        let gaps = differences(&runs.clean.difference, &runs.corrupt.difference);
+        let resamples = clean.resamples();
         let gap = mean(gaps.iter().copied());
         let interval_of_gap = resamples.mean(&gaps);
         let defined = interval_of_gap.is_some_and(|(low, _)| low > 0.0);
-        let note = (!defined).then(|| {
+        if !defined {
             let interval = interval_of_gap.map_or_else(
                 || format!("cannot be told of n = {n}"),
                 |(low, high)| format!("{low:.3} to {high:.3}"),
             );
-            format!(
-                "{}, split {split}: the gap between clean and corrupt is not above 0 (95 % interval {interval}); recovery is \
+            out.notes.push(format!(
+                "{}, split {}: the gap between clean and corrupt is not above 0 (95 % interval {interval}); recovery is \
                  not defined",
-                specimen.info.name()
-            )
-        });
-        let row = |(&(site, position), outcome): (&(Option<Site>, Option<Position>), &Outcome)| {
-            let returned = differences(&outcome.difference, &corrupt.difference);
-            let interval = if defined {
-                resamples.ratio(&returned, &gaps)
-            } else {
-                None
-            };
-            let flipped = outcome.top1.iter().zip(&corrupt.top1).zip(pairs);
+                checkpoint.info.name(),
+                clean.split
+            ));
+        }
+        let row = |(&(site, position), outcome): (&Restored, &Outcome)| {
+            let returned = differences(&outcome.difference, &runs.corrupt.difference);
+            let interval = defined.then(|| resamples.ratio(&returned, &gaps)).flatten();
+            let flipped = outcome.top1.iter().zip(&runs.corrupt.top1).zip(pairs);
             let flips = flipped
                 .filter(|((patched, before), pair)| **patched == pair.clean.target && **before != pair.clean.target)
                 .count();
-            let in_block = site.filter(|site| site.point().in_block());
             PatchRow {
-                origin: specimen.info.origin.clone(),
-                split: split.to_owned(),
+                origin: checkpoint.info.origin.clone(),
+                split: clean.split.clone(),
                 corrupt: self.corrupt,
-                hook: site.map_or("none", |site| site.point().name()).to_owned(),
-                position: position.map_or_else(|| "all".to_owned(), |position| position.to_string()),
-                effective_layer: in_block.map_or(0, |site| {
-                    effective_layer(site.iteration(), site.layer(), specimen.info.layers)
-                }),
-                iteration: in_block.map_or(0, |site| site.iteration() + 1),
-                layer: in_block.map_or(0, |site| site.layer() + 1),
+                hook: site.map(Site::point),
+                position,
+                place: site.map_or(Place::EMBEDDING, |site| Place::of(site, checkpoint.info.layers)),
                 n,
                 recovery: defined.then(|| mean(returned) / gap),
                 low: interval.map(|(low, _)| low),
@@ -278,18 +359,11 @@ impl Patch {
                 corrupt_accuracy,
             }
         };
-        (cells.iter().zip(patched).map(row).collect(), note)
+        out.rows.extend(runs.restored.iter().zip(&runs.patched).map(row));
     }
 }
 
 impl Outcome {
-    fn empty() -> Self {
-        Self {
-            difference: Vec::new(),
-            top1: Vec::new(),
-        }
-    }
-
     fn extend(&mut self, other: Self) {
         self.difference.extend(other.difference);
         self.top1.extend(other.top1);

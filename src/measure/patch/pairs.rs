@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Graph, Query};
+use crate::measure::method::Population;
 use crate::random::Stream;
 
 /// What of a clean query is exchanged to make the corrupt one.
@@ -35,56 +36,60 @@ impl Corrupt {
 /// A clean and a corrupt query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pair {
+    /// The place of the clean query in its population.
+    pub(super) place: usize,
     pub(super) clean: Query,
     pub(super) corrupt: Vec<u32>,
     pub(super) corrupt_answer: u32,
 }
 
-/// At most `most` clean queries of the split, of the most hops that it has, each with a partner drawn uniformly from all
-/// that the graph allows, and notes of what is left out.
+/// At most `max` clean queries of a split, of the most hops that it has, each with a partner drawn uniformly from all that
+/// the graph allows, and notes of what is left out.
 ///
 /// # Errors
-/// When the split does not exist, or no query in it has a partner.
+/// When the split has no chains of two hops, or no query in it has a partner.
 pub(super) fn pairs(
-    split: &str,
+    population: &Population,
     data: &Dataset,
     corrupt: Corrupt,
-    most: usize,
+    max: usize,
     seed: u64,
 ) -> Result<(Vec<Pair>, Vec<String>)> {
-    let hops = data.split(split)?.iter().map(Query::hops).max().unwrap_or(0);
+    let split = population.split;
+    let hops = population.queries.iter().map(|query| query.hops()).max().unwrap_or(0);
     if hops < 2 {
         return Err(Error::input(format!(
             "split {split} has no chains of two hops or more to patch"
         )));
     }
-    let of_length = |query: &&Query| query.hops() == hops;
-    let longest: Vec<&Query> = data.split(split)?.iter().filter(of_length).collect();
-    let known = |query: &&Query| query.entity_after(1).is_some();
-    let whole: Vec<&Query> = longest.iter().copied().filter(known).collect();
+    let all = population.queries.iter().copied().enumerate();
+    let longest: Vec<(usize, &Query)> = all.filter(|(_, query)| query.hops() == hops).collect();
+    let known = |(_, query): &(usize, &Query)| query.entity_after(1).is_some();
+    let whole: Vec<(usize, &Query)> = longest.iter().copied().filter(known).collect();
     let mut notes = Vec::new();
     let mut note = |count: usize, reason: &str| {
         if count > 0 {
             notes.push(format!("split {split}: {count} queries left out, {reason}"));
         }
     };
-    let shorter = data.split(split)?.len() - longest.len();
+    let shorter = population.queries.len() - longest.len();
     note(
         shorter,
         &format!("they have fewer than the {hops} hops that are patched"),
     );
     note(longest.len() - whole.len(), "their bridge is not known");
     let mut stream = Stream::new(seed, &format!("patching pairs {split} {}", corrupt.name()), 0);
-    let sample = stream.sample(&whole, most);
+    let sample = stream.sample(&whole, max);
     let mut pairs = Vec::new();
-    for query in &sample {
+    for &(place, query) in &sample {
         let partners = partners(query, corrupt, &data.graph);
         if partners.is_empty() {
             continue;
         }
         let (corrupt, corrupt_answer) = partners[stream.below(partners.len())].clone();
         pairs.push(Pair {
-            clean: (*query).clone(),
+            place,
+            clean: query.clone(),
             corrupt,
             corrupt_answer,
         });

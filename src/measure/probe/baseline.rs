@@ -3,7 +3,7 @@
 use super::task::{Decoded, Task};
 use crate::checkpoint::{Checkpoint, initial_checkpoint};
 use crate::error::Result;
-use crate::measure::report::Specimen;
+use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::model::{Model, ModelConfig, Site, Weights};
 use crate::random::Stream;
 
@@ -42,8 +42,13 @@ impl<'t> Baselines<'t> {
     ///
     /// # Errors
     /// When the run's checkpoint of step 0 cannot be read, or as [`Task::baselines`].
-    pub(super) fn of(&mut self, specimen: &Specimen, sites: &[Site], iterations: usize) -> Result<Against<'_>> {
-        let (config, device) = (specimen.model.config(), specimen.model.device());
+    pub(super) fn of(
+        &mut self,
+        checkpoint: &LoadedCheckpoint,
+        sites: &[Site],
+        iterations: usize,
+    ) -> Result<Against<'_>> {
+        let (config, device) = (checkpoint.model.config(), checkpoint.model.device());
         let seed = self.task.seed;
         let key = |checkpoint: Option<String>| Key {
             config: config.clone(),
@@ -53,13 +58,13 @@ impl<'t> Baselines<'t> {
         let untrained = self.place(key(None), sites, || {
             // A seed of its own: with that of the run the weights would be those of step 0.
             let seed = Stream::new(seed, "untrained baseline", 0).below(1 << 53) as u64;
-            let weights = Weights::init(config, specimen.model.vocab(), seed, device)?;
-            Model::new(config.clone(), specimen.model.vocab(), &weights)
+            let weights = Weights::init(config, checkpoint.model.vocab(), seed, device)?;
+            Model::new(config.clone(), checkpoint.model.vocab(), &weights)
         })?;
-        let initial = initial_checkpoint(&specimen.path)
+        let initial = initial_checkpoint(&checkpoint.path.path)
             .map(|path| Checkpoint::read(&path, device))
             .transpose()?
-            .filter(|initial| initial.info.model == *config && initial.info.vocab_size == specimen.model.vocab());
+            .filter(|initial| initial.info.model == *config && initial.info.vocab_size == checkpoint.model.vocab());
         let step_0 = initial
             .map(|initial| self.place(key(Some(initial.hash.clone())), sites, || initial.model()))
             .transpose()?;

@@ -154,20 +154,25 @@ impl Classifier {
         Ok((classifier, accuracy))
     }
 
-    /// Whether each sample is classified right.
-    pub(super) fn right(&self, samples: &Samples) -> Vec<bool> {
-        right(&self.parameters, &self.standard.apply(samples))
+    /// The label that each sample is classified as.
+    pub(super) fn labels(&self, samples: &Samples) -> Vec<usize> {
+        labels(&self.parameters, &self.standard.apply(samples))
     }
 }
 
-fn right(parameters: &Array2<f64>, samples: &Samples) -> Vec<bool> {
+fn labels(parameters: &Array2<f64>, samples: &Samples) -> Vec<usize> {
     let scores = samples.x.dot(&parameters.slice(s![..-1, ..])) + parameters.row(parameters.nrows() - 1);
     let best = |row: ArrayView1<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
-    scores
-        .rows()
-        .into_iter()
+    // There is a class at least.
+    scores.rows().into_iter().filter_map(best).collect()
+}
+
+fn right(parameters: &Array2<f64>, samples: &Samples) -> Vec<bool> {
+    let decoded = labels(parameters, samples);
+    decoded
+        .iter()
         .zip(&samples.y)
-        .map(|(row, &label)| best(row) == Some(label))
+        .map(|(decoded, label)| decoded == label)
         .collect()
 }
 
@@ -240,12 +245,21 @@ mod tests {
         Samples { x, y }
     }
 
+    fn right(classifier: &Classifier, samples: &Samples) -> Vec<bool> {
+        let labels = classifier.labels(samples);
+        labels
+            .iter()
+            .zip(&samples.y)
+            .map(|(decoded, label)| decoded == label)
+            .collect()
+    }
+
     #[test]
     fn every_classifier_separates_what_is_separable_and_says_that_it_converged() {
         for kind in KINDS {
             let classifier = Classifier::fit(kind, 1e-3, &clusters(5, 30, 1), 5).unwrap();
             assert!(classifier.fit.converged, "{:?}", classifier.fit);
-            let right = classifier.right(&clusters(5, 30, 2));
+            let right = right(&classifier, &clusters(5, 30, 2));
             assert!(right.iter().filter(|&&r| r).count() >= 148, "{kind:?}");
         }
     }
@@ -256,12 +270,12 @@ mod tests {
         let y: Vec<usize> = (0..150).map(|i| i % 3).collect();
         let x = Array2::from_shape_fn((150, 1), |(i, _)| y[i] as f64 + 0.05 * stream.normal());
         let line = Samples { x, y };
-        let right = |kind| {
+        let count = |kind| {
             let classifier = Classifier::fit(kind, 1e-4, &line, 3).unwrap();
-            classifier.right(&line).into_iter().filter(|&r| r).count()
+            right(&classifier, &line).into_iter().filter(|&r| r).count()
         };
-        assert!(right(ClassifierKind::Ridge) < 120);
-        assert_eq!(right(ClassifierKind::Discriminant), 150);
+        assert!(count(ClassifierKind::Ridge) < 120);
+        assert_eq!(count(ClassifierKind::Discriminant), 150);
     }
 
     #[test]
@@ -270,7 +284,7 @@ mod tests {
             let classifier = Classifier::fit(kind, 0.1, &clusters(3, 20, 3), 4).unwrap();
             let mut test = clusters(3, 20, 4);
             test.y.fill(3);
-            assert!(classifier.right(&test).iter().all(|r| !r), "{kind:?}");
+            assert!(right(&classifier, &test).iter().all(|r| !r), "{kind:?}");
         }
     }
 
@@ -281,7 +295,7 @@ mod tests {
             let (classifier, validation) = Classifier::choose(kind, None, &fit, 120, 5).unwrap();
             assert!(classifier.fit.converged, "{kind:?}: {:?}", classifier.fit);
             assert!(validation >= 0.95, "{kind:?}: {validation}");
-            assert!(share(&classifier.right(&test)) >= 0.98, "{kind:?}");
+            assert!(share(&right(&classifier, &test)) >= 0.98, "{kind:?}");
             // Where the held-out rows have labels that nothing fits, their accuracy says so.
             let mut wrong = fit.clone();
             for label in &mut wrong.y[120..] {
@@ -309,7 +323,7 @@ mod tests {
         let (fit, test) = (clusters(5, 30, 1), clusters(5, 30, 2));
         let decoded = |fit: &Samples, test: &Samples| {
             let classifier = Classifier::fit(ClassifierKind::Logistic, 1e-3, fit, 5).unwrap();
-            classifier.right(test)
+            right(&classifier, test)
         };
         assert_eq!(decoded(&fit, &test), decoded(&mapped(&fit), &mapped(&test)));
     }

@@ -1,6 +1,6 @@
 //! Control labels: what a probe can decode that the model need not have computed.
 
-use super::split::{Sample, Split};
+use super::split::{Partition, Sample};
 use crate::random::Stream;
 
 /// The control task (Hewitt & Liang 2019): each fact gets one random label, the same in fit and test set, drawn from the
@@ -16,11 +16,11 @@ pub(super) struct ControlTask {
 
 impl ControlTask {
     /// The control task of a probe's split; `probe` names the probe and its position.
-    pub(super) fn new(seed: u64, probe: &str, split: &Split) -> Self {
+    pub(super) fn new(seed: u64, probe: &str, partition: &Partition) -> Self {
         Self {
             seed,
             purpose: format!("control task {probe}"),
-            drawn_from: split.labels(&split.fit),
+            drawn_from: partition.labels(&partition.fit),
         }
     }
 
@@ -58,21 +58,22 @@ mod tests {
         };
         // Of the labels 7 and 9, the first occurs three times as often.
         let sample = |fact: u32, label: u32| Sample {
+            row: 0,
             query: &query,
             label,
             fact: Ids::from_slice(&[fact, fact / 2]),
         };
         let fit: Vec<Sample> = (0..4000).map(|i| sample(i, if i % 4 == 0 { 9 } else { 7 })).collect();
-        let split = Split {
+        let partition = Partition {
             inner: 3000,
             test: Vec::new(),
             classes: vec![7, 9],
             notes: Vec::new(),
             fit,
         };
-        let task = ControlTask::new(1, "x", &split);
-        let of_fit = task.labels(&split.fit);
-        let reversed: Vec<Sample> = split.fit.iter().rev().cloned().collect();
+        let task = ControlTask::new(1, "x", &partition);
+        let of_fit = task.labels(&partition.fit);
+        let reversed: Vec<Sample> = partition.fit.iter().rev().cloned().collect();
         let mut again = task.labels(&reversed);
         again.reverse();
         assert_eq!(of_fit, again);
@@ -81,7 +82,7 @@ mod tests {
         assert!((900..1100).contains(&second), "{second}");
         let agree = of_fit
             .iter()
-            .zip(split.labels(&split.fit))
+            .zip(partition.labels(&partition.fit))
             .filter(|(a, b)| *a == b)
             .count();
         // 0.75² + 0.25² by chance

@@ -13,24 +13,33 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 use self::baseline::Baselines;
-use self::split::Split;
+use self::split::Partition;
 use self::task::Task;
-use super::report::{Method, Origin, Report, Specimen};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
+use super::method::{Group, Method, Output, Report, Row};
+use super::place::Place;
 use super::statistics::Clustering;
+use crate::checkpoint::RunPath;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Position};
-use crate::model::Site;
+use crate::graph::{Position, Split, Target};
+use crate::model::{Point, Site};
 
 pub use spec::{ClassifierKind, ProbeSpec, SplitBy};
 
 /// Probes to fit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Probe {
+    // Named among the checkpoints, as files ending in .toml.
+    #[arg(skip)]
     pub specs: Vec<ProbeSpec>,
-    /// Seed of the splits, the control labels, and the untrained baseline.
+    /// Seed of the splits, the control labels and the untrained baseline
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Inference iterations; `None` for each model's own.
-    pub iterations: Option<usize>,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
 }
 
 /// One probe at one place, tested on one split.
@@ -39,14 +48,12 @@ pub struct ProbeRow {
     #[serde(flatten)]
     pub origin: Origin,
     pub probe: String,
-    pub label: String,
-    pub site: String,
+    pub label: Target,
+    pub site: Point,
     pub position: Position,
-    pub effective_layer: usize,
-    /// From 1, as the layer.
-    pub iteration: usize,
-    pub layer: usize,
-    pub split: String,
+    #[serde(flatten)]
+    pub place: Place,
+    pub split: Split,
     /// What fit and test set do not share.
     pub split_by: SplitBy,
     pub classifier: ClassifierKind,
@@ -91,25 +98,83 @@ impl ProbeRow {
     }
 }
 
+impl Row for ProbeRow {
+    const COLUMNS: &'static [Column] = &[
+        Column::of("probe"),
+        Column::of("position").titled("at"),
+        Column::of("split"),
+        Column::of("n"),
+        Column::of("classifier"),
+        Column::of("effective_layer").titled("layer"),
+        Column::of("validation"),
+        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+        Column::of("control"),
+        Column::of("shuffled"),
+        Column::of("embeddings"),
+        Column::of("untrained"),
+        Column::of("step_0").titled("step 0"),
+        Column::of("converged"),
+    ];
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn clustering(&self) -> Option<(&Split, Clustering)> {
+        Some((&self.split, self.interval))
+    }
+}
+
 impl Method for Probe {
     const NAME: &'static str = "probe";
-    const FORMAT: u32 = 2;
+    const ABOUT: &'static str = "Linear probes on hidden states, as specs (files ending in .toml) say";
+    const FORMAT: u32 = 3;
     type Row = ProbeRow;
 
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn take_files(&mut self, arguments: Vec<RunPath>) -> Result<Vec<RunPath>> {
+        let is_spec = |named: &RunPath| named.path.extension().is_some_and(|extension| extension == "toml");
+        let (specs, checkpoints): (Vec<RunPath>, Vec<RunPath>) = arguments.into_iter().partition(is_spec);
+        if specs.is_empty() {
+            return Err(Error::input(
+                "no probe spec named; add one or more, as in probes/bridge-at-r1.toml",
+            ));
+        }
+        for named in &specs {
+            let spec = ProbeSpec::read(&named.path)?;
+            if self.specs.iter().any(|other| other.name == spec.name) {
+                return Err(Error::input(format!(
+                    "two of the specs are called {}; each needs its own name",
+                    spec.name
+                )));
+            }
+            self.specs.push(spec);
+        }
+        Ok(checkpoints)
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
-    fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ProbeRow>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
         for spec in &self.specs {
             let mut refused = None;
             let mut tested = false;
             for &position in &spec.positions {
-                match split::split(spec, position, data, self.seed) {
-                    Ok(split) => {
+                match split::partition(spec, position, group.data, self.seed) {
+                    Ok(partition) => {
                         tested = true;
-                        report.notes.extend(split.notes.iter().cloned());
-                        report.rows.extend(self.at_position(spec, position, split, specimens)?);
+                        out.notes.extend(partition.notes.iter().cloned());
+                        self.at_position(spec, position, partition, group, out)?;
                     }
                     Err(Error::Input(reason)) => {
-                        report.notes.push(reason.clone());
+                        out.notes.push(reason.clone());
                         refused = Some(reason);
                     }
                     Err(other) => return Err(other),
@@ -121,6 +186,20 @@ impl Method for Probe {
         }
         Ok(())
     }
+
+    // Of each line of the figure the effective layer with the best accuracy on held-out fit rows, the first of equals.
+    fn shown(report: &Report<Self>) -> Vec<&ProbeRow> {
+        let line = |row: &ProbeRow| (row.origin.clone(), row.probe.clone(), row.position, row.split.clone());
+        let mut chosen: Vec<&ProbeRow> = Vec::new();
+        for row in &report.rows {
+            match chosen.iter_mut().find(|known| line(known) == line(row)) {
+                Some(known) if row.validation > known.validation => *known = row,
+                Some(_) => {}
+                None => chosen.push(row),
+            }
+        }
+        chosen
+    }
 }
 
 impl Probe {
@@ -128,26 +207,26 @@ impl Probe {
         &self,
         spec: &ProbeSpec,
         position: Position,
-        split: Split,
-        specimens: &[&Specimen],
-    ) -> Result<Vec<ProbeRow>> {
-        let task = Task::new(spec, position, split, self.seed);
-        let mut rows = Vec::new();
+        partition: Partition,
+        group: &Group,
+        out: &mut Output<Self>,
+    ) -> Result<()> {
+        let task = Task::new(spec, position, partition, self.seed);
         let mut baselines = Baselines::new(&task);
-        for specimen in specimens {
-            let iterations = self.iterations.unwrap_or(specimen.info.iterations);
-            let sites = sites(spec, specimen, iterations)?;
-            let against = baselines.of(specimen, &sites, iterations)?;
-            rows.extend(task.rows(specimen, &sites, iterations, &against)?);
+        for checkpoint in &group.checkpoints {
+            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let sites = sites(spec, checkpoint, iterations)?;
+            let against = baselines.of(checkpoint, &sites, iterations)?;
+            task.rows(checkpoint, &sites, iterations, &against, out)?;
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
 // The sites of a model that a spec asks for.
-fn sites(spec: &ProbeSpec, specimen: &Specimen, iterations: usize) -> Result<Vec<Site>> {
+fn sites(spec: &ProbeSpec, checkpoint: &LoadedCheckpoint, iterations: usize) -> Result<Vec<Site>> {
     let wanted = |list: &Option<Vec<usize>>, i: usize| list.as_ref().is_none_or(|list| list.contains(&(i + 1)));
-    let sites: Vec<Site> = Site::all(spec.site, iterations, specimen.info.layers)
+    let sites: Vec<Site> = Site::all(spec.site, iterations, checkpoint.info.layers)
         .into_iter()
         .filter(|site| wanted(&spec.iterations, site.iteration()) && wanted(&spec.layers, site.layer()))
         .collect();
@@ -155,9 +234,42 @@ fn sites(spec: &ProbeSpec, specimen: &Specimen, iterations: usize) -> Result<Vec
         return Err(Error::input(format!(
             "probe {}: none of its iterations and layers exists in {} ({iterations} iterations, {} layers)",
             spec.name,
-            specimen.info.name(),
-            specimen.info.layers
+            checkpoint.info.name(),
+            checkpoint.info.layers
         )));
     }
     Ok(sites)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A row that a JSON report could hold.
+    fn row(effective_layer: usize, validation: f64, accuracy: f64) -> ProbeRow {
+        let row = serde_json::json!({
+            "run": "a", "checkpoint": "final", "step": 1, "checkpoint_hash": "0", "data_hash": "0",
+            "probe": "bridge-at-r2", "label": "bridge", "site": "resid_post", "position": "r2",
+            "effective_layer": effective_layer, "iteration": effective_layer, "layer": 1,
+            "split": "train", "split_by": "facts", "classifier": "logistic", "penalty": 1e-3,
+            "n_fit": 10, "n": 10, "n_facts": 5, "classes": 5, "validation": validation, "accuracy": accuracy,
+            "low": 0.0, "high": 1.0, "interval": "facts", "control": 0.2, "selectivity": accuracy - 0.2,
+            "shuffled": 0.2, "embeddings": 0.2, "untrained": 0.2, "step_0": null, "converged": true, "residual": 0.0,
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn the_layer_is_chosen_on_held_out_fit_rows_and_the_first_of_equals() {
+        let settings = Probe {
+            specs: Vec::new(),
+            seed: 1,
+            iterations: Iterations::Trained,
+        };
+        let rows = [row(1, 0.5, 0.9), row(2, 0.8, 0.7), row(3, 0.8, 0.8)];
+        let report = Report::made_up(settings, Vec::new(), rows.into());
+        let shown = Probe::shown(&report);
+        assert_eq!(shown.len(), 1);
+        assert_eq!((shown[0].place.effective_layer, shown[0].accuracy), (2, 0.7));
+    }
 }

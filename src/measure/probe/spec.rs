@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::{Ids, Position, Query};
+use crate::graph::{Position, Split, Target, Token};
 use crate::model::Point;
 
 /// A probe, as a TOML file in `probes/` says it.
@@ -19,7 +19,7 @@ pub struct ProbeSpec {
     pub title: String,
     /// What is to be decoded: `head`, `bridge` (`bridge1`, …), `target`, `relation1`, `relation2`, …, or `entity`, the one
     /// that the chain has come to at the probed position.
-    pub label: String,
+    pub label: Target,
     /// The hops of the chains that are looked at.
     #[serde(default = "two")]
     pub hops: usize,
@@ -35,10 +35,10 @@ pub struct ProbeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
     /// The split whose rows the probe is fitted on.
-    #[serde(default = "train")]
-    pub fit: String,
+    #[serde(default = "Split::train")]
+    pub fit: Split,
     /// The splits it is tested on, each without what it was fitted on.
-    pub test: Vec<String>,
+    pub test: Vec<Split>,
     /// What fit and test set do not share.
     #[serde(default)]
     pub split: SplitBy,
@@ -52,7 +52,7 @@ pub struct ProbeSpec {
     pub penalty: Option<f64>,
     /// Causal prefixes in the fit set and in each test set, at most.
     #[serde(default = "four_thousand")]
-    pub most_prefixes: usize,
+    pub max_prefixes: usize,
 }
 
 /// What the fit set and a test set of a probe do not share.
@@ -98,50 +98,12 @@ fn two() -> usize {
 fn resid_post() -> Point {
     Point::ResidPost
 }
-fn train() -> String {
-    crate::graph::TRAIN.to_owned()
-}
+
 fn three_tenths() -> f64 {
     0.3
 }
 fn four_thousand() -> usize {
     4000
-}
-
-/// What a label is, once checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Label {
-    Head,
-    /// The entity after so many hops.
-    Entity(usize),
-    /// The relation with this place, from 1.
-    Relation(usize),
-}
-
-impl Label {
-    pub(super) fn of(self, query: &Query) -> Option<u32> {
-        match self {
-            Self::Head => query.tokens.first().copied(),
-            Self::Entity(hop) => query.entity_after(hop),
-            Self::Relation(place) => query.tokens.get(place).copied(),
-        }
-    }
-
-    /// The fact that yields the label, as its entity and relation: (h, r1) for the bridge, (bridge, r2) for the target,
-    /// (entity after hop j − 1, r_j) for the entity after hop j; `None` where its entity is not known.
-    ///
-    /// The head and the relations are tokens of the chain, so no fact yields them. What a probe could memorise of them is
-    /// a causal prefix as a whole, which is what stands in for the fact.
-    pub(super) fn fact(self, query: &Query, position: usize) -> Option<Ids> {
-        let Self::Entity(hop) = self else {
-            return query.tokens.get(..=position).map(Ids::from);
-        };
-        let from = match hop {
-            1 => *query.tokens.first()?,
-            _ => query.entity_after(hop - 1)?,
-        };
-        Some(Ids::from_slice(&[from, *query.tokens.get(hop)?]))
-    }
 }
 
 impl ProbeSpec {
@@ -197,8 +159,8 @@ impl ProbeSpec {
                 self.penalty.unwrap_or_default()
             ));
         }
-        if self.most_prefixes < 10 {
-            return refuse(format!("most_prefixes = {}; allowed: 10 or more", self.most_prefixes));
+        if self.max_prefixes < 10 {
+            return refuse(format!("max_prefixes = {}; allowed: 10 or more", self.max_prefixes));
         }
         for (key, list) in [("iterations", &self.iterations), ("layers", &self.layers)] {
             if list.as_ref().is_some_and(|list| list.is_empty() || list.contains(&0)) {
@@ -224,24 +186,9 @@ impl ProbeSpec {
         Ok(())
     }
 
-    /// The label at a position.
-    pub(super) fn label(&self, position: Position) -> Result<Label> {
-        let index = position.index(self.hops);
-        let place = |prefix: &str, most: usize| {
-            let digits = self.label.strip_prefix(prefix)?;
-            digits.parse::<usize>().ok().filter(|n| (1..=most).contains(n))
-        };
-        let label = match self.label.as_str() {
-            "head" => Some(Label::Head),
-            "entity" if index == 0 => Some(Label::Head),
-            "entity" => Some(Label::Entity(index)),
-            "target" => Some(Label::Entity(self.hops)),
-            "bridge" if self.hops == 2 => Some(Label::Entity(1)),
-            _ => place("bridge", self.hops - 1)
-                .map(Label::Entity)
-                .or_else(|| place("relation", self.hops).map(Label::Relation)),
-        };
-        label.ok_or_else(|| {
+    /// What the label is at a position.
+    pub(super) fn label(&self, position: Position) -> Result<Token> {
+        self.label.in_chain(self.hops, position).ok_or_else(|| {
             let bridges = match self.hops {
                 1 => String::new(),
                 2 => "bridge, ".to_owned(),
@@ -249,7 +196,9 @@ impl ProbeSpec {
             };
             Error::input(format!(
                 "label = {:?}; allowed for {} hops: head, {bridges}target, entity, relation1 to relation{}",
-                self.label, self.hops, self.hops
+                self.label.to_string(),
+                self.hops,
+                self.hops
             ))
         })
     }
@@ -258,7 +207,6 @@ impl ProbeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Bridges;
 
     fn read(text: &str) -> Result<ProbeSpec> {
         let folder = tempfile::tempdir().unwrap();
@@ -285,32 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn the_fact_that_yields_a_label_is_its_last_hop() {
-        // <e_10><r_20><r_21><r_22> by way of 11 and 12 to 13
-        let query = Query {
-            tokens: Ids::from_slice(&[10, 20, 21, 22]),
-            target: 13,
-            bridges: Bridges::Known(Ids::from_slice(&[11, 12])),
-        };
-        let fact = |label: Label, position| label.fact(&query, position).unwrap().to_vec();
-        assert_eq!(fact(Label::Entity(1), 2), [10, 20]);
-        assert_eq!(fact(Label::Entity(2), 2), [11, 21]);
-        assert_eq!(fact(Label::Entity(3), 3), [12, 22]);
-        assert_eq!(fact(Label::Head, 2), [10, 20, 21]);
-        assert_eq!(fact(Label::Relation(2), 2), [10, 20, 21]);
-        let unknown = Query {
-            bridges: Bridges::Unknown,
-            ..query.clone()
-        };
-        assert!(Label::Entity(3).fact(&unknown, 3).is_none());
-    }
-
-    #[test]
     fn mistakes_are_named_with_what_is_allowed() {
         let refused = |text: &str| read(text).unwrap_err().to_string();
         assert!(read(GOOD).is_ok());
+        assert!(refused(&GOOD.replace("'bridge'", "'bridges'")).contains("allowed: head, bridge, "));
         assert!(
-            refused(&GOOD.replace("bridge", "bridges"))
+            refused(&GOOD.replace("'bridge'", "'bridge2'"))
                 .contains("head, bridge, target, entity, relation1 to relation2")
         );
         assert!(refused(&GOOD.replace("r1", "r3")).contains("head, r1, r2"));

@@ -10,17 +10,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::spec::{Label, ProbeSpec, SplitBy};
+use super::spec::{ProbeSpec, SplitBy};
 use crate::error::{Error, Result};
-use crate::graph::{Bridges, Dataset, Ids, Position, Query};
+use crate::graph::{Bridges, Dataset, Ids, Position, Query, Split, Token};
 use crate::random::Stream;
 
 /// A causal prefix with a query that has it, the label, and what yields the label.
 #[derive(Debug, Clone)]
 pub(super) struct Sample<'a> {
+    /// The place of the query in its split.
+    pub(super) row: usize,
     pub(super) query: &'a Query,
     pub(super) label: u32,
-    /// The fact, or the causal prefix where no fact yields the label ([`Label::fact`]).
+    /// The fact, or the causal prefix where no fact yields the label ([`Token::fact`]).
     pub(super) fact: Ids,
 }
 
@@ -40,18 +42,18 @@ impl Sample<'_> {
 }
 
 /// The samples of one probe at one position.
-pub(super) struct Split<'a> {
+pub(super) struct Partition<'a> {
     /// The fit set; those from `inner` on are held out where a penalty or a layer is chosen.
     pub(super) fit: Vec<Sample<'a>>,
     pub(super) inner: usize,
     /// By test split.
-    pub(super) test: Vec<(String, Vec<Sample<'a>>)>,
+    pub(super) test: Vec<(Split, Vec<Sample<'a>>)>,
     /// The labels that the fit set knows, in order.
     pub(super) classes: Vec<u32>,
     pub(super) notes: Vec<String>,
 }
 
-impl Split<'_> {
+impl Partition<'_> {
     /// The labels of `samples` as places in `classes`; the fit set and all tests have no other labels.
     pub(super) fn labels(&self, samples: &[Sample]) -> Vec<usize> {
         samples
@@ -66,7 +68,12 @@ impl Split<'_> {
 /// # Errors
 /// When a split does not exist, the label is not a function of the causal prefix, the fit set is too small, or no test is
 /// left whose label the fit set knows; the message says why.
-pub(super) fn split<'a>(spec: &ProbeSpec, position: Position, data: &'a Dataset, seed: u64) -> Result<Split<'a>> {
+pub(super) fn partition<'a>(
+    spec: &ProbeSpec,
+    position: Position,
+    data: &'a Dataset,
+    seed: u64,
+) -> Result<Partition<'a>> {
     let at = At {
         spec,
         position,
@@ -101,7 +108,7 @@ pub(super) fn split<'a>(spec: &ProbeSpec, position: Position, data: &'a Dataset,
             if at.last == 0 { "" } else { "s" }
         )));
     }
-    Ok(Split {
+    Ok(Partition {
         fit,
         inner,
         test,
@@ -123,7 +130,7 @@ struct At<'s> {
     position: Position,
     // The index of the last token of the causal prefix.
     last: usize,
-    label: Label,
+    label: Token,
     seed: u64,
 }
 
@@ -181,16 +188,16 @@ impl At<'_> {
             self.stream(purpose).sample(&all, cap)
         };
         // What is held out stays out of the fit set even where the cap leaves room.
-        let mut fit = rows(&inner, "fit rows", spec.most_prefixes - spec.most_prefixes / 5);
+        let mut fit = rows(&inner, "fit rows", spec.max_prefixes - spec.max_prefixes / 5);
         let first_held_out = fit.len();
-        fit.extend(rows(&validation, "held-out fit rows", spec.most_prefixes / 5));
+        fit.extend(rows(&validation, "held-out fit rows", spec.max_prefixes / 5));
         Ok((fit, first_held_out))
     }
 
     // The rows of a split that share nothing with the fit set but their label.
     fn test_set<'a>(
         &self,
-        name: &str,
+        name: &Split,
         fitted: &Fitted,
         data: &'a Dataset,
         notes: &mut Vec<String>,
@@ -212,7 +219,7 @@ impl At<'_> {
             .partition(|sample| fitted.prefixes.contains(self.prefix(sample)));
         let (of_fact, mut apart): (Vec<Sample>, Vec<Sample>) = others.into_iter().partition(fact_fitted);
         // Of the fit split itself the larger part is always fitted on.
-        if name != spec.fit {
+        if *name != spec.fit {
             note(of_prefix.len(), before, "the fit set has them");
             note(
                 of_fact.len(),
@@ -229,7 +236,7 @@ impl At<'_> {
                 spec.name, self.position
             ));
         }
-        Ok(self.stream(name).sample(&apart, spec.most_prefixes))
+        Ok(self.stream(name.name()).sample(&apart, spec.max_prefixes))
     }
 
     // The distinct causal prefixes of the rows, in token order.
@@ -237,12 +244,17 @@ impl At<'_> {
         let spec = self.spec;
         let mut found: BTreeMap<&[u32], Sample> = BTreeMap::new();
         let mut unknown = 0;
-        for query in rows.iter().filter(|query| query.hops() == spec.hops) {
+        for (row, query) in rows.iter().enumerate().filter(|(_, query)| query.hops() == spec.hops) {
             let (Some(label), Some(fact)) = (self.label.of(query), self.label.fact(query, self.last)) else {
                 unknown += 1;
                 continue;
             };
-            let sample = Sample { query, label, fact };
+            let sample = Sample {
+                row,
+                query,
+                label,
+                fact,
+            };
             let known = found
                 .entry(&query.tokens[..=self.last])
                 .or_insert_with(|| sample.clone());
@@ -319,10 +331,10 @@ mod tests {
                 for by in [SplitBy::Facts, SplitBy::Prefixes] {
                     let last = position.index(2);
                     let spec = spec(label, &position.to_string(), by);
-                    let split = split(&spec, position, &data, seed).unwrap();
-                    let (inner, held_out) = split.fit.split_at(split.inner);
-                    let fitted = prefixes(&split.fit, last);
-                    assert_eq!(fitted.len(), split.fit.len(), "each prefix counts once");
+                    let partition = partition(&spec, position, &data, seed).unwrap();
+                    let (inner, held_out) = partition.fit.split_at(partition.inner);
+                    let fitted = prefixes(&partition.fit, last);
+                    assert_eq!(fitted.len(), partition.fit.len(), "each prefix counts once");
                     let apart = |a: &[Sample], b: &[Sample], what: &str| {
                         assert!(!a.is_empty() && !b.is_empty(), "{label} at {position}, {what}");
                         assert!(prefixes(a, last).is_disjoint(&prefixes(b, last)), "{what}");
@@ -332,9 +344,9 @@ mod tests {
                         );
                     };
                     apart(inner, held_out, "held-out fit rows");
-                    for (name, samples) in &split.test {
+                    for (name, samples) in &partition.test {
                         assert_eq!(prefixes(samples, last).len(), samples.len(), "each prefix counts once");
-                        apart(&split.fit, samples, name);
+                        apart(&partition.fit, samples, name.name());
                     }
                 }
             }
@@ -344,27 +356,27 @@ mod tests {
     #[test]
     fn with_prefixes_apart_alone_the_facts_of_the_bridge_are_in_both_sets() {
         let data = data();
-        let split = split(&spec("bridge", "r2", SplitBy::Prefixes), R2, &data, 1).unwrap();
-        let (name, samples) = &split.test[1];
-        assert_eq!(name, "test_inferred_iid");
-        assert!(!facts(&split.fit).is_disjoint(&facts(samples)));
+        let partition = partition(&spec("bridge", "r2", SplitBy::Prefixes), R2, &data, 1).unwrap();
+        let (name, samples) = &partition.test[1];
+        assert_eq!(*name, Split::in_distribution());
+        assert!(!facts(&partition.fit).is_disjoint(&facts(samples)));
     }
 
     #[test]
     fn rows_whose_fact_is_fitted_are_left_out_of_the_test_with_a_note() {
         let data = data();
-        let split = split(&spec("bridge", "r2", SplitBy::Facts), R2, &data, 1).unwrap();
+        let partition = partition(&spec("bridge", "r2", SplitBy::Facts), R2, &data, 1).unwrap();
         let left_out = |split: &str| format!("split {split}: ");
-        let says = |text: &str| split.notes.iter().filter(|note| note.contains(text)).count();
-        assert_eq!(says(&left_out("test_inferred_iid")), 1, "{:?}", split.notes);
+        let says = |text: &str| partition.notes.iter().filter(|note| note.contains(text)).count();
+        assert_eq!(says(&left_out("test_inferred_iid")), 1, "{:?}", partition.notes);
         assert!(
-            split
+            partition
                 .notes
                 .iter()
                 .any(|note| note.contains("the fit set has the fact that yields their label"))
         );
         // No OOD fact is in a chain of the training split.
-        assert_eq!(says(&left_out("test_inferred_ood")), 0, "{:?}", split.notes);
+        assert_eq!(says(&left_out("test_inferred_ood")), 0, "{:?}", partition.notes);
     }
 
     // A label that no fact yields, and one whose fact is its prefix: what is shared is the prefix.
@@ -388,9 +400,9 @@ mod tests {
                 facts: fit.iter().map(|sample| &*sample.fact).collect(),
                 classes: &classes,
             };
-            let name = "test_inferred_iid";
-            let of_split = at.prefixes(data.split(name).unwrap(), &mut notes).unwrap();
-            let apart = at.test_set(name, &fitted, &data, &mut notes).unwrap();
+            let name = Split::in_distribution();
+            let of_split = at.prefixes(data.split(&name).unwrap(), &mut notes).unwrap();
+            let apart = at.test_set(&name, &fitted, &data, &mut notes).unwrap();
             let left_out = of_split.len() - apart.len();
             let note = format!(
                 "{left_out} of {} prefixes left out, the fit set has them",
@@ -410,12 +422,12 @@ mod tests {
     #[test]
     fn a_probe_that_cannot_be_tested_is_refused_with_the_reason() {
         let data = data();
-        let text = split(&spec("head", "head", SplitBy::Facts), Head, &data, 1)
+        let text = partition(&spec("head", "head", SplitBy::Facts), Head, &data, 1)
             .err()
             .unwrap()
             .to_string();
         assert!(text.contains("cannot be tested at head"), "{text}");
-        let text = split(&spec("target", "r1", SplitBy::Facts), R1, &data, 1)
+        let text = partition(&spec("target", "r1", SplitBy::Facts), R1, &data, 1)
             .err()
             .unwrap()
             .to_string();

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ndarray::{Array2, Axis};
 
-use super::split::{Sample, Split};
+use super::split::{Partition, Sample};
 use crate::error::Result;
 use crate::graph::Position;
 use crate::measure::{BATCH, rows_of};
@@ -24,14 +24,14 @@ pub(super) fn record(
     sites: &[Site],
     iterations: usize,
     position: Position,
-    split: &Split,
+    partition: &Partition,
 ) -> Result<Vec<States>> {
     let of = |samples: &[Sample]| of_samples(model, sites, iterations, position, samples);
-    let mut places: Vec<States> = of(&split.fit)?
+    let mut places: Vec<States> = of(&partition.fit)?
         .into_iter()
         .map(|fit| States { fit, test: Vec::new() })
         .collect();
-    for (_, samples) in &split.test {
+    for (_, samples) in &partition.test {
         let mut tests = of(samples)?.into_iter();
         for place in &mut places {
             // Without samples the width is not known.

@@ -4,20 +4,36 @@ use std::collections::HashSet;
 
 use ndarray::Array2;
 use rayon::prelude::*;
+use serde::Serialize;
 
-use super::ProbeRow;
 use super::baseline::Against;
 use super::classifier::{Classifier, Fit, Samples};
 use super::control::{ControlTask, shuffled};
 use super::spec::ProbeSpec;
-use super::split::{Sample, Split};
+use super::split::{Partition, Sample};
 use super::states::{States, record};
+use super::{Probe, ProbeRow};
 use crate::error::Result;
 use crate::graph::{Position, Query};
-use crate::measure::effective_layer;
-use crate::measure::report::Specimen;
+use crate::measure::checkpoint::LoadedCheckpoint;
+use crate::measure::method::Output;
+use crate::measure::place::Place;
+use crate::measure::query_rows::Asked;
 use crate::measure::statistics::{Clusters, share};
 use crate::model::{Model, Site};
+use crate::train::answers;
+
+// A per-prefix row.
+#[derive(Serialize)]
+struct PrefixRow<'a> {
+    probe: &'a str,
+    position: Position,
+    #[serde(flatten)]
+    place: Place,
+    label: String,
+    decoded: String,
+    decoded_right: bool,
+}
 
 /// One label for each sample of the fit set and of each test set.
 pub(super) struct Labels {
@@ -26,17 +42,23 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    fn of(split: &Split, label: impl Fn(&[Sample], &str) -> Vec<usize>) -> Self {
+    fn of(partition: &Partition, label: impl Fn(&[Sample], &str) -> Vec<usize>) -> Self {
         Self {
-            fit: label(&split.fit, "fit"),
-            test: split.test.iter().map(|(name, samples)| label(samples, name)).collect(),
+            fit: label(&partition.fit, "fit"),
+            test: partition
+                .test
+                .iter()
+                .map(|(name, samples)| label(samples, name.name()))
+                .collect(),
         }
     }
 }
 
 /// What a classifier decoded.
 pub(super) struct Decoded {
-    /// By test set: whether each sample was classified right.
+    /// By test set: the label that each sample was classified as.
+    labels: Vec<Vec<usize>>,
+    /// By test set: whether that is its own.
     right: Vec<Vec<bool>>,
     fit: Fit,
 }
@@ -44,8 +66,17 @@ pub(super) struct Decoded {
 impl Decoded {
     fn of(classifier: &Classifier, states: &States, labels: &Labels) -> Self {
         let tests = states.test.iter().zip(&labels.test);
+        let decoded: Vec<Vec<usize>> = tests.map(|(x, y)| classifier.labels(&samples(x, y))).collect();
+        let is_right = |(decoded, labels): (&Vec<usize>, &Vec<usize>)| {
+            decoded
+                .iter()
+                .zip(labels)
+                .map(|(decoded, label)| decoded == label)
+                .collect()
+        };
         Self {
-            right: tests.map(|(x, y)| classifier.right(&samples(x, y))).collect(),
+            right: decoded.iter().zip(&labels.test).map(is_right).collect(),
+            labels: decoded,
             fit: classifier.fit,
         }
     }
@@ -66,7 +97,7 @@ fn samples(x: &Array2<f64>, y: &[usize]) -> Samples {
 pub(super) struct Task<'a> {
     pub(super) spec: &'a ProbeSpec,
     pub(super) position: Position,
-    pub(super) split: Split<'a>,
+    pub(super) partition: Partition<'a>,
     pub(super) seed: u64,
     labels: Labels,
     control: Labels,
@@ -76,24 +107,24 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    pub(super) fn new(spec: &'a ProbeSpec, position: Position, split: Split<'a>, seed: u64) -> Self {
+    pub(super) fn new(spec: &'a ProbeSpec, position: Position, partition: Partition<'a>, seed: u64) -> Self {
         let name = format!("{} {position}", spec.name);
         let last = position.index(spec.hops);
         let clusters = |samples: &[Sample]| {
             let queries: Vec<Query> = samples.iter().map(|sample| sample.up_to(last)).collect();
             Clusters::of_queries(&queries)
         };
-        let control = ControlTask::new(seed, &name, &split);
+        let control = ControlTask::new(seed, &name, &partition);
         Self {
-            labels: Labels::of(&split, |samples, _| split.labels(samples)),
-            control: Labels::of(&split, |samples, _| control.labels(samples)),
-            shuffled: Labels::of(&split, |samples, side| {
-                shuffled(split.labels(samples), seed, &name, side)
+            labels: Labels::of(&partition, |samples, _| partition.labels(samples)),
+            control: Labels::of(&partition, |samples, _| control.labels(samples)),
+            shuffled: Labels::of(&partition, |samples, side| {
+                shuffled(partition.labels(samples), seed, &name, side)
             }),
-            clusters: split.test.iter().map(|(_, samples)| clusters(samples)).collect(),
+            clusters: partition.test.iter().map(|(_, samples)| clusters(samples)).collect(),
             spec,
             position,
-            split,
+            partition,
             seed,
         }
     }
@@ -101,16 +132,16 @@ impl<'a> Task<'a> {
     // What a classifier decodes of the labels at a penalty chosen on held-out fit rows, and its accuracy there.
     fn choose(&self, states: &States) -> Result<(Decoded, f64)> {
         let samples = samples(&states.fit, &self.labels.fit);
-        let (spec, classes) = (self.spec, self.split.classes.len());
+        let (spec, classes) = (self.spec, self.partition.classes.len());
         let (classifier, validation) =
-            Classifier::choose(spec.classifier, spec.penalty, &samples, self.split.inner, classes)?;
+            Classifier::choose(spec.classifier, spec.penalty, &samples, self.partition.inner, classes)?;
         Ok((Decoded::of(&classifier, states, &self.labels), validation))
     }
 
     // What a classifier with this penalty decodes of other labels.
     fn decode(&self, states: &States, labels: &Labels, penalty: f64) -> Result<Decoded> {
         let samples = samples(&states.fit, &labels.fit);
-        let classifier = Classifier::fit(self.spec.classifier, penalty, &samples, self.split.classes.len())?;
+        let classifier = Classifier::fit(self.spec.classifier, penalty, &samples, self.partition.classes.len())?;
         Ok(Decoded::of(&classifier, states, labels))
     }
 
@@ -119,7 +150,7 @@ impl<'a> Task<'a> {
     /// # Errors
     /// As [`Task::rows`].
     pub(super) fn baselines(&self, model: &Model, sites: &[Site], iterations: usize) -> Result<Vec<Decoded>> {
-        let places = record(model, sites, iterations, self.position, &self.split)?;
+        let places = record(model, sites, iterations, self.position, &self.partition)?;
         let decoded = places[..sites.len()]
             .par_iter()
             .map(|states| Ok(self.choose(states)?.0));
@@ -132,20 +163,21 @@ impl<'a> Task<'a> {
     /// When the data do not fit the model, a classifier's equations have no solution, or the device fails.
     pub(super) fn rows(
         &self,
-        specimen: &Specimen,
+        checkpoint: &LoadedCheckpoint,
         sites: &[Site],
         iterations: usize,
         against: &Against,
-    ) -> Result<Vec<ProbeRow>> {
-        let places = record(&specimen.model, sites, iterations, self.position, &self.split)?;
+        out: &mut Output<Probe>,
+    ) -> Result<()> {
+        let places = record(&checkpoint.model, sites, iterations, self.position, &self.partition)?;
         let (embeddings, _) = self.choose(&places[sites.len()])?;
-        let at_site = |i: usize| -> Result<Vec<ProbeRow>> {
+        let at_site = |i: usize| -> Result<(Vec<ProbeRow>, Decoded)> {
             let states = &places[i];
             let (probe, validation) = self.choose(states)?;
             let decode = |labels| self.decode(states, labels, probe.fit.penalty);
             let (control, shuffled) = rayon::join(|| decode(&self.control), || decode(&self.shuffled));
-            let place = Place {
-                specimen,
+            let found = AtSite {
+                checkpoint,
                 site: sites[i],
                 validation,
                 probe: &probe,
@@ -155,51 +187,100 @@ impl<'a> Task<'a> {
                 untrained: &against.untrained[i],
                 step_0: against.step_0.map(|places| &places[i]),
             };
-            let tests = (0..self.split.test.len()).filter(|&test| !self.split.test[test].1.is_empty());
-            Ok(tests.map(|test| self.row(&place, test)).collect())
+            let rows = self.tests().map(|test| self.row(&found, test)).collect();
+            Ok((rows, probe))
         };
-        let rows: Result<Vec<Vec<ProbeRow>>> = (0..sites.len()).into_par_iter().map(at_site).collect();
-        Ok(rows?.into_iter().flatten().collect())
+        let found: Result<Vec<_>> = (0..sites.len()).into_par_iter().map(at_site).collect();
+        let (rows, probes): (Vec<Vec<ProbeRow>>, Vec<Decoded>) = found?.into_iter().unzip();
+        out.rows.extend(rows.into_iter().flatten());
+        if out.wants_queries() {
+            self.prefix_rows(checkpoint, sites, iterations, &probes, out)?;
+        }
+        Ok(())
     }
 
-    fn row(&self, place: &Place, test: usize) -> ProbeRow {
-        let (name, samples) = &self.split.test[test];
-        let Place {
-            specimen, site, probe, ..
-        } = *place;
+    // The test sets that are not empty.
+    fn tests(&self) -> impl Iterator<Item = usize> {
+        (0..self.partition.test.len()).filter(|&test| !self.partition.test[test].1.is_empty())
+    }
+
+    // What was decoded of every tested prefix, beside the model's answer to a query that begins with it.
+    fn prefix_rows(
+        &self,
+        checkpoint: &LoadedCheckpoint,
+        sites: &[Site],
+        iterations: usize,
+        probes: &[Decoded],
+        out: &mut Output<Probe>,
+    ) -> Result<()> {
+        let tokens = checkpoint.data.vocab.tokens();
+        let name = |label: u32| tokens[label as usize].clone();
+        for test in self.tests() {
+            let (split, samples) = &self.partition.test[test];
+            let queries = samples.iter().map(|sample| &*sample.query.tokens);
+            let answers = answers(&checkpoint.model, queries, iterations)?;
+            for (&site, probe) in sites.iter().zip(probes) {
+                for (i, sample) in samples.iter().enumerate() {
+                    let asked = Asked {
+                        split,
+                        row: sample.row,
+                        query: sample.query,
+                        answer: answers[i],
+                    };
+                    let values = PrefixRow {
+                        probe: &self.spec.name,
+                        position: self.position,
+                        place: Place::of(site, checkpoint.info.layers),
+                        label: name(sample.label),
+                        decoded: name(self.partition.classes[probe.labels[test][i]]),
+                        decoded_right: probe.right[test][i],
+                    };
+                    out.query_row(checkpoint, &asked, &values)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, found: &AtSite, test: usize) -> ProbeRow {
+        let (name, samples) = &self.partition.test[test];
+        let AtSite {
+            checkpoint,
+            site,
+            probe,
+            ..
+        } = *found;
         let right = &probe.right[test];
         let clusters = &self.clusters[test];
         let (low, high) = clusters.share(right);
-        let (accuracy, control) = (probe.accuracy(test), place.control.accuracy(test));
-        let fits = place.fits();
+        let (accuracy, control) = (probe.accuracy(test), found.control.accuracy(test));
+        let fits = found.fits();
         ProbeRow {
-            origin: specimen.info.origin.clone(),
+            origin: checkpoint.info.origin.clone(),
             probe: self.spec.name.clone(),
-            label: self.spec.label.clone(),
-            site: self.spec.site.name().to_owned(),
+            label: self.spec.label,
+            site: self.spec.site,
             position: self.position,
-            effective_layer: effective_layer(site.iteration(), site.layer(), specimen.info.layers),
-            iteration: site.iteration() + 1,
-            layer: site.layer() + 1,
+            place: Place::of(site, checkpoint.info.layers),
             split: name.clone(),
             split_by: self.spec.split,
             classifier: self.spec.classifier,
             penalty: probe.fit.penalty,
-            n_fit: self.split.fit.len(),
+            n_fit: self.partition.fit.len(),
             n: samples.len(),
             n_facts: samples.iter().map(|sample| &sample.fact).collect::<HashSet<_>>().len(),
-            classes: self.split.classes.len(),
-            validation: place.validation,
+            classes: self.partition.classes.len(),
+            validation: found.validation,
             accuracy,
             low,
             high,
             interval: clusters.clustering(),
             control,
             selectivity: accuracy - control,
-            shuffled: place.shuffled.accuracy(test),
-            embeddings: place.embeddings.accuracy(test),
-            untrained: place.untrained.accuracy(test),
-            step_0: place.step_0.map(|step_0| step_0.accuracy(test)),
+            shuffled: found.shuffled.accuracy(test),
+            embeddings: found.embeddings.accuracy(test),
+            untrained: found.untrained.accuracy(test),
+            step_0: found.step_0.map(|step_0| step_0.accuracy(test)),
             converged: fits.iter().all(|fit| fit.converged),
             residual: fits.iter().map(|fit| fit.residual).fold(0.0, f64::max),
         }
@@ -208,8 +289,8 @@ impl<'a> Task<'a> {
 
 // Everything that was decoded at one site of one checkpoint.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    specimen: &'a Specimen,
+struct AtSite<'a> {
+    checkpoint: &'a LoadedCheckpoint,
     site: Site,
     validation: f64,
     probe: &'a Decoded,
@@ -220,7 +301,7 @@ struct Place<'a> {
     step_0: Option<&'a Decoded>,
 }
 
-impl Place<'_> {
+impl AtSite<'_> {
     fn fits(&self) -> Vec<Fit> {
         [self.probe, self.control, self.shuffled, self.embeddings, self.untrained]
             .into_iter()
@@ -235,7 +316,7 @@ mod tests {
     use super::*;
     use crate::graph::{Dataset, Systematic};
     use crate::measure::SplitBy;
-    use crate::measure::probe::split::split;
+    use crate::measure::probe::split::partition;
 
     const R2: Position = Position::Relation(2);
 
@@ -266,8 +347,8 @@ mod tests {
             x
         };
         States {
-            fit: state(&task.split.fit),
-            test: task.split.test.iter().map(|(_, samples)| state(samples)).collect(),
+            fit: state(&task.partition.fit),
+            test: task.partition.test.iter().map(|(_, samples)| state(samples)).collect(),
         }
     }
 
@@ -278,7 +359,7 @@ mod tests {
         .unwrap();
         let spec = ProbeSpec { split: by, ..spec };
         let data = data();
-        let task = Task::new(&spec, R2, split(&spec, R2, &data, 1).unwrap(), 1);
+        let task = Task::new(&spec, R2, partition(&spec, R2, &data, 1).unwrap(), 1);
         let states = one_hot(&task);
         [&task.labels, &task.control, &task.shuffled].map(|labels| {
             let decoded = task.decode(&states, labels, 1e-4).unwrap();

@@ -3,7 +3,7 @@
 use super::clusters::{Clustering, Clusters};
 use super::resamples::Resamples;
 use super::*;
-use crate::graph::{Chains, Query, Systematic, Tails, hop_test};
+use crate::graph::{Chains, Query, Split, Systematic, Tails};
 use crate::random::Stream;
 
 /// Which effects the facts of a chain have on whether it is answered right.
@@ -163,7 +163,12 @@ fn depth(hops: usize) -> Vec<Query> {
         seed: 1,
         tails: Tails::Permutation,
     };
-    settings.generate().unwrap().split(&hop_test(hops)).unwrap().to_vec()
+    settings
+        .generate()
+        .unwrap()
+        .split(Split::depth_test(hops))
+        .unwrap()
+        .to_vec()
 }
 
 const EFFECTS: [Effects; 3] = [Effects::Shared, Effects::ByHop, Effects::First];

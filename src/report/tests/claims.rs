@@ -1,13 +1,19 @@
 //! Claims 1 to 4, on evidence of a looped model (2 layers, 2 iterations) and a vanilla one (4 layers).
 
 use super::super::claims::{Verdict, all};
-use super::super::{END, ID, OOD, RunEvidence};
+use super::super::{END, RunEvidence};
 use super::*;
+use crate::graph::{Position, Target};
 use crate::measure::statistics::Clustering;
-use crate::measure::{ClassifierKind, Corrupt, EvalRow, Lens, LensRow, Patch, PatchRow, ProbeRow, RunSummary, SplitBy};
+use crate::measure::{
+    ClassifierKind, Corrupt, EvalRow, Iterations, Lens, LensRow, Patch, PatchRow, Place, ProbeRow, RunSummary, SplitBy,
+};
+use crate::model::Point;
 use crate::train::{Reached, Stage, StageOutcome};
 
 const TRAIN: &str = "train_inferred";
+const ID: &str = "test_inferred_iid";
+const OOD: &str = "test_inferred_ood";
 const FIRST: &str = "stage 1: memorized";
 
 struct Run {
@@ -17,18 +23,18 @@ struct Run {
 
 impl Run {
     fn new(name: &str, layers: usize, iterations: usize) -> Self {
-        let subjects = [
-            subject(name, FIRST, layers, iterations),
-            subject(name, END, layers, iterations),
+        let checkpoints = [
+            checkpoint(name, FIRST, layers, iterations),
+            checkpoint(name, END, layers, iterations),
         ];
         let lens = Lens {
             splits: Vec::new(),
-            iterations: None,
+            iterations: Iterations::Trained,
             seed: 1,
         };
         let patch: Patch = settings(
             json!({"splits": [], "corrupt": "prefix", "hook": "resid_post", "pairs": 1,
-            "correct_only": false, "iterations": null, "seed": 1}),
+            "correct_only": false, "iterations": "trained", "seed": 1}),
         );
         Self {
             summary: RunSummary {
@@ -46,10 +52,16 @@ impl Run {
             },
             evidence: RunEvidence {
                 name: name.to_owned(),
-                eval: report(settings(json!({"splits": [], "iterations": [], "seed": 1})), &subjects),
-                lens: report(lens, &subjects),
-                probe: report(settings(json!({"specs": [], "seed": 1, "iterations": null})), &subjects),
-                patch: report(patch, &subjects),
+                eval: report(
+                    settings(json!({"splits": [], "iterations": "trained", "seed": 1})),
+                    &checkpoints,
+                ),
+                lens: report(lens, &checkpoints),
+                probe: report(
+                    settings(json!({"specs": [], "seed": 1, "iterations": "trained"})),
+                    &checkpoints,
+                ),
+                patch: report(patch, &checkpoints),
             },
         }
     }
@@ -59,7 +71,7 @@ impl Run {
         let outcome = |(place, reached): (usize, &Option<(u64, f64)>)| StageOutcome {
             stage: Stage {
                 name: format!("stage {}", place + 1),
-                split: OOD.to_owned(),
+                split: OOD.into(),
                 accuracy: 0.8,
                 hold: 1,
             },
@@ -69,7 +81,7 @@ impl Run {
                 rows: None,
                 epoch: 0.0,
                 seconds: 0.0,
-                accuracy: [(OOD.to_owned(), ood)].into(),
+                accuracy: [(OOD.into(), ood)].into(),
             }),
         };
         self.summary.stages = reached.iter().enumerate().map(outcome).collect();
@@ -90,7 +102,7 @@ impl Run {
             let gain = (first_best == Some(place)).then(|| accuracy - accuracies[trained - 1]);
             EvalRow {
                 origin: origin(&self.summary.name, END, 1000),
-                split: OOD.to_owned(),
+                split: OOD.into(),
                 hops: Some(2),
                 iterations: place + 1,
                 n: 200,
@@ -112,19 +124,25 @@ impl Run {
     // What the lens reads from the embedding to the last effective layer.
     fn lens(mut self, checkpoint: &str, split: &str, label: &str, position: &str, shares: &[f64]) -> Self {
         self.evidence.lens.rows.retain(|row| {
-            (row.origin.checkpoint.as_str(), row.split.as_str(), row.label.as_str()) != (checkpoint, split, label)
+            (
+                row.origin.checkpoint.as_str(),
+                row.split.name(),
+                row.label.to_string().as_str(),
+            ) != (checkpoint, split, label)
                 || row.position.to_string() != position
         });
         let layers = self.summary.model.layers;
         let row = |(place, &top1): (usize, &f64)| LensRow {
             origin: origin(&self.summary.name, checkpoint, 1000),
-            split: split.to_owned(),
+            split: split.into(),
             hops: 2,
-            label: label.to_owned(),
+            label: label.parse().unwrap(),
             position: position.parse().unwrap(),
-            effective_layer: place,
-            iteration: place.div_ceil(layers),
-            layer: if place == 0 { 0 } else { (place - 1) % layers + 1 },
+            place: Place {
+                effective_layer: place,
+                iteration: place.div_ceil(layers),
+                layer: if place == 0 { 0 } else { (place - 1) % layers + 1 },
+            },
             n: 200,
             top1,
             low: top1 - 0.02,
@@ -141,17 +159,19 @@ impl Run {
 
     // The recovery at r1 after each effective layer from the first on.
     fn recovery(mut self, split: &str, recoveries: &[Option<f64>]) -> Self {
-        self.evidence.patch.rows.retain(|row| row.split != split);
+        self.evidence.patch.rows.retain(|row| row.split.name() != split);
         let layers = self.summary.model.layers;
         let row = |(place, &recovery): (usize, &Option<f64>)| PatchRow {
             origin: origin(&self.summary.name, END, 1000),
-            split: split.to_owned(),
+            split: split.into(),
             corrupt: Corrupt::Prefix,
-            hook: "resid_post".to_owned(),
-            position: "r1".to_owned(),
-            effective_layer: place + 1,
-            iteration: place / layers + 1,
-            layer: place % layers + 1,
+            hook: Some(Point::ResidPost),
+            position: Some(Position::Relation(1)),
+            place: Place {
+                effective_layer: place + 1,
+                iteration: place / layers + 1,
+                layer: place % layers + 1,
+            },
             n: 200,
             recovery,
             low: recovery,
@@ -169,17 +189,19 @@ impl Run {
 
     // The probe for the bridge at r2: its accuracy, and the best of what it is held against.
     fn probe(mut self, split: &str, accuracy: f64, baseline: f64) -> Self {
-        self.evidence.probe.rows.retain(|row| row.split != split);
+        self.evidence.probe.rows.retain(|row| row.split.name() != split);
         self.evidence.probe.rows.push(ProbeRow {
             origin: origin(&self.summary.name, END, 1000),
             probe: "bridge-at-r2".to_owned(),
-            label: String::new(),
-            site: String::new(),
-            position: "r2".parse().unwrap(),
-            effective_layer: 3,
-            iteration: 2,
-            layer: 1,
-            split: split.to_owned(),
+            label: Target::Bridge,
+            site: Point::ResidPost,
+            position: Position::Relation(2),
+            place: Place {
+                effective_layer: 3,
+                iteration: 2,
+                layer: 1,
+            },
+            split: split.into(),
             split_by: SplitBy::Facts,
             classifier: ClassifierKind::Logistic,
             penalty: 1.0,
@@ -284,7 +306,7 @@ fn the_first_stage_has_the_target_without_the_bridge() {
     assert_eq!(target(&[0.0, 0.2, 0.89]), NotReproduced);
     // Without the first stage's checkpoint the lens has another one first.
     let mut run = looped();
-    run.evidence.lens.subjects.remove(0);
+    run.evidence.lens.checkpoints.remove(0);
     assert_eq!(verdict("3a.", &[run]), NotTested);
 }
 

@@ -4,8 +4,8 @@ use super::super::claims::Verdict;
 use super::super::depth::DepthEvidence;
 use super::super::depth_claims::all;
 use super::*;
-use crate::graph::hop_test;
-use crate::measure::{EvalRow, Exchange, ExtrapolateRow, HaltRow, MarginRow, ReachRow, SettleRow};
+use crate::graph::{Position, Split};
+use crate::measure::{Decided, EvalRow, Exchange, ExtrapolateRow, HaltRow, MarginRow, ReachRow, SettleRow};
 
 struct Run(DepthEvidence);
 
@@ -14,34 +14,40 @@ const STEPS: u64 = 1000;
 impl Run {
     // With nothing measured.
     fn new(name: &str, layers: usize, iterations: usize, learned: usize) -> Self {
-        let mut info = subject(name, END, layers, iterations);
+        let mut info = checkpoint(name, END, layers, iterations);
         info.learned_hops = Some(learned);
-        let subjects = [info.clone()];
+        let checkpoints = [info.clone()];
         Self(DepthEvidence {
             name: name.to_owned(),
             shortcut: false,
             dynamic: false,
             injection: false,
             extrapolate: Vec::new(),
-            eval: report(settings(json!({"splits": [], "iterations": [], "seed": 1})), &subjects),
-            margin: report(settings(json!({"splits": [], "most": 1, "seed": 1})), &subjects),
+            eval: report(
+                settings(json!({"splits": [], "iterations": "trained", "seed": 1})),
+                &checkpoints,
+            ),
+            margin: report(
+                settings(json!({"splits": [], "iterations": [1], "seed": 1})),
+                &checkpoints,
+            ),
             settle: Vec::new(),
             halt: report(
-                settings(json!({"splits": [], "rules": [], "most": 1, "sweep": false})),
-                &subjects,
+                settings(json!({"splits": [], "rules": [], "iterations": [1], "sweep": false})),
+                &checkpoints,
             ),
             reach: report(
-                settings(json!({"splits": [], "queries": 1, "iterations": null, "tolerance": 0.1, "seed": 1})),
-                &subjects,
+                settings(json!({"splits": [], "queries": 1, "iterations": "trained", "tolerance": 0.1, "seed": 1})),
+                &checkpoints,
             ),
             patch: report(
                 settings(
                     json!({"splits": [], "corrupt": "head", "hook": "resid_post", "pairs": 1, "correct_only": false,
-                    "iterations": null, "seed": 1}),
+                    "iterations": "trained", "seed": 1}),
                 ),
-                &subjects,
+                &checkpoints,
             ),
-            subject: info,
+            checkpoint: info,
         })
     }
 
@@ -61,7 +67,7 @@ impl Run {
     }
 
     fn origin(&self) -> Origin {
-        self.0.subject.origin.clone()
+        self.0.checkpoint.origin.clone()
     }
 
     // The step at which each depth from 2 hops on was learned.
@@ -81,8 +87,8 @@ impl Run {
     fn answer_row(&self, step: u64, learned: usize, extrapolated: usize, next: Option<f64>) -> ExtrapolateRow {
         ExtrapolateRow {
             origin: origin(&self.0.name, "checkpoint", step),
-            layers: self.0.subject.layers,
-            iterations: self.0.subject.iterations,
+            layers: self.0.checkpoint.layers,
+            iterations: self.0.checkpoint.iterations,
             learned,
             extrapolated,
             ratio: 1.0,
@@ -90,6 +96,7 @@ impl Run {
             low: Some(0.88),
             high: Some(0.92),
             interval: Some(FACTS),
+            split: None,
             n: Some(500),
             best_iterations: Some(8),
             next,
@@ -103,7 +110,7 @@ impl Run {
         self.0.margin.rows.retain(|row| row.hops != hops);
         let row = |(place, &margin): (usize, &f64)| MarginRow {
             origin: self.origin(),
-            split: hop_test(hops),
+            split: Split::depth_test(hops),
             hops,
             iteration: place + 1,
             n: 500,
@@ -126,7 +133,7 @@ impl Run {
         self.0.eval.rows.retain(|row| row.hops != Some(hops));
         let row = |(place, &accuracy): (usize, &f64)| EvalRow {
             origin: self.origin(),
-            split: hop_test(hops),
+            split: Split::depth_test(hops),
             hops: Some(hops),
             iterations: place + 1,
             n: 500,
@@ -150,11 +157,11 @@ impl Run {
         self.0.halt.rows.retain(|row| row.rule != rule);
         let row = HaltRow {
             origin: self.origin(),
-            split: hop_test(hops),
+            split: Split::depth_test(hops),
             hops,
             rule: rule.to_owned(),
             swept: false,
-            most: 40,
+            max_iterations: 40,
             n: 500,
             accuracy: 0.5,
             low: 0.4,
@@ -164,7 +171,7 @@ impl Run {
             median: mean,
             std: 0.0,
             work: None,
-            decided: String::new(),
+            decided: Decided::default(),
         };
         self.0.halt.rows.push(row);
         self
@@ -175,10 +182,10 @@ impl Run {
         let hops = self.0.depth();
         let row = |from_end: usize| ReachRow {
             origin: self.origin(),
-            split: hop_test(hops),
+            split: Split::depth_test(hops),
             hops,
             exchange: Exchange::Before,
-            position: String::new(),
+            position: Some(Position::Relation(hops)),
             from_end,
             n: 500,
             changed: 0.0,
@@ -198,7 +205,7 @@ impl Run {
     fn apart(mut self, apart: Option<(f64, f64)>) -> Self {
         self.0.settle = vec![SettleRow {
             origin: self.origin(),
-            split: String::new(),
+            split: Split::depth_test(2),
             hops: self.0.depth(),
             iteration: 40,
             n: 500,

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::claims::{Claim, Verdict};
 use crate::measure::statistics::Clustering;
-use crate::measure::{Fall, Largest, Origin, Report, SubjectInfo};
+use crate::measure::{CheckpointSummary, Fall, Largest, Method, Origin, Report};
 use crate::model::ModelConfig;
 
 fn model(layers: usize, iterations: usize) -> ModelConfig {
@@ -30,8 +30,8 @@ fn origin(run: &str, checkpoint: &str, step: u64) -> Origin {
     }
 }
 
-fn subject(run: &str, checkpoint: &str, layers: usize, iterations: usize) -> SubjectInfo {
-    SubjectInfo {
+fn checkpoint(run: &str, checkpoint: &str, layers: usize, iterations: usize) -> CheckpointSummary {
+    CheckpointSummary {
         origin: origin(run, checkpoint, 1000),
         seed: None,
         layers,
@@ -41,8 +41,8 @@ fn subject(run: &str, checkpoint: &str, layers: usize, iterations: usize) -> Sub
     }
 }
 
-fn report<S, R>(settings: S, subjects: &[SubjectInfo]) -> Report<S, R> {
-    Report::made_up(settings, subjects.to_vec(), Vec::new())
+fn report<M: Method>(settings: M, checkpoints: &[CheckpointSummary]) -> Report<M> {
+    Report::made_up(settings, checkpoints.to_vec(), Vec::new())
 }
 
 // Of numbers whose intervals reach 0.02 to either side.

@@ -13,14 +13,14 @@ use crate::train::RunConfig;
 
 /// A run folder or a checkpoint file as a user names it: `PATH`, or `NAME=PATH` for a name of one's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct RunPath {
     /// What the run is called in results, where the user says so.
     pub name: Option<String>,
     /// The run folder or checkpoint file.
     pub path: PathBuf,
 }
 
-impl FromStr for Target {
+impl FromStr for RunPath {
     type Err = Infallible;
 
     // A path that is there is a path, whatever it is called.
@@ -45,7 +45,7 @@ impl FromStr for Target {
 
 /// One checkpoint to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
+pub struct CheckpointPath {
     /// The run's name, unlike that of every other run named beside it; the file's where it stands alone.
     pub run: String,
     /// The stage, or the file's name.
@@ -60,7 +60,22 @@ pub struct Subject {
     pub data: Option<PathBuf>,
 }
 
-impl Subject {
+#[cfg(test)]
+impl CheckpointPath {
+    /// One that nothing is at.
+    pub(crate) fn made_up(file: &str) -> Self {
+        Self {
+            run: "run".to_owned(),
+            label: file.to_owned(),
+            path: file.into(),
+            folder: file.into(),
+            alone: true,
+            data: None,
+        }
+    }
+}
+
+impl CheckpointPath {
     /// The data folder to look at it on: `named`, or its run's own.
     ///
     /// # Errors
@@ -89,13 +104,13 @@ impl Subject {
 /// # Errors
 /// When a target is neither a file nor a run folder, a run has no checkpoints yet, a checkpoint is named twice, or two
 /// runs are given one name.
-pub fn subjects(targets: &[Target]) -> Result<Vec<Subject>> {
-    let mut found: Vec<Subject> = Vec::new();
+pub fn find_checkpoints(targets: &[RunPath]) -> Result<Vec<CheckpointPath>> {
+    let mut found: Vec<CheckpointPath> = Vec::new();
     let mut runs: Vec<Run> = Vec::new();
-    // The run of each subject.
+    // The run of each checkpoint.
     let mut owners = Vec::new();
     for target in targets {
-        let of_target = subjects_of(&target.path)?;
+        let of_target = checkpoints_of(&target.path)?;
         // There is at least one.
         let run = Run {
             name: target.name.clone(),
@@ -105,20 +120,22 @@ pub fn subjects(targets: &[Target]) -> Result<Vec<Subject>> {
             runs.push(run);
             runs.len() - 1
         });
-        for subject in of_target {
+        for checkpoint in of_target {
             let again = found.iter().zip(&owners).any(|(known, &of)| {
-                of == owner && known.folder == subject.folder && known.path.file_name() == subject.path.file_name()
+                of == owner
+                    && known.folder == checkpoint.folder
+                    && known.path.file_name() == checkpoint.path.file_name()
             });
             if again {
-                return Err(Error::file(&subject.path, "is named twice; once is enough"));
+                return Err(Error::file(&checkpoint.path, "is named twice; once is enough"));
             }
             owners.push(owner);
-            found.push(subject);
+            found.push(checkpoint);
         }
     }
     let labels = labels(&runs)?;
-    for (subject, owner) in found.iter_mut().zip(owners) {
-        subject.run.clone_from(&labels[owner]);
+    for (checkpoint, owner) in found.iter_mut().zip(owners) {
+        checkpoint.run.clone_from(&labels[owner]);
     }
     Ok(found)
 }
@@ -171,7 +188,7 @@ fn labels(runs: &[Run]) -> Result<Vec<String>> {
     }
 }
 
-fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
+fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
     let absolute = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if target.is_file() {
         let of_run = target
@@ -188,7 +205,7 @@ fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
             .map(|folder| RunConfig::read(&folder.join(CONFIG), &[]))
             .transpose()?;
         let whole = absolute(target);
-        return Ok(vec![Subject {
+        return Ok(vec![CheckpointPath {
             run: String::new(),
             label: target.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             path: target.to_owned(),
@@ -208,9 +225,9 @@ fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
         let name = &outcome.stage.name;
         (format!("stage {}: {name}", place + 1), stage_file(place, name))
     });
-    let found: Vec<Subject> = stages
+    let found: Vec<CheckpointPath> = stages
         .chain([("end of training".to_owned(), FINAL.to_owned())])
-        .map(|(label, file)| Subject {
+        .map(|(label, file)| CheckpointPath {
             run: String::new(),
             label,
             path: target.join(file),
@@ -218,7 +235,7 @@ fn subjects_of(target: &Path) -> Result<Vec<Subject>> {
             alone: false,
             data: Some(config.data.clone()),
         })
-        .filter(|subject| subject.path.is_file())
+        .filter(|checkpoint| checkpoint.path.is_file())
         .collect();
     if found.is_empty() {
         return Err(Error::file(
@@ -265,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_target_is_a_path_or_a_name_and_a_path() {
-        let parse = |text: &str| -> Target {
+        let parse = |text: &str| -> RunPath {
             let Ok(target) = text.parse();
             target
         };
