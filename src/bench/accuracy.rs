@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::kernels::gemm_error;
 use crate::model::Backend;
-use crate::model::kernels::gemm_error;
 use crate::random::Stream;
 
 const ROWS: usize = 256;

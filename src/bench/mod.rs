@@ -14,7 +14,7 @@ pub use shapes::{Batches, Case, Shape};
 
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
-use crate::model::kernels::gemm_rate;
+use crate::kernels::gemm_rate;
 use crate::model::{Hooks, Pass, Point, Products, Site, products};
 use crate::train::{RunConfig, Trainer};
 

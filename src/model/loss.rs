@@ -3,8 +3,8 @@
 use candle_core::{D, Tensor};
 
 use super::forward::Model;
-use super::kernels::CrossEntropy;
 use crate::error::Result;
+use crate::kernels::CrossEntropy;
 
 /// The log-probabilities of `logits` over the last axis.
 ///

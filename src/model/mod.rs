@@ -1,19 +1,18 @@
 //! The looped transformer: config, weights, packed rows, the forward pass, and hook points.
 
 mod config;
-mod forward;
-mod hooks;
-pub(crate) mod kernels;
+pub(crate) mod forward;
+pub(crate) mod hooks;
 mod loss;
-mod rows;
+pub(crate) mod rows;
 mod taps;
 mod unroll;
 mod weights;
 
+pub use crate::kernels::{Backend, Products, be_portable, products};
 pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
 pub use forward::{Model, Pass};
 pub use hooks::{Hooks, Point, Site};
-pub use kernels::{Backend, Products, be_portable, products};
 pub use loss::log_softmax;
 pub use rows::{Rows, Sharing};
 pub use unroll::Unrolled;

@@ -21,7 +21,7 @@ pub enum Sharing {
 
 /// Which rows each row looks at, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ancestry {
+pub(crate) struct Ancestry {
     rows: Vec<u32>,
     // Those of row i are `rows[starts[i]..starts[i + 1]]`.
     starts: Vec<u32>,
@@ -29,7 +29,7 @@ pub(super) struct Ancestry {
 
 impl Ancestry {
     /// The longest list.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.starts
             .windows(2)
             .map(|pair| (pair[1] - pair[0]) as usize)
@@ -39,18 +39,18 @@ impl Ancestry {
 
     /// The rows that `row` looks at.
     #[inline]
-    pub(super) fn of(&self, row: usize) -> &[u32] {
+    pub(crate) fn of(&self, row: usize) -> &[u32] {
         &self.rows[self.starts[row] as usize..self.starts[row + 1] as usize]
     }
 }
 
 /// The distinct embeddings of a batch: rows with the same token at the same position enter the loop in the same state.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// A row of each.
-    pub(super) rows: Vec<u32>,
+    pub(crate) rows: Vec<u32>,
     /// Which of them each row is.
-    pub(super) of_row: Vec<u32>,
+    pub(crate) of_row: Vec<u32>,
     // The rows of source i are `members[starts[i]..starts[i + 1]]`.
     members: Vec<u32>,
     starts: Vec<u32>,
@@ -58,12 +58,12 @@ pub(super) struct Sources {
 
 impl Sources {
     /// The number of distinct embeddings.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// The rows that are this source, in their order.
-    pub(super) fn members(&self, source: usize) -> &[u32] {
+    pub(crate) fn members(&self, source: usize) -> &[u32] {
         &self.members[self.starts[source] as usize..self.starts[source + 1] as usize]
     }
 }
@@ -72,12 +72,12 @@ impl Sources {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rows {
     /// The token of each row.
-    pub(super) tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
     /// The position of each row in its chain.
-    pub(super) positions: Vec<u32>,
-    pub(super) ancestry: Arc<Ancestry>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) ancestry: Arc<Ancestry>,
     /// The row at which each query's answer is read.
-    pub(super) readout: Vec<u32>,
+    pub(crate) readout: Vec<u32>,
     // The rows of query q by position are `chains[chain_starts[q]..chain_starts[q + 1]]`.
     chains: Vec<u32>,
     chain_starts: Vec<u32>,
@@ -243,7 +243,7 @@ impl Rows {
 
     /// The distinct embeddings, in the order in which they come, where they are at most half as many as the rows: else
     /// little is saved. `by_position`: whether position matters.
-    pub(super) fn sources(&self, by_position: bool) -> Option<Sources> {
+    pub(crate) fn sources(&self, by_position: bool) -> Option<Sources> {
         let (mut rows, mut of_row) = (Vec::new(), Vec::with_capacity(self.len()));
         let mut known = HashMap::new();
         for (row, (&token, &position)) in self.tokens.iter().zip(&self.positions).enumerate() {
@@ -278,7 +278,7 @@ impl Rows {
     }
 
     /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.
-    pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
+    pub(crate) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
         let most = self.most_ancestors();
         let mut index = vec![0; self.len() * most];
         let mut mask = vec![f32::NEG_INFINITY; self.len() * most];

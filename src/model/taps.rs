@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
 use super::hooks::{Hooks, Point, Site, check_replacement};
-use super::kernels::Taps;
 use super::rows::Rows;
 use crate::error::Result;
+use crate::kernels::Taps;
 
 type Recorded = Vec<(Site, Tensor)>;
 

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::tests::tiny;
-use super::kernels::on_every_backend;
 use super::*;
+use crate::kernels::on_every_backend;
 use crate::random::Stream;
 
 const VOCAB: usize = 11;

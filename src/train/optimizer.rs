@@ -5,7 +5,7 @@ use candle_core::{Tensor, Var};
 
 use super::config::{Decay, OptimizerConfig};
 use crate::error::Result;
-use crate::model::kernels::{self, adamw};
+use crate::kernels::{self, adamw};
 use crate::model::{Backend, Leaf, Role};
 
 /// One leaf with its moments.

@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 
 use super::Model;
 use crate::error::Result;
+use crate::kernels::{Embed, Unembed};
 use crate::model::config::Positions;
-use crate::model::kernels::{Embed, Unembed};
 use crate::model::rows::Rows;
 
 impl Model {

@@ -16,15 +16,15 @@ use candle_core::{D, Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
 use super::hooks::{Hooks, Point, Site};
-use super::kernels::{self, Backend, Gradients, LayerNorm, Plan, Stack, Workspace};
 use super::rows::{Rows, Sharing, Sources};
 use super::taps::HookTaps;
 use super::weights::{BLOCK, Weights};
 use crate::error::{Error, Result};
+use crate::kernels::{self, Backend, Gradients, LayerNorm, Plan, Stack, Workspace};
 use crate::random::Stream;
 
 /// GPT-2's ε of layer norm.
-pub(super) const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// A looped transformer, ready to run.
 pub struct Model {

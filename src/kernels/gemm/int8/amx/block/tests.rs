@@ -5,7 +5,7 @@ use pulp::x86::V4;
 use super::super::super::panels::{Side, panel_tiles};
 use super::super::super::reference::{self, recombine};
 use super::*;
-use crate::model::kernels::gemm::Matrix;
+use crate::kernels::gemm::Matrix;
 use crate::random::Stream;
 
 const COLUMNS: usize = 21;

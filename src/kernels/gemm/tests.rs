@@ -29,7 +29,7 @@
 //! split + omitted + γ₄₊ᵣ P + γᵣ |c| + (1 + γᵣ) (260 · 2³⁴ k u h g + 2¹⁹ r η g) + 2 r η, where nothing overflows.
 
 use super::*;
-use crate::model::kernels::on_every_backend;
+use crate::kernels::on_every_backend;
 use crate::random::Stream;
 
 const U: f64 = f64::EPSILON * (1_u64 << 28) as f64;
