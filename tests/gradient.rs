@@ -4,7 +4,9 @@
 use std::io::Write;
 
 use candle_core::{DType, Device, Tensor, Var};
-use loopscope::model::{Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights};
+use loopscope::model::{
+    Activation, Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights,
+};
 
 const VOCAB: usize = 9;
 const STEP: f64 = 1e-5;
@@ -19,6 +21,7 @@ fn config() -> ModelConfig {
         max_positions: 4,
         init: Init::GAUSSIAN,
         injection: false,
+        activation: Activation::GeluTanh,
         embedding_std: 0.7,
         dropout: 0.0,
         tied: true,

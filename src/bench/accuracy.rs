@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::kernels::gemm_error;
+use crate::kernels::gemm::relative_error;
 use crate::model::Backend;
 use crate::random::Stream;
 
@@ -49,7 +49,7 @@ pub fn accuracy() -> Vec<Accuracy> {
         for backend in Backend::available() {
             let error = |&depth: &usize| {
                 let Operands { left, right } = make(&mut Stream::new(1, "accuracy", depth as u64), depth);
-                gemm_error(backend, &left, &right, depth)
+                relative_error(backend, &left, &right, depth)
             };
             all.push(Accuracy {
                 backend: backend.to_string(),

@@ -14,8 +14,8 @@ pub use shapes::{Batches, Case, Shape};
 
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
-use crate::kernels::gemm_rate;
-use crate::model::{Hooks, Pass, Point, Products, Site, products};
+use crate::kernels::gemm::peak_rate;
+use crate::model::{Backend, Hooks, MatmulBackend, Pass, Point, Site};
 use crate::train::{RunConfig, Trainer};
 
 /// Steps before the clock counts, so that buffers are there and caches warm.
@@ -29,8 +29,9 @@ pub struct Measurement {
     /// loopscope's version.
     pub version: &'static str,
     pub threads: usize,
-    /// What products of matrices were made by.
-    pub products: Products,
+    /// What computed the matrix products.
+    #[serde(rename = "products")]
+    pub matmul: MatmulBackend,
     /// Steps timed.
     pub steps: usize,
     /// Milliseconds a step: forward, backward, clipping, AdamW, and packing the batch.
@@ -97,13 +98,13 @@ pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measure
     let median = median(&mut seconds);
     let threads = rayon::current_num_threads();
     let gflop = flop / steps as f64 / 1e9;
-    let peak_gflops = gemm_rate(threads) / 1e9;
+    let peak_gflops = peak_rate(threads) / 1e9;
     let queries = case.config().train.batch;
     Ok(Measurement {
         case: case.clone(),
         version: env!("CARGO_PKG_VERSION"),
         threads,
-        products: products(),
+        matmul: Backend::default().matmul(),
         steps,
         fastest_ms: seconds[0] * 1e3,
         median_ms: median * 1e3,

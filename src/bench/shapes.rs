@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::graph::{Bridges, Dataset, Graph, Query, Systematic, TRAIN, Vocab};
-use crate::model::{Init, ModelConfig, Positions, Readout};
+use crate::model::{Activation, Init, ModelConfig, Positions, Readout};
 use crate::random::Stream;
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig};
 
@@ -96,6 +96,7 @@ impl Case {
                 // Not zero, so that every gradient has something to show.
                 init: Init::GAUSSIAN,
                 injection: false,
+                activation: Activation::GeluTanh,
                 embedding_std: 0.02,
                 dropout: 0.0,
                 tied: true,

@@ -1,17 +1,17 @@
-//! Causal attention over packed rows, with its backward pass.
+//! Causal attention of packed rows over their ancestors, and its gradient.
 
 use pulp::{Simd, WithSimd};
 
-use super::{add_scaled, dot, exp};
-use crate::model::rows::Ancestry;
+use super::batch::Ancestry;
+use super::simd::{add_scaled, dot, exp};
 
-/// What attends to what: rows of a piece of a batch, counted from its first.
+/// Who attends to whom within a chunk of a batch. Rows count from the chunk's first row.
 #[derive(Clone, Copy)]
 pub(super) struct Geometry<'a> {
     pub(super) ancestry: &'a Ancestry,
-    /// The place of the piece's first row in the batch.
-    pub(super) first: usize,
-    /// The rows that attend; the rest are only looked at.
+    /// The index of the chunk's first row in the batch.
+    pub(super) first_row: usize,
+    /// The rows that attend; the other rows only give keys and values.
     pub(super) queries: &'a [u32],
     pub(super) d: usize,
     pub(super) heads: usize,
@@ -20,36 +20,36 @@ pub(super) struct Geometry<'a> {
 impl<'a> Geometry<'a> {
     #[inline(always)]
     fn ancestors(&self, row: u32) -> &'a [u32] {
-        self.ancestry.of(self.first + row as usize)
+        self.ancestry.of(self.first_row + row as usize)
     }
 
-    /// The number of entries of the pattern: for each query, each head, each ancestor one.
-    pub(super) fn entries(&self) -> usize {
+    /// The number of attention probabilities: one for each query, head and ancestor.
+    pub(super) fn pattern_len(&self) -> usize {
         let pairs: usize = self.queries.iter().map(|&row| self.ancestors(row).len()).sum();
         pairs * self.heads
     }
 
-    /// Calls `f` with the place of the query, its pattern `[heads, ancestors]`, and the number of ancestors.
+    /// Calls `f` with the index of each query, its pattern `[heads, ancestors]`, and the number of its ancestors.
     #[inline(always)]
-    pub(super) fn each_pattern(&self, pattern: &mut [f32], mut f: impl FnMut(usize, &mut [f32], usize)) {
+    pub(super) fn for_each_pattern(&self, pattern: &mut [f32], mut f: impl FnMut(usize, &mut [f32], usize)) {
         let mut rest = pattern;
         for (query, &row) in self.queries.iter().enumerate() {
             let count = self.ancestors(row).len();
-            let (mine, later) = rest.split_at_mut(count * self.heads);
+            let (of_query, later) = rest.split_at_mut(count * self.heads);
             rest = later;
-            f(query, mine, count);
+            f(query, of_query, count);
         }
     }
 }
 
-/// Queries, keys and values side by side `[rows, 3 × d]` → the pattern.
-pub(super) struct Attend<'a> {
+/// Attention probabilities: softmax over the ancestors of q · k / √d_head, from QKV `[rows, 3 × d]`.
+pub(super) struct Pattern<'a> {
     pub(super) of: Geometry<'a>,
     pub(super) qkv: &'a [f32],
     pub(super) pattern: &'a mut [f32],
 }
 
-impl WithSimd for Attend<'_> {
+impl WithSimd for Pattern<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -57,26 +57,26 @@ impl WithSimd for Attend<'_> {
         let (of, qkv, d) = (self.of, self.qkv, self.of.d);
         let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
-        of.each_pattern(self.pattern, |query, pattern, count| {
+        of.for_each_pattern(self.pattern, |query, pattern, count| {
             let row = of.queries[query];
             for (head, scores) in (0..d).step_by(width).zip(pattern.chunks_exact_mut(count)) {
                 let query = &qkv[row as usize * 3 * d + head..][..width];
-                let mut most = f32::NEG_INFINITY;
+                let mut max = f32::NEG_INFINITY;
                 for (score, &ancestor) in scores.iter_mut().zip(of.ancestors(row)) {
-                    let key = (ancestor as usize - of.first) * 3 * d + d + head;
+                    let key = (ancestor as usize - of.first_row) * 3 * d + d + head;
                     *score = scale * dot(query, &qkv[key..][..width]);
-                    most = most.max(*score);
+                    max = max.max(*score);
                 }
                 for score in scores {
-                    *score -= most;
+                    *score -= max;
                 }
             }
         });
-        // All at once, since most lists are short.
+        // In one loop over all lists, because most of them are too short to be vectorised alone.
         for score in self.pattern.iter_mut() {
             *score = exp(*score);
         }
-        of.each_pattern(self.pattern, |_, pattern, count| {
+        of.for_each_pattern(self.pattern, |_, pattern, count| {
             for scores in pattern.chunks_exact_mut(count) {
                 let mut total = 0.0;
                 for score in scores.iter() {
@@ -91,7 +91,7 @@ impl WithSimd for Attend<'_> {
     }
 }
 
-/// The pattern and the values → z `[queries, d]`.
+/// z `[queries, d]`: for each head, the values of the ancestors weighted by the pattern.
 pub(super) struct Mix<'a> {
     pub(super) of: Geometry<'a>,
     pub(super) qkv: &'a [f32],
@@ -114,7 +114,7 @@ impl WithSimd for Mix<'_> {
                 let (pattern, later) = rest.split_at(ancestors.len());
                 rest = later;
                 for (&p, &ancestor) in pattern.iter().zip(ancestors) {
-                    let value = (ancestor as usize - of.first) * 3 * d + 2 * d + head;
+                    let value = (ancestor as usize - of.first_row) * 3 * d + 2 * d + head;
                     add_scaled(&mut z[head..][..width], p, &qkv[value..][..width]);
                 }
             }
@@ -122,7 +122,7 @@ impl WithSimd for Mix<'_> {
     }
 }
 
-/// dL/dz → dL/d(queries, keys, values) `[rows, 3 × d]`.
+/// dL/dQKV `[rows, 3 × d]` from dL/dz.
 pub(super) struct Backward<'a> {
     pub(super) of: Geometry<'a>,
     pub(super) qkv: &'a [f32],
@@ -140,7 +140,7 @@ impl WithSimd for Backward<'_> {
         let width = d / of.heads;
         let scale = 1.0 / (width as f32).sqrt();
         let mut rest = self.pattern;
-        let mut dp = vec![0.0; of.ancestry.most()];
+        let mut dp = vec![0.0; of.ancestry.max_ancestors()];
         grad.fill(0.0);
         for (&row, dz) in of.queries.iter().zip(self.dz.chunks_exact(d)) {
             let ancestors = of.ancestors(row);
@@ -148,8 +148,8 @@ impl WithSimd for Backward<'_> {
                 let (pattern, later) = rest.split_at(ancestors.len());
                 rest = later;
                 let dz = &dz[head..][..width];
-                // Where an ancestor's key begins; its value stands d further.
-                let key = |ancestor: u32| (ancestor as usize - of.first) * 3 * d + d + head;
+                // The start of an ancestor's key; its value follows d numbers later.
+                let key = |ancestor: u32| (ancestor as usize - of.first_row) * 3 * d + d + head;
                 let query = row as usize * 3 * d + head;
                 for (dp, &ancestor) in dp.iter_mut().zip(ancestors) {
                     *dp = dot(dz, &qkv[key(ancestor) + d..][..width]);

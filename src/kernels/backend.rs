@@ -1,26 +1,43 @@
-//! Which instructions the CPU kernels use.
+//! The instruction sets that the CPU kernels run on.
 //!
-//! A model takes its backend when it is made and hands it to every kernel that it runs, so models of different backends can
+//! A model takes a backend when it is made and passes it to every kernel that it runs. So models with different backends can
 //! run side by side in one process, on the same threads.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pulp::Arch;
+use pulp::{Arch, WithSimd};
+use serde::{Deserialize, Serialize};
 
-use super::gemm::{F32Kernel, Gemm, Int8Engine, Products};
+use super::gemm::{F32Kernel, Gemm, Int8Engine};
 
-static PORTABLE: AtomicBool = AtomicBool::new(false);
+static AMX_DISABLED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the [default backend](Backend::default) of this process one without AMX from now on, so that results round as on a
-/// CPU without it. A model that exists already keeps the backend that it was made with.
-pub fn be_portable() {
-    PORTABLE.store(true, Ordering::Relaxed);
+/// CPU without it. A model that exists already keeps its backend.
+pub fn disable_amx() {
+    AMX_DISABLED.store(true, Ordering::Relaxed);
 }
 
-/// The GEMM that the default backend of this process computes with.
-pub fn products() -> Products {
-    Backend::default().products()
+/// What computes the matrix products of the CPU kernels. Backends with the same one round alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MatmulBackend {
+    /// f32 instructions, by the `gemm` crate.
+    #[default]
+    F32,
+    /// int8 instructions of Intel's AMX: operands are split into three int8 slices, of whose nine products eight are summed.
+    #[serde(rename = "amx")]
+    AmxInt8,
+}
+
+impl fmt::Display for MatmulBackend {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32 instructions",
+            Self::AmxInt8 => "AMX",
+        })
+    }
 }
 
 /// The instruction set of the CPU kernels: that of element-wise loops and that of GEMM.
@@ -29,7 +46,7 @@ pub fn products() -> Products {
 #[derive(Clone, Copy)]
 pub struct Backend {
     name: &'static str,
-    pub(super) arch: Arch,
+    arch: Arch,
     pub(super) gemm: Gemm,
 }
 
@@ -44,12 +61,12 @@ impl Backend {
     /// The names of all backends, whether or not this CPU has them.
     pub const NAMES: [&str; 6] = [SCALAR, NEON, AVX2, AVX512, AMX, INT8_REFERENCE];
 
-    /// Every backend that this CPU can run, the two without vector instructions included.
+    /// Every backend that this CPU can run, including the two scalar ones.
     pub fn available() -> Vec<Self> {
         let mut all = vec![Self::scalar()];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         all.extend(Self::avx2());
-        // Where two have one name, the one that models run on is kept.
+        // Of two with the same name, the one that models run on stays.
         let widest = Self::widest_f32();
         all.retain(|backend| backend.name != widest.name);
         all.push(widest);
@@ -58,7 +75,7 @@ impl Backend {
         all
     }
 
-    /// No vector instructions but those that the compiler may use on every CPU of this architecture.
+    /// Only the instructions that every CPU of this architecture has.
     pub fn scalar() -> Self {
         Self {
             name: SCALAR,
@@ -104,7 +121,7 @@ impl Backend {
         })
     }
 
-    /// Scalar, and the GEMM that AMX computes in plain Rust: its results, bit for bit, on any CPU, slowly.
+    /// Scalar, with the GEMM of AMX in plain Rust: the same bits as AMX on any CPU, slowly.
     pub fn int8_reference() -> Self {
         Self {
             name: INT8_REFERENCE,
@@ -113,19 +130,25 @@ impl Backend {
         }
     }
 
-    /// What this backend's products of matrices round like.
-    pub fn products(self) -> Products {
+    /// What computes this backend's matrix products.
+    pub fn matmul(self) -> MatmulBackend {
         match self.gemm {
-            Gemm::F32(_) => Products::F32,
-            Gemm::Int8(_) => Products::Amx,
+            Gemm::F32(_) => MatmulBackend::F32,
+            Gemm::Int8(_) => MatmulBackend::AmxInt8,
         }
+    }
+
+    /// Runs an element-wise kernel.
+    #[inline]
+    pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
+        self.arch.dispatch(kernel)
     }
 }
 
-/// The fastest that this CPU has, without AMX after [`be_portable`].
+/// The fastest that this CPU has, without AMX after [`disable_amx`].
 impl Default for Backend {
     fn default() -> Self {
-        let amx = if PORTABLE.load(Ordering::Relaxed) {
+        let amx = if AMX_DISABLED.load(Ordering::Relaxed) {
             None
         } else {
             Self::amx()
@@ -148,7 +171,7 @@ impl fmt::Debug for Backend {
 
 /// Runs a test on every backend that this CPU has.
 #[cfg(test)]
-pub(in super::super) fn on_every_backend(test: impl Fn(Backend)) {
+pub(crate) fn on_every_backend(test: impl Fn(Backend)) {
     for backend in Backend::available() {
         // Shown where the test fails.
         println!("on {backend}");
@@ -157,8 +180,9 @@ pub(in super::super) fn on_every_backend(test: impl Fn(Backend)) {
     }
 }
 
-/// Says at the end of a test run how many of its tests passed on each backend.
+/// Prints at the end of a test run how many tests passed on each backend.
 #[cfg(test)]
+#[allow(unsafe_code, reason = "libc::atexit")]
 mod exercised {
     use std::collections::BTreeMap;
     use std::io::Write;
@@ -166,20 +190,19 @@ mod exercised {
 
     use super::Backend;
 
-    // What passed, by backend.
+    // The number of tests that passed, by backend.
     static PASSED: Mutex<BTreeMap<&str, usize>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn add(name: &'static str) {
         static AT_EXIT: Once = Once::new();
         AT_EXIT.call_once(|| {
-            // The test harness has no hook at its end; the process has.
+            // The test harness has no hook at its end, so this uses that of the process.
             #[cfg(target_os = "linux")]
             {
                 extern "C" fn at_exit() {
-                    say();
+                    print();
                 }
-                // SAFETY: the function takes nothing, unwinds nowhere, and lives as long as the process.
-                #[allow(unsafe_code)]
+                // SAFETY: `at_exit` takes no arguments, does not unwind, and lives as long as the process.
                 unsafe {
                     libc::atexit(at_exit);
                 }
@@ -192,10 +215,10 @@ mod exercised {
             .or_default() += 1;
     }
 
-    pub(super) fn say() {
+    pub(super) fn print() {
         let passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |name| format!("{name} {}", passed.get(name).copied().unwrap_or(0));
-        // Past the capture of test output, so that it is seen where all is well.
+        // `writeln!` passes the capture of test output, so that it is shown when all tests pass.
         let _ = writeln!(
             std::io::stderr(),
             "checks of kernels, gradients, hooks and sharing that passed, by instruction set: {}",
@@ -215,15 +238,15 @@ mod tests {
         assert!(Backend::NAMES.into_iter().all(|name| has(name) <= 1));
         assert_eq!((has(SCALAR), has(INT8_REFERENCE)), (1, 1));
         assert_eq!((has(Backend::default().name), has(Backend::widest_f32().name)), (1, 1));
-        // What models run on is what is tested, and not another way to the same instructions.
+        // The tests run on the backend that models run on, not on another one with the same instructions.
         let is_widest = |backend: &Backend| matches!(backend.gemm, Gemm::F32(F32Kernel::Widest));
         assert!(available.iter().any(is_widest));
-        // Elsewhere nothing is said at the end of the process.
+        // Only on Linux is this printed at the end of the process.
         if cfg!(not(target_os = "linux")) {
             for backend in &available {
                 exercised::add(backend.name);
             }
-            exercised::say();
+            exercised::print();
         }
     }
 }

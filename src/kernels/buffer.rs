@@ -1,8 +1,8 @@
-//! Room for numbers that are overwritten again and again.
+//! A buffer of f32 that is reused from step to step.
 
 use std::ops::{Deref, DerefMut};
 
-/// Numbers that begin at the start of a cache line.
+/// A slice of f32 that starts at a cache line and can be resized.
 #[derive(Default)]
 pub(super) struct Buffer {
     lines: Vec<Line>,
@@ -14,8 +14,8 @@ pub(super) struct Buffer {
 struct Line([f32; 16]);
 
 impl Buffer {
-    /// Makes it so long; it matters not what it held, nor what it holds then. It grows to a little more than is asked for,
-    /// as batches differ by a few rows; doubling would hold twice the activations.
+    /// Resizes to `len` numbers, whose values are unspecified. It allocates 1/16 more than is needed, because batches differ by
+    /// a few rows; doubling would take twice the memory of the activations.
     pub(super) fn fit(&mut self, len: usize) -> &mut [f32] {
         let needed = len.div_ceil(16);
         if needed > self.lines.capacity() {
@@ -31,17 +31,16 @@ impl Buffer {
     }
 }
 
-// Asks for large pages where `room` is worth some, before it is written: many small ones are slower to find, and some
-// systems give large ones to those alone who ask.
+// Asks for large pages for `memory` before it is written: address translation is faster with them, and some systems give them
+// only where a process asks.
 #[cfg(target_os = "linux")]
-fn prefer_large_pages<T>(room: &mut [T]) {
+fn prefer_large_pages<T>(memory: &mut [T]) {
     const SMALL: usize = 4 << 10;
     const LARGE: usize = 2 << 20;
-    let (start, bytes) = (room.as_mut_ptr().cast::<u8>(), size_of_val(room));
+    let (start, bytes) = (memory.as_mut_ptr().cast::<u8>(), size_of_val(memory));
     let skipped = start.align_offset(SMALL);
     if bytes >= 2 * LARGE {
-        // SAFETY: the range lies in `room`, and how it is mapped changes nothing of what it holds.
-        #[allow(unsafe_code)]
+        // SAFETY: the range lies in `memory`, and `madvise` changes how it is mapped, not what it holds.
         unsafe {
             libc::madvise(start.add(skipped).cast(), bytes - skipped, libc::MADV_HUGEPAGE);
         }
@@ -55,20 +54,14 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: a line is sixteen numbers and nothing else; `fit` has made as many as hold `len`.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len)
-        }
+        // SAFETY: a line is sixteen numbers without padding, and `fit` has made enough lines for `len` numbers.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above, and the lines are borrowed as a whole.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

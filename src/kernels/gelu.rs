@@ -1,13 +1,13 @@
-//! Bias and tanh-GELU in one pass, with the backward pass.
+//! Bias and tanh-GELU in one pass, and their gradient.
 
 use pulp::{Simd, WithSimd};
 
-use super::exp;
+use super::simd::exp;
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
-// (1 + tanh u) / 2, the share of x that gelu lets through.
+// gelu(x) / x = (1 + tanh u) / 2 = 1 / (1 + exp(−2 u)) with u = √(2/π) (x + 0.044715 x³).
 #[inline(always)]
 fn gate(x: f32) -> f32 {
     let u = x * (x * x).mul_add(-2.0 * SQRT_2_OVER_PI * CUBIC, -2.0 * SQRT_2_OVER_PI);
@@ -36,7 +36,8 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// From dL/dy, which `dx` holds before: dL/dx, and y again, which nobody kept; adds to dL/dbias.
+/// The gradient: `dx` holds dL/dy before and dL/dx after. Recomputes `y`, which the forward pass does not keep, and adds to
+/// dL/dbias.
 pub(super) struct Backward<'a> {
     pub(super) x: &'a [f32],
     pub(super) bias: &'a [f32],

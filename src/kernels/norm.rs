@@ -1,16 +1,8 @@
-//! Layer norm with its backward pass.
+//! Layer norm and its gradient.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
-use super::backend::Backend;
-use super::{like, slice, sum, with_numbers};
-
-/// `weight × (x − mean) / √(variance + ε) + bias` over the last axis; x `[rows, d]`, weight and bias `[d]`.
-pub(in super::super) struct LayerNorm {
-    pub(in super::super) epsilon: f32,
-    pub(in super::super) backend: Backend,
-}
+use super::simd::sum;
 
 // Mean and reciprocal standard deviation of a row.
 #[inline(always)]
@@ -20,13 +12,13 @@ fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-/// y = norm(x).
-pub(super) struct Forward<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) weight: &'a [f32],
-    pub(super) bias: &'a [f32],
-    pub(super) y: &'a mut [f32],
-    pub(super) epsilon: f32,
+/// y = weight × (x − mean) / √(variance + ε) + bias over the last axis; x and y `[rows, d]`, weight and bias `[d]`.
+pub(crate) struct Forward<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+    pub(crate) epsilon: f32,
 }
 
 impl WithSimd for Forward<'_> {
@@ -44,16 +36,17 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// From dL/dy, which `dx` holds before: dL/dx, and `y` again, which nobody kept; adds to dL/dweight and dL/dbias.
-pub(super) struct Backward<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) weight: &'a [f32],
-    pub(super) bias: &'a [f32],
-    pub(super) y: &'a mut [f32],
-    pub(super) dx: &'a mut [f32],
-    pub(super) dw: &'a mut [f32],
-    pub(super) db: &'a mut [f32],
-    pub(super) epsilon: f32,
+/// The gradient: `dx` holds dL/dy before and dL/dx after. Recomputes `y`, which the forward pass does not keep, and adds to
+/// dL/dweight and dL/dbias.
+pub(crate) struct Backward<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+    pub(crate) dx: &'a mut [f32],
+    pub(crate) dw: &'a mut [f32],
+    pub(crate) db: &'a mut [f32],
+    pub(crate) epsilon: f32,
 }
 
 impl WithSimd for Backward<'_> {
@@ -83,67 +76,5 @@ impl WithSimd for Backward<'_> {
                 y[i] = normal.mul_add(weight[i], bias[i]);
             }
         }
-    }
-}
-
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (
-            slice(x, x_layout)?,
-            slice(weight, weight_layout)?,
-            slice(bias, bias_layout)?,
-        );
-        let mut y = vec![0.0; x.len()];
-        self.backend.arch.dispatch(Forward {
-            x,
-            weight,
-            bias,
-            y: &mut y,
-            epsilon: self.epsilon,
-        });
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let d = weight.elem_count();
-        let (mut y, mut dw, mut db) = (vec![0.0; x.elem_count()], vec![0.0; d], vec![0.0; d]);
-        let mut dx = with_numbers(dy, |dy| Ok(dy.to_vec()))?;
-        with_numbers(x, |x| {
-            with_numbers(weight, |weight| {
-                with_numbers(bias, |bias| {
-                    self.backend.arch.dispatch(Backward {
-                        x,
-                        weight,
-                        bias,
-                        y: &mut y,
-                        dx: &mut dx,
-                        dw: &mut dw,
-                        db: &mut db,
-                        epsilon: self.epsilon,
-                    });
-                    Ok(())
-                })
-            })
-        })?;
-        Ok((like(x, dx)?, like(weight, dw)?, like(bias, db)?))
     }
 }

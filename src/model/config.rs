@@ -4,6 +4,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::kernels::{Kind, LAYER};
 
 /// How a row's place in its chain reaches the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -16,6 +17,24 @@ pub enum Positions {
     Sinusoidal,
     /// None: the causal mask alone tells order (the paper's depth task).
     None,
+}
+
+/// The non-linearity of the MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// GELU in the tanh approximation of GPT-2.
+    #[default]
+    GeluTanh,
+    /// max(x, 0). The CPU kernels lack it, so that such a model runs by candle's own operations, several times slower.
+    Relu,
+}
+
+impl Activation {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How the output projections of attention and MLP begin: c times the Gaussian of all other matrices (Kohli et al.
@@ -120,6 +139,9 @@ pub struct ModelConfig {
     /// 2024, Equation 1).
     #[serde(default, skip_serializing_if = "is_false")]
     pub injection: bool,
+    /// The non-linearity of the MLP.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
     /// Standard deviation of the initial embeddings.
     #[serde(default = "two_hundredths")]
     pub embedding_std: f64,
@@ -187,11 +209,11 @@ impl ModelConfig {
     /// # Errors
     /// With the key, the value, and what is allowed.
     pub fn check(&self) -> Result<()> {
-        let range = |key: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
+        let range = |key: &str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(Error::input(format!("model.{key} = {value}; allowed: 1 to {most}")))
+                Err(Error::input(format!("model.{key} = {value}; allowed: 1 to {max}")))
             }
         };
         range("layers", self.layers, 1024)?;
@@ -271,19 +293,16 @@ impl ModelConfig {
             );
         }
         for i in 0..self.layers {
-            let name = |rest: &str| format!("blocks.{i}.{rest}");
-            slot(name("ln_1.weight"), &[d], Role::NormWeight);
-            slot(name("ln_1.bias"), &[d], Role::Bias);
-            slot(name("attn.c_attn.weight"), &[d, 3 * d], Role::Matrix);
-            slot(name("attn.c_attn.bias"), &[3 * d], Role::Bias);
-            slot(name("attn.c_proj.weight"), &[d, d], Role::OutputProjection);
-            slot(name("attn.c_proj.bias"), &[d], Role::Bias);
-            slot(name("ln_2.weight"), &[d], Role::NormWeight);
-            slot(name("ln_2.bias"), &[d], Role::Bias);
-            slot(name("mlp.c_fc.weight"), &[d, 4 * d], Role::Matrix);
-            slot(name("mlp.c_fc.bias"), &[4 * d], Role::Bias);
-            slot(name("mlp.c_proj.weight"), &[4 * d, d], Role::OutputProjection);
-            slot(name("mlp.c_proj.bias"), &[d], Role::Bias);
+            for module in LAYER.into_array() {
+                let role = match module.kind {
+                    Kind::Norm => Role::NormWeight,
+                    Kind::Linear => Role::Matrix,
+                    Kind::OutputProjection => Role::OutputProjection,
+                };
+                let name = format!("blocks.{i}.{}", module.name);
+                slot(format!("{name}.weight"), &module.weight_shape(d), role);
+                slot(format!("{name}.bias"), &[module.outputs(d)], Role::Bias);
+            }
         }
         slot("ln_f.weight".into(), &[d], Role::NormWeight);
         slot("ln_f.bias".into(), &[d], Role::Bias);
@@ -322,6 +341,7 @@ pub(crate) mod tests {
             max_positions: 5,
             init: Init::GAUSSIAN,
             injection: false,
+            activation: Activation::GeluTanh,
             embedding_std: 0.5,
             dropout: 0.0,
             tied: true,

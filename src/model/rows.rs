@@ -1,15 +1,15 @@
 //! Packed rows: a batch is one row per token, not a padded rectangle.
 //!
-//! Causal attention needs of a row only its token, its position, and the list of rows that it may look at: its
-//! *ancestors*, itself included. So chains of different length share a batch, and queries that begin alike may share
-//! the rows of their common prefix, which is exact in a causal model, for gradients too.
+//! Causal attention needs of a row only its token, its position, and its *ancestors*: the rows that it attends to, itself included.
+//! So chains of different length share a batch, and queries with a common prefix may share its rows. This is exact in a causal
+//! model, for gradients too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Positions, Readout};
 use crate::error::{Error, Result};
 use crate::graph::{PAD, Position};
+use crate::kernels::{Ancestry, DistinctEmbeddings};
 
 /// Whether queries with a common prefix share its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,65 +19,16 @@ pub enum Sharing {
     Nothing,
 }
 
-/// Which rows each row looks at, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ancestry {
-    rows: Vec<u32>,
-    // Those of row i are `rows[starts[i]..starts[i + 1]]`.
-    starts: Vec<u32>,
-}
-
-impl Ancestry {
-    /// The longest list.
-    pub(crate) fn most(&self) -> usize {
-        self.starts
-            .windows(2)
-            .map(|pair| (pair[1] - pair[0]) as usize)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// The rows that `row` looks at.
-    #[inline]
-    pub(crate) fn of(&self, row: usize) -> &[u32] {
-        &self.rows[self.starts[row] as usize..self.starts[row + 1] as usize]
-    }
-}
-
-/// The distinct embeddings of a batch: rows with the same token at the same position enter the loop in the same state.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Sources {
-    /// A row of each.
-    pub(crate) rows: Vec<u32>,
-    /// Which of them each row is.
-    pub(crate) of_row: Vec<u32>,
-    // The rows of source i are `members[starts[i]..starts[i + 1]]`.
-    members: Vec<u32>,
-    starts: Vec<u32>,
-}
-
-impl Sources {
-    /// The number of distinct embeddings.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// The rows that are this source, in their order.
-    pub(crate) fn members(&self, source: usize) -> &[u32] {
-        &self.members[self.starts[source] as usize..self.starts[source + 1] as usize]
-    }
-}
-
 /// A batch of queries as rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rows {
     /// The token of each row.
-    pub(crate) tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     /// The position of each row in its chain.
-    pub(crate) positions: Vec<u32>,
-    pub(crate) ancestry: Arc<Ancestry>,
+    pub(super) positions: Vec<u32>,
+    pub(super) ancestry: Arc<Ancestry>,
     /// The row at which each query's answer is read.
-    pub(crate) readout: Vec<u32>,
+    pub(super) readout: Vec<u32>,
     // The rows of query q by position are `chains[chain_starts[q]..chain_starts[q + 1]]`.
     chains: Vec<u32>,
     chain_starts: Vec<u32>,
@@ -168,10 +119,7 @@ impl Rows {
         Self {
             tokens: Vec::new(),
             positions: Vec::new(),
-            ancestry: Arc::new(Ancestry {
-                rows: Vec::new(),
-                starts: vec![0],
-            }),
+            ancestry: Arc::default(),
             readout: Vec::new(),
             chains: Vec::new(),
             chain_starts: vec![0],
@@ -179,22 +127,12 @@ impl Rows {
         }
     }
 
-    // A new row behind `parent`; `is_key` tells whether it looks at itself.
+    // Adds a row behind `parent`; `is_key`: whether it attends to itself.
     fn push(&mut self, parent: Option<u32>, token: u32, position: usize, is_key: bool) -> u32 {
-        let row = self.tokens.len() as u32;
         self.tokens.push(token);
         self.positions.push(position as u32);
-        // The only owner while packing, so nothing is copied.
-        let Ancestry { rows, starts } = Arc::make_mut(&mut self.ancestry);
-        if let Some(parent) = parent {
-            let (start, end) = (starts[parent as usize], starts[parent as usize + 1]);
-            rows.extend_from_within(start as usize..end as usize);
-        }
-        if is_key {
-            rows.push(row);
-        }
-        starts.push(rows.len() as u32);
-        row
+        // Nothing is copied, because packing is the only owner.
+        Arc::make_mut(&mut self.ancestry).push(parent, is_key)
     }
 
     /// The number of rows.
@@ -236,56 +174,30 @@ impl Rows {
         self.sharing
     }
 
-    /// The longest list of ancestors.
-    pub fn most_ancestors(&self) -> usize {
-        self.ancestry.most()
+    /// The length of the longest list of ancestors.
+    pub fn max_ancestors(&self) -> usize {
+        self.ancestry.max_ancestors()
     }
 
-    /// The distinct embeddings, in the order in which they come, where they are at most half as many as the rows: else
-    /// little is saved. `by_position`: whether position matters.
-    pub(crate) fn sources(&self, by_position: bool) -> Option<Sources> {
-        let (mut rows, mut of_row) = (Vec::new(), Vec::with_capacity(self.len()));
-        let mut known = HashMap::new();
-        for (row, (&token, &position)) in self.tokens.iter().zip(&self.positions).enumerate() {
-            let position = if by_position { position } else { 0 };
-            let source = *known.entry((token, position)).or_insert_with(|| {
-                rows.push(row as u32);
-                rows.len() as u32 - 1
-            });
-            of_row.push(source);
-        }
-        if 2 * rows.len() > self.len() {
-            return None;
-        }
-        let mut starts = vec![0; rows.len() + 1];
-        for &source in &of_row {
-            starts[source as usize + 1] += 1;
-        }
-        for source in 0..rows.len() {
-            starts[source + 1] += starts[source];
-        }
-        let (mut members, mut free) = (vec![0; self.len()], starts.clone());
-        for (row, &source) in of_row.iter().enumerate() {
-            members[free[source as usize] as usize] = row as u32;
-            free[source as usize] += 1;
-        }
-        Some(Sources {
-            rows,
-            of_row,
-            members,
-            starts,
-        })
+    /// The distinct embeddings, where there are at most half as many as rows; with more, computing them once saves little.
+    /// `by_position`: whether the embedding depends on the position.
+    pub(super) fn distinct_embeddings(&self, by_position: bool) -> Option<DistinctEmbeddings> {
+        let keys = self.tokens.iter().zip(&self.positions);
+        let distinct =
+            DistinctEmbeddings::new(keys.map(|(&token, &position)| (token, if by_position { position } else { 0 })));
+        (2 * distinct.len() <= self.len()).then_some(distinct)
     }
 
-    /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.
-    pub(crate) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
-        let most = self.most_ancestors();
-        let mut index = vec![0; self.len() * most];
-        let mut mask = vec![f32::NEG_INFINITY; self.len() * most];
+    /// The ancestors as a table `[rows × max_ancestors]`, in which short lists are padded with row 0, and their mask: 0, or −∞ for
+    /// padding.
+    pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
+        let max = self.max_ancestors();
+        let mut index = vec![0; self.len() * max];
+        let mut mask = vec![f32::NEG_INFINITY; self.len() * max];
         for row in 0..self.len() {
             let ancestors = self.ancestors(row);
-            index[row * most..][..ancestors.len()].copy_from_slice(ancestors);
-            mask[row * most..][..ancestors.len()].fill(0.0);
+            index[row * max..][..ancestors.len()].copy_from_slice(ancestors);
+            mask[row * max..][..ancestors.len()].fill(0.0);
         }
         (index, mask)
     }
@@ -362,7 +274,7 @@ mod tests {
         assert_eq!(rows.readout, [2, 3, 1, 5]);
         assert_eq!(rows.ancestors(3), [0, 1, 3]);
         assert_eq!(rows.of_query(2), [0, 1]);
-        assert_eq!(rows.most_ancestors(), 3);
+        assert_eq!(rows.max_ancestors(), 3);
         let apart = packed(&[&[1, 5, 6], &[1, 5, 7]], Sharing::Nothing);
         assert_eq!(apart.len(), 6);
     }
@@ -384,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_the_same_token_at_the_same_position_have_one_source() {
+    fn rows_with_the_same_token_at_the_same_position_have_one_embedding() {
         let rows = packed(&[&[1, 5, 6], &[1, 6, 5], &[1, 5, 5], &[1, 5, 6]], Sharing::Nothing);
-        let sources = rows.sources(true).unwrap();
-        assert_eq!(sources.rows, [0, 1, 2, 4, 5]);
-        assert_eq!(sources.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
-        assert_eq!(sources.members(4), [5, 8]);
-        assert_eq!(rows.sources(false).unwrap().len(), 3);
+        let distinct = rows.distinct_embeddings(true).unwrap();
+        assert_eq!(distinct.first_rows, [0, 1, 2, 4, 5]);
+        assert_eq!(distinct.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
+        assert_eq!(distinct.rows(4), [5, 8]);
+        assert_eq!(rows.distinct_embeddings(false).unwrap().len(), 3);
         // As many as rows: nothing to save.
-        assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).sources(true), None);
+        assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).distinct_embeddings(true), None);
     }
 
     #[test]

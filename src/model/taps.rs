@@ -9,7 +9,7 @@ use super::config::ModelConfig;
 use super::hooks::{Hooks, Point, Site, check_replacement};
 use super::rows::Rows;
 use crate::error::Result;
-use crate::kernels::Taps;
+use crate::kernels::stack::{Tap, Taps};
 
 type Recorded = Vec<(Site, Tensor)>;
 
@@ -32,6 +32,7 @@ pub(super) struct HookTaps<'a> {
     records: Vec<Record<'a>>,
     ends: usize,
     replacements: Vec<Replacement<'a>>,
+    layers: usize,
 }
 
 impl<'a> HookTaps<'a> {
@@ -48,7 +49,7 @@ impl<'a> HookTaps<'a> {
     ) -> Result<Self> {
         let (d, heads) = (config.d_model, config.heads);
         let shape = |point, count| match point {
-            Point::AttnPattern => vec![count, heads, rows.most_ancestors()],
+            Point::AttnPattern => vec![count, heads, rows.max_ancestors()],
             Point::Z => vec![count, heads, d / heads],
             Point::MlpPost => vec![count, 4 * d],
             _ => vec![count, d],
@@ -86,6 +87,7 @@ impl<'a> HookTaps<'a> {
             records,
             ends: ends.len(),
             replacements,
+            layers: config.layers,
         })
     }
 
@@ -104,15 +106,34 @@ impl<'a> HookTaps<'a> {
     }
 }
 
+impl HookTaps<'_> {
+    // The site of a tap.
+    fn site(&self, tap: Tap, effective_layer: usize) -> Site {
+        let point = match tap {
+            Tap::ResidPre => Point::ResidPre,
+            Tap::AttnPattern => Point::AttnPattern,
+            Tap::Z => Point::Z,
+            Tap::AttnOut => Point::AttnOut,
+            Tap::ResidMid => Point::ResidMid,
+            Tap::MlpPost => Point::MlpPost,
+            Tap::MlpOut => Point::MlpOut,
+            Tap::ResidPost => Point::ResidPost,
+        };
+        Site::new(point, effective_layer / self.layers, effective_layer % self.layers)
+    }
+}
+
 impl Taps for HookTaps<'_> {
-    fn wants(&self, site: Site) -> bool {
+    fn wants(&self, tap: Tap, effective_layer: usize) -> bool {
+        let site = self.site(tap, effective_layer);
         self.records.iter().any(|record| record.site == site)
             || self.replacements.iter().any(|replacement| replacement.site == site)
     }
 
-    fn visit(&self, site: Site, rows: Range<usize>, state: &mut [f32]) {
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]) {
+        let site = self.site(tap, effective_layer);
         let width = state.len() / rows.len().max(1);
-        // The rows named that are here, each with its place in the list and in the state.
+        // For each row of `named` that is in this state, the index of its numbers in the list and in the state.
         let here = |named: &[u32]| {
             named
                 .iter()

@@ -140,13 +140,13 @@ fn shapes() -> [ModelConfig; 6] {
 
 #[test]
 fn the_kernels_give_the_loss_and_gradients_of_the_composed_model() {
-    let mut from_sources = Vec::new();
+    let mut enters_by_distinct = Vec::new();
     for (seed, config) in shapes().iter().enumerate() {
         for sharing in [Sharing::Prefixes, Sharing::Nothing] {
             let queries = queries(seed as u64);
             let rows = Rows::pack(queries.iter().map(Vec::as_slice), config, VOCAB, sharing).unwrap();
-            let sources = rows.sources(config.positions != Positions::None);
-            from_sources.push(sources.is_some());
+            let distinct = rows.distinct_embeddings(config.positions != Positions::None);
+            enters_by_distinct.push(distinct.is_some());
             let expected = loss_and_gradients(config, seed as u64, sharing, None);
             on_every_backend(|backend| {
                 assert_same(
@@ -157,7 +157,7 @@ fn the_kernels_give_the_loss_and_gradients_of_the_composed_model() {
         }
     }
     // Batches enter the loop both ways: row by row, and by their distinct embeddings.
-    assert!(from_sources.contains(&true) && from_sources.contains(&false));
+    assert!(enters_by_distinct.contains(&true) && enters_by_distinct.contains(&false));
 }
 
 #[test]

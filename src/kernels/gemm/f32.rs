@@ -8,7 +8,7 @@ use super::Matrix;
 
 /// Which of the `gemm` crate's kernels computes.
 #[derive(Clone, Copy)]
-pub(in super::super) enum F32Kernel {
+pub(crate) enum F32Kernel {
     /// The one that the crate picks at run time: that of the widest instructions.
     Widest,
     Scalar,
@@ -17,13 +17,13 @@ pub(in super::super) enum F32Kernel {
     Fma(pulp::x86::V3),
 }
 
-// The crate chooses among its kernels itself and lets nobody else; this is what it does for each of them. `lanes` is the
-// number of f32 in a register.
+// The crate's public function chooses a kernel itself; this calls the given one as the crate does. `lanes` is the number of f32
+// in a register.
 macro_rules! kernel {
     ($module:ident, $simd:ty, $lanes:literal, $out:ident, $a:ident, $b:ident, $accumulate:ident) => {{
         use gemm_f32::microkernel::$module::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
         let simd = <$simd as MixedSimd<f32, f32, f32, f32>>::try_new().expect("the CPU has the instructions");
-        // The microkernels want columns of the product, so what they compute is outᵀ = bᵀ · aᵀ.
+        // The microkernels write columns of the product, so this computes outᵀ = Bᵀ · Aᵀ.
         gemm_basic_generic::<_, f32, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N>(
             simd,
             $b.columns,
@@ -54,15 +54,14 @@ macro_rules! kernel {
 }
 
 impl F32Kernel {
-    /// out = a · b, or out + a · b where `accumulate`.
-    pub(super) fn product(self, out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
+    /// out = A · B, or out += A · B where `accumulate`.
+    pub(super) fn gemm(self, out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
         assert_eq!(a.columns, b.rows, "the inner dimensions agree");
-        assert_eq!(out.len(), a.rows * b.columns, "the product fills its slice");
+        assert_eq!(out.len(), a.rows * b.columns, "the product has the shape of its slice");
         // SAFETY: `Matrix::new` has checked that each operand's strides stay inside its slice and `rows` keeps that so, the
         // assertions above check that the shapes fit and that `out` holds the product by rows; `out` is borrowed mutably,
         // so it overlaps neither. The CPU has the instructions of the kernels: the crate checks, or the token of the
         // variant proves it.
-        #[allow(unsafe_code)]
         unsafe {
             match self {
                 Self::Widest => gemm::gemm(

@@ -1,40 +1,19 @@
-//! GEMM: by AMX on CPUs that have it, by the `gemm` crate elsewhere, or by any kernel that the backend names.
+//! GEMM: by AMX on CPUs that have it, by the `gemm` crate elsewhere, or by the kernel that a backend names.
 
+#[allow(unsafe_code, reason = "the `gemm` crate takes pointers")]
 mod f32;
 mod int8;
 
 use std::cell::Cell;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::buffer::Buffer;
 pub(super) use f32::F32Kernel;
-pub(super) use int8::Engine as Int8Engine;
-
-/// What the CPU's products of matrices are made by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Products {
-    /// f32 instructions, by the `gemm` crate.
-    #[default]
-    F32,
-    /// Intel's AMX: eight products of 8-bit digits in place of each of f32, and about as near to the true sum.
-    Amx,
-}
-
-impl fmt::Display for Products {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32 instructions",
-            Self::Amx => "AMX",
-        })
-    }
-}
+pub(super) use int8::Int8Engine;
 
 /// What computes a backend's GEMM.
 #[derive(Clone, Copy)]
@@ -44,9 +23,27 @@ pub(super) enum Gemm {
     Int8(Int8Engine),
 }
 
-/// A matrix that lies in a slice by rows, perhaps read as its transpose.
+impl Gemm {
+    /// out += Σ A · B over `products`, which all have the shape of `out`.
+    pub(super) fn accumulate(self, out: &mut [f32], products: &[(Matrix, Matrix)]) {
+        match self {
+            Self::Int8(engine) => engine.accumulate(out, products),
+            Self::F32(kernel) => products.iter().for_each(|&(a, b)| kernel.gemm(out, a, b, true)),
+        }
+    }
+
+    /// The most bytes that a [`PackedOperand`] of `len` numbers takes.
+    pub(super) fn max_packed_bytes(self, len: usize) -> usize {
+        match self {
+            Self::Int8(_) => int8::Packed::bytes(len),
+            Self::F32(_) => size_of::<f32>() * len,
+        }
+    }
+}
+
+/// A view of a slice as a matrix, row by row or column by column.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     numbers: &'a [f32],
     rows: usize,
     columns: usize,
@@ -55,8 +52,8 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The matrix with these columns that fills its slice.
-    pub(super) fn new(numbers: &'a [f32], columns: usize) -> Self {
+    /// A matrix of `columns` columns that lies in `numbers` row by row and fills it.
+    pub(crate) fn new(numbers: &'a [f32], columns: usize) -> Self {
         assert!(numbers.len().is_multiple_of(columns), "a matrix fills its slice");
         Self {
             numbers,
@@ -67,7 +64,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    pub(super) fn transposed(self) -> Self {
+    /// The transpose, of the same numbers.
+    pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -77,137 +75,122 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of its rows, as they are read.
-    pub(super) fn rows(self, from: usize, count: usize) -> Self {
-        assert!(from + count <= self.rows, "the rows are the matrix's");
+    /// `count` of its rows, from row `first` on.
+    pub(super) fn rows(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows, "the rows are the matrix's");
         Self {
-            numbers: self.numbers.get(from * self.row_stride..).unwrap_or_default(),
+            numbers: self.numbers.get(first * self.row_stride..).unwrap_or_default(),
             rows: count,
             ..self
         }
     }
-}
 
-/// Adds products of two matrices each, all of one shape, to `out`.
-pub(super) fn add_products(gemm: Gemm, out: &mut [f32], products: &[(Matrix, Matrix)]) {
-    match gemm {
-        Gemm::Int8(engine) => int8::add_products(engine, out, products),
-        Gemm::F32(kernel) => products.iter().for_each(|&(a, b)| kernel.product(out, a, b, true)),
-    }
-}
-
-/// Bytes that an [`Operand`] of so many numbers holds, at most.
-pub(super) fn operand_bytes(gemm: Gemm, numbers: usize) -> usize {
-    match gemm {
-        Gemm::Int8(_) => int8::Packed::bytes(numbers),
-        Gemm::F32(_) => size_of::<f32>() * numbers,
+    /// `count` of its columns, from column `first` on.
+    fn columns(self, first: usize, count: usize) -> Self {
+        self.transposed().rows(first, count).transposed()
     }
 }
 
 /// The right operand of many products, packed once.
 #[derive(Default)]
-pub(super) struct Operand {
+pub(super) struct PackedOperand {
     form: Form,
-    // The numbers of a matrix that does not lie by rows, by rows: products run fastest when both operands do.
-    numbers: Buffer,
+    // A matrix whose columns are contiguous, transposed: f32 GEMM is fastest where the rows of both operands are contiguous.
+    transposed: Buffer,
     packed: int8::Packed,
 }
 
-// How the operand was set last, and what computes its products: the buffers may still hold what another backend packed.
+// How the operand was packed last: the buffers may still hold what another backend packed.
 #[derive(Clone, Copy)]
 enum Form {
-    AsItIs(F32Kernel),
-    ByRows(F32Kernel),
-    Packed,
+    Unpacked(F32Kernel),
+    Transposed(F32Kernel),
+    Int8,
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Self::AsItIs(F32Kernel::Widest)
+        Self::Unpacked(F32Kernel::Widest)
     }
 }
 
-/// Puts something into rows of a product, from the given one on, which it is then added to; it makes no product itself.
-pub(super) type Base<'a> = &'a dyn Fn(usize, &mut [f32]);
+/// The beta term C of `out = A · B + C`: writes C into the given rows of `out`, whose first row it gets too. It calls no GEMM.
+pub(super) type BetaTerm<'a> = &'a dyn Fn(usize, &mut [f32]);
 
-/// An operand that is packed.
+/// A right operand that is ready for GEMM.
 #[derive(Clone, Copy)]
-pub(super) enum Right<'a> {
-    Plain(F32Kernel, Matrix<'a>),
-    Packed(&'a int8::Packed),
+pub(super) enum RightOperand<'a> {
+    F32(F32Kernel, Matrix<'a>),
+    Int8(&'a int8::Packed),
 }
 
-impl Operand {
+impl PackedOperand {
     /// Packs `matrix` for `backend`, on the threads of the current pool.
-    pub(super) fn set(&mut self, backend: Backend, matrix: Matrix) {
+    pub(super) fn pack(&mut self, backend: Backend, matrix: Matrix) {
         self.form = match backend.gemm {
             Gemm::Int8(engine) => {
-                self.packed.set(engine, matrix);
-                Form::Packed
+                self.packed.pack(engine, matrix);
+                Form::Int8
             }
-            Gemm::F32(kernel) if matrix.column_stride == 1 => Form::AsItIs(kernel),
+            Gemm::F32(kernel) if matrix.column_stride == 1 => Form::Unpacked(kernel),
             Gemm::F32(kernel) => {
-                backend.arch.dispatch(Transpose {
+                backend.run(Transpose {
                     from: matrix.numbers,
                     columns: matrix.rows,
-                    to: self.numbers.fit(matrix.rows * matrix.columns),
+                    to: self.transposed.fit(matrix.rows * matrix.columns),
                 });
-                Form::ByRows(kernel)
+                Form::Transposed(kernel)
             }
         };
     }
 
-    /// What was set, which is `matrix`.
-    pub(super) fn of<'a>(&'a self, matrix: Matrix<'a>) -> Right<'a> {
+    /// The operand that was packed last, which is `matrix`.
+    pub(super) fn right<'a>(&'a self, matrix: Matrix<'a>) -> RightOperand<'a> {
         match self.form {
-            Form::AsItIs(kernel) => Right::Plain(kernel, matrix),
-            Form::ByRows(kernel) => Right::Plain(kernel, Matrix::new(&self.numbers, matrix.columns)),
-            Form::Packed => Right::Packed(&self.packed),
+            Form::Unpacked(kernel) => RightOperand::F32(kernel, matrix),
+            Form::Transposed(kernel) => RightOperand::F32(kernel, Matrix::new(&self.transposed, matrix.columns)),
+            Form::Int8 => RightOperand::Int8(&self.packed),
         }
     }
 }
 
-impl Right<'_> {
-    /// out = a · this.
-    pub(super) fn product(self, out: &mut [f32], a: Matrix) {
-        self.product_onto(out, a, None);
-    }
-
-    /// The same on top of what `base` puts into rows of `out`, from the given row on.
-    pub(super) fn product_onto(self, out: &mut [f32], a: Matrix, base: Option<Base>) {
+impl RightOperand<'_> {
+    /// out = A · this, plus the beta term where there is one.
+    pub(super) fn gemm(self, out: &mut [f32], a: Matrix, beta: Option<BetaTerm>) {
         match self {
-            Self::Packed(packed) => packed.product(out, a, base),
-            Self::Plain(kernel, matrix) => {
-                if let Some(base) = base {
-                    base(0, out);
+            Self::Int8(packed) => packed.gemm(out, a, beta),
+            Self::F32(kernel, matrix) => {
+                if let Some(beta) = beta {
+                    beta(0, out);
                 }
-                kernel.product(out, a, matrix, base.is_some());
+                kernel.gemm(out, a, matrix, beta.is_some());
             }
         }
     }
 }
 
-// Rows of a product that a thread makes at a time: fixed, as everything that a result might depend on.
+// Rows of a product that a thread computes at a time: fixed, so that no result depends on the number of threads.
 const ROWS: usize = 128;
 
-/// [`add_products`] of one product, on the threads of the current pool.
-pub(super) fn spread_product(backend: Backend, out: &mut [f32], a: Matrix, b: Matrix) {
+/// out += A · B, on the threads of the current pool.
+pub(crate) fn accumulate_in_parallel(backend: Backend, out: &mut [f32], a: Matrix, b: Matrix) {
     thread_local! {
-        static OPERAND: Cell<Operand> = Cell::default();
+        static OPERAND: Cell<PackedOperand> = Cell::default();
     }
-    // Taken, not borrowed: while this thread waits for others, it may find another product to make.
+    // Taken, not borrowed: rayon may run another call of this function on this thread while it waits for other threads.
     let mut operand = OPERAND.take();
     let right = match backend.gemm {
         Gemm::Int8(_) => {
-            operand.set(backend, b);
-            operand.of(b)
+            operand.pack(backend, b);
+            operand.right(b)
         }
-        Gemm::F32(kernel) => Right::Plain(kernel, b),
+        Gemm::F32(kernel) => RightOperand::F32(kernel, b),
     };
     let chunks = out.par_chunks_mut(ROWS * b.columns).enumerate();
     chunks.for_each(|(chunk, out)| {
         let a = a.rows(chunk * ROWS, out.len() / b.columns);
-        right.product_onto(out, a, Some(&|_, _| {}));
+        // The beta term is what `out` holds.
+        right.gemm(out, a, Some(&|_, _| {}));
     });
     OPERAND.set(operand);
 }
@@ -223,7 +206,7 @@ impl WithSimd for Transpose<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        // Square tiles, so that both sides are read and written by whole cache lines.
+        // Square tiles, so that whole cache lines are read and written.
         const TILE: usize = 16;
         let (columns, rows) = (self.columns, self.from.len() / self.columns);
         for row in (0..rows).step_by(TILE) {
@@ -238,15 +221,15 @@ impl WithSimd for Transpose<'_> {
     }
 }
 
-/// What the `gemm` crate's products of square matrices reach on so many threads of the current pool, in floating-point
-/// operations a second: the yardstick for everything that is made of products.
-pub(crate) fn rate(threads: usize) -> f64 {
-    const SIDE: usize = 768;
+/// The rate of the `gemm` crate on square matrices on `threads` threads of the current pool, in floating-point operations a
+/// second: the peak that training steps are compared with.
+pub(crate) fn peak_rate(threads: usize) -> f64 {
+    const SIZE: usize = 768;
     const TIME: Duration = Duration::from_millis(300);
     let of_thread = |_| {
-        let (a, b) = (vec![1.0; SIDE * SIDE], vec![1.0; SIDE * SIDE]);
-        let mut out = vec![0.0; SIDE * SIDE];
-        let mut multiply = || F32Kernel::Widest.product(&mut out, Matrix::new(&a, SIDE), Matrix::new(&b, SIDE), false);
+        let (a, b) = (vec![1.0; SIZE * SIZE], vec![1.0; SIZE * SIZE]);
+        let mut out = vec![0.0; SIZE * SIZE];
+        let mut multiply = || F32Kernel::Widest.gemm(&mut out, Matrix::new(&a, SIZE), Matrix::new(&b, SIZE), false);
         multiply();
         let (start, mut fastest) = (Instant::now(), Duration::MAX);
         while start.elapsed() < TIME {
@@ -254,21 +237,18 @@ pub(crate) fn rate(threads: usize) -> f64 {
             multiply();
             fastest = fastest.min(before.elapsed());
         }
-        2.0 * (SIDE as f64).powi(3) / fastest.as_secs_f64()
+        2.0 * (SIZE as f64).powi(3) / fastest.as_secs_f64()
     };
     (0..threads).into_par_iter().map(of_thread).sum()
 }
 
-/// The error of a · b on `backend` against f64: root mean square over the entries, in that of the product. a `[rows, depth]`,
-/// b `[depth, columns]`.
+/// The root mean square error of A · B on `backend` against f64, relative to the root mean square of the product; a
+/// `[rows, depth]`, b `[depth, columns]`.
 pub(crate) fn relative_error(backend: Backend, a: &[f32], b: &[f32], depth: usize) -> f64 {
     let columns = b.len() / depth;
     let mut got = vec![0.0; a.len() / depth * columns];
-    add_products(
-        backend.gemm,
-        &mut got,
-        &[(Matrix::new(a, depth), Matrix::new(b, columns))],
-    );
+    let product = (Matrix::new(a, depth), Matrix::new(b, columns));
+    backend.gemm.accumulate(&mut got, &[product]);
     let (mut size, mut error) = (0.0, 0.0);
     let mut exact = vec![0.0; columns];
     for (got, a) in got.chunks_exact(columns).zip(a.chunks_exact(depth)) {

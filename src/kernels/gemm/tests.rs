@@ -6,7 +6,7 @@
 //! η, because what is subnormal in them is exact.
 //!
 //! **f32.** Each of the k products that an entry is a sum of is rounded once where it is no fused multiply-add, and goes through
-//! at most k additions, one of them to the base: whatever tree they form, k + 1 factors (1 + δ). So (Section 3.5)
+//! at most k additions, one of them to c: whatever tree they form, k + 1 factors (1 + δ). So (Section 3.5)
 //!
 //! |fl(c + a·b) − (c + a·b)| ≤ γₖ₊₁ (|c| + |a|·|b|) + 2 k η.
 //!
@@ -97,12 +97,12 @@ impl Exact {
         }
     }
 
-    // The error bound of an entry that is added to `base` in so many rounds.
-    fn bound(&self, backend: Backend, entry: usize, base: f64, rounds: usize) -> f64 {
+    // The error bound of an entry that is added to `c` in `rounds` rounds.
+    fn bound(&self, backend: Backend, entry: usize, c: f64, rounds: usize) -> f64 {
         let (absolute, k) = (self.absolute[entry], self.depth as f64);
-        let of_reference = 2.0 * (k + 1.0) * f64::EPSILON * (absolute + base.abs());
+        let of_reference = 2.0 * (k + 1.0) * f64::EPSILON * (absolute + c.abs());
         let of_gemm = match backend.gemm {
-            Gemm::F32(_) => gamma(self.depth + 1) * (absolute + base.abs()) + 2.0 * k * ETA,
+            Gemm::F32(_) => gamma(self.depth + 1) * (absolute + c.abs()) + 2.0 * k * ETA,
             Gemm::Int8(_) => {
                 let (a, b) = (self.rows[entry / self.columns], self.others[entry % self.columns]);
                 let half = |largest: f64| (0.5 + ETA) * largest.max(2.0_f64.powi(-100)) / (8_355_710.0 * (1.0 - U));
@@ -113,7 +113,7 @@ impl Exact {
                 split
                     + omitted
                     + gamma(4 + rounds) * (absolute + split + omitted)
-                    + gamma(rounds) * base.abs()
+                    + gamma(rounds) * c.abs()
                     + (1.0 + gamma(rounds)) * round
                     + 2.0 * rounds as f64 * ETA
             }
@@ -121,12 +121,12 @@ impl Exact {
         of_gemm + of_reference
     }
 
-    // The first entry of base + a · b that is outside its error bound, and how far.
-    fn violation(&self, backend: Backend, got: &[f32], base: &[f32], rounds: usize) -> Option<String> {
+    // The first entry of c + a · b that is outside its error bound, and how far.
+    fn violation(&self, backend: Backend, got: &[f32], c: &[f32], rounds: usize) -> Option<String> {
         assert_eq!(got.len(), self.products.len(), "the product has its shape");
-        got.iter().zip(base).enumerate().find_map(|(entry, (&got, &base))| {
-            let error = (f64::from(got) - (f64::from(base) + self.products[entry])).abs();
-            let bound = self.bound(backend, entry, f64::from(base), rounds);
+        got.iter().zip(c).enumerate().find_map(|(entry, (&got, &c))| {
+            let error = (f64::from(got) - (f64::from(c) + self.products[entry])).abs();
+            let bound = self.bound(backend, entry, f64::from(c), rounds);
             let is_within = error <= bound;
             (!is_within).then(|| {
                 let (row, column) = (entry / self.columns, entry % self.columns);
@@ -174,30 +174,30 @@ fn transposed(numbers: &[f32], columns: usize) -> Vec<f32> {
 }
 
 // Every way to multiply a [·, depth] by b [depth, columns], both given by rows, each operand by rows and by columns.
-fn check_all_ways(backend: Backend, exact: &Exact, a: &[f32], b: &[f32], base: &[f32]) {
-    let (columns, depth, rows) = (exact.columns, exact.depth, base.len() / exact.columns);
+fn check_all_ways(backend: Backend, exact: &Exact, a: &[f32], b: &[f32], c: &[f32]) {
+    let (columns, depth, rows) = (exact.columns, exact.depth, c.len() / exact.columns);
     let (a_turned, b_turned) = (transposed(a, depth), transposed(b, columns));
-    let zeros = vec![0.0; base.len()];
+    let zeros = vec![0.0; c.len()];
     let lefts = [Matrix::new(a, depth), Matrix::new(&a_turned, rows).transposed()];
     let rights = [Matrix::new(b, columns), Matrix::new(&b_turned, depth).transposed()];
     for a in lefts {
         for b in rights {
-            let check = |got: &[f32], base: &[f32]| {
-                assert_eq!(exact.violation(backend, got, base, max_rounds(depth)), None);
+            let check = |got: &[f32], c: &[f32]| {
+                assert_eq!(exact.violation(backend, got, c, max_rounds(depth)), None);
             };
-            let mut out = base.to_vec();
-            add_products(backend.gemm, &mut out, &[(a, b)]);
-            check(&out, base);
-            let mut operand = Operand::default();
-            operand.set(backend, b);
-            operand.of(b).product(&mut out, a);
+            let mut out = c.to_vec();
+            backend.gemm.accumulate(&mut out, &[(a, b)]);
+            check(&out, c);
+            let mut operand = PackedOperand::default();
+            operand.pack(backend, b);
+            operand.right(b).gemm(&mut out, a, None);
             check(&out, &zeros);
-            let onto = |first: usize, out: &mut [f32]| out.copy_from_slice(&base[first * columns..][..out.len()]);
-            operand.of(b).product_onto(&mut out, a, Some(&onto));
-            check(&out, base);
-            let mut out = base.to_vec();
-            spread_product(backend, &mut out, a, b);
-            check(&out, base);
+            let beta = |first: usize, out: &mut [f32]| out.copy_from_slice(&c[first * columns..][..out.len()]);
+            operand.right(b).gemm(&mut out, a, Some(&beta));
+            check(&out, c);
+            let mut out = c.to_vec();
+            accumulate_in_parallel(backend, &mut out, a, b);
+            check(&out, c);
         }
     }
 }
@@ -217,21 +217,21 @@ fn every_product_is_within_its_componentwise_error_bound() {
     ];
     sizes.extend((0..10).map(|_| (1 + stream.below(90), 1 + stream.below(90), 1 + stream.below(90))));
     for (rows, columns, depth) in sizes {
-        let base = random(&mut stream, rows, columns);
+        let c = random(&mut stream, rows, columns);
         let (a, b) = (random(&mut stream, rows, depth), random(&mut stream, depth, columns));
         let exact = Exact::new(&a, &b, columns);
-        on_every_backend(|backend| check_all_ways(backend, &exact, &a, &b, &base));
+        on_every_backend(|backend| check_all_ways(backend, &exact, &a, &b, &c));
     }
     // Rows and columns of very different sizes, and terms of the sums.
     for (rows, columns, depth) in [(40, 70, 64), (33, 48, 384), (20, 20, 1500)] {
         for along in [false, true] {
-            let base = uneven(&mut stream, rows, columns, true);
+            let c = uneven(&mut stream, rows, columns, true);
             let (a, b) = (
                 uneven(&mut stream, rows, depth, along),
                 uneven(&mut stream, depth, columns, !along),
             );
             let exact = Exact::new(&a, &b, columns);
-            on_every_backend(|backend| check_all_ways(backend, &exact, &a, &b, &base));
+            on_every_backend(|backend| check_all_ways(backend, &exact, &a, &b, &c));
         }
     }
 }
@@ -244,16 +244,16 @@ fn the_error_bounds_find_what_is_wrong() {
         let mut numbers = |count| (0..count).map(|_| 1.0 + stream.uniform() as f32).collect();
         (numbers(20 * DEPTH), numbers(DEPTH * 30))
     };
-    let base = vec![1.0; 20 * 30];
+    let c = vec![1.0; 20 * 30];
     let exact = Exact::new(&a, &b, 30);
     on_every_backend(|backend| {
         let product = |a: &[f32], b: &[f32]| {
-            let mut out = base.clone();
+            let mut out = c.clone();
             let (a, b) = (Matrix::new(a, DEPTH), Matrix::new(b, 30));
-            add_products(backend.gemm, &mut out, &[(a, b)]);
+            backend.gemm.accumulate(&mut out, &[(a, b)]);
             out
         };
-        let is_found = |got: &[f32]| exact.violation(backend, got, &base, 1).is_some();
+        let is_found = |got: &[f32]| exact.violation(backend, got, &c, 1).is_some();
         let right = product(&a, &b);
         assert!(!is_found(&right), "{backend}");
         // One number off by twice its bound.
@@ -269,21 +269,21 @@ fn the_error_bounds_find_what_is_wrong() {
         assert!(is_found(&product(&bf16, &b)), "{backend}");
         let two_slices: Vec<f32> = a.iter().map(|x| (x * 16_256.0).floor() / 16_256.0).collect();
         assert!(is_found(&product(&two_slices, &b)), "{backend}");
-        // A sum that was begun without the base, and what is not a number.
-        let without_base: Vec<f32> = right.iter().map(|x| x - 1.0).collect();
-        assert!(is_found(&without_base), "{backend}");
+        // A sum without c, and NaN.
+        let without_c: Vec<f32> = right.iter().map(|x| x - 1.0).collect();
+        assert!(is_found(&without_c), "{backend}");
         perturbed[77] = f32::NAN;
         assert!(is_found(&perturbed), "{backend}");
     });
 }
 
 #[test]
-fn products_of_pieces_are_that_of_the_whole() {
+fn the_sum_of_the_products_of_parts_is_the_product_of_the_whole() {
     let mut stream = Stream::new(3, "test products", 0);
     for sizes in [vec![100, 92], vec![300, 500, 1, 0, 700]] {
         let depth: usize = sizes.iter().sum();
         let (x, y) = (random(&mut stream, depth, 50), random(&mut stream, depth, 70));
-        let base = random(&mut stream, 50, 70);
+        let c = random(&mut stream, 50, 70);
         let exact = Exact::new(&transposed(&x, 50), &y, 70);
         on_every_backend(|backend| {
             let (mut of_x, mut of_y) = (&x[..], &y[..]);
@@ -295,23 +295,23 @@ fn products_of_pieces_are_that_of_the_whole() {
                     (Matrix::new(x, 50).transposed(), Matrix::new(y, 70))
                 })
                 .collect();
-            let mut out = base.clone();
-            add_products(backend.gemm, &mut out, &products);
+            let mut out = c.clone();
+            backend.gemm.accumulate(&mut out, &products);
             let rounds = sizes.iter().map(|&size| max_rounds(size)).sum();
-            assert_eq!(exact.violation(backend, &out, &base, rounds), None);
+            assert_eq!(exact.violation(backend, &out, &c, rounds), None);
         });
     }
     // Of nothing, nothing.
     on_every_backend(|backend| {
         let mut out = vec![1.5; 50 * 70];
         let nothing = (Matrix::new(&[], 50).transposed(), Matrix::new(&[], 70));
-        add_products(backend.gemm, &mut out, &[nothing]);
+        backend.gemm.accumulate(&mut out, &[nothing]);
         assert!(out.iter().all(|&x| x == 1.5), "{backend}");
     });
 }
 
 #[test]
-fn what_is_not_a_number_stays_so() {
+fn a_number_that_is_infinite_or_nan_shows_in_its_row_and_only_there() {
     on_every_backend(|backend| {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let (mut x, y) = (vec![1.0; 40 * 100], vec![1.0; 100 * 30]);
@@ -319,7 +319,7 @@ fn what_is_not_a_number_stays_so() {
             let turned = transposed(&x, 100);
             for a in [Matrix::new(&x, 100), Matrix::new(&turned, 40).transposed()] {
                 let mut out = vec![0.0; 40 * 30];
-                add_products(backend.gemm, &mut out, &[(a, Matrix::new(&y, 30))]);
+                backend.gemm.accumulate(&mut out, &[(a, Matrix::new(&y, 30))]);
                 for (row, out) in out.chunks_exact(30).enumerate() {
                     assert!(
                         out.iter().all(|x| x.is_finite() == (row != 3)),
@@ -332,13 +332,13 @@ fn what_is_not_a_number_stays_so() {
 }
 
 #[test]
-fn an_operand_is_what_was_set_last_whatever_packed_it_before() {
+fn an_operand_is_the_matrix_that_was_packed_last_whatever_backend_packed_it_before() {
     let mut stream = Stream::new(5, "test products", 0);
     let [old, new] = [(); 2].map(|()| random(&mut stream, 30, 20));
     let a = random(&mut stream, 10, 30);
-    let product = |operand: &Operand, b: Matrix| {
+    let product = |operand: &PackedOperand, b: Matrix| {
         let mut out = vec![0.0; 10 * 20];
-        operand.of(b).product(&mut out, Matrix::new(&a, 30));
+        operand.right(b).gemm(&mut out, Matrix::new(&a, 30), None);
         out
     };
     // By rows and by columns, of which f32 GEMM copies only the latter.
@@ -346,12 +346,12 @@ fn an_operand_is_what_was_set_last_whatever_packed_it_before() {
     for view in views {
         for before in Backend::available() {
             on_every_backend(|backend| {
-                let mut used = Operand::default();
-                used.set(before, view(&old));
+                let mut used = PackedOperand::default();
+                used.pack(before, view(&old));
                 product(&used, view(&old));
-                used.set(backend, view(&new));
-                let mut fresh = Operand::default();
-                fresh.set(backend, view(&new));
+                used.pack(backend, view(&new));
+                let mut fresh = PackedOperand::default();
+                fresh.pack(backend, view(&new));
                 assert_eq!(
                     product(&used, view(&new)),
                     product(&fresh, view(&new)),

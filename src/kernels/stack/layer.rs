@@ -1,4 +1,4 @@
-//! One layer on one piece of a batch, forward and backward.
+//! One layer on one chunk of a batch, forward and backward.
 //!
 //! ```text
 //! resid_mid  = x + attn(ln_1(x)) · W_o + b_o
@@ -6,255 +6,123 @@
 //! ```
 
 use super::super::buffer::Buffer;
-use super::super::gemm::{Matrix, Right};
+use super::super::gemm::{Matrix, RightOperand};
+use super::super::parameters::Parameters;
 use super::super::{attention, gelu};
-use super::ops::Ops;
-use super::taps::Visitor;
-use crate::model::hooks::Point;
+use super::ops::{Ops, Residual};
+use super::saved::{Saved, Scratch};
+use super::taps::{ChunkTaps, Tap};
 
-/// One thing for each weight of a layer, in the order in which they lie in its flat tensor.
-pub(super) struct Layer<T> {
-    pub(super) ln_1: [T; 2], // weight, bias
-    pub(super) c_attn: [T; 2],
-    pub(super) attn_proj: [T; 2],
-    pub(super) ln_2: [T; 2],
-    pub(super) c_fc: [T; 2],
-    pub(super) mlp_proj: [T; 2],
-}
-
-impl<T> Layer<T> {
-    /// Makes each from the number of its weights.
-    pub(super) fn from_sizes(d: usize, mut f: impl FnMut(usize) -> T) -> Self {
-        let mut pair = |weight: usize, bias: usize| [f(weight), f(bias)];
-        Self {
-            ln_1: pair(d, d),
-            c_attn: pair(3 * d * d, 3 * d),
-            attn_proj: pair(d * d, d),
-            ln_2: pair(d, d),
-            c_fc: pair(4 * d * d, 4 * d),
-            mlp_proj: pair(4 * d * d, d),
-        }
-    }
-}
-
-impl<'a> Layer<&'a [f32]> {
-    /// The weights of a layer in its flat numbers.
-    pub(super) fn new(d: usize, mut flat: &'a [f32]) -> Self {
-        Self::from_sizes(d, |n| flat.split_off(..n).unwrap_or_default())
-    }
-}
-
-impl<'a> Layer<&'a mut [f32]> {
-    /// The gradients of a layer in its flat numbers.
-    pub(super) fn new_mut(d: usize, mut flat: &'a mut [f32]) -> Self {
-        Self::from_sizes(d, |n| flat.split_off_mut(..n).unwrap_or_default())
-    }
-}
-
-/// What a layer keeps of its forward pass for the backward one; norms and gelu are made again there.
-pub(super) struct Saved<T> {
-    pub(super) x: T, // [rows, d]
-    qkv: T,          // [rows, 3 × d]
-    pattern: T,      // for each query, [heads, ancestors]
-    pub(super) z: T, // [queries, d]
-    mid: T,          // [queries, d]
-    hidden: T,       // [queries, 4 × d], before bias and gelu
-}
-
-impl<T> Saved<T> {
-    fn map<U>(self, mut f: impl FnMut(T) -> U) -> Saved<U> {
-        Saved {
-            x: f(self.x),
-            qkv: f(self.qkv),
-            pattern: f(self.pattern),
-            z: f(self.z),
-            mid: f(self.mid),
-            hidden: f(self.hidden),
-        }
-    }
-}
-
-// Numbers that so many take up, so that the next begin at a cache line.
-const fn room(count: usize) -> usize {
-    count.next_multiple_of(16)
-}
-
-impl Saved<usize> {
-    /// What a layer keeps where so many rows go in and the queries of `of` come out.
-    pub(super) fn sizes(rows: usize, of: &attention::Geometry) -> Self {
-        let (d, queries) = (of.d, of.queries.len());
-        Self {
-            x: rows * d,
-            qkv: rows * 3 * d,
-            pattern: of.entries(),
-            z: queries * d,
-            mid: queries * d,
-            hidden: queries * 4 * d,
-        }
-    }
-
-    /// Numbers that all of it takes up.
-    pub(super) fn room(&self) -> usize {
-        let Self {
-            x,
-            qkv,
-            pattern,
-            z,
-            mid,
-            hidden,
-        } = *self;
-        [x, qkv, pattern, z, mid, hidden].map(room).iter().sum()
-    }
-
-    /// Each at its place from the start of `flat` on.
-    pub(super) fn lie_in(self, mut flat: &[f32]) -> Saved<&[f32]> {
-        self.map(|count| &flat.split_off(..room(count)).unwrap_or_default()[..count])
-    }
-
-    /// The same, to write.
-    pub(super) fn lie_in_mut(self, mut flat: &mut [f32]) -> Saved<&mut [f32]> {
-        self.map(|count| &mut flat.split_off_mut(..room(count)).unwrap_or_default()[..count])
-    }
-}
-
-/// What is overwritten at every layer.
-#[derive(Default)]
-pub(super) struct Scratch {
-    pub(super) normed_1: Buffer, // [rows, d]
-    pub(super) normed_2: Buffer, // [queries, d]
-    pub(super) post: Buffer,     // [queries, 4 × d], after gelu
-    pub(super) d_hidden: Buffer, // [queries, 4 × d]
-    pub(super) d_mid: Buffer,    // [queries, d]
-    d_z: Buffer,                 // [queries, d]
-    pub(super) d_qkv: Buffer,    // [rows, 3 × d]
-    pub(super) d_x: Buffer,      // [rows, d]
-    added: Buffer,               // [queries, d], what is added to the stream, where a hook wants it
-}
-
-/// A piece of a batch at one layer of one iteration.
-pub(super) struct Turn<'a> {
-    /// What attends to what; its queries are the rows that come out of the layer.
+/// A chunk of a batch at one effective layer.
+pub(super) struct LayerPass<'a> {
+    /// Who attends to whom; its queries are the rows that come out of the layer.
     pub(super) of: attention::Geometry<'a>,
     pub(super) ops: Ops<'a>,
-    /// 0, 1, 2, … for as many rows as go in.
+    /// 0, 1, 2, … up to the number of rows that go in.
     pub(super) all: &'a [u32],
-    pub(super) visitor: Visitor<'a>,
+    pub(super) taps: ChunkTaps<'a>,
 }
 
-impl Turn<'_> {
-    /// What this keeps.
-    pub(super) fn sizes(&self) -> Saved<usize> {
-        Saved::sizes(self.all.len(), &self.of)
+/// QKV of distinct embeddings, `[embeddings, 3 × d]`, and the embedding of each row.
+pub(super) type EmbeddingQkv<'a> = (&'a [f32], &'a [u32]);
+
+impl LayerPass<'_> {
+    /// The lengths of what the layer keeps.
+    pub(super) fn lengths(&self) -> Saved<usize> {
+        Saved::lengths(self.all.len(), &self.of)
     }
 
-    /// From `saved.x` to `out` `[queries, d]`; `known` are queries, keys and values of each distinct x, `[sources, 3 × d]`,
-    /// and which of them is a row's.
+    /// From `saved.x` to `out` `[queries, d]`. `known`: QKV, where they need not be computed.
     pub(super) fn forward(
         &self,
-        known: Option<(&[f32], &[u32])>,
+        known: Option<EmbeddingQkv>,
         saved: &mut Saved<&mut [f32]>,
         scratch: &mut Scratch,
         out: &mut [f32],
     ) {
-        let (of, ops, visitor) = (self.of, self.ops, &self.visitor);
-        let Ops {
-            weights,
-            matrices,
-            d,
-            arch,
-        } = ops;
-        let queries = of.queries.len();
-        visitor.visit(Point::ResidPre, saved.x);
+        let (of, ops, taps) = (self.of, self.ops, &self.taps);
+        let (d, queries) = (ops.d, of.queries.len());
+        taps.visit(Tap::ResidPre, saved.x);
         if let Some((qkv, of_row)) = known {
-            for (to, &source) in saved.qkv.chunks_exact_mut(3 * d).zip(of_row) {
-                to.copy_from_slice(&qkv[source as usize * 3 * d..][..3 * d]);
+            for (to, &embedding) in saved.qkv.chunks_exact_mut(3 * d).zip(of_row) {
+                to.copy_from_slice(&qkv[embedding as usize * 3 * d..][..3 * d]);
             }
         } else {
-            ops.project(saved.x, &mut scratch.normed_1, saved.qkv);
+            ops.project_qkv(saved.x, &mut scratch.normed_1, saved.qkv);
         }
-        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
-        arch.dispatch(attention::Attend {
+        ops.backend.run(attention::Pattern {
             of,
             qkv: saved.qkv,
             pattern: saved.pattern,
         });
-        visitor.visit_pattern(of, saved.pattern);
-        arch.dispatch(attention::Mix {
+        taps.visit_pattern(of, saved.pattern);
+        ops.backend.run(attention::Mix {
             of,
             qkv: saved.qkv,
             pattern: saved.pattern,
             z: saved.z,
         });
-        visitor.visit(Point::Z, saved.z);
-        let onto = (&*saved.x, of.queries);
-        self.add(
-            saved.mid,
-            Matrix::new(saved.z, d),
-            (matrices.attn_proj, weights.attn_proj[1]),
-            onto,
-            (Point::AttnOut, &mut scratch.added),
-        );
-        visitor.visit(Point::ResidMid, saved.mid);
+        taps.visit(Tap::Z, saved.z);
+        let linear = (ops.operands.attn_proj, ops.weights.attn_proj.bias);
+        let residual = (&*saved.x, of.queries);
+        let added = (Tap::AttnOut, &mut scratch.added);
+        self.add_to_stream(saved.mid, Matrix::new(saved.z, d), linear, residual, added);
+        taps.visit(Tap::ResidMid, saved.mid);
 
-        ops.norm(normed_2, saved.mid, &weights.ln_2);
-        matrices.c_fc.product(saved.hidden, Matrix::new(normed_2, d));
+        let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
+        ops.norm(normed_2, saved.mid, &ops.weights.ln_2);
+        ops.operands.c_fc.gemm(saved.hidden, Matrix::new(normed_2, d), None);
         post.fit(queries * 4 * d);
-        arch.dispatch(gelu::Forward {
+        ops.backend.run(gelu::Forward {
             x: saved.hidden,
-            bias: weights.c_fc[1],
+            bias: ops.weights.c_fc.bias,
             y: post,
         });
-        visitor.visit(Point::MlpPost, post);
-        let onto = (&*saved.mid, &self.all[..queries]);
-        let linear = (matrices.mlp_proj, weights.mlp_proj[1]);
-        let post = Matrix::new(post, 4 * d);
-        self.add(out, post, linear, onto, (Point::MlpOut, &mut scratch.added));
-        visitor.visit(Point::ResidPost, out);
+        taps.visit(Tap::MlpPost, post);
+        let linear = (ops.operands.mlp_proj, ops.weights.mlp_proj.bias);
+        let residual = (&*saved.mid, &self.all[..queries]);
+        let added = (Tap::MlpOut, &mut scratch.added);
+        self.add_to_stream(out, Matrix::new(post, 4 * d), linear, residual, added);
+        taps.visit(Tap::ResidPost, out);
     }
 
-    // An affine map onto the residual stream; only a hook makes the sum's second half come out alone, into `added`.
-    fn add(
+    // out = residual + x · weight + bias. What is added is computed alone, into `added`, only where its tap wants it.
+    fn add_to_stream(
         &self,
         out: &mut [f32],
         x: Matrix,
-        (weight, bias): (Right, &[f32]),
-        onto: (&[f32], &[u32]),
-        (point, added): (Point, &mut Buffer),
+        (weight, bias): (RightOperand, &[f32]),
+        residual: Residual,
+        (tap, added): (Tap, &mut Buffer),
     ) {
-        if !self.visitor.wants(point) {
-            return self.ops.affine(out, x, weight, bias, Some(onto));
+        if !self.taps.wants(tap) {
+            return self.ops.linear(out, x, weight, bias, Some(residual));
         }
         added.fit(out.len());
-        self.ops.affine(added, x, weight, bias, None);
-        self.visitor.visit(point, added);
-        let d = self.of.d;
-        for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(onto.1) {
-            let x = &onto.0[row as usize * d..][..d];
+        self.ops.linear(added, x, weight, bias, None);
+        self.taps.visit(tap, added);
+        let (d, (stream, rows)) = (self.of.d, residual);
+        for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(rows) {
+            let x = &stream[row as usize * d..][..d];
             for ((out, added), x) in out.iter_mut().zip(added).zip(x) {
                 *out = x + added;
             }
         }
     }
 
-    /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and all else in `scratch` that
-    /// [`Panel::add`](super::products::Panel::add) needs; adds to the gradients of norms and biases. Where queries, keys and
-    /// values were `known`, it ends at theirs, in `scratch.d_qkv`, and `scratch.d_x` is what comes by the residual stream.
+    /// From `dy` = dL/d(out) to `scratch.d_x` = dL/d(saved.x), and the operands of the weight gradients in `scratch`; adds the
+    /// gradients of norms and biases to `sums`. Where QKV were `known`, it ends at their gradient in `scratch.d_qkv`, and
+    /// `scratch.d_x` is the gradient through the residual stream alone.
     pub(super) fn backward(
         &self,
         known: bool,
         saved: &Saved<&[f32]>,
         scratch: &mut Scratch,
         dy: &[f32],
-        sums: &mut Layer<Vec<f32>>,
+        sums: &mut Parameters<Vec<f32>>,
     ) {
         let (of, ops) = (self.of, self.ops);
-        let Ops {
-            weights,
-            matrices,
-            d,
-            arch,
-        } = ops;
-        let (rows, queries) = (self.all.len(), of.queries.len());
+        let (d, rows, queries) = (ops.d, self.all.len(), of.queries.len());
         let Scratch {
             normed_1,
             normed_2,
@@ -266,27 +134,27 @@ impl Turn<'_> {
             d_x,
             ..
         } = scratch;
-        ops.column_sums(dy, &mut sums.mlp_proj[1]);
+        ops.column_sums(dy, &mut sums.mlp_proj.bias);
         d_hidden.fit(queries * 4 * d);
-        matrices.mlp_proj.product(d_hidden, Matrix::new(dy, d));
+        ops.operands.mlp_proj.gemm(d_hidden, Matrix::new(dy, d), None);
         post.fit(queries * 4 * d);
-        arch.dispatch(gelu::Backward {
+        ops.backend.run(gelu::Backward {
             x: saved.hidden,
-            bias: weights.c_fc[1],
+            bias: ops.weights.c_fc.bias,
             y: post,
             dx: d_hidden,
-            db: &mut sums.c_fc[1],
+            db: &mut sums.c_fc.bias,
         });
         d_mid.fit(queries * d);
-        matrices.c_fc.product(d_mid, Matrix::new(d_hidden, 4 * d));
-        ops.norm_back(d_mid, normed_2, saved.mid, &weights.ln_2, &mut sums.ln_2);
-        ops.scatter(d_mid, &self.all[..queries], dy);
+        ops.operands.c_fc.gemm(d_mid, Matrix::new(d_hidden, 4 * d), None);
+        ops.norm_back(d_mid, normed_2, saved.mid, &ops.weights.ln_2, &mut sums.ln_2);
+        ops.scatter_add(d_mid, &self.all[..queries], dy);
 
-        ops.column_sums(d_mid, &mut sums.attn_proj[1]);
+        ops.column_sums(d_mid, &mut sums.attn_proj.bias);
         d_z.fit(queries * d);
-        matrices.attn_proj.product(d_z, Matrix::new(d_mid, d));
+        ops.operands.attn_proj.gemm(d_z, Matrix::new(d_mid, d), None);
         d_qkv.fit(rows * 3 * d);
-        arch.dispatch(attention::Backward {
+        ops.backend.run(attention::Backward {
             of,
             qkv: saved.qkv,
             pattern: saved.pattern,
@@ -296,23 +164,8 @@ impl Turn<'_> {
         if known {
             d_x.fit(rows * d).fill(0.0);
         } else {
-            ops.project_back(saved.x, d_qkv, normed_1, d_x, sums);
+            ops.project_qkv_back(saved.x, d_qkv, normed_1, d_x, sums);
         }
-        ops.scatter(d_x, of.queries, d_mid);
-    }
-}
-
-impl Layer<&mut [f32]> {
-    /// Adds the gradients of norms and biases.
-    pub(super) fn add(&mut self, sums: &Layer<Vec<f32>>) {
-        let pairs = |a: &mut [f32], b: &[f32]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-        pairs(self.ln_1[0], &sums.ln_1[0]);
-        pairs(self.ln_1[1], &sums.ln_1[1]);
-        pairs(self.c_attn[1], &sums.c_attn[1]);
-        pairs(self.attn_proj[1], &sums.attn_proj[1]);
-        pairs(self.ln_2[0], &sums.ln_2[0]);
-        pairs(self.ln_2[1], &sums.ln_2[1]);
-        pairs(self.c_fc[1], &sums.c_fc[1]);
-        pairs(self.mlp_proj[1], &sums.mlp_proj[1]);
+        ops.scatter_add(d_x, of.queries, d_mid);
     }
 }

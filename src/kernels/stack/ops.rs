@@ -1,28 +1,30 @@
-//! What a layer does to rows that need nothing of each other: norms, affine maps, sums.
+//! The operations of a layer that treat every row alone: norms, linear maps, sums.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::super::backend::Backend;
 use super::super::buffer::Buffer;
-use super::super::gemm::{Matrix, Right};
+use super::super::gemm::{Matrix, RightOperand};
 use super::super::norm;
-use super::EPSILON;
-use super::bank::Matrices;
-use super::layer::Layer;
+use super::super::parameters::{Affine, Layer, Parameters};
 
-// Every row of `out` becomes the bias, on top of the row of `x` that `rows` names where there is one.
-struct Prefill<'a> {
+/// The residual stream that a linear map is added to: x `[rows, d]`, and the row of x for each row of the result.
+pub(super) type Residual<'a> = (&'a [f32], &'a [u32]);
+
+// Writes the bias into every row of `out`, plus the residual stream where there is one.
+struct BiasAndResidual<'a> {
     out: &'a mut [f32],
     bias: &'a [f32],
-    onto: Option<(&'a [f32], &'a [u32])>,
+    residual: Option<Residual<'a>>,
 }
 
-impl WithSimd for Prefill<'_> {
+impl WithSimd for BiasAndResidual<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let d = self.bias.len();
-        match self.onto {
+        match self.residual {
             None => self
                 .out
                 .chunks_exact_mut(d)
@@ -39,7 +41,7 @@ impl WithSimd for Prefill<'_> {
     }
 }
 
-// Adds the rows of `from` to those of `to` that `rows` names.
+// Adds row i of `from` to row `rows[i]` of `to`.
 struct Scatter<'a> {
     to: &'a mut [f32],
     rows: &'a [u32],
@@ -61,7 +63,7 @@ impl WithSimd for Scatter<'_> {
     }
 }
 
-// Adds the rows of `x` up.
+// Adds the sum of the rows of `x` to `sums`.
 struct ColumnSums<'a> {
     x: &'a [f32],
     sums: &'a mut [f32],
@@ -80,101 +82,99 @@ impl WithSimd for ColumnSums<'_> {
     }
 }
 
-/// What a layer does to rows that need nothing of each other.
+/// The row-wise operations of a layer.
 #[derive(Clone, Copy)]
 pub(super) struct Ops<'a> {
-    pub(super) weights: &'a Layer<&'a [f32]>,
-    /// The layer's matrices as operands, turned over for the backward pass.
-    pub(super) matrices: Matrices<Right<'a>>,
+    pub(super) weights: &'a Parameters<&'a [f32]>,
+    /// The layer's packed weights, transposed for the backward pass.
+    pub(super) operands: Layer<(), RightOperand<'a>>,
     pub(super) d: usize,
-    pub(super) arch: Arch,
+    pub(super) epsilon: f32,
+    pub(super) backend: Backend,
 }
 
 impl Ops<'_> {
-    /// Queries, keys and values of x `[rows, d]`: `[rows, 3 × d]`.
-    pub(super) fn project(&self, x: &[f32], normed: &mut Buffer, qkv: &mut [f32]) {
+    /// QKV = ln_1(x) · W + b, `[rows, 3 × d]`, of x `[rows, d]`.
+    pub(super) fn project_qkv(&self, x: &[f32], normed: &mut Buffer, qkv: &mut [f32]) {
         self.norm(normed, x, &self.weights.ln_1);
-        self.affine(
-            qkv,
-            Matrix::new(normed, self.d),
-            self.matrices.c_attn,
-            self.weights.c_attn[1],
-            None,
-        );
+        let (weight, bias) = (self.operands.c_attn, self.weights.c_attn.bias);
+        self.linear(qkv, Matrix::new(normed, self.d), weight, bias, None);
     }
 
-    /// From dL/d(queries, keys, values) to dL/dx, and what was normed again; adds to the gradients of the norm and the
-    /// bias.
-    pub(super) fn project_back(
+    /// dL/dx from dL/dQKV. Recomputes `normed`, and adds the gradients of the norm and the bias to `sums`.
+    pub(super) fn project_qkv_back(
         &self,
         x: &[f32],
         d_qkv: &[f32],
         normed: &mut Buffer,
         d_x: &mut Buffer,
-        sums: &mut Layer<Vec<f32>>,
+        sums: &mut Parameters<Vec<f32>>,
     ) {
-        self.column_sums(d_qkv, &mut sums.c_attn[1]);
+        self.column_sums(d_qkv, &mut sums.c_attn.bias);
         d_x.fit(x.len());
-        self.matrices.c_attn.product(d_x, Matrix::new(d_qkv, 3 * self.d));
+        self.operands.c_attn.gemm(d_x, Matrix::new(d_qkv, 3 * self.d), None);
         self.norm_back(d_x, normed, x, &self.weights.ln_1, &mut sums.ln_1);
     }
 
-    /// out = x · weight + bias, on top of the rows of `onto` where there are any.
-    pub(super) fn affine(
+    /// out = x · weight + bias, plus the residual stream where there is one.
+    pub(super) fn linear(
         &self,
         out: &mut [f32],
         x: Matrix,
-        weight: Right,
+        weight: RightOperand,
         bias: &[f32],
-        onto: Option<(&[f32], &[u32])>,
+        residual: Option<Residual>,
     ) {
         let columns = bias.len();
-        let base = |first: usize, out: &mut [f32]| {
-            let onto = onto.map(|(x, rows)| (x, &rows[first..][..out.len() / columns]));
-            self.arch.dispatch(Prefill { out, bias, onto });
+        let beta = |first: usize, out: &mut [f32]| {
+            let residual = residual.map(|(x, rows)| (x, &rows[first..][..out.len() / columns]));
+            self.backend.run(BiasAndResidual { out, bias, residual });
         };
-        weight.product_onto(out, x, Some(&base));
+        weight.gemm(out, x, Some(&beta));
     }
 
-    pub(super) fn norm(&self, y: &mut Buffer, x: &[f32], &[weight, bias]: &[&[f32]; 2]) {
+    /// y = norm(x).
+    pub(super) fn norm(&self, y: &mut Buffer, x: &[f32], weights: &Affine<&[f32]>) {
         y.fit(x.len());
-        self.arch.dispatch(norm::Forward {
+        self.backend.run(norm::Forward {
             x,
-            weight,
-            bias,
+            weight: weights.weight,
+            bias: weights.bias,
             y,
-            epsilon: EPSILON,
+            epsilon: self.epsilon,
         });
     }
 
-    /// From dL/dy in `dx`: dL/dx there, and y again; adds to the gradients of the norm.
+    /// Turns dL/dy in `dx` into dL/dx. Recomputes y = norm(x), and adds the gradients of the norm's parameters to `sums`.
     pub(super) fn norm_back(
         &self,
         dx: &mut [f32],
         y: &mut Buffer,
         x: &[f32],
-        &[weight, bias]: &[&[f32]; 2],
-        [dw, db]: &mut [Vec<f32>; 2],
+        weights: &Affine<&[f32]>,
+        sums: &mut Affine<Vec<f32>>,
     ) {
         y.fit(x.len());
-        self.arch.dispatch(norm::Backward {
+        self.backend.run(norm::Backward {
             x,
-            weight,
-            bias,
+            weight: weights.weight,
+            bias: weights.bias,
             y,
             dx,
-            dw,
-            db,
-            epsilon: EPSILON,
+            dw: &mut sums.weight,
+            db: &mut sums.bias,
+            epsilon: self.epsilon,
         });
     }
 
+    /// sums += the sum of the rows of x.
     pub(super) fn column_sums(&self, x: &[f32], sums: &mut [f32]) {
-        self.arch.dispatch(ColumnSums { x, sums });
+        self.backend.run(ColumnSums { x, sums });
     }
 
-    pub(super) fn scatter(&self, to: &mut [f32], rows: &[u32], from: &[f32]) {
+    /// Adds row i of `from` to row `rows[i]` of `to`.
+    pub(super) fn scatter_add(&self, to: &mut [f32], rows: &[u32], from: &[f32]) {
         let d = self.d;
-        self.arch.dispatch(Scatter { to, rows, from, d });
+        self.backend.run(Scatter { to, rows, from, d });
     }
 }

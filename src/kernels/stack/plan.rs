@@ -1,75 +1,64 @@
-//! How a batch is cut into pieces that need nothing of each other.
+//! How a batch is cut into chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::model::rows::{Ancestry, Rows};
+use super::super::batch::Ancestry;
 
-// Rows of a piece, at most about: enough that its products run at full speed; more gains nothing, and threads need
-// pieces to share.
-const ROWS: usize = 384;
-// Below so many rows, a batch is one piece.
-const WORTH_CUTTING: usize = 128;
+// About the most rows of a chunk: enough for GEMM at full speed. Larger chunks would leave threads fewer chunks to share.
+const MAX_CHUNK_ROWS: usize = 384;
+// A batch of fewer rows is one chunk.
+const MIN_ROWS_TO_CUT: usize = 128;
 
-/// Rows that look at each other alone: whole trees of chains with a common head.
-pub(super) struct Piece {
+/// Rows that attend only to each other: whole trees of chains with a common head.
+pub(super) struct Chunk {
     pub(super) rows: Range<usize>,
-    /// All of its rows, counted from the first.
+    /// All its rows, counted from its first.
     pub(super) all: Vec<u32>,
-    /// Those at which some query is read out.
+    /// Its readout rows, counted from its first row.
     pub(super) readouts: Vec<u32>,
 }
 
-/// A batch in pieces. It depends on the rows alone, never on the number of threads.
-pub(in super::super::super) struct Plan {
+/// A batch cut into chunks. It depends on the rows alone, never on the number of threads.
+pub(crate) struct Plan {
     pub(super) ancestry: Arc<Ancestry>,
-    pub(super) pieces: Vec<Piece>,
-    /// The place of each query's readout among all rows that are read out, in row order.
-    pub(in super::super::super) readout: Vec<u32>,
+    pub(super) chunks: Vec<Chunk>,
+    /// For each query, the index of its readout row among all readout rows, which are in increasing order.
+    pub(crate) readout: Vec<u32>,
 }
 
 impl Plan {
-    /// The number of rows that are read out.
-    pub(in super::super::super) fn outputs(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.readouts.len()).sum()
-    }
-
-    /// The number of pieces whose part in a gradient is one product: more than one where they are small, because sums are
-    /// read and written for each.
-    pub(super) fn summed(&self) -> usize {
-        let largest = self.pieces.iter().map(|piece| piece.rows.len()).max();
-        (ROWS / largest.unwrap_or(ROWS).max(1)).min(self.pieces.len()).max(1)
-    }
-
-    pub(in super::super::super) fn new(rows: &Rows) -> Self {
-        let count = rows.len();
-        let mut is_read = vec![false; count];
-        for &row in &rows.readout {
-            is_read[row as usize] = true;
+    /// Cuts a batch with these ancestors, whose trees are contiguous, and this readout row for each query.
+    pub(crate) fn new(ancestry: Arc<Ancestry>, readout_rows: &[u32]) -> Self {
+        let count = ancestry.len();
+        let mut is_readout = vec![false; count];
+        for &row in readout_rows {
+            is_readout[row as usize] = true;
         }
-        let mut place = vec![0_u32; count];
-        let mut read = 0;
-        for (place, &is_read) in place.iter_mut().zip(&is_read) {
-            *place = read;
-            read += u32::from(is_read);
+        let mut index = vec![0_u32; count];
+        let mut n_readouts = 0;
+        for (index, &is_readout) in index.iter_mut().zip(&is_readout) {
+            *index = n_readouts;
+            n_readouts += u32::from(is_readout);
         }
-        // An even number shares out among two threads.
-        let parts = if count < WORTH_CUTTING {
+        // An even number, so that two threads share them evenly.
+        let n_chunks = if count < MIN_ROWS_TO_CUT {
             1
         } else {
-            count.div_ceil(ROWS).next_multiple_of(2)
+            count.div_ceil(MAX_CHUNK_ROWS).next_multiple_of(2)
         };
-        let mut pieces = Vec::new();
+        let mut chunks = Vec::new();
         let mut start = 0;
         for end in 1..=count {
-            let is_tree_end = end == count || rows.positions[end] == 0;
-            // Where it has its share of all rows so far: what one piece has too many, the next has too few.
-            if is_tree_end && (end == count || end * parts >= (pieces.len() + 1) * count) {
-                pieces.push(Piece {
+            let is_tree_end = end == count || ancestry.is_root(end);
+            // A chunk ends with the tree with which it and those before have their share of all rows: rows that a chunk has too many,
+            // the next one has too few.
+            if is_tree_end && (end == count || end * n_chunks >= (chunks.len() + 1) * count) {
+                chunks.push(Chunk {
                     rows: start..end,
                     all: (0..(end - start) as u32).collect(),
                     readouts: (start..end)
-                        .filter(|&row| is_read[row])
+                        .filter(|&row| is_readout[row])
                         .map(|row| (row - start) as u32)
                         .collect(),
                 });
@@ -77,9 +66,55 @@ impl Plan {
             }
         }
         Self {
-            ancestry: rows.ancestry.clone(),
-            pieces,
-            readout: rows.readout.iter().map(|&row| place[row as usize]).collect(),
+            ancestry,
+            chunks,
+            readout: readout_rows.iter().map(|&row| index[row as usize]).collect(),
         }
+    }
+
+    /// The number of readout rows.
+    pub(crate) fn n_readouts(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.readouts.len()).sum()
+    }
+
+    /// The number of chunks whose contributions to a weight gradient are one GEMM: several where chunks are small, because every
+    /// GEMM reads and writes the whole gradient.
+    pub(super) fn chunks_per_gemm(&self) -> usize {
+        let largest = self.chunks.iter().map(|chunk| chunk.rows.len()).max();
+        let count = MAX_CHUNK_ROWS / largest.unwrap_or(MAX_CHUNK_ROWS).max(1);
+        count.min(self.chunks.len()).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_whole_trees_that_cover_the_batch() {
+        let mut ancestry = Ancestry::default();
+        let mut readout = Vec::new();
+        for _ in 0..100 {
+            let head = ancestry.push(None, true);
+            let relation = ancestry.push(Some(head), true);
+            readout.push(ancestry.push(Some(relation), true));
+        }
+        let ancestry = Arc::new(ancestry);
+        let plan = Plan::new(ancestry.clone(), &readout);
+        assert_eq!((plan.chunks.len(), plan.n_readouts()), (2, 100));
+        let mut end = 0;
+        for chunk in &plan.chunks {
+            assert_eq!(chunk.rows.start, end);
+            end = chunk.rows.end;
+            for row in chunk.rows.clone() {
+                assert!(
+                    ancestry
+                        .of(row)
+                        .iter()
+                        .all(|&ancestor| chunk.rows.contains(&(ancestor as usize)))
+                );
+            }
+        }
+        assert_eq!(end, ancestry.len());
     }
 }

@@ -1,57 +1,75 @@
-//! Where hooks look into the loop.
+//! Where states inside the loop can be read or replaced.
 
 use std::ops::Range;
 
 use super::super::attention::Geometry;
-use crate::model::hooks::{Point, Site};
 
-/// What records or replaces states while the loop runs; pieces of a batch come by in any order, from any thread.
-pub(in super::super::super) trait Taps: Sync {
-    /// Whether `site` is to be visited.
-    fn wants(&self, site: Site) -> bool;
-
-    /// The state of these rows of the batch at `site`, `[rows, …]`; the loop goes on with what is left in it.
-    fn visit(&self, site: Site, rows: Range<usize>, state: &mut [f32]);
+/// A place in a layer, in the order of the forward pass. The names are those of TransformerLens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tap {
+    /// `[rows, d]`
+    ResidPre,
+    /// `[rows, heads, max_ancestors]`, padded with zeros.
+    AttnPattern,
+    /// `[rows, d]`
+    Z,
+    /// `[rows, d]`
+    AttnOut,
+    /// `[rows, d]`
+    ResidMid,
+    /// `[rows, 4 × d]`
+    MlpPost,
+    /// `[rows, d]`
+    MlpOut,
+    /// `[rows, d]`
+    ResidPost,
 }
 
-/// The taps as one piece of a batch meets them at one layer of one iteration.
+/// Reads and replaces states while the loop runs. Chunks of a batch call it in any order, from any thread.
+pub(crate) trait Taps: Sync {
+    /// Whether the state at `tap` of `effective_layer` is to be visited.
+    fn wants(&self, tap: Tap, effective_layer: usize) -> bool;
+
+    /// Visits the state of `rows` of the batch at `tap` of `effective_layer`. The loop continues with what it leaves in `state`.
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]);
+}
+
+/// The taps of one chunk at one effective layer.
 #[derive(Clone)]
-pub(super) struct Visitor<'a> {
+pub(super) struct ChunkTaps<'a> {
     pub(super) taps: Option<&'a dyn Taps>,
-    pub(super) iteration: usize,
-    pub(super) layer: usize,
+    pub(super) effective_layer: usize,
     pub(super) rows: Range<usize>,
 }
 
-impl Visitor<'_> {
-    pub(super) fn wants(&self, point: Point) -> bool {
-        self.taps
-            .is_some_and(|taps| taps.wants(Site::new(point, self.iteration, self.layer)))
+impl ChunkTaps<'_> {
+    pub(super) fn wants(&self, tap: Tap) -> bool {
+        self.taps.is_some_and(|taps| taps.wants(tap, self.effective_layer))
     }
 
-    pub(super) fn visit(&self, point: Point, state: &mut [f32]) {
+    pub(super) fn visit(&self, tap: Tap, state: &mut [f32]) {
         if let Some(taps) = self.taps
-            && self.wants(point)
+            && self.wants(tap)
         {
-            taps.visit(Site::new(point, self.iteration, self.layer), self.rows.clone(), state);
+            taps.visit(tap, self.effective_layer, self.rows.clone(), state);
         }
     }
 
-    /// Visits the pattern as `[rows, heads, most ancestors of the batch]`, short lists filled up with zeros.
+    /// Visits the pattern as a table `[rows, heads, max_ancestors]`.
     pub(super) fn visit_pattern(&self, of: Geometry, pattern: &mut [f32]) {
-        if !self.wants(Point::AttnPattern) {
+        if !self.wants(Tap::AttnPattern) {
             return;
         }
-        let most = of.ancestry.most();
-        let mut table = vec![0.0; of.queries.len() * of.heads * most];
-        let entry = |query: usize, i: usize, count: usize| (query * of.heads + i / count) * most + i % count;
-        of.each_pattern(pattern, |query, pattern, count| {
+        let max = of.ancestry.max_ancestors();
+        let mut table = vec![0.0; of.queries.len() * of.heads * max];
+        let entry = |query: usize, i: usize, count: usize| (query * of.heads + i / count) * max + i % count;
+        of.for_each_pattern(pattern, |query, pattern, count| {
             for (i, &p) in pattern.iter().enumerate() {
                 table[entry(query, i, count)] = p;
             }
         });
-        self.visit(Point::AttnPattern, &mut table);
-        of.each_pattern(pattern, |query, pattern, count| {
+        self.visit(Tap::AttnPattern, &mut table);
+        of.for_each_pattern(pattern, |query, pattern, count| {
             for (i, p) in pattern.iter_mut().enumerate() {
                 *p = table[entry(query, i, count)];
             }

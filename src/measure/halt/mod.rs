@@ -178,7 +178,7 @@ fn halted(specimen: &Specimen, queries: &[&Query], rule: &Rule, most: usize) -> 
         whole += unrolled.rows() * most;
         for iteration in 1..=most {
             ran += unrolled.rows();
-            let states = unrolled.turn()?;
+            let states = unrolled.iterate()?;
             let targets: Vec<u32> = active.iter().map(|&query| chunk[query].target).collect();
             let changes = watch.observe(&active, &states, &model.unembed(&states)?, &targets)?;
             let mut stay = Vec::new();
@@ -222,7 +222,7 @@ fn traces(specimen: &Specimen, queries: &[&Query], most: usize) -> Result<Vec<Ve
         let targets: Vec<u32> = chunk.iter().map(|query| query.target).collect();
         let mut of_chunk = vec![Vec::with_capacity(most); chunk.len()];
         for _ in 0..most {
-            let states = unrolled.turn()?;
+            let states = unrolled.iterate()?;
             let changes = watch.observe(&all, &states, &model.unembed(&states)?, &targets)?;
             for (trace, (_, now)) in of_chunk.iter_mut().zip(changes) {
                 trace.push(now);

@@ -1,18 +1,35 @@
-//! What AMX computes, in plain Rust: the same arithmetic in the same order, so the same bits, on any CPU.
+//! The scheme in plain Rust: the arithmetic of AMX in the same order, so the same bits, on any CPU.
 
 use std::array;
 use std::ops::Range;
 
 use super::super::Matrix;
+use super::backend::{BlockProduct, Int8Backend};
 use super::panels::{
     HIGHEST_SLICE, MAX_INTEGER, MIN_LARGEST, MicroPanel, SLICE_RATIO, SLICES, SUMS, Side, TILE_DEPTH, TILE_ROWS, Tile,
     Units, WORD_BYTES, panel_tiles,
 };
 
-/// The sums of a block, by weight, rows and columns.
+/// The scalar implementation.
+#[derive(Clone, Copy)]
+pub(super) struct Reference;
+
+impl Int8Backend for Reference {
+    type Product<'a> = Product<'a>;
+
+    fn pack(self, tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side) {
+        pack(tiles, units, matrices, first, side);
+    }
+
+    fn begin(self, out: &mut [f32], rows: usize, columns: usize) -> Product<'_> {
+        Product { out, rows, columns }
+    }
+}
+
+/// The sums of a block, by weight, row and column.
 pub(super) type Sums = [[[i32; TILE_ROWS]; TILE_ROWS]; SUMS];
 
-// The slices whose products each sum adds up, of the left and of the right operand.
+// The pairs of slices, of the left and the right operand, whose products each sum contains.
 const PAIRS: [&[(usize, usize)]; SUMS] = [
     &[(0, 0)],
     &[(0, 1), (1, 0)],
@@ -20,23 +37,22 @@ const PAIRS: [&[(usize, usize)]; SUMS] = [
     &[(1, 2), (2, 1)],
 ];
 
-/// Packs matrices `[outer, depth]` side by side from row `first` on, one micro-panel for each of `units`.
-pub(super) fn pack(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side) {
+fn pack(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side) {
     tiles.fill(Tile::ZERO);
     let panels = tiles.chunks_exact_mut(panel_tiles(matrices)).zip(units);
     for (panel, (tiles, units)) in panels.enumerate() {
         for (line, unit) in units.0.iter_mut().enumerate() {
             let row = first + panel * TILE_ROWS + line;
-            // As bits of their absolute values: those of infinity and of what is not a number are the largest.
+            // Compared as bits of the absolute values, of which those of infinity and NaN are the largest.
             let all = matrices.iter().flat_map(|matrix| numbers(matrix, row));
             let largest = all.map(|x| x.abs().to_bits()).max().unwrap_or(0);
             let scale;
             (scale, *unit) = scale_and_unit(largest);
             let mut rest = &mut *tiles;
             for matrix in matrices {
-                let mine = rest.split_off_mut(..panel_tiles(&[*matrix])).unwrap_or_default();
+                let of_matrix = rest.split_off_mut(..panel_tiles(&[*matrix])).unwrap_or_default();
                 for (k, x) in numbers(matrix, row).enumerate() {
-                    let step = &mut mine[k / TILE_DEPTH * SLICES..][..SLICES];
+                    let step = &mut of_matrix[k / TILE_DEPTH * SLICES..][..SLICES];
                     put(step, side, line, k % TILE_DEPTH, split(to_integer(x * scale)));
                 }
             }
@@ -44,23 +60,23 @@ pub(super) fn pack(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix],
     }
 }
 
-// A row's numbers; none where the matrix has no such row.
+// The numbers of a row; none where the matrix has no such row.
 fn numbers(matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
     let count = if row < matrix.rows { matrix.columns } else { 0 };
     let (numbers, start, stride) = (matrix.numbers, row * matrix.row_stride, matrix.column_stride);
     (0..count).map(move |column| numbers[start + column * stride])
 }
 
-// From the bits of a row's largest absolute value: what its numbers are multiplied by, and what a one in the highest slice is
-// worth then. Where something is infinite or not a number, nothing in the row's products is a number.
+// The scale of a row and the value of 1 in its highest slice, from the bits of its largest absolute value. Where a number of the row
+// is infinite or NaN, the unit is NaN, and so are all products of the row.
 fn scale_and_unit(largest: u32) -> (f32, f32) {
     let is_finite = largest < f32::INFINITY.to_bits();
-    // This maximum is the least for what is not a number.
+    // `max` ignores NaN.
     let scale = MAX_INTEGER / f32::from_bits(largest).max(MIN_LARGEST);
     (scale, if is_finite { HIGHEST_SLICE / scale } else { f32::NAN })
 }
 
-// The nearest integer, ties to even; the smallest one where an i32 cannot hold it.
+// The nearest integer, ties to even; the smallest i32 where it does not fit one.
 fn to_integer(x: f32) -> i32 {
     let rounded = x.round_ties_even();
     if rounded.abs() < -(i32::MIN as f32) {
@@ -70,13 +86,14 @@ fn to_integer(x: f32) -> i32 {
     }
 }
 
-// The slices of an integer of at most 0x7f7f7f, the highest first. With 128 added to each they are the bytes of a sum.
+// The slices of an integer of at most 0x7f7f7f in absolute value, the highest first. Adding 128 to each slice makes them the bytes
+// of one sum.
 pub(super) fn split(integer: i32) -> [i8; SLICES] {
     let [low, middle, high, _] = integer.wrapping_add(0x80_8080).to_le_bytes();
     [high, middle, low].map(|byte| (byte ^ 0x80).cast_signed())
 }
 
-// Puts the slices of term `k` of a step, in a row or column of the product, to their place in the tiles.
+// Writes the slices of term `k` of a step, of a row or column `line` of the micro-panel, into the tiles.
 fn put(tiles: &mut [Tile], side: Side, line: usize, k: usize, slices: [i8; SLICES]) {
     let (word, byte) = (k % TILE_ROWS, k / TILE_ROWS);
     for (tile, slice) in tiles.iter_mut().zip(slices) {
@@ -88,7 +105,7 @@ fn put(tiles: &mut [Tile], side: Side, line: usize, k: usize, slices: [i8; SLICE
     }
 }
 
-// The int8 numbers of each row of a left tile, or of each column of a right one, in an order that is the same for both.
+// The int8 numbers of each row of a left tile or each column of a right one, in the same order for both.
 fn lines(tile: &Tile, side: Side) -> [[i16; TILE_DEPTH]; TILE_ROWS] {
     array::from_fn(|line| {
         array::from_fn(|k| {
@@ -101,8 +118,8 @@ fn lines(tile: &Tile, side: Side) -> [[i16; TILE_DEPTH]; TILE_ROWS] {
     })
 }
 
-// Of the products of a block's slices, those of each weight.
-pub(super) fn add_up(a: MicroPanel, b: MicroPanel) -> Sums {
+/// The sums of a block: for each weight, that of the products of its pairs of slices.
+pub(super) fn block_sums(a: MicroPanel, b: MicroPanel) -> Sums {
     let mut sums = [[[0; TILE_ROWS]; TILE_ROWS]; SUMS];
     for (a, b) in a.tiles.chunks_exact(SLICES).zip(b.tiles.chunks_exact(SLICES)) {
         let a: [_; SLICES] = array::from_fn(|slice| lines(&a[slice], Side::Left));
@@ -120,7 +137,7 @@ pub(super) fn add_up(a: MicroPanel, b: MicroPanel) -> Sums {
     sums
 }
 
-/// One number of the product, from its sums by weight, the units of its row and column, and what it is added to.
+/// One number of the product, from its sums, the units of its row and column, and the number that it is added to.
 pub(super) fn recombine(sums: [i32; SUMS], of_row: f32, of_column: f32, base: f32) -> f32 {
     let [first, second, third, fourth] = sums.map(|sum| sum as f32);
     let sum = fourth.mul_add(SLICE_RATIO, third);
@@ -130,24 +147,18 @@ pub(super) fn recombine(sums: [i32; SUMS], of_row: f32, of_column: f32, base: f3
 }
 
 /// A product that is computed block by block.
-pub(super) struct Product<'a> {
+pub(crate) struct Product<'a> {
     out: &'a mut [f32],
     rows: usize,
     columns: usize,
 }
 
-impl<'a> Product<'a> {
-    pub(super) fn new(out: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self { out, rows, columns }
-    }
-
-    /// Some of its rows.
-    pub(super) fn rows(&mut self, first: usize, count: usize) -> &mut [f32] {
+impl BlockProduct for Product<'_> {
+    fn rows(&mut self, first: usize, count: usize) -> &mut [f32] {
         &mut self.out[first * self.columns..][..count * self.columns]
     }
 
-    /// The blocks of these rows and columns, given the micro-panels that begin there; on top of what is there where `add`.
-    pub(super) fn blocks<'l, 'r>(
+    fn blocks<'l, 'r>(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
@@ -161,9 +172,11 @@ impl<'a> Product<'a> {
             }
         }
     }
+}
 
+impl Product<'_> {
     fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool) {
-        let sums = add_up(a, b);
+        let sums = block_sums(a, b);
         let (height, width) = (TILE_ROWS.min(self.rows - row), TILE_ROWS.min(self.columns - column));
         for i in 0..height {
             let out = &mut self.out[(row + i) * self.columns + column..][..width];

@@ -1,4 +1,4 @@
-//! The scalar reference against the scheme as it is written down, and AMX against the scalar reference.
+//! The scalar reference against the definition of the scheme, and AMX against the scalar reference.
 
 use std::io::Write;
 
@@ -19,9 +19,9 @@ fn at(matrix: Matrix, row: usize, column: usize) -> f32 {
     matrix.numbers[row * matrix.row_stride + column * matrix.column_stride]
 }
 
-// A row of integers and what a one in their highest slice is worth, straight from the definition.
+// The integers of a row and the value of 1 in their highest slice, by definition.
 fn integers(row: &[f32]) -> (Vec<i64>, f32) {
-    let largest = row.iter().fold(2.0_f32.powi(-100), |most, x| most.max(x.abs()));
+    let largest = row.iter().fold(2.0_f32.powi(-100), |max, x| max.max(x.abs()));
     let scale = 8_355_710.0 / largest;
     let integers = row.iter().map(|x| (x * scale).round_ties_even() as i64).collect();
     (integers, 65_536.0 / scale)
@@ -35,8 +35,8 @@ fn slices(q: i64) -> [i64; 3] {
     [(rest - middle) / 256, middle, low]
 }
 
-// base + a · b of one round, from all integers of a row and of a column.
-fn by_definition((a, of_row): (&[i64], f32), (b, of_column): (&[i64], f32), base: f32) -> f32 {
+// beta + A · B of one round, from the integers and the units of a row and a column.
+fn by_definition((a, row_unit): (&[i64], f32), (b, column_unit): (&[i64], f32), beta: f32) -> f32 {
     let mut sums = [0_i64; 5];
     for (&a, &b) in a.iter().zip(b) {
         let (a, b) = (slices(a), slices(b));
@@ -48,14 +48,14 @@ fn by_definition((a, of_row): (&[i64], f32), (b, of_column): (&[i64], f32), base
     }
     let [first, second, third, fourth, _] = sums.map(|sum| sum as f32);
     let sum = (fourth / 256.0 + third, second, first);
-    // Dividing by 256 is exact, so one rounding is left of each.
+    // Division by 256 is exact, so each rounds once.
     let fused = |low: f32, high: f32| (low / 256.0).mul_add(1.0, high);
     let sum = fused(fused(fused(fourth, third), sum.1), sum.2);
-    (sum * of_row).mul_add(of_column, base)
+    (sum * row_unit).mul_add(column_unit, beta)
 }
 
 #[test]
-fn the_reference_is_the_scheme_as_it_is_written_down() {
+fn the_reference_follows_the_definition_of_the_scheme() {
     let mut stream = Stream::new(1, "test int8", 0);
     // In one round, and in several of 64 × 9 and 64 × 11 terms.
     for (rows, columns, depth) in [
@@ -69,11 +69,11 @@ fn the_reference_is_the_scheme_as_it_is_written_down() {
         let (x, y) = (random(&mut stream, rows * depth), random(&mut stream, depth * columns));
         let (a, b) = (Matrix::new(&x, depth), Matrix::new(&y, columns));
         let mut packed = Packed::default();
-        packed.set(Engine::Reference, b);
+        packed.pack(Int8Engine::Reference, b);
         let mut got = vec![f32::NAN; rows * columns];
-        packed.product(&mut got, a, None);
+        packed.gemm(&mut got, a, None);
         let mut added = x[..1].repeat(rows * columns);
-        add_products(Engine::Reference, &mut added, &[(a, b)]);
+        Int8Engine::Reference.accumulate(&mut added, &[(a, b)]);
         for (i, row) in x.chunks_exact(depth).enumerate() {
             for j in 0..columns {
                 let column: Vec<f32> = (0..depth).map(|k| at(b, k, j)).collect();
@@ -83,7 +83,7 @@ fn the_reference_is_the_scheme_as_it_is_written_down() {
                     let terms = first..first + count;
                     let (of_row, row_unit) = integers(&row[terms.clone()]);
                     let left = (&of_row[..], row_unit);
-                    // What is packed once has one scale for all rounds, what is packed for a sum of products has its own.
+                    // An operand that is packed once has one scale for all rounds, one that is packed for a sum of products one for each.
                     expected = by_definition(left, (&of_column[terms.clone()], column_unit), expected);
                     let (of_column, column_unit) = integers(&column[terms]);
                     expected_added = by_definition(left, (&of_column, column_unit), expected_added);
@@ -101,8 +101,8 @@ fn the_reference_is_the_scheme_as_it_is_written_down() {
 }
 
 #[test]
-fn integers_that_fit_three_slices_are_multiplied_but_for_the_lowest_product() {
-    // The largest of a row is scaled to itself, so that all are integers already.
+fn integers_that_fit_three_slices_are_multiplied_exactly_but_for_the_lowest_product() {
+    // The largest number of a row is scaled to itself, so that all numbers stay the integers that they are.
     const LARGEST: i64 = 8_355_710;
     let mut stream = Stream::new(2, "test int8", 0);
     let depth = 100;
@@ -116,17 +116,17 @@ fn integers_that_fit_three_slices_are_multiplied_but_for_the_lowest_product() {
     let f32s = |line: &[i64]| line.iter().map(|&x| x as f32).collect::<Vec<_>>();
     let mut out = [0.0];
     let (x, y) = (f32s(&a), f32s(&b));
-    add_products(
-        Engine::Reference,
-        &mut out,
-        &[(Matrix::new(&x, depth), Matrix::new(&y, 1))],
-    );
+    let product = (Matrix::new(&x, depth), Matrix::new(&y, 1));
+    Int8Engine::Reference.accumulate(&mut out, &[product]);
     let exact: i64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
     let lowest: i64 = a.iter().zip(&b).map(|(&a, &b)| slices(a)[2] * slices(b)[2]).sum();
-    // Six roundings of f32, and the sums that they round are not larger than those of absolute values.
+    // Six roundings in f32 of sums that are at most those of absolute values.
     let size: i64 = a.iter().zip(&b).map(|(a, b)| (a * b).abs()).sum();
-    let off = (f64::from(out[0]) - (exact - lowest) as f64).abs();
-    assert!(off <= 6.0 * 2.0_f64.powi(-24) * 3.0 * size as f64, "{off} of {exact}");
+    let error = (f64::from(out[0]) - (exact - lowest) as f64).abs();
+    assert!(
+        error <= 6.0 * 2.0_f64.powi(-24) * 3.0 * size as f64,
+        "{error} of {exact}"
+    );
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn slices_give_the_integer_back() {
     }
 }
 
-// The same bits, or both not a number.
+// The same bits, or both NaN.
 fn assert_same_bits(got: &[f32], expected: &[f32], what: &str) {
     assert_eq!(got.len(), expected.len());
     for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -152,8 +152,8 @@ fn assert_same_bits(got: &[f32], expected: &[f32], what: &str) {
 
 #[test]
 fn amx_gives_the_bits_of_the_reference() {
-    let Some(amx) = Engine::amx() else {
-        // Past the capture of test output.
+    let Some(amx) = Int8Engine::amx() else {
+        // `write_all` passes the capture of test output.
         let line = b"skipped: AMX against its scalar reference, because this machine has no AMX\n";
         std::io::stderr().write_all(line).unwrap();
         return;
@@ -178,21 +178,21 @@ fn amx_gives_the_bits_of_the_reference() {
         let rights = [Matrix::new(&y, columns), Matrix::new(&y, depth).transposed()];
         for a in lefts {
             for b in rights {
-                let of = |engine: Engine| {
+                let of = |engine: Int8Engine| {
                     let mut added = base.clone();
-                    add_products(engine, &mut added, &[(a, b), (a, b), (a, b)]);
+                    engine.accumulate(&mut added, &[(a, b), (a, b), (a, b)]);
                     let mut packed = Packed::default();
-                    packed.set(engine, b);
+                    packed.pack(engine, b);
                     let mut alone = vec![f32::NAN; base.len()];
-                    packed.product(&mut alone, a, None);
+                    packed.gemm(&mut alone, a, None);
                     let mut onto = vec![f32::NAN; base.len()];
-                    let put =
+                    let beta =
                         |first: usize, out: &mut [f32]| out.copy_from_slice(&base[first * columns..][..out.len()]);
-                    packed.product(&mut onto, a, Some(&put));
+                    packed.gemm(&mut onto, a, Some(&beta));
                     [added, alone, onto]
                 };
                 let what = format!("{rows} × {depth} × {columns}");
-                for (got, expected) in of(amx).iter().zip(&of(Engine::Reference)) {
+                for (got, expected) in of(amx).iter().zip(&of(Int8Engine::Reference)) {
                     assert_same_bits(got, expected, &what);
                 }
             }

@@ -1,4 +1,4 @@
-//! Packs operands by AVX-512: splits them into int8 slices, in tiles.
+//! Packs operands by AVX-512: splits their numbers into int8 slices, in tiles.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
@@ -17,35 +17,33 @@ use super::super::panels::{
     panel_tiles,
 };
 
-/// Packs matrices `[outer, depth]` side by side from this row on, one micro-panel for each of `units`, which become what a
-/// one in each row's highest slice is worth.
-pub(super) fn pack(_: V4, tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], from: usize, side: Side) {
+/// [`Int8Backend::pack`](super::super::backend::Int8Backend::pack).
+pub(super) fn pack(_: V4, tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side) {
     let size = panel_tiles(matrices);
     let by_rows = matrices.iter().all(|matrix| matrix.column_stride == 1);
     for matrix in matrices {
-        assert!(from <= matrix.rows, "the rows are the matrix's");
+        assert!(first <= matrix.rows, "the rows are the matrix's");
         assert!(
             by_rows || matrix.row_stride == 1,
-            "matrices lie all by rows or all by columns"
+            "all matrices have contiguous rows, or all have contiguous columns"
         );
     }
-    let together = if by_rows { 1 } else { PACK_WIDTH };
-    let groups = tiles.chunks_mut(together * size).zip(units.chunks_mut(together));
+    let panels = if by_rows { 1 } else { PACK_WIDTH };
+    let groups = tiles.chunks_mut(panels * size).zip(units.chunks_mut(panels));
     for (group, (tiles, units)) in groups.enumerate() {
-        let first = from + group * together * TILE_ROWS;
+        let first = first + group * panels * TILE_ROWS;
         // SAFETY: the token proves that the CPU has AVX-512.
-        #[allow(unsafe_code)]
         unsafe {
             if by_rows {
-                by_depth(tiles, &mut units[0], matrices, first, side == Side::Right);
+                pack_along_depth(tiles, &mut units[0], matrices, first, side == Side::Right);
             } else {
-                across_depth(tiles, units, matrices, first, side == Side::Left);
+                pack_across_depth(tiles, units, matrices, first, side == Side::Left);
             }
         }
     }
 }
 
-// Lines of numbers that lie side by side.
+// Lines of contiguous numbers: the rows or the columns of a matrix.
 #[derive(Clone, Copy)]
 struct Lines<'a> {
     numbers: &'a [f32],
@@ -65,18 +63,20 @@ impl<'a> Lines<'a> {
         }
     }
 
-    // Whether there are so many lines and numbers in each.
-    fn reach(&self, lines: usize, length: usize) -> bool {
+    // Whether there are at least `lines` lines of at least `length` numbers.
+    fn contains(&self, lines: usize, length: usize) -> bool {
         lines <= self.count && length <= self.length
     }
 
-    // Units numbers of a line, with zeros for those that are not there; `FULL` where all of them are.
+    // 16 numbers of a line from index `at` on, with zeros outside the matrix; `FULL`: all of them are inside.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn get<const FULL: bool>(&self, line: usize, at: usize) -> __m512 {
-        debug_assert!(!FULL || self.reach(line + 1, at + TILE_ROWS), "the numbers are there");
-        // SAFETY: inside of `numbers`, whose length is made for that, or masked out.
-        #[allow(unsafe_code)]
+        debug_assert!(
+            !FULL || self.contains(line + 1, at + TILE_ROWS),
+            "the numbers are there"
+        );
+        // SAFETY: `numbers` ends with the last number of the last line; numbers outside a line are not read or masked out.
         unsafe {
             if FULL {
                 return _mm512_loadu_ps(self.numbers.as_ptr().add(line * self.stride + at));
@@ -90,9 +90,9 @@ impl<'a> Lines<'a> {
     }
 }
 
-// One micro-panel whose numbers lie along the depth; `turned` for a right operand.
+// Packs one micro-panel of matrices that are contiguous along the depth. `transposed`: for the right operand.
 #[target_feature(enable = "avx512f")]
-fn by_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], first: usize, turned: bool) {
+fn pack_along_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], first: usize, transposed: bool) {
     let all_lines = matrices.iter().map(|matrix| {
         let stride = matrix.row_stride;
         let count = TILE_ROWS.min(matrix.rows - first);
@@ -101,23 +101,22 @@ fn by_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], first: u
     let mut largest = [0_u32; TILE_ROWS];
     for lines in all_lines.clone() {
         for (line, largest) in largest.iter_mut().enumerate().take(lines.count) {
-            let mut sofar = [_mm512_setzero_si512(); WORD_BYTES];
+            let mut max = [_mm512_setzero_si512(); WORD_BYTES];
             let whole = lines.length / TILE_DEPTH * TILE_DEPTH;
             for at in (0..whole).step_by(TILE_DEPTH) {
-                for (i, sofar) in sofar.iter_mut().enumerate() {
-                    *sofar = larger(*sofar, lines.get::<true>(line, at + i * TILE_ROWS));
+                for (i, max) in max.iter_mut().enumerate() {
+                    *max = larger(*max, lines.get::<true>(line, at + i * TILE_ROWS));
                 }
             }
-            for (i, sofar) in sofar.iter_mut().enumerate() {
-                *sofar = larger(*sofar, lines.get::<false>(line, whole + i * TILE_ROWS));
+            for (i, max) in max.iter_mut().enumerate() {
+                *max = larger(*max, lines.get::<false>(line, whole + i * TILE_ROWS));
             }
-            let [a, b, c, d] = sofar;
-            let sofar = _mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d));
-            *largest = (*largest).max(_mm512_reduce_max_epu32(sofar));
+            let [a, b, c, d] = max;
+            let max = _mm512_max_epu32(_mm512_max_epu32(a, b), _mm512_max_epu32(c, d));
+            *largest = (*largest).max(_mm512_reduce_max_epu32(max));
         }
     }
-    // SAFETY: sixteen numbers are as long as a register.
-    #[allow(unsafe_code)]
+    // SAFETY: 16 numbers are as long as a register.
     let largest = unsafe { _mm512_loadu_ps(largest.as_ptr().cast()) };
     let mut scales = [0.0; TILE_ROWS];
     let (scale, unit) = scale(_mm512_castps_si512(largest));
@@ -128,41 +127,41 @@ fn by_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], first: u
         for (at, tiles) in (0..lines.length).step_by(TILE_DEPTH).zip(&mut tiles) {
             let place = |line: usize, i: usize| (line, at + i * TILE_ROWS);
             let scale = |line: usize| _mm512_set1_ps(scales[line]);
-            if lines.reach(TILE_ROWS, at + TILE_DEPTH) {
-                words::<true>(tiles, turned, lines, place, scale);
+            if lines.contains(TILE_ROWS, at + TILE_DEPTH) {
+                pack_step::<true>(tiles, transposed, lines, place, scale);
             } else {
-                words::<false>(tiles, turned, lines, place, scale);
+                pack_step::<false>(tiles, transposed, lines, place, scale);
             }
         }
     }
 }
 
-// Some micro-panels whose numbers lie across the depth; `turned` for a left operand.
+// Packs PACK_WIDTH micro-panels of matrices that are contiguous across the depth. `transposed`: for the left operand.
 #[target_feature(enable = "avx512f")]
-fn across_depth(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, turned: bool) {
+fn pack_across_depth(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, transposed: bool) {
     let all_lines = matrices.iter().map(|matrix| {
         let numbers = matrix.numbers.get(first..).unwrap_or_default();
         let outer = (PACK_WIDTH * TILE_ROWS).min(matrix.rows - first);
         Lines::new(numbers, matrix.column_stride, matrix.columns, outer)
     });
-    let mut sofar = [_mm512_setzero_si512(); PACK_WIDTH];
+    let mut max = [_mm512_setzero_si512(); PACK_WIDTH];
     for lines in all_lines.clone() {
-        if lines.reach(lines.count, PACK_WIDTH * TILE_ROWS) {
+        if lines.contains(lines.count, PACK_WIDTH * TILE_ROWS) {
             for line in 0..lines.count {
-                for (i, sofar) in sofar.iter_mut().enumerate() {
-                    *sofar = larger(*sofar, lines.get::<true>(line, i * TILE_ROWS));
+                for (i, max) in max.iter_mut().enumerate() {
+                    *max = larger(*max, lines.get::<true>(line, i * TILE_ROWS));
                 }
             }
         } else {
             for line in 0..lines.count {
-                for (i, sofar) in sofar.iter_mut().enumerate() {
-                    *sofar = larger(*sofar, lines.get::<false>(line, i * TILE_ROWS));
+                for (i, max) in max.iter_mut().enumerate() {
+                    *max = larger(*max, lines.get::<false>(line, i * TILE_ROWS));
                 }
             }
         }
     }
     let mut scales = [_mm512_setzero_ps(); PACK_WIDTH];
-    for ((scale_of, units), largest) in scales.iter_mut().zip(&mut *units).zip(sofar) {
+    for ((scale_of, units), largest) in scales.iter_mut().zip(&mut *units).zip(max) {
         let (scale, unit) = scale(largest);
         *scale_of = scale;
         store_ps(&mut units.0, unit);
@@ -174,26 +173,26 @@ fn across_depth(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], fi
             for (panel, tiles) in tiles.chunks_exact_mut(size).enumerate() {
                 let (tiles, at, scale) = (&mut tiles[place..][..SLICES], panel * TILE_ROWS, scales[panel]);
                 let place = |k: usize, i: usize| (line + k + i * TILE_ROWS, at);
-                if lines.reach(line + TILE_DEPTH, at + TILE_ROWS) {
-                    words::<true>(tiles, turned, lines, place, |_| scale);
+                if lines.contains(line + TILE_DEPTH, at + TILE_ROWS) {
+                    pack_step::<true>(tiles, transposed, lines, place, |_| scale);
                 } else {
-                    words::<false>(tiles, turned, lines, place, |_| scale);
+                    pack_step::<false>(tiles, transposed, lines, place, |_| scale);
                 }
             }
         }
     }
 }
 
-// The larger of absolute values, as the bits of an f32: those of what is not a number are the largest.
+// The larger of `max` and |x| as bits of an f32, of which those of NaN are the largest.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn larger(sofar: __m512i, x: __m512) -> __m512i {
+fn larger(max: __m512i, x: __m512) -> __m512i {
     let sign = _mm512_set1_epi32(i32::MAX);
-    _mm512_max_epu32(sofar, _mm512_and_si512(_mm512_castps_si512(x), sign))
+    _mm512_max_epu32(max, _mm512_and_si512(_mm512_castps_si512(x), sign))
 }
 
-// Of each row, given its largest absolute value: what makes integers of three slices of its numbers, and what a one in the
-// highest of these is worth then. Where something is infinite or not a number, nothing in the row is one.
+// The scale of each row and the value of 1 in its highest slice, from its largest absolute value. Where a number of the row is
+// infinite or NaN, the unit is NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scale(largest: __m512i) -> (__m512, __m512) {
@@ -205,13 +204,13 @@ fn scale(largest: __m512i) -> (__m512, __m512) {
     (scale, unit)
 }
 
-// Units times four by sixteen numbers, each four of which share a word, into one step's tiles, as they are or turned over:
-// the line and the number in it where each sixteen begin, and their scale.
+// Packs one step: for each of 16 rows four times 16 numbers, of which each four share a word, into the step's tiles, perhaps
+// transposed. `place` gives the line and the index where 16 numbers begin, `scale` their scale.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn words<const FULL: bool>(
+fn pack_step<const FULL: bool>(
     tiles: &mut [Tile],
-    turned: bool,
+    transposed: bool,
     lines: Lines,
     place: impl Fn(usize, usize) -> (usize, usize),
     scale: impl Fn(usize) -> __m512,
@@ -223,7 +222,7 @@ fn words<const FULL: bool>(
         };
         slices([x(0), x(1), x(2), x(3)], scale(row))
     };
-    if turned {
+    if transposed {
         let mut words = [[_mm512_setzero_si512(); TILE_ROWS]; SLICES];
         for row in 0..TILE_ROWS {
             for (words, of_slice) in words.iter_mut().zip(slices_of(row)) {
@@ -244,14 +243,14 @@ fn words<const FULL: bool>(
     }
 }
 
-// The slices of four by sixteen numbers, the highest first, those of four in each word: integers from −128 to 127, which are
-// worth 2¹⁶, 2⁸ and 1.
+// The slices of four times 16 numbers, the highest first, with those of four numbers in a word: integers from −128 to 127 of weight
+// 2¹⁶, 2⁸ and 1.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn slices(x: [__m512; WORD_BYTES], scale: __m512) -> [__m512i; SLICES] {
-    // The one, or the other where the mask is.
+    // Bits of the first operand, or of the second where the mask is set.
     const MASKED: i32 = 0xd8;
-    // With 128 added to each, slices from 0 to 255 stand side by side.
+    // With 128 added to each, the slices are the bytes of the integer.
     let middle = _mm512_set1_epi32(0x80_8080);
     let [a, b, c, d] = x.map(|x| _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, scale)), middle));
     let (upper, odd) = (
@@ -273,7 +272,6 @@ fn slices(x: [__m512; WORD_BYTES], scale: __m512) -> [__m512i; SLICES] {
 #[target_feature(enable = "avx512f")]
 fn store(row: &mut [u32; TILE_ROWS], words: __m512i) {
     // SAFETY: a row of a tile is as long as a register.
-    #[allow(unsafe_code)]
     unsafe {
         _mm512_storeu_si512(row.as_mut_ptr().cast(), words);
     }
@@ -282,14 +280,13 @@ fn store(row: &mut [u32; TILE_ROWS], words: __m512i) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_ps(to: &mut [f32; TILE_ROWS], numbers: __m512) {
-    // SAFETY: sixteen numbers are as long as a register.
-    #[allow(unsafe_code)]
+    // SAFETY: 16 numbers are as long as a register.
     unsafe {
         _mm512_storeu_ps(to.as_mut_ptr(), numbers);
     }
 }
 
-// Units rows of sixteen words, turned over: first within squares of four, then the squares.
+// The transpose of 16 × 16 words: first within squares of 4 × 4, then of the squares.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose(rows: &[__m512i; TILE_ROWS]) -> [__m512i; TILE_ROWS] {

@@ -1,10 +1,11 @@
 //! Packing by AVX-512 against the scalar reference.
 
-use super::super::super::reference;
+use super::super::super::backend::Int8Backend;
+use super::super::super::reference::Reference;
 use super::*;
 use crate::random::Stream;
 
-// Tiles and units of one packing.
+// The tiles and units that `f` packs.
 fn packed(
     f: impl Fn(&mut [Tile], &mut [Units], &[Matrix], usize, Side),
     matrices: &[Matrix],
@@ -20,7 +21,11 @@ fn packed(
     (tiles, units)
 }
 
-// Packing needs AVX-512 alone, so it is tested on machines without AMX too.
+fn by_reference(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side) {
+    Reference.pack(tiles, units, matrices, first, side);
+}
+
+// Packing needs only AVX-512, so this runs on machines without AMX too.
 #[test]
 fn avx_512_packs_what_the_reference_packs() {
     let Some(avx512) = V4::try_new() else { return };
@@ -36,8 +41,7 @@ fn avx_512_packs_what_the_reference_packs() {
         let mut numbers: Vec<f32> = (0..count)
             .map(|_| stream.normal() as f32 * 10.0_f32.powi(stream.below(9) as i32 - 4))
             .collect();
-        // What is halfway between two integers where the largest number is scaled to itself; zeros, the smallest
-        // and the largest numbers.
+        // Ties between two integers where the largest number is scaled to itself; zeros, the smallest and the largest numbers.
         for x in numbers.iter_mut().step_by(11) {
             *x = [0.5, -1.5, 2.5, 0.0, -0.0, 1e-45, 8_355_710.0, -8_355_710.0, 1e-38][stream.below(9)];
         }
@@ -62,7 +66,7 @@ fn avx_512_packs_what_the_reference_packs() {
                     let by_avx512 = |tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first, side| {
                         pack(avx512, tiles, units, matrices, first, side);
                     };
-                    let expected = packed(reference::pack, &matrices, first, side);
+                    let expected = packed(by_reference, &matrices, first, side);
                     let got = packed(by_avx512, &matrices, first, side);
                     assert!(
                         got.0 == expected.0,
@@ -75,7 +79,7 @@ fn avx_512_packs_what_the_reference_packs() {
     }
 }
 
-// What is infinite or not a number in a row makes its unit so, and leaves other rows alone.
+// A number that is infinite or NaN makes the unit of its row NaN, and leaves other rows alone.
 #[test]
 fn avx_512_marks_the_rows_that_the_reference_marks() {
     let Some(avx512) = V4::try_new() else { return };
@@ -88,7 +92,7 @@ fn avx_512_marks_the_rows_that_the_reference_marks() {
         pack(avx512, tiles, units, matrices, first, side);
     };
     let (_, got) = packed(by_avx512, &[matrix], 0, Side::Left);
-    let (_, expected) = packed(reference::pack, &[matrix], 0, Side::Left);
+    let (_, expected) = packed(by_reference, &[matrix], 0, Side::Left);
     for (row, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
         assert_eq!(f32::from_bits(got).is_nan(), [3, 17, 39].contains(&row), "row {row}");
         assert!(got == expected || f32::from_bits(expected).is_nan(), "row {row}");

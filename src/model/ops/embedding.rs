@@ -1,16 +1,16 @@
-//! The token embedding at both ends of the model: rows of it go in, and logits are products with it.
+//! The token embedding as candle ops: a lookup of rows, and the output matrix.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::backend::Backend;
-use super::gemm::{Matrix, spread_product};
-use super::gradients::Gradients;
-use super::{like, slice, with_numbers};
+use super::gradients::GradientBuffers;
+use super::{gradient_of, slice, with_numbers};
+use crate::kernels::gemm::{Matrix, accumulate_in_parallel};
+use crate::kernels::{self, Backend};
 
 /// Rows of a table; table `[n, d]` → `[indices, d]`.
-pub(in super::super) struct Embed {
-    pub(in super::super) indices: Vec<u32>,
-    pub(in super::super) gradients: Gradients,
+pub(crate) struct Embed {
+    pub(crate) indices: Vec<u32>,
+    pub(crate) gradients: GradientBuffers,
 }
 
 impl CustomOp1 for Embed {
@@ -36,7 +36,7 @@ impl CustomOp1 for Embed {
         with_numbers(gradient, |gradient| {
             self.gradients.add(table, |sums| {
                 for (gradient, &index) in gradient.chunks_exact(d).zip(&self.indices) {
-                    super::add(&mut sums[index as usize * d..][..d], gradient);
+                    kernels::add(&mut sums[index as usize * d..][..d], gradient);
                 }
                 Ok(())
             })
@@ -45,9 +45,9 @@ impl CustomOp1 for Embed {
 }
 
 /// x · Wᵀ; x `[rows, d]`, W `[vocab, d]` → logits `[rows, vocab]`.
-pub(in super::super) struct Unembed {
-    pub(in super::super) backend: Backend,
-    pub(in super::super) gradients: Gradients,
+pub(crate) struct Unembed {
+    pub(crate) backend: Backend,
+    pub(crate) gradients: GradientBuffers,
 }
 
 impl CustomOp2 for Unembed {
@@ -64,12 +64,12 @@ impl CustomOp2 for Unembed {
     ) -> Result<(CpuStorage, Shape)> {
         let ((rows, d), (vocab, columns)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
         if d != columns {
-            candle_core::bail!("states of {d} numbers meet an output matrix of {columns} columns");
+            candle_core::bail!("states of width {d} do not fit an output matrix of {columns} columns");
         }
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
         let mut logits = vec![0.0; rows * vocab];
         let weight = Matrix::new(weight, d).transposed();
-        spread_product(self.backend, &mut logits, Matrix::new(x, d), weight);
+        accumulate_in_parallel(self.backend, &mut logits, Matrix::new(x, d), weight);
         Ok((CpuStorage::F32(logits), (rows, vocab).into()))
     }
 
@@ -85,16 +85,16 @@ impl CustomOp2 for Unembed {
             let gradient = Matrix::new(gradient, vocab);
             let mut of_x = vec![0.0; x.elem_count()];
             with_numbers(weight, |weight| {
-                spread_product(self.backend, &mut of_x, gradient, Matrix::new(weight, d));
+                accumulate_in_parallel(self.backend, &mut of_x, gradient, Matrix::new(weight, d));
                 Ok(())
             })?;
             let of_weight = with_numbers(x, |x| {
                 self.gradients.add(weight, |sums| {
-                    spread_product(self.backend, sums, gradient.transposed(), Matrix::new(x, d));
+                    accumulate_in_parallel(self.backend, sums, gradient.transposed(), Matrix::new(x, d));
                     Ok(())
                 })
             })?;
-            Ok((like(x, of_x)?, of_weight))
+            Ok((gradient_of(x, of_x)?, of_weight))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Where gradients of weights are added up, step after step in the same buffers.
+//! Buffers for the gradients of weights, which are reused from step to step.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -9,13 +9,13 @@ use rayon::prelude::*;
 
 use super::with_numbers_mut;
 
-// Numbers of a gradient that a thread puts to zero at a time.
-const ZEROED: usize = 1 << 18;
+// Numbers of a gradient that a thread sets to zero at a time.
+const ZERO_CHUNK: usize = 1 << 18;
 
-/// The buffers of a model's gradients. Candle would add each of them to zeros, and copy it for every term: several copies
-/// of all weights a step.
+/// The buffers of a model's gradients. Without them, candle would copy every gradient for each term of its sum: several copies of
+/// all weights a step.
 #[derive(Clone, Default)]
-pub(in super::super) struct Gradients(Arc<Mutex<Buffers>>);
+pub(crate) struct GradientBuffers(Arc<Mutex<Buffers>>);
 
 #[derive(Default)]
 struct Buffers {
@@ -24,25 +24,25 @@ struct Buffers {
     collecting: Option<Collecting>,
 }
 
-// The thread whose backward passes add up here, and the places of the gradients that they have begun.
+// The thread whose backward passes add to the buffers, and the indices of the gradients that they have added to.
 struct Collecting {
     thread: ThreadId,
-    found: Vec<usize>,
+    used: Vec<usize>,
 }
 
-impl Gradients {
-    /// What `backward` gives, and with it what this thread's kernels have added up meanwhile: valid until the next call.
-    /// Where another thread's kernels do so already, all goes through candle.
+impl GradientBuffers {
+    /// The gradients of `backward`, including those that the ops of this thread added to the buffers meanwhile. They are valid until
+    /// the next call. While another thread uses the buffers, all gradients go through candle.
     ///
     /// # Errors
     /// Those of `backward`.
-    pub(in super::super) fn collect(&self, backward: impl FnOnce() -> Result<GradStore>) -> Result<GradStore> {
+    pub(crate) fn collect(&self, backward: impl FnOnce() -> Result<GradStore>) -> Result<GradStore> {
         let mut buffers = self.lock();
         let is_free = buffers.collecting.is_none();
         if is_free {
             buffers.collecting = Some(Collecting {
                 thread: std::thread::current().id(),
-                found: Vec::new(),
+                used: Vec::new(),
             });
         }
         drop(buffers);
@@ -51,10 +51,10 @@ impl Gradients {
             return store;
         }
         let mut buffers = self.lock();
-        let found = buffers.collecting.take().map(|collecting| collecting.found);
+        let used = buffers.collecting.take().map(|collecting| collecting.used);
         let mut store = store?;
-        for place in found.unwrap_or_default() {
-            let (weights, gradient) = &buffers.all[place];
+        for index in used.unwrap_or_default() {
+            let (weights, gradient) = &buffers.all[index];
             let sum = match store.remove(weights) {
                 Some(other) => (gradient + other)?,
                 None => gradient.clone(),
@@ -64,8 +64,8 @@ impl Gradients {
         Ok(store)
     }
 
-    /// Where this thread adds up the gradient of `weights`, if it is to: `add` adds to it there; otherwise to zeros, which
-    /// candle gets.
+    /// Calls `add` with the buffer of the gradient of `weights` where this thread collects gradients; otherwise with zeros, which it
+    /// returns for candle.
     ///
     /// # Errors
     /// When the weights are not contiguous f32 on the CPU, and those of `add`.
@@ -83,21 +83,21 @@ impl Gradients {
         let mut buffers = self.lock();
         let Buffers { all, collecting } = &mut *buffers;
         let this = std::thread::current().id();
-        // What is a view of weights must give its gradient on to them.
-        let mine = |collecting: &&mut Collecting| collecting.thread == this && weights.is_variable();
-        let Some(collecting) = collecting.as_mut().filter(mine) else {
+        // A view of weights must pass its gradient on to them, through candle.
+        let can_use = |collecting: &&mut Collecting| collecting.thread == this && weights.is_variable();
+        let Some(collecting) = collecting.as_mut().filter(can_use) else {
             return Ok(None);
         };
         let known = all.iter().position(|(known, _)| known.id() == weights.id());
-        let place = known.unwrap_or(all.len());
+        let index = known.unwrap_or(all.len());
         if known.is_none() {
             all.push((weights.clone(), weights.zeros_like()?));
         }
-        let gradient = all[place].1.clone();
-        if !collecting.found.contains(&place) {
-            collecting.found.push(place);
+        let gradient = all[index].1.clone();
+        if !collecting.used.contains(&index) {
+            collecting.used.push(index);
             with_numbers_mut(&gradient, |numbers| {
-                numbers.par_chunks_mut(ZEROED).for_each(|part| part.fill(0.0));
+                numbers.par_chunks_mut(ZERO_CHUNK).for_each(|part| part.fill(0.0));
                 Ok(())
             })?;
         }
