@@ -43,13 +43,13 @@ impl<'a> Geometry<'a> {
 }
 
 /// Attention probabilities: softmax over the ancestors of q · k / √d_head, from QKV `[rows, 3 × d]`.
-pub(super) struct Pattern<'a> {
+pub(super) struct Softmax<'a> {
     pub(super) of: Geometry<'a>,
     pub(super) qkv: &'a [f32],
     pub(super) pattern: &'a mut [f32],
 }
 
-impl WithSimd for Pattern<'_> {
+impl WithSimd for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]

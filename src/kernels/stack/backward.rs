@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::buffer::Buffer;
+use super::super::gemm::Matrix;
 use super::super::parameters::{Affine, Kind, LAYER, Parameters};
 use super::super::simd::add;
 use super::plan::Chunk;
@@ -46,10 +47,10 @@ impl Stack {
         let (d, chunks, weights) = (self.d, &self.plan.chunks, self.weights(block));
         workspace.pass += 1;
         let Workspace {
-            chunks: buffers,
+            buffers,
             scratches,
             embeddings,
-            weights: packed,
+            packed,
             ..
         } = workspace;
         packed.clear(self.backend, self.layers, d);
@@ -66,9 +67,9 @@ impl Stack {
         for effective_layer in (0..self.effective_layers()).rev() {
             let layer = effective_layer % self.layers;
             let distinct = self.distinct.as_ref().filter(|_| effective_layer == 0);
-            let matrices = weights[layer].matrices().linear_maps(|matrix| matrix.transposed());
+            let matrices = weights[layer].matrices().linear_maps(Matrix::transposed);
             packed.pack(self.backend, layer, matrices);
-            let ops = self.ops(&weights[layer], packed.get(layer, matrices));
+            let ops = &self.ops(&weights[layer], packed.get(layer, matrices));
             for first in (0..chunks.len()).step_by(at_a_time) {
                 let range = first..(first + at_a_time).min(chunks.len());
                 let (chunks, saved) = (&chunks[range.clone()], &saved[range.clone()]);

@@ -26,7 +26,7 @@ pub(super) struct EmbeddingBuffers {
 
 impl EmbeddingBuffers {
     /// Keeps x `[embeddings, d]` and computes its QKV.
-    pub(super) fn forward(&mut self, ops: Ops, x: &[f32]) {
+    pub(super) fn forward(&mut self, ops: &Ops, x: &[f32]) {
         self.x.fit(x.len());
         self.x.copy_from_slice(x);
         ops.project_qkv(x, &mut self.normed, self.qkv.fit(3 * x.len()));
@@ -36,7 +36,7 @@ impl EmbeddingBuffers {
     /// `sums`.
     pub(super) fn backward(
         &mut self,
-        ops: Ops,
+        ops: &Ops,
         distinct: &DistinctEmbeddings,
         chunks: &[Chunk],
         gradients: &[&mut ChunkGradients],

@@ -48,14 +48,14 @@ impl Stack {
     ) -> Vec<f32> {
         let (chunks, weights) = (&self.plan.chunks, self.weights(block));
         workspace.pass += 1;
-        if workspace.chunks.len() < chunks.len() {
-            workspace.chunks.resize_with(chunks.len(), ChunkBuffers::default);
+        if workspace.buffers.len() < chunks.len() {
+            workspace.buffers.resize_with(chunks.len(), ChunkBuffers::default);
         }
         let Workspace {
-            chunks: buffers,
+            buffers,
             scratches,
             embeddings,
-            weights: packed,
+            packed,
             ..
         } = workspace;
         let buffers = &mut buffers[..chunks.len()];
@@ -79,7 +79,7 @@ impl Stack {
             }
             let ops = |layer: usize| self.ops(&weights[layer], packed.get(layer, weights[layer].matrices()));
             if first == 0 && self.distinct.is_some() {
-                embeddings.forward(ops(0), x);
+                embeddings.forward(&ops(0), x);
             }
             for_each_chunk(buffers, chunks, |buffers, chunk| {
                 let mut scratch = lock(&unused).pop().unwrap_or_default();
@@ -87,7 +87,7 @@ impl Stack {
                     pass.begin(buffers, chunk);
                 }
                 for effective_layer in first..first + step {
-                    let ops = ops(effective_layer % self.layers);
+                    let ops = &ops(effective_layer % self.layers);
                     pass.layer(effective_layer, ops, embeddings, chunk, buffers, &mut scratch);
                 }
                 lock(&unused).push(scratch);
@@ -118,7 +118,7 @@ impl Pass<'_> {
     fn layer(
         self,
         effective_layer: usize,
-        ops: Ops,
+        ops: &Ops,
         embeddings: &EmbeddingBuffers,
         chunk: &Chunk,
         buffers: &mut ChunkBuffers,

@@ -17,7 +17,7 @@ use super::taps::{ChunkTaps, Tap};
 pub(super) struct LayerPass<'a> {
     /// Who attends to whom; its queries are the rows that come out of the layer.
     pub(super) of: attention::Geometry<'a>,
-    pub(super) ops: Ops<'a>,
+    pub(super) ops: &'a Ops<'a>,
     /// 0, 1, 2, … up to the number of rows that go in.
     pub(super) all: &'a [u32],
     pub(super) taps: ChunkTaps<'a>,
@@ -50,7 +50,7 @@ impl LayerPass<'_> {
         } else {
             ops.project_qkv(saved.x, &mut scratch.normed_1, saved.qkv);
         }
-        ops.backend.run(attention::Pattern {
+        ops.backend.run(attention::Softmax {
             of,
             qkv: saved.qkv,
             pattern: saved.pattern,

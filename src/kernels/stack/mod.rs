@@ -40,11 +40,11 @@ pub(crate) use taps::{Tap, Taps};
 #[derive(Default)]
 pub(crate) struct Workspace {
     pass: u64,
-    chunks: Vec<ChunkBuffers>,
+    buffers: Vec<ChunkBuffers>,
     // One for each chunk that is worked on at a time, so that they stay in the L2 caches.
     scratches: Vec<Scratch>,
     embeddings: EmbeddingBuffers,
-    weights: PackedWeights,
+    packed: PackedWeights,
 }
 
 /// The buffers of one chunk.
@@ -67,7 +67,7 @@ impl Workspace {
     #[cfg(test)]
     pub(crate) fn one_layer_at_a_time() -> Self {
         Self {
-            weights: PackedWeights::new(0),
+            packed: PackedWeights::new(0),
             ..Self::default()
         }
     }
@@ -132,7 +132,7 @@ impl Stack {
     fn layer_pass<'a>(
         &'a self,
         chunk: &'a Chunk,
-        ops: Ops<'a>,
+        ops: &'a Ops<'a>,
         effective_layer: usize,
         taps: Option<&'a dyn Taps>,
     ) -> LayerPass<'a> {

@@ -4,24 +4,17 @@ use std::ops::Range;
 
 use super::super::attention::Geometry;
 
-/// A place in a layer, in the order of the forward pass. The names are those of TransformerLens.
+/// A place in a layer, in the order of the forward pass, with the names of TransformerLens. A state is `[rows, d]`, but
+/// `[rows, heads, max_ancestors]` padded with zeros at `AttnPattern`, and `[rows, 4 × d]` at `MlpPost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tap {
-    /// `[rows, d]`
     ResidPre,
-    /// `[rows, heads, max_ancestors]`, padded with zeros.
     AttnPattern,
-    /// `[rows, d]`
     Z,
-    /// `[rows, d]`
     AttnOut,
-    /// `[rows, d]`
     ResidMid,
-    /// `[rows, 4 × d]`
     MlpPost,
-    /// `[rows, d]`
     MlpOut,
-    /// `[rows, d]`
     ResidPost,
 }
 

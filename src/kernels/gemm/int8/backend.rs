@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::Matrix;
-use super::panels::{MicroPanel, Side, Tile, Units};
+use super::panels::{MicroPanel, SLICES, Side, TILE_ROWS, Tile, Units};
 
 /// An implementation of the scheme. All give the same bits, because each scales, rounds and sums in the same order.
 pub(super) trait Int8Backend: Copy + Send + Sync {
@@ -23,8 +23,12 @@ pub(super) trait BlockProduct {
     /// `count` rows of the product from row `first` on, to write the beta term to. No block of them may have been computed.
     fn rows(&mut self, first: usize, count: usize) -> &mut [f32];
 
-    /// Computes the blocks of `rows` and `columns`, which begin at multiples of 16. `a` and `b` give the micro-panel that begins
-    /// at a row or column. `add`: whether to add to what the product holds there.
+    /// Computes the block that begins at this row and column, multiples of 16, from its micro-panels. `add`: whether to add to what
+    /// the product holds there.
+    fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool);
+
+    /// Computes the blocks of `rows` and `columns`. `a` and `b` give the micro-panel that begins at a row or column.
+    #[inline]
     fn blocks<'l, 'r>(
         &mut self,
         rows: Range<usize>,
@@ -32,5 +36,19 @@ pub(super) trait BlockProduct {
         a: impl Fn(usize) -> MicroPanel<'l>,
         b: impl Fn(usize) -> MicroPanel<'r>,
         add: bool,
-    );
+    ) {
+        // Row by row, so that writes are contiguous; two rows of blocks at once where the L1 cache holds both micro-panels.
+        let height = if a(rows.start).tiles.len() <= 4 * SLICES {
+            2 * TILE_ROWS
+        } else {
+            TILE_ROWS
+        };
+        for first in rows.clone().step_by(height) {
+            for column in columns.clone().step_by(TILE_ROWS) {
+                for row in (first..rows.end.min(first + height)).step_by(TILE_ROWS) {
+                    self.block(row, column, a(row), b(column), add);
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! The scheme in plain Rust: the arithmetic of AMX in the same order, so the same bits, on any CPU.
 
 use std::array;
-use std::ops::Range;
 
 use super::super::Matrix;
 use super::backend::{BlockProduct, Int8Backend};
@@ -158,23 +157,6 @@ impl BlockProduct for Product<'_> {
         &mut self.out[first * self.columns..][..count * self.columns]
     }
 
-    fn blocks<'l, 'r>(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        a: impl Fn(usize) -> MicroPanel<'l>,
-        b: impl Fn(usize) -> MicroPanel<'r>,
-        add: bool,
-    ) {
-        for row in rows.step_by(TILE_ROWS) {
-            for column in columns.clone().step_by(TILE_ROWS) {
-                self.block(row, column, a(row), b(column), add);
-            }
-        }
-    }
-}
-
-impl Product<'_> {
     fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool) {
         let sums = block_sums(a, b);
         let (height, width) = (TILE_ROWS.min(self.rows - row), TILE_ROWS.min(self.columns - column));

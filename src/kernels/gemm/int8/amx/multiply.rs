@@ -147,8 +147,29 @@ macro_rules! recombine_row {
         )
     };
 }
+
+// `asm!` of instructions that recombine all 16 rows, with the operands of `recombine_row` and others.
+macro_rules! recombining_asm {
+    ($what:expr, [$($instruction:expr),* $(,)?], [$($operand:tt)*]) => {{
+        let Recombination { block, sums, out, columns } = $what;
+        asm!(
+            $($instruction,)*
+            $($operand)*
+            from = in(reg) sums.as_ptr(),
+            out = inout(reg) out.as_mut_ptr() => _,
+            stride = in(reg) size_of::<f32>() * columns,
+            of_rows = in(reg) block.row_units.0.as_ptr(),
+            in("k1") block.written,
+            in("k2") block.read,
+            in("zmm30") _mm512_set1_ps(SLICE_RATIO),
+            in("zmm31") _mm512_loadu_ps(block.column_units.0.as_ptr()),
+            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
+            options(nostack),
+        )
+    }};
+}
 #[cfg(test)]
-pub(super) use recombine_row;
+pub(super) use {recombine_row, recombining_asm};
 
 // Sums a block from two micro-panels, stores the sums of the block before in `previous`, and recombines those of an earlier block.
 //
@@ -157,18 +178,12 @@ pub(super) use recombine_row;
 // 16 rows.
 #[target_feature(enable = "avx512f")]
 unsafe fn multiply(a: MicroPanel, b: MicroPanel, previous: &mut [Tile; SUMS], earlier: Recombination) {
-    let Recombination {
-        block,
-        sums,
-        out,
-        columns,
-    } = earlier;
     // SAFETY: the caller guarantees it; columns outside the product are masked out. Tiles 0 to 3 hold the sums at the end of the
     // last call, because nothing else uses AMX meanwhile. Each tile is loaded as seldom as eight tile registers allow.
     // Recombination stands between the tile instructions, not after them, because the CPU looks ahead by few of them. Registers from
     // zmm16 on leave no state that slows down other instructions.
     unsafe {
-        asm!(
+        recombining_asm!(earlier, [
             "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]",
             "tilestored [{to} + {row} + 2048], tmm2", "tilezero tmm2",
             "tdpbssd tmm2, tmm5, tmm7", recombine_row!(0), recombine_row!(1),
@@ -199,24 +214,15 @@ unsafe fn multiply(a: MicroPanel, b: MicroPanel, previous: &mut [Tile; SUMS], ea
             "dec {steps}",
             "jnz 2b",
             "3:",
+        ], [
             a = inout(reg) a.tiles.as_ptr() => _,
             b = inout(reg) b.tiles.as_ptr() => _,
             steps = inout(reg) a.tiles.len() / SLICES => _,
             row = in(reg) 64_usize,
             to = in(reg) previous.as_mut_ptr(),
-            from = in(reg) sums.as_ptr(),
-            out = inout(reg) out.as_mut_ptr() => _,
-            stride = in(reg) size_of::<f32>() * columns,
-            of_rows = in(reg) block.row_units.0.as_ptr(),
-            in("k1") block.written,
-            in("k2") block.read,
-            in("zmm30") _mm512_set1_ps(SLICE_RATIO),
-            in("zmm31") _mm512_loadu_ps(block.column_units.0.as_ptr()),
-            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
+        ]);
     }
 }
 

@@ -1,7 +1,5 @@
 //! The order of blocks: each is multiplied while the one before it is stored and the one before that is recombined.
 
-use std::ops::Range;
-
 use super::super::backend::BlockProduct;
 use super::super::panels::{MicroPanel, SLICES, SUMS, TILE_ROWS, Tile};
 use super::multiply::{Block, Multiplier, Recombination, recombine};
@@ -37,7 +35,29 @@ impl<'a, M: Multiplier> Product<'a, M> {
         }
     }
 
-    // Computes the block that begins at this row and column.
+    // Recombines a block whose sums are in memory.
+    fn recombine(&mut self, index: usize) {
+        let block = &self.blocks[index];
+        if block.height > 0 {
+            let what = Recombination {
+                block,
+                sums: &self.sums[index],
+                out: from_block(self.out, block, self.columns),
+                columns: self.columns,
+            };
+            // SAFETY: a multiplier exists only where AVX-512 does, and `out` holds the block's rows.
+            unsafe {
+                recombine(what);
+            }
+        }
+    }
+}
+
+impl<M: Multiplier> BlockProduct for Product<'_, M> {
+    fn rows(&mut self, first: usize, count: usize) -> &mut [f32] {
+        &mut self.out[first * self.columns..][..count * self.columns]
+    }
+
     fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool) {
         assert_eq!(a.tiles.len(), b.tiles.len(), "both micro-panels have the same steps");
         assert!(a.tiles.len() >= SLICES, "a block has terms to sum");
@@ -79,52 +99,6 @@ impl<'a, M: Multiplier> Product<'a, M> {
             column_units: *b.units,
         };
         self.oldest = 1 - oldest;
-    }
-
-    // Recombines a block whose sums are in memory.
-    fn recombine(&mut self, index: usize) {
-        let block = &self.blocks[index];
-        if block.height > 0 {
-            let what = Recombination {
-                block,
-                sums: &self.sums[index],
-                out: from_block(self.out, block, self.columns),
-                columns: self.columns,
-            };
-            // SAFETY: a multiplier exists only where AVX-512 does, and `out` holds the block's rows.
-            unsafe {
-                recombine(what);
-            }
-        }
-    }
-}
-
-impl<M: Multiplier> BlockProduct for Product<'_, M> {
-    fn rows(&mut self, first: usize, count: usize) -> &mut [f32] {
-        &mut self.out[first * self.columns..][..count * self.columns]
-    }
-
-    fn blocks<'l, 'r>(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        a: impl Fn(usize) -> MicroPanel<'l>,
-        b: impl Fn(usize) -> MicroPanel<'r>,
-        add: bool,
-    ) {
-        // Row by row, so that writes are contiguous; two rows of blocks at once where the L1 cache holds both micro-panels.
-        let height = if a(rows.start).tiles.len() <= 4 * SLICES {
-            2 * TILE_ROWS
-        } else {
-            TILE_ROWS
-        };
-        for first in rows.clone().step_by(height) {
-            for column in columns.clone().step_by(TILE_ROWS) {
-                for row in (first..rows.end.min(first + height)).step_by(TILE_ROWS) {
-                    self.block(row, column, a(row), b(column), add);
-                }
-            }
-        }
     }
 }
 

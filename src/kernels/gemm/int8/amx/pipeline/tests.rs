@@ -8,7 +8,7 @@ use pulp::x86::V4;
 use super::super::super::backend::Int8Backend;
 use super::super::super::panels::{SLICE_RATIO, Side, Units, panel_tiles};
 use super::super::super::reference::{self, Reference};
-use super::super::multiply::recombine_row;
+use super::super::multiply::{recombine_row, recombining_asm};
 use super::*;
 use crate::kernels::gemm::Matrix;
 use crate::random::Stream;
@@ -21,29 +21,29 @@ const COLUMNS: usize = 21;
 // `what.out` must hold 16 rows.
 #[target_feature(enable = "avx512f")]
 unsafe fn recombine_in_assembly(what: Recombination) {
-    let Recombination {
-        block,
-        sums,
-        out,
-        columns,
-    } = what;
     // SAFETY: the caller guarantees that `out` holds 16 rows; columns outside the product are masked out.
     unsafe {
-        asm!(
-            recombine_row!(0), recombine_row!(1), recombine_row!(2), recombine_row!(3),
-            recombine_row!(4), recombine_row!(5), recombine_row!(6), recombine_row!(7),
-            recombine_row!(8), recombine_row!(9), recombine_row!(10), recombine_row!(11),
-            recombine_row!(12), recombine_row!(13), recombine_row!(14), recombine_row!(15),
-            from = in(reg) sums.as_ptr(),
-            out = inout(reg) out.as_mut_ptr() => _,
-            stride = in(reg) size_of::<f32>() * columns,
-            of_rows = in(reg) block.row_units.0.as_ptr(),
-            in("k1") block.written,
-            in("k2") block.read,
-            in("zmm30") _mm512_set1_ps(SLICE_RATIO),
-            in("zmm31") _mm512_loadu_ps(block.column_units.0.as_ptr()),
-            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _,
-            options(nostack),
+        recombining_asm!(
+            what,
+            [
+                recombine_row!(0),
+                recombine_row!(1),
+                recombine_row!(2),
+                recombine_row!(3),
+                recombine_row!(4),
+                recombine_row!(5),
+                recombine_row!(6),
+                recombine_row!(7),
+                recombine_row!(8),
+                recombine_row!(9),
+                recombine_row!(10),
+                recombine_row!(11),
+                recombine_row!(12),
+                recombine_row!(13),
+                recombine_row!(14),
+                recombine_row!(15),
+            ],
+            []
         );
     }
 }
