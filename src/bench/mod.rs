@@ -44,22 +44,21 @@ pub struct Measurement {
     pub examples_per_second: f64,
     /// Packed rows in a batch, on average.
     pub rows: f64,
-    /// 10⁹ floating-point operations of the matrix products of a step, those that sharing and the readout save not
-    /// counted.
+    /// 10⁹ floating-point operations of the matrix products of a step, without those that sharing and the readout save.
     pub gflop: f64,
     /// The same a second, at the median.
     pub gflops: f64,
-    /// What the `gemm` crate's product of two 768 × 768 matrices reaches on as many threads, in the same run.
+    /// The rate of the `gemm` crate on 768 × 768 matrices on the same number of threads, in the same run.
     pub peak_gflops: f64,
     /// `gflops` as a share of `peak_gflops`.
     pub share_of_peak: f64,
-    /// The most memory that the process held, in MiB, where the system tells (Linux).
+    /// The peak memory of the process in MiB, where the system reports it (Linux).
     pub peak_memory_mib: Option<f64>,
-    /// What forward passes cost, where it was asked for.
+    /// The cost of forward passes, with `--forward`.
     pub forward: Option<Forward>,
 }
 
-/// Medians of milliseconds that a forward pass over one batch takes, the kinds measured in turn.
+/// Medians of the milliseconds of a forward pass over one batch; the three kinds alternate.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forward {
     /// As training does it, keeping what the backward pass needs.
@@ -70,8 +69,8 @@ pub struct Forward {
     pub recording_ms: f64,
 }
 
-/// Times steps of `case` for at least so long, on the threads of the current rayon pool; and forward passes for as long
-/// where they are wanted.
+/// Times steps of `case` for at least `time`, on the threads of the current rayon pool; and forward passes for as long, if
+/// `forward_too`.
 ///
 /// # Errors
 /// When the case is impossible or a step fails.

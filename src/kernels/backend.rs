@@ -249,4 +249,12 @@ mod tests {
             exercised::print();
         }
     }
+
+    #[test]
+    fn run_folders_hold_the_matmul_backend_as_f32_or_amx() {
+        for (backend, json) in [(MatmulBackend::F32, "\"f32\""), (MatmulBackend::AmxInt8, "\"amx\"")] {
+            assert_eq!(serde_json::to_string(&backend).unwrap(), json);
+            assert_eq!(serde_json::from_str::<MatmulBackend>(json).unwrap(), backend);
+        }
+    }
 }

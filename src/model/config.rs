@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Result};
 use crate::kernels::{Kind, LAYER};
 
-/// How a row's place in its chain reaches the model.
+/// How the position of a token in its chain enters the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Positions {
@@ -37,13 +37,13 @@ impl Activation {
     }
 }
 
-/// How the output projections of attention and MLP begin: c times the Gaussian of all other matrices (Kohli et al.
+/// The initial output projections of attention and MLP: c times the Gaussian of all other matrices (Kohli et al.
 /// 2026, Section 4 and Appendix F). In a config it is `"zero"`, `"gaussian"`, or c itself.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Init(f64);
 
 impl Init {
-    /// c = 0: every block begins as the identity.
+    /// c = 0: every layer is the identity at the start.
     pub const ZERO: Self = Self(0.0);
     /// c = 1: N(0, 0.02), as everything else.
     pub const GAUSSIAN: Self = Self(1.0);
@@ -112,7 +112,7 @@ pub enum Readout {
     #[default]
     LastToken,
     /// At the last of `columns` columns after right padding (the published code): for a shorter query, a `<pad>` row
-    /// that sees the tokens before it and is nobody's key.
+    /// that attends to the tokens before it, and to which no row attends.
     LastColumn,
 }
 
@@ -172,7 +172,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What a weight tensor does: this decides how it begins and whether it decays.
+/// What a weight tensor does: this decides its initial values and whether it decays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Embedding,
@@ -273,7 +273,7 @@ impl ModelConfig {
         self.layers * self.iterations
     }
 
-    /// The weight tensors of a model with so many tokens, in the order in which they are initialised.
+    /// The weight tensors of a model with `vocab` tokens, in the order of their initialisation.
     pub fn slots(&self, vocab: usize) -> Vec<Slot> {
         let d = self.d_model;
         let mut slots = Vec::new();

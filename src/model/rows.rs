@@ -36,7 +36,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Packs queries (token ids, head first) for a model with this config and so many tokens.
+    /// Packs queries (token ids, head first) for a model with this config and `vocab` tokens.
     ///
     /// # Errors
     /// When a token is outside the vocabulary, or a query has more tokens than the model has positions or columns:
@@ -58,10 +58,10 @@ impl Rows {
         rows.readout = vec![0; queries.len()];
         let mut order: Vec<usize> = (0..queries.len()).collect();
         if sharing == Sharing::Prefixes {
-            // What begins alike stands together, so that a chain's rows and those it shares are one tree.
+            // Queries with a common prefix are neighbours, so that the rows of a tree are contiguous.
             order.sort_by_key(|&query| queries[query]);
         }
-        // The rows of the query before, and the tokens that they stand for.
+        // The rows of the query before, and their tokens.
         let mut before: Vec<(u32, u32)> = Vec::new();
         for query in order {
             let start = rows.chain_starts[query] as usize;
@@ -72,14 +72,14 @@ impl Rows {
                 Sharing::Nothing => 0,
             };
             before.truncate(shared);
-            for (place, token) in tokens.enumerate().skip(shared) {
-                let is_pad = place == queries[query].len();
-                let position = if is_pad { config.pad_column() } else { place };
+            for (index, token) in tokens.enumerate().skip(shared) {
+                let is_pad = index == queries[query].len();
+                let position = if is_pad { config.pad_column() } else { index };
                 let parent = before.last().map(|&(row, _)| row);
                 before.push((rows.push(parent, token, position, !is_pad), token));
             }
-            for (place, &(row, _)) in rows.chains[start..].iter_mut().zip(&before) {
-                *place = row;
+            for (of_query, &(row, _)) in rows.chains[start..].iter_mut().zip(&before) {
+                *of_query = row;
             }
             rows.readout[query] = before.last().map_or(0, |&(row, _)| row);
         }
@@ -90,7 +90,7 @@ impl Rows {
     /// comparison with code that pads.
     ///
     /// # Errors
-    /// As [`Rows::pack`], and when a query begins with `<pad>`, which would have nothing to look at.
+    /// As [`Rows::pack`], and when a query begins with `<pad>`, which would have nothing to attend to.
     pub fn rectangle(tokens: &[Vec<u32>], config: &ModelConfig, vocab: usize) -> Result<Self> {
         let mut rows = Self::empty(Sharing::Nothing);
         for query in tokens {
@@ -105,7 +105,7 @@ impl Rows {
                 let row = rows.push(last, token, position, token != PAD);
                 rows.chains.push(row);
                 rows.readout.push(row);
-                // A pad is nobody's key, so what follows it descends from the last real token.
+                // No row attends to a pad, so the next token's parent is the last real token.
                 if token != PAD {
                     last = Some(row);
                 }
@@ -150,7 +150,7 @@ impl Rows {
         self.chain_starts.len() - 1
     }
 
-    /// The rows that `row` looks at, oldest first.
+    /// The rows that `row` attends to, oldest first.
     pub fn ancestors(&self, row: usize) -> &[u32] {
         self.ancestry.of(row)
     }
@@ -204,7 +204,7 @@ impl Rows {
 }
 
 impl ModelConfig {
-    // The rows of a query: its tokens, and the `<pad>` at which a short one is read.
+    // The number of rows of a query: its tokens, and the `<pad>` at which a short one is read.
     fn check_query(&self, tokens: &[u32], vocab: usize) -> Result<usize> {
         if tokens.is_empty() {
             return Err(Error::input("a query without tokens has nothing to read"));

@@ -28,7 +28,7 @@ struct Replacement<'a> {
 
 /// What the hooks of one pass record and replace inside the loop.
 pub(super) struct HookTaps<'a> {
-    // Those of the hooks, then the states at the readout rows after the iterations asked for.
+    // The records of the hooks, then one of the readout rows for each iteration of `ends`.
     records: Vec<Record<'a>>,
     ends: usize,
     replacements: Vec<Replacement<'a>>,
@@ -134,7 +134,7 @@ impl Taps for HookTaps<'_> {
         let site = self.site(tap, effective_layer);
         let width = state.len() / rows.len().max(1);
         // For each row of `named` that is in this state, the index of its numbers in the list and in the state.
-        let here = |named: &[u32]| {
+        let in_state = |named: &[u32]| {
             named
                 .iter()
                 .enumerate()
@@ -143,7 +143,7 @@ impl Taps for HookTaps<'_> {
                 .collect::<Vec<_>>()
         };
         for replacement in self.replacements.iter().filter(|r| r.site == site) {
-            for (from, to) in here(replacement.rows) {
+            for (from, to) in in_state(replacement.rows) {
                 state[to..to + width].copy_from_slice(&replacement.numbers[from..from + width]);
             }
         }
@@ -152,7 +152,7 @@ impl Taps for HookTaps<'_> {
             match record.rows {
                 None => numbers[rows.start * width..rows.end * width].copy_from_slice(state),
                 Some(named) => {
-                    for (to, from) in here(named) {
+                    for (to, from) in in_state(named) {
                         numbers[to..to + width].copy_from_slice(&state[from..from + width]);
                     }
                 }

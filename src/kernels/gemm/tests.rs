@@ -13,17 +13,17 @@
 //! **Int8 slices.** Let α = max(max |aₖ|, 2⁻¹⁰⁰) over the row and β over the column; a scale that belongs to fewer terms is only
 //! larger. M = 8,355,710.
 //!
-//! - *Split.* σ = fl(M / α) ≥ M (1 − u) / α, and q = round(fl(a σ)) is off from a σ by at most 1/2 + u |a| σ + η. So ã = q / σ is
-//!   off from a by at most e(a) = h + u |a|, h = (1/2 + η) α / (M (1 − u)); likewise b̃ and g in place of h. Then
+//! - *Split.* σ = fl(M / α) ≥ M (1 − u) / α, and |round(fl(a σ)) − a σ| ≤ 1/2 + u |a| σ + η. So the error of
+//!   ã = q / σ is at most e(a) = h + u |a|, h = (1/2 + η) α / (M (1 − u)); likewise b̃ and g in place of h. Then
 //!   |ã·b̃ − a·b| ≤ Σ (|a| + e(a)) (|b| + e(b)) − |a| |b| = (2 u + u²) |a|·|b| + (1 + u) (g Σ|a| + h Σ|b|) + k h g.
 //! - *Omitted.* |q₃ p₃| ≤ 2¹⁴ in units of 1 / (σ τ) ≤ (2 h) (2 g): at most 2¹⁶ k h g.
 //! - *Recombination.* A round of n ≤ 768 terms has int32 sums S₀ … S₃, its value is X = ω T, T = Σ Sₘ 2⁻⁸ᵐ, ω = 2³² / (σ τ)
 //!   ≤ 2³⁴ h g. Since |q₁| ≤ 127 and |q₂|, |q₃| ≤ 128, S₀ < 2²⁴ is exact in f32 and the other Sₘ 2⁻⁸ᵐ together are below 128 n.
-//!   Their conversions are off by at most 128 n u, the first two fused multiply-adds by 1 n u and 128 n u but for terms of u²: less
-//!   than 258 n u; the third by u times what it gives. So T̂ is off by at most u |T| + 259 n u. Two units, each rounded, and their
+//!   The errors of their conversions are at most 128 n u, those of the first two fused multiply-adds 1 n u and 128 n u but for terms
+//!   of u²: less than 258 n u; that of the third is u times its result. So the error of T̂ is at most u |T| + 259 n u. Two units, each rounded, and their
 //!   product with T̂ are three more factors, which make γ₄ |X| + 260 n u ω, and an underflow of at most 2 η times the column's
 //!   unit, 2¹⁷ g (1 + u).
-//! - *Accumulation.* Each of r rounds is added to what is there: γᵣ of everything, and η each.
+//! - *Accumulation.* Each of r rounds is added to the sum so far: γᵣ of everything, and η each.
 //!
 //! With |X| ≤ P = Σ (|a| + e(a)) (|b| + e(b)) + 2¹⁶ k h g the error is at most
 //! split + omitted + γ₄₊ᵣ P + γᵣ |c| + (1 + γᵣ) (260 · 2³⁴ k u h g + 2¹⁹ r η g) + 2 r η, where nothing overflows.
@@ -40,32 +40,32 @@ fn gamma(n: usize) -> f64 {
     n as f64 * U / (1.0 - n as f64 * U)
 }
 
-// What an exact product of a [rows, depth] and b [depth, columns] is, and what its error bounds are made of.
+// The exact product of a [rows, depth] and b [depth, columns], and the terms of its error bounds.
 struct Exact {
     columns: usize,
     depth: usize,
-    products: Vec<f64>,  // [rows, columns]
-    absolute: Vec<f64>,  // |a| · |b|, [rows, columns]
-    rows: Vec<Length>,   // of a
-    others: Vec<Length>, // of b
+    products: Vec<f64>, // [rows, columns]
+    absolute: Vec<f64>, // |a| · |b|, [rows, columns]
+    rows: Vec<Norms>,   // of a
+    columns_of_b: Vec<Norms>,
 }
 
-// Of a row or column: the sum of its absolute values, and the largest.
+// The 1-norm and the maximum norm of a row or column.
 #[derive(Clone, Copy)]
-struct Length {
+struct Norms {
     sum: f64,
     largest: f64,
 }
 
 impl Exact {
-    // From a and b by rows. Products of two f32 are exact in f64, the sum of k of them is off by at most k 2⁻⁵³ |a|·|b|.
+    // From a and b by rows. Products of two f32 are exact in f64; the error of the sum of k of them is at most k 2⁻⁵³ |a|·|b|.
     fn new(a: &[f32], b: &[f32], columns: usize) -> Self {
         let depth = b.len() / columns;
-        let length = |numbers: &mut dyn Iterator<Item = f32>| {
-            let zero = Length { sum: 0.0, largest: 0.0 };
-            numbers.fold(zero, |length, x| Length {
-                sum: length.sum + f64::from(x.abs()),
-                largest: length.largest.max(f64::from(x.abs())),
+        let norms = |numbers: &mut dyn Iterator<Item = f32>| {
+            let zero = Norms { sum: 0.0, largest: 0.0 };
+            numbers.fold(zero, |norms, x| Norms {
+                sum: norms.sum + f64::from(x.abs()),
+                largest: norms.largest.max(f64::from(x.abs())),
             })
         };
         let rows = a.len() / depth;
@@ -89,10 +89,10 @@ impl Exact {
             absolute,
             rows: a
                 .chunks_exact(depth)
-                .map(|row| length(&mut row.iter().copied()))
+                .map(|row| norms(&mut row.iter().copied()))
                 .collect(),
-            others: (0..columns)
-                .map(|column| length(&mut b.iter().skip(column).step_by(columns).copied()))
+            columns_of_b: (0..columns)
+                .map(|column| norms(&mut b.iter().skip(column).step_by(columns).copied()))
                 .collect(),
         }
     }
@@ -104,7 +104,7 @@ impl Exact {
         let of_gemm = match backend.gemm {
             Gemm::F32(_) => gamma(self.depth + 1) * (absolute + c.abs()) + 2.0 * k * ETA,
             Gemm::Int8(_) => {
-                let (a, b) = (self.rows[entry / self.columns], self.others[entry % self.columns]);
+                let (a, b) = (self.rows[entry / self.columns], self.columns_of_b[entry % self.columns]);
                 let half = |largest: f64| (0.5 + ETA) * largest.max(2.0_f64.powi(-100)) / (8_355_710.0 * (1.0 - U));
                 let (h, g) = (half(a.largest), half(b.largest));
                 let split = (2.0 * U + U * U) * absolute + (1.0 + U) * (g * a.sum + h * b.sum) + k * h * g;
@@ -139,7 +139,7 @@ impl Exact {
     }
 }
 
-// Rounds that a sum of so many terms takes, at most: each adds up 768 terms, or 384 where it is cut evenly.
+// The most rounds of a sum of `depth` terms: each sums 768 terms, or 384 where the depth is cut evenly.
 fn max_rounds(depth: usize) -> usize {
     depth.div_ceil(384).max(1)
 }
@@ -256,7 +256,7 @@ fn the_error_bounds_find_what_is_wrong() {
         let is_found = |got: &[f32]| exact.violation(backend, got, &c, 1).is_some();
         let right = product(&a, &b);
         assert!(!is_found(&right), "{backend}");
-        // One number off by twice its bound.
+        // An error of twice the bound in one entry.
         let mut perturbed = right.clone();
         perturbed[77] += 2.0 * exact.bound(backend, 77, 1.0, 1) as f32;
         assert!(is_found(&perturbed), "{backend}");

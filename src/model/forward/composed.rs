@@ -144,7 +144,7 @@ impl Model {
         Ok((x * mask)?)
     }
 
-    // sin(p / 10000^(2i/d)) at even places, cos at odd ones (Vaswani et al. 2017, Section 3.5): [positions, d_model].
+    // sin(p / 10000^(2i/d)) at even indices, cos at odd ones (Vaswani et al. 2017, Section 3.5): [positions, d_model].
     pub(super) fn sinusoids(&self, positions: &[u32]) -> Result<Tensor> {
         let d = self.config.d_model;
         let values = positions.iter().flat_map(|&position| {

@@ -45,7 +45,7 @@ pub(super) fn supports(config: &ModelConfig, dtype: DType, device: &Device) -> b
 impl Model {
     /// [`Model::forward`] by the kernels. States at the readout rows after earlier iterations are tapped where hooks want them.
     pub(super) fn fused_forward(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
-        let distinct = if pass.hooks.meets_entry() {
+        let distinct = if pass.hooks.visits_entry() {
             None
         } else {
             self.distinct_embeddings(rows).map(Arc::new)
@@ -95,7 +95,7 @@ impl Model {
         Ok(recurrence.run(&x.contiguous()?, &self.block, None)?)
     }
 
-    // One iteration over all rows of a batch, as it comes.
+    // One iteration over all rows of a batch, without injection and deduplication.
     fn stack(&self, plan: Arc<Plan>) -> Stack {
         Stack {
             plan,

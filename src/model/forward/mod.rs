@@ -54,7 +54,7 @@ pub struct Pass {
     pub hooks: Hooks,
     /// The randomness of dropout; without it nothing is dropped.
     pub dropout: Option<Stream>,
-    /// Whether the logits are to be differentiated; otherwise they come detached, and nothing is kept for it.
+    /// Whether the logits are to be differentiated; otherwise they are detached, and nothing is kept for a backward pass.
     pub gradients: bool,
 }
 

@@ -64,7 +64,7 @@ fn relative_difference(got: &Tensor, expected: &Tensor) -> f32 {
     let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (got, expected) = (numbers(got), numbers(expected));
     assert_eq!(got.len(), expected.len());
-    let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+    let scale = expected.iter().fold(1e-6_f32, |max, x| max.max(x.abs()));
     got.iter()
         .zip(&expected)
         .map(|(a, b)| (a - b).abs() / scale)

@@ -107,7 +107,7 @@ fn gradients_that_the_model_collects_are_those_that_candle_gives() {
                 let expected = numbers(&loss_of(passes).backward().unwrap());
                 let got = numbers(&model.backward(&loss_of(passes)).unwrap());
                 for (got, expected) in got.iter().zip(&expected) {
-                    let scale = expected.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+                    let scale = expected.iter().fold(1e-6_f32, |max, x| max.max(x.abs()));
                     assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6 * scale));
                 }
             }

@@ -144,9 +144,9 @@ fn slices_give_the_integer_back() {
 // The same bits, or both NaN.
 fn assert_same_bits(got: &[f32], expected: &[f32], what: &str) {
     assert_eq!(got.len(), expected.len());
-    for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
-        assert!(same, "{what}, place {place}: {got:e}, the reference gives {expected:e}");
+        assert!(same, "{what}, index {index}: {got:e}, the reference gives {expected:e}");
     }
 }
 

@@ -125,12 +125,12 @@ fn pack_along_depth(tiles: &mut [Tile], units: &mut Units, matrices: &[Matrix], 
     let mut tiles = tiles.chunks_exact_mut(SLICES);
     for lines in all_lines {
         for (at, tiles) in (0..lines.length).step_by(TILE_DEPTH).zip(&mut tiles) {
-            let place = |line: usize, i: usize| (line, at + i * TILE_ROWS);
+            let start = |line: usize, i: usize| (line, at + i * TILE_ROWS);
             let scale = |line: usize| _mm512_set1_ps(scales[line]);
             if lines.contains(TILE_ROWS, at + TILE_DEPTH) {
-                pack_step::<true>(tiles, transposed, lines, place, scale);
+                pack_step::<true>(tiles, transposed, lines, start, scale);
             } else {
-                pack_step::<false>(tiles, transposed, lines, place, scale);
+                pack_step::<false>(tiles, transposed, lines, start, scale);
             }
         }
     }
@@ -167,16 +167,16 @@ fn pack_across_depth(tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix
         store_ps(&mut units.0, unit);
     }
     let size = tiles.len() / units.len();
-    let mut places = (0..size).step_by(SLICES);
+    let mut steps = (0..size).step_by(SLICES);
     for lines in all_lines {
-        for (line, place) in (0..lines.count).step_by(TILE_DEPTH).zip(&mut places) {
+        for (line, step) in (0..lines.count).step_by(TILE_DEPTH).zip(&mut steps) {
             for (panel, tiles) in tiles.chunks_exact_mut(size).enumerate() {
-                let (tiles, at, scale) = (&mut tiles[place..][..SLICES], panel * TILE_ROWS, scales[panel]);
-                let place = |k: usize, i: usize| (line + k + i * TILE_ROWS, at);
+                let (tiles, at, scale) = (&mut tiles[step..][..SLICES], panel * TILE_ROWS, scales[panel]);
+                let start = |k: usize, i: usize| (line + k + i * TILE_ROWS, at);
                 if lines.contains(line + TILE_DEPTH, at + TILE_ROWS) {
-                    pack_step::<true>(tiles, transposed, lines, place, |_| scale);
+                    pack_step::<true>(tiles, transposed, lines, start, |_| scale);
                 } else {
-                    pack_step::<false>(tiles, transposed, lines, place, |_| scale);
+                    pack_step::<false>(tiles, transposed, lines, start, |_| scale);
                 }
             }
         }
@@ -205,19 +205,19 @@ fn scale(largest: __m512i) -> (__m512, __m512) {
 }
 
 // Packs one step: for each of 16 rows four times 16 numbers, of which each four share a word, into the step's tiles, perhaps
-// transposed. `place` gives the line and the index where 16 numbers begin, `scale` their scale.
+// transposed. `start` gives the line and the index where 16 numbers begin, `scale` their scale.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pack_step<const FULL: bool>(
     tiles: &mut [Tile],
     transposed: bool,
     lines: Lines,
-    place: impl Fn(usize, usize) -> (usize, usize),
+    start: impl Fn(usize, usize) -> (usize, usize),
     scale: impl Fn(usize) -> __m512,
 ) {
     let slices_of = |row: usize| {
         let x = |i: usize| {
-            let (line, at) = place(row, i);
+            let (line, at) = start(row, i);
             lines.get::<FULL>(line, at)
         };
         slices([x(0), x(1), x(2), x(3)], scale(row))

@@ -17,7 +17,7 @@ pub(crate) struct Product<'a, M: Multiplier> {
     blocks: [Block; 2],
     sums: [[Tile; SUMS]; 2],
     oldest: usize,
-    // An earlier block of fewer than 16 rows is recombined here, where nobody reads it, to give the multiplier 16 rows.
+    // The multiplier always writes 16 rows. For an earlier block of fewer rows it writes them here, and they are not used.
     unused: [f32; TILE_ROWS * TILE_ROWS],
 }
 

@@ -99,11 +99,11 @@ fn avx_512_recombines_sums_as_the_reference_does() {
                 recombine_in_assembly(onto(&mut by_assembly));
             }
             for got in [by_intrinsics, by_assembly] {
-                for (place, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
                     let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
                     assert!(
                         same,
-                        "place {place}, width {width}: {got:e}, the reference gives {expected:e}"
+                        "index {index}, width {width}: {got:e}, the reference gives {expected:e}"
                     );
                 }
             }
