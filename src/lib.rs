@@ -16,6 +16,7 @@ pub mod error;
 pub mod figure;
 pub mod files;
 pub mod graph;
+mod kernels;
 pub mod measure;
 pub mod model;
 pub mod random;

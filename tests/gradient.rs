@@ -4,7 +4,9 @@
 use std::io::Write;
 
 use candle_core::{DType, Device, Tensor, Var};
-use loopscope::model::{Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights};
+use loopscope::model::{
+    Activation, Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights,
+};
 
 const VOCAB: usize = 9;
 const STEP: f64 = 1e-5;
@@ -19,6 +21,7 @@ fn config() -> ModelConfig {
         max_positions: 4,
         init: Init::GAUSSIAN,
         injection: false,
+        activation: Activation::GeluTanh,
         embedding_std: 0.7,
         dropout: 0.0,
         tied: true,
@@ -75,9 +78,9 @@ fn every_weight_s_gradient_is_that_of_finite_differences() {
     let mut checked = 0;
     for (leaf, var) in &vars {
         let (gradient, at) = (numbers(gradients.get(var).unwrap()), numbers(var));
-        for (slot, place) in leaf.places() {
+        for (slot, range) in leaf.ranges() {
             // Every weight of the small tensors, an even sample of the large ones.
-            for i in place.clone().step_by(place.len().div_ceil(24)) {
+            for i in range.clone().step_by(range.len().div_ceil(24)) {
                 let moved = |by: f64| {
                     let mut numbers = at.clone();
                     numbers[i] += by;
@@ -91,7 +94,7 @@ fn every_weight_s_gradient_is_that_of_finite_differences() {
                     (difference - gradient[i]).abs() < 1e-7 + 1e-5 * difference.abs(),
                     "{}[{}]: gradient {}, finite difference {difference}",
                     slot.name,
-                    i - place.start,
+                    i - range.start,
                     gradient[i]
                 );
                 checked += 1;
@@ -110,13 +113,13 @@ fn the_kernels_of_every_backend_give_the_gradient_in_f64() {
         let gradients = loss(&weights, backend).backward().unwrap();
         for ((leaf, f32s), (_, f64s)) in in_f32.iter().zip(&in_f64) {
             let (got, expected) = (numbers(gradients.get(f32s).unwrap()), numbers(exact.get(f64s).unwrap()));
-            for (slot, place) in leaf.places() {
+            for (slot, range) in leaf.ranges() {
                 // Of the largest number of each weight's gradient: 1,600 units of rounding, where a wrong term makes a
                 // hundred times as much.
-                let largest = expected[place.clone()]
+                let largest = expected[range.clone()]
                     .iter()
                     .fold(0.0_f64, |most, x| most.max(x.abs()));
-                for i in place {
+                for i in range {
                     let off = (got[i] - expected[i]).abs();
                     assert!(
                         off <= 1e-4 * largest,

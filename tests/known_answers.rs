@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use common::{run, shipped, text};
 use loopscope::checkpoint::{Checkpoint, CheckpointInfo};
 use loopscope::graph::Vocab;
-use loopscope::model::{Init, ModelConfig, Positions, Readout, Weights};
+use loopscope::model::{Activation, Init, ModelConfig, Positions, Readout, Weights};
 use serde_json::Value;
 
 const ENTITIES: usize = 6;
@@ -29,6 +29,7 @@ fn config() -> ModelConfig {
         max_positions: 5,
         init: Init::ZERO,
         injection: false,
+        activation: Activation::GeluTanh,
         embedding_std: 1.0,
         dropout: 0.0,
         tied: true,

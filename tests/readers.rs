@@ -17,7 +17,7 @@ use loopscope::checkpoint::{
 use loopscope::cli::Cli;
 use loopscope::graph::{Dataset, PAD, Position, Split, TRAIN, VALID, Vocab};
 use loopscope::measure::{Criterion, ProbeSpec, Rule};
-use loopscope::model::{Init, ModelConfig, Positions, Readout};
+use loopscope::model::{Activation, Init, ModelConfig, Positions, Readout};
 use loopscope::train::{
     Curriculum, Decay, Dynamic, Evaluation, Interval, LoopConfig, OptimizerConfig, Reached, RunConfig, Stage,
     StageOutcome,
@@ -264,10 +264,11 @@ fn model() -> impl Strategy<Value = ModelConfig> {
     let init = init.prop_map(|text| serde_json::from_str::<Init>(&text).unwrap());
     let positions = select(vec![Positions::Learned, Positions::Sinusoidal, Positions::None]);
     let sizes = (1_usize..=1024, 1_usize..=4096, 1_usize..64, 1_usize..16, 1_usize..1000);
-    let switches = (any::<bool>(), any::<bool>(), option::of(1_usize..100));
+    let activation = select(vec![Activation::GeluTanh, Activation::Relu]);
+    let switches = (any::<bool>(), any::<bool>(), option::of(1_usize..100), activation);
     (sizes, positions, init, 0.0..1.0, 1e-9..10.0, switches).prop_map(
         |((layers, iterations, head_dim, heads, max_positions), positions, init, dropout, embedding_std, switches)| {
-            let (injection, tied, columns) = switches;
+            let (injection, tied, columns, activation) = switches;
             ModelConfig {
                 layers,
                 iterations,
@@ -278,6 +279,7 @@ fn model() -> impl Strategy<Value = ModelConfig> {
                 max_positions,
                 init,
                 injection,
+                activation,
                 embedding_std,
                 dropout,
                 tied,

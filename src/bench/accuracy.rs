@@ -3,22 +3,22 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::kernels::gemm::relative_error;
 use crate::model::Backend;
-use crate::model::kernels::gemm_error;
 use crate::random::Stream;
 
 const ROWS: usize = 256;
 const COLUMNS: usize = 192;
-/// Terms of the sums that are measured.
+/// The depths (terms of each sum) that are measured.
 pub const DEPTHS: [usize; 5] = [64, 128, 384, 768, 3072];
 
 /// The typical error of GEMM on one backend.
 #[derive(Debug, Clone, Serialize)]
 pub struct Accuracy {
     pub backend: String,
-    /// What the operands' numbers are.
+    /// The distribution of the operands' numbers.
     pub operands: &'static str,
-    /// Root mean square error against f64, in the root mean square of the product, for each of [`DEPTHS`] terms.
+    /// Root mean square error against f64, relative to the root mean square of the product, for each of [`DEPTHS`].
     pub errors: Vec<f64>,
 }
 
@@ -49,7 +49,7 @@ pub fn accuracy() -> Vec<Accuracy> {
         for backend in Backend::available() {
             let error = |&depth: &usize| {
                 let Operands { left, right } = make(&mut Stream::new(1, "accuracy", depth as u64), depth);
-                gemm_error(backend, &left, &right, depth)
+                relative_error(backend, &left, &right, depth)
             };
             all.push(Accuracy {
                 backend: backend.to_string(),
@@ -61,7 +61,7 @@ pub fn accuracy() -> Vec<Accuracy> {
     all
 }
 
-// Makes operands of so many terms.
+// Makes operands of this depth.
 type Make = fn(&mut Stream, usize) -> Operands;
 
 struct Operands {

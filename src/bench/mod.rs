@@ -14,8 +14,8 @@ pub use shapes::{Batches, Case, Shape};
 
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
-use crate::model::kernels::gemm_rate;
-use crate::model::{Hooks, Pass, Point, Products, Site, products};
+use crate::kernels::gemm::peak_rate;
+use crate::model::{Backend, Hooks, MatmulBackend, Pass, Point, Site};
 use crate::train::{RunConfig, Trainer};
 
 /// Steps before the clock counts, so that buffers are there and caches warm.
@@ -29,8 +29,9 @@ pub struct Measurement {
     /// loopscope's version.
     pub version: &'static str,
     pub threads: usize,
-    /// What products of matrices were made by.
-    pub products: Products,
+    /// What computed the matrix products.
+    #[serde(rename = "products")]
+    pub matmul: MatmulBackend,
     /// Steps timed.
     pub steps: usize,
     /// Milliseconds a step: forward, backward, clipping, AdamW, and packing the batch.
@@ -43,22 +44,21 @@ pub struct Measurement {
     pub examples_per_second: f64,
     /// Packed rows in a batch, on average.
     pub rows: f64,
-    /// 10⁹ floating-point operations of the matrix products of a step, those that sharing and the readout save not
-    /// counted.
+    /// 10⁹ floating-point operations of the matrix products of a step, without those that sharing and the readout save.
     pub gflop: f64,
     /// The same a second, at the median.
     pub gflops: f64,
-    /// What the `gemm` crate's product of two 768 × 768 matrices reaches on as many threads, in the same run.
+    /// The rate of the `gemm` crate on 768 × 768 matrices on the same number of threads, in the same run.
     pub peak_gflops: f64,
     /// `gflops` as a share of `peak_gflops`.
     pub share_of_peak: f64,
-    /// The most memory that the process held, in MiB, where the system tells (Linux).
+    /// The peak memory of the process in MiB, where the system reports it (Linux).
     pub peak_memory_mib: Option<f64>,
-    /// What forward passes cost, where it was asked for.
+    /// The cost of forward passes, with `--forward`.
     pub forward: Option<Forward>,
 }
 
-/// Medians of milliseconds that a forward pass over one batch takes, the kinds measured in turn.
+/// Medians of the milliseconds of a forward pass over one batch; the three kinds alternate.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forward {
     /// As training does it, keeping what the backward pass needs.
@@ -69,8 +69,8 @@ pub struct Forward {
     pub recording_ms: f64,
 }
 
-/// Times steps of `case` for at least so long, on the threads of the current rayon pool; and forward passes for as long
-/// where they are wanted.
+/// Times steps of `case` for at least `time`, on the threads of the current rayon pool; and forward passes for as long, if
+/// `forward_too`.
 ///
 /// # Errors
 /// When the case is impossible or a step fails.
@@ -97,13 +97,13 @@ pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measure
     let median = median(&mut seconds);
     let threads = rayon::current_num_threads();
     let gflop = flop / steps as f64 / 1e9;
-    let peak_gflops = gemm_rate(threads) / 1e9;
+    let peak_gflops = peak_rate(threads) / 1e9;
     let queries = case.config().train.batch;
     Ok(Measurement {
         case: case.clone(),
         version: env!("CARGO_PKG_VERSION"),
         threads,
-        products: products(),
+        matmul: Backend::default().matmul(),
         steps,
         fastest_ms: seconds[0] * 1e3,
         median_ms: median * 1e3,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::graph::{Bridges, Dataset, Graph, Query, Split, Systematic, Vocab};
-use crate::model::{Init, ModelConfig, Positions, Readout};
+use crate::model::{Activation, Init, ModelConfig, Positions, Readout};
 use crate::random::Stream;
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig};
 
@@ -33,7 +33,7 @@ pub enum Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Batches {
-    /// Training rows of the task, as they come: facts and chains mixed, common prefixes shared.
+    /// Training rows of the task: facts and chains mixed, common prefixes shared.
     Real,
     /// Random chains, all of the full length, nothing shared.
     Random,
@@ -44,11 +44,11 @@ pub enum Batches {
 pub struct Case {
     pub shape: Shape,
     pub batches: Batches,
-    /// Iterations R in place of the shape's.
+    /// Iterations R instead of the shape's.
     pub iterations: Option<usize>,
-    /// Queries of a batch in place of the shape's.
+    /// Queries of a batch instead of the shape's.
     pub batch: Option<usize>,
-    /// Entities of the graph in place of the shape's.
+    /// Entities of the graph instead of the shape's.
     pub entities: Option<usize>,
 }
 
@@ -93,9 +93,10 @@ impl Case {
                     _ => Positions::Learned,
                 },
                 max_positions: 3,
-                // Not zero, so that every gradient has something to show.
+                // Not zero, so that no gradient is zero.
                 init: Init::GAUSSIAN,
                 injection: false,
+                activation: Activation::GeluTanh,
                 embedding_std: 0.02,
                 dropout: 0.0,
                 tied: true,
@@ -141,13 +142,13 @@ impl Case {
         Ok(Arc::new(data))
     }
 
-    // Random chains with so many hops; nobody asks where they lead.
-    fn chains(&self, fewest: usize, most: usize) -> Dataset {
+    // Random chains of `min_hops` to `max_hops` hops, with random targets.
+    fn chains(&self, min_hops: usize, max_hops: usize) -> Dataset {
         let (entities, relations) = (self.entities(), self.relations());
         let mut stream = Stream::new(SEED, "bench chains", 0);
         let mut token = |from: usize, count: usize| (from + stream.below(count)) as u32;
         let rows = (0..16_384).map(|_| {
-            let hops = fewest + token(0, most - fewest + 1) as usize;
+            let hops = min_hops + token(0, max_hops - min_hops + 1) as usize;
             let head = token(1, entities);
             let tail = (0..hops).map(|_| token(1 + entities, relations));
             let tokens = std::iter::once(head).chain(tail.collect::<Vec<_>>()).collect();

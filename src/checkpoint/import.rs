@@ -9,7 +9,7 @@ use super::file::{CheckpointInfo, read_tensors};
 use super::pickle;
 use crate::error::{Error, Result};
 use crate::graph::Vocab;
-use crate::model::{Init, ModelConfig, Positions, Readout, Weights};
+use crate::model::{Activation, Init, ModelConfig, Positions, Readout, Weights};
 
 /// What the weights themselves do not tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -201,6 +201,7 @@ fn config(settings: &ImportSettings, layers: usize, d_model: usize, positions: P
         max_positions: 5,
         init: Init::GAUSSIAN,
         injection: false,
+        activation: Activation::GeluTanh,
         embedding_std: 1.0,
         dropout: 0.0,
         tied,

@@ -11,7 +11,7 @@ use super::file::{Checkpoint, CheckpointInfo, expect_readable, read_tensors, wri
 use super::lock::RunLock;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Products, Weights};
+use crate::model::{MatmulBackend, Weights};
 use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
 
 pub(super) const CONFIG: &str = "config.toml";
@@ -172,12 +172,12 @@ impl RunFolder {
                 ),
             ));
         }
-        if trainer.model().device().is_cpu() && info.products != trainer.model().backend().products() {
+        if trainer.model().device().is_cpu() && info.matmul != trainer.model().backend().matmul() {
             tracing::warn!(
                 "this run was trained with {}, here it goes on with {}: as good, but not bit for bit what it would have \
                  been. --portable makes every machine alike",
-                info.products,
-                trainer.model().backend().products()
+                info.matmul,
+                trainer.model().backend().matmul()
             );
         }
         let device = trainer.model().device().clone();
@@ -232,7 +232,7 @@ impl RunFolder {
         let info = SavedState {
             progress: trainer.progress(),
             data_hash: trainer.data().hash.clone(),
-            products: trainer.model().backend().products(),
+            matmul: trainer.model().backend().matmul(),
         };
         let path = self.path.join(STATE);
         expect_readable(&path, &info)?;
@@ -320,9 +320,9 @@ impl Observer for RunFolder {
 struct SavedState {
     progress: Progress,
     data_hash: String,
-    // What it was trained with so far.
-    #[serde(default)]
-    products: Products,
+    // What computed the matrix products of its training so far.
+    #[serde(default, rename = "products")]
+    matmul: MatmulBackend,
 }
 
 pub(super) fn stage_file(place: usize, name: &str) -> String {

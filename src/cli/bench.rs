@@ -11,7 +11,7 @@ use crate::bench::{Batches, Case, DEPTHS, Shape, accuracy, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::measure::{Iterations, Table};
-use crate::model::products;
+use crate::model::Backend;
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -119,10 +119,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 rows,
             });
             out!(
-                "{} threads; products of matrices by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
+                "{} threads; matrix products by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
                  peak of the process",
                 rayon::current_num_threads(),
-                products()
+                Backend::default().matmul()
             );
         }
         Ok(())

@@ -23,7 +23,7 @@ use candle_core::Device;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result, sentence};
-use crate::model::{be_portable, products};
+use crate::model::{Backend, disable_amx};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
 #[derive(Parser)]
@@ -67,9 +67,9 @@ enum Command {
 pub fn run(cli: Cli) -> Result<()> {
     start_log(cli.verbose);
     if cli.portable {
-        be_portable();
+        disable_amx();
     }
-    tracing::info!("products of matrices on the CPU by {}", products());
+    tracing::info!("matrix products on the CPU by {}", Backend::default().matmul());
     obey(cli.command)?;
     print::outcome()
 }

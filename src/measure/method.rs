@@ -359,7 +359,7 @@ impl<M: Method> Report<M> {
                 "{} {}, matrix products by {}",
                 std::env::consts::OS,
                 std::env::consts::ARCH,
-                crate::model::products()
+                crate::model::Backend::default().matmul()
             ),
             command: std::env::args_os()
                 .map(|argument| argument.to_string_lossy().into_owned())

@@ -4,8 +4,9 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::kernels::{Kind, LAYER};
 
-/// How a row's place in its chain reaches the model.
+/// How the position of a token in its chain enters the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Positions {
@@ -18,13 +19,31 @@ pub enum Positions {
     None,
 }
 
-/// How the output projections of attention and MLP begin: c times the Gaussian of all other matrices (Kohli et al.
+/// The non-linearity of the MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// GELU in the tanh approximation of GPT-2.
+    #[default]
+    GeluTanh,
+    /// max(x, 0). The CPU kernels lack it, so that such a model runs by candle's own operations, several times slower.
+    Relu,
+}
+
+impl Activation {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The initial output projections of attention and MLP: c times the Gaussian of all other matrices (Kohli et al.
 /// 2026, Section 4 and Appendix F). In a config it is `"zero"`, `"gaussian"`, or c itself.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Init(f64);
 
 impl Init {
-    /// c = 0: every block begins as the identity.
+    /// c = 0: every layer is the identity at the start.
     pub const ZERO: Self = Self(0.0);
     /// c = 1: N(0, 0.02), as everything else.
     pub const GAUSSIAN: Self = Self(1.0);
@@ -93,7 +112,7 @@ pub enum Readout {
     #[default]
     LastToken,
     /// At the last of `columns` columns after right padding (the published code): for a shorter query, a `<pad>` row
-    /// that sees the tokens before it and is nobody's key.
+    /// that attends to the tokens before it, and to which no row attends.
     LastColumn,
 }
 
@@ -120,6 +139,9 @@ pub struct ModelConfig {
     /// 2024, Equation 1).
     #[serde(default, skip_serializing_if = "is_false")]
     pub injection: bool,
+    /// The non-linearity of the MLP.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub activation: Activation,
     /// Standard deviation of the initial embeddings.
     #[serde(default = "two_hundredths")]
     pub embedding_std: f64,
@@ -150,7 +172,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What a weight tensor does: this decides how it begins and whether it decays.
+/// What a weight tensor does: this decides its initial values and whether it decays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Embedding,
@@ -187,11 +209,11 @@ impl ModelConfig {
     /// # Errors
     /// With the key, the value, and what is allowed.
     pub fn check(&self) -> Result<()> {
-        let range = |key: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
+        let range = |key: &str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(Error::input(format!("model.{key} = {value}; allowed: 1 to {most}")))
+                Err(Error::input(format!("model.{key} = {value}; allowed: 1 to {max}")))
             }
         };
         range("layers", self.layers, 1024)?;
@@ -251,7 +273,7 @@ impl ModelConfig {
         self.layers * self.iterations
     }
 
-    /// The weight tensors of a model with so many tokens, in the order in which they are initialised.
+    /// The weight tensors of a model with `vocab` tokens, in the order of their initialisation.
     pub fn slots(&self, vocab: usize) -> Vec<Slot> {
         let d = self.d_model;
         let mut slots = Vec::new();
@@ -271,19 +293,16 @@ impl ModelConfig {
             );
         }
         for i in 0..self.layers {
-            let name = |rest: &str| format!("blocks.{i}.{rest}");
-            slot(name("ln_1.weight"), &[d], Role::NormWeight);
-            slot(name("ln_1.bias"), &[d], Role::Bias);
-            slot(name("attn.c_attn.weight"), &[d, 3 * d], Role::Matrix);
-            slot(name("attn.c_attn.bias"), &[3 * d], Role::Bias);
-            slot(name("attn.c_proj.weight"), &[d, d], Role::OutputProjection);
-            slot(name("attn.c_proj.bias"), &[d], Role::Bias);
-            slot(name("ln_2.weight"), &[d], Role::NormWeight);
-            slot(name("ln_2.bias"), &[d], Role::Bias);
-            slot(name("mlp.c_fc.weight"), &[d, 4 * d], Role::Matrix);
-            slot(name("mlp.c_fc.bias"), &[4 * d], Role::Bias);
-            slot(name("mlp.c_proj.weight"), &[4 * d, d], Role::OutputProjection);
-            slot(name("mlp.c_proj.bias"), &[d], Role::Bias);
+            for module in LAYER.into_array() {
+                let role = match module.kind {
+                    Kind::Norm => Role::NormWeight,
+                    Kind::Linear => Role::Matrix,
+                    Kind::OutputProjection => Role::OutputProjection,
+                };
+                let name = format!("blocks.{i}.{}", module.name);
+                slot(format!("{name}.weight"), &module.weight_shape(d), role);
+                slot(format!("{name}.bias"), &[module.outputs(d)], Role::Bias);
+            }
         }
         slot("ln_f.weight".into(), &[d], Role::NormWeight);
         slot("ln_f.bias".into(), &[d], Role::Bias);
@@ -322,6 +341,7 @@ pub(crate) mod tests {
             max_positions: 5,
             init: Init::GAUSSIAN,
             injection: false,
+            activation: Activation::GeluTanh,
             embedding_std: 0.5,
             dropout: 0.0,
             tied: true,

@@ -1,7 +1,7 @@
 //! Hook points: what one forward pass can record or replace. Every analysis goes through this one mechanism.
 //!
-//! The names are TransformerLens's. A recurrent block fires once an iteration, so a site is always addressed by its
-//! iteration too: a cache keyed by layer alone would silently keep the last turn.
+//! The names are those of TransformerLens. A recurrent block runs once an iteration, so a site always names its iteration too: a
+//! cache keyed by layer alone would silently keep the last iteration.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ impl Point {
         }
     }
 
-    /// Whether the point stands inside a layer, and so has an iteration and a layer.
+    /// Whether the point is inside a layer, and so has an iteration and a layer.
     pub fn in_block(self) -> bool {
         !matches!(self, Self::Embed | Self::Final | Self::Logits)
     }
@@ -93,7 +93,7 @@ impl Site {
         }
     }
 
-    /// Every site of `point` in a pass of so many iterations and layers, in the order in which they are met.
+    /// Every site of `point` in a pass of `iterations` iterations of `layers` layers, in the order of the pass.
     pub fn all(point: Point, iterations: usize, layers: usize) -> Vec<Self> {
         match point {
             Point::Embed => vec![Self::embed()],
@@ -138,7 +138,7 @@ impl std::fmt::Display for Site {
 
 /// What a forward pass is to record and replace, and afterwards what it recorded.
 ///
-/// A replacement comes first: what is recorded at a site is what the pass goes on with.
+/// Replacement comes before recording: the recorded state is the one that the pass continues with.
 #[derive(Default)]
 pub struct Hooks {
     records: BTreeMap<Site, Option<Vec<u32>>>,
@@ -147,7 +147,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// No hooks: the pass costs what it costs.
+    /// No hooks, which cost nothing.
     pub fn none() -> Self {
         Self::default()
     }
@@ -214,8 +214,8 @@ impl Hooks {
             .any(|site| site.point.in_block() && (site.iteration, site.layer) == (iteration, layer))
     }
 
-    /// Whether each row's state is met before the first layer reads it, so that rows with the same embedding may differ.
-    pub(super) fn meets_entry(&self) -> bool {
+    /// Whether a hook visits the state of each row before the first layer reads it, so that rows with the same embedding may differ.
+    pub(super) fn visits_entry(&self) -> bool {
         let entry = Site::new(Point::ResidPre, 0, 0);
         self.wants(Site::embed()) || self.replacements().any(|(site, ..)| site == entry)
     }
@@ -225,7 +225,7 @@ impl Hooks {
         self.wants(Site::new(Point::Final, iteration, 0)) || self.wants(Site::new(Point::Logits, iteration, 0))
     }
 
-    /// The rows to record at each site, all where there are none named.
+    /// The rows to record at each site; `None` means all.
     pub(super) fn records(&self) -> impl Iterator<Item = (Site, Option<&[u32]>)> {
         self.records.iter().map(|(&site, rows)| (site, rows.as_deref()))
     }
@@ -242,7 +242,7 @@ impl Hooks {
         self.recorded.extend(recorded);
     }
 
-    /// Called by the forward pass as it meets `site` with the state `x`; gives back the state to go on with.
+    /// Applies the hooks of `site` to its state `x`, and returns the state that the pass continues with.
     pub(super) fn visit(&mut self, site: Site, mut x: Tensor) -> Result<Tensor> {
         if self.is_empty() {
             return Ok(x);
@@ -277,10 +277,10 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
         .scatter(&index, &values.to_dtype(x.dtype())?.contiguous()?, 0)?)
 }
 
-/// The shape that `values` need to take the place of `rows` in a state of shape `state`, which they have.
+/// The shape of `values` that replace `rows` in a state of shape `state`.
 ///
 /// # Errors
-/// When they have not, or a row is not in the state.
+/// When `values` have another shape, or a row is outside the state.
 pub(super) fn check_replacement(site: Site, state: &[usize], rows: &[u32], values: &Tensor) -> Result<Vec<usize>> {
     let mut wanted = state.to_vec();
     wanted[0] = rows.len();

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::forward::Model;
-use super::kernels::CrossEntropy;
+use super::ops::CrossEntropy;
 use crate::error::Result;
 
 /// The log-probabilities of `logits` over the last axis.
@@ -23,13 +23,13 @@ impl Model {
     /// # Errors
     /// When a target is outside the vocabulary, or the device fails.
     pub fn cross_entropy(&self, logits: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-        if self.kernels(logits) {
-            let kernel = CrossEntropy {
+        if self.is_fused() {
+            let op = CrossEntropy {
                 targets: targets.to_vec(),
                 smoothing: smoothing as f32,
                 backend: self.backend(),
             };
-            return Ok(logits.contiguous()?.apply_op1(kernel)?);
+            return Ok(logits.contiguous()?.apply_op1(op)?);
         }
         let log_p = log_softmax(logits)?;
         let index = Tensor::new(targets, logits.device())?.unsqueeze(1)?;

@@ -3,17 +3,17 @@
 mod config;
 mod forward;
 mod hooks;
-pub(crate) mod kernels;
 mod loss;
+pub(crate) mod ops;
 mod rows;
 mod taps;
 mod unroll;
 mod weights;
 
-pub use config::{Init, ModelConfig, Positions, Readout, Role, Slot};
+pub use crate::kernels::{Backend, MatmulBackend, disable_amx};
+pub use config::{Activation, Init, ModelConfig, Positions, Readout, Role, Slot};
 pub use forward::{Model, Pass};
 pub use hooks::{Hooks, Point, Site};
-pub use kernels::{Backend, Products, be_portable, products};
 pub use loss::log_softmax;
 pub use rows::{Rows, Sharing};
 pub use unroll::Unrolled;

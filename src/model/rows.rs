@@ -1,15 +1,15 @@
 //! Packed rows: a batch is one row per token, not a padded rectangle.
 //!
-//! Causal attention needs of a row only its token, its position, and the list of rows that it may look at: its
-//! *ancestors*, itself included. So chains of different length share a batch, and queries that begin alike may share
-//! the rows of their common prefix, which is exact in a causal model, for gradients too.
+//! Causal attention needs of a row only its token, its position, and its *ancestors*: the rows that it attends to, itself included.
+//! So chains of different length share a batch, and queries with a common prefix may share its rows. This is exact in a causal
+//! model, for gradients too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Positions, Readout};
 use crate::error::{Error, Result};
 use crate::graph::{PAD, Position};
+use crate::kernels::{Ancestry, DistinctEmbeddings};
 
 /// Whether queries with a common prefix share its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,55 +17,6 @@ pub enum Sharing {
     Prefixes,
     /// Every query has rows of its own, as replacing a state at one of them needs.
     Nothing,
-}
-
-/// Which rows each row looks at, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ancestry {
-    rows: Vec<u32>,
-    // Those of row i are `rows[starts[i]..starts[i + 1]]`.
-    starts: Vec<u32>,
-}
-
-impl Ancestry {
-    /// The longest list.
-    pub(super) fn most(&self) -> usize {
-        self.starts
-            .windows(2)
-            .map(|pair| (pair[1] - pair[0]) as usize)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// The rows that `row` looks at.
-    #[inline]
-    pub(super) fn of(&self, row: usize) -> &[u32] {
-        &self.rows[self.starts[row] as usize..self.starts[row + 1] as usize]
-    }
-}
-
-/// The distinct embeddings of a batch: rows with the same token at the same position enter the loop in the same state.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sources {
-    /// A row of each.
-    pub(super) rows: Vec<u32>,
-    /// Which of them each row is.
-    pub(super) of_row: Vec<u32>,
-    // The rows of source i are `members[starts[i]..starts[i + 1]]`.
-    members: Vec<u32>,
-    starts: Vec<u32>,
-}
-
-impl Sources {
-    /// The number of distinct embeddings.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// The rows that are this source, in their order.
-    pub(super) fn members(&self, source: usize) -> &[u32] {
-        &self.members[self.starts[source] as usize..self.starts[source + 1] as usize]
-    }
 }
 
 /// A batch of queries as rows.
@@ -85,7 +36,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Packs queries (token ids, head first) for a model with this config and so many tokens.
+    /// Packs queries (token ids, head first) for a model with this config and `vocab` tokens.
     ///
     /// # Errors
     /// When a token is outside the vocabulary, or a query has more tokens than the model has positions or columns:
@@ -107,10 +58,10 @@ impl Rows {
         rows.readout = vec![0; queries.len()];
         let mut order: Vec<usize> = (0..queries.len()).collect();
         if sharing == Sharing::Prefixes {
-            // What begins alike stands together, so that a chain's rows and those it shares are one tree.
+            // Queries with a common prefix are neighbours, so that the rows of a tree are contiguous.
             order.sort_by_key(|&query| queries[query]);
         }
-        // The rows of the query before, and the tokens that they stand for.
+        // The rows of the query before, and their tokens.
         let mut before: Vec<(u32, u32)> = Vec::new();
         for query in order {
             let start = rows.chain_starts[query] as usize;
@@ -121,14 +72,14 @@ impl Rows {
                 Sharing::Nothing => 0,
             };
             before.truncate(shared);
-            for (place, token) in tokens.enumerate().skip(shared) {
-                let is_pad = place == queries[query].len();
-                let position = if is_pad { config.pad_column() } else { place };
+            for (index, token) in tokens.enumerate().skip(shared) {
+                let is_pad = index == queries[query].len();
+                let position = if is_pad { config.pad_column() } else { index };
                 let parent = before.last().map(|&(row, _)| row);
                 before.push((rows.push(parent, token, position, !is_pad), token));
             }
-            for (place, &(row, _)) in rows.chains[start..].iter_mut().zip(&before) {
-                *place = row;
+            for (of_query, &(row, _)) in rows.chains[start..].iter_mut().zip(&before) {
+                *of_query = row;
             }
             rows.readout[query] = before.last().map_or(0, |&(row, _)| row);
         }
@@ -139,7 +90,7 @@ impl Rows {
     /// comparison with code that pads.
     ///
     /// # Errors
-    /// As [`Rows::pack`], and when a query begins with `<pad>`, which would have nothing to look at.
+    /// As [`Rows::pack`], and when a query begins with `<pad>`, which would have nothing to attend to.
     pub fn rectangle(tokens: &[Vec<u32>], config: &ModelConfig, vocab: usize) -> Result<Self> {
         let mut rows = Self::empty(Sharing::Nothing);
         for query in tokens {
@@ -154,7 +105,7 @@ impl Rows {
                 let row = rows.push(last, token, position, token != PAD);
                 rows.chains.push(row);
                 rows.readout.push(row);
-                // A pad is nobody's key, so what follows it descends from the last real token.
+                // No row attends to a pad, so the next token's parent is the last real token.
                 if token != PAD {
                     last = Some(row);
                 }
@@ -168,10 +119,7 @@ impl Rows {
         Self {
             tokens: Vec::new(),
             positions: Vec::new(),
-            ancestry: Arc::new(Ancestry {
-                rows: Vec::new(),
-                starts: vec![0],
-            }),
+            ancestry: Arc::default(),
             readout: Vec::new(),
             chains: Vec::new(),
             chain_starts: vec![0],
@@ -179,22 +127,12 @@ impl Rows {
         }
     }
 
-    // A new row behind `parent`; `is_key` tells whether it looks at itself.
+    // Adds a row behind `parent`; `is_key`: whether it attends to itself.
     fn push(&mut self, parent: Option<u32>, token: u32, position: usize, is_key: bool) -> u32 {
-        let row = self.tokens.len() as u32;
         self.tokens.push(token);
         self.positions.push(position as u32);
-        // The only owner while packing, so nothing is copied.
-        let Ancestry { rows, starts } = Arc::make_mut(&mut self.ancestry);
-        if let Some(parent) = parent {
-            let (start, end) = (starts[parent as usize], starts[parent as usize + 1]);
-            rows.extend_from_within(start as usize..end as usize);
-        }
-        if is_key {
-            rows.push(row);
-        }
-        starts.push(rows.len() as u32);
-        row
+        // Nothing is copied, because packing is the only owner.
+        Arc::make_mut(&mut self.ancestry).push(parent, is_key)
     }
 
     /// The number of rows.
@@ -212,7 +150,7 @@ impl Rows {
         self.chain_starts.len() - 1
     }
 
-    /// The rows that `row` looks at, oldest first.
+    /// The rows that `row` attends to, oldest first.
     pub fn ancestors(&self, row: usize) -> &[u32] {
         self.ancestry.of(row)
     }
@@ -236,63 +174,37 @@ impl Rows {
         self.sharing
     }
 
-    /// The longest list of ancestors.
-    pub fn most_ancestors(&self) -> usize {
-        self.ancestry.most()
+    /// The length of the longest list of ancestors.
+    pub fn max_ancestors(&self) -> usize {
+        self.ancestry.max_ancestors()
     }
 
-    /// The distinct embeddings, in the order in which they come, where they are at most half as many as the rows: else
-    /// little is saved. `by_position`: whether position matters.
-    pub(super) fn sources(&self, by_position: bool) -> Option<Sources> {
-        let (mut rows, mut of_row) = (Vec::new(), Vec::with_capacity(self.len()));
-        let mut known = HashMap::new();
-        for (row, (&token, &position)) in self.tokens.iter().zip(&self.positions).enumerate() {
-            let position = if by_position { position } else { 0 };
-            let source = *known.entry((token, position)).or_insert_with(|| {
-                rows.push(row as u32);
-                rows.len() as u32 - 1
-            });
-            of_row.push(source);
-        }
-        if 2 * rows.len() > self.len() {
-            return None;
-        }
-        let mut starts = vec![0; rows.len() + 1];
-        for &source in &of_row {
-            starts[source as usize + 1] += 1;
-        }
-        for source in 0..rows.len() {
-            starts[source + 1] += starts[source];
-        }
-        let (mut members, mut free) = (vec![0; self.len()], starts.clone());
-        for (row, &source) in of_row.iter().enumerate() {
-            members[free[source as usize] as usize] = row as u32;
-            free[source as usize] += 1;
-        }
-        Some(Sources {
-            rows,
-            of_row,
-            members,
-            starts,
-        })
+    /// The distinct embeddings, where there are at most half as many as rows; with more, computing them once saves little.
+    /// `by_position`: whether the embedding depends on the position.
+    pub(super) fn distinct_embeddings(&self, by_position: bool) -> Option<DistinctEmbeddings> {
+        let keys = self.tokens.iter().zip(&self.positions);
+        let distinct =
+            DistinctEmbeddings::new(keys.map(|(&token, &position)| (token, if by_position { position } else { 0 })));
+        (2 * distinct.len() <= self.len()).then_some(distinct)
     }
 
-    /// The ancestors as a table `[rows × most_ancestors]`, short lists filled up with row 0 and masked by −∞.
+    /// The ancestors as a table `[rows × max_ancestors]`, in which short lists are padded with row 0, and their mask: 0, or −∞ for
+    /// padding.
     pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
-        let most = self.most_ancestors();
-        let mut index = vec![0; self.len() * most];
-        let mut mask = vec![f32::NEG_INFINITY; self.len() * most];
+        let max = self.max_ancestors();
+        let mut index = vec![0; self.len() * max];
+        let mut mask = vec![f32::NEG_INFINITY; self.len() * max];
         for row in 0..self.len() {
             let ancestors = self.ancestors(row);
-            index[row * most..][..ancestors.len()].copy_from_slice(ancestors);
-            mask[row * most..][..ancestors.len()].fill(0.0);
+            index[row * max..][..ancestors.len()].copy_from_slice(ancestors);
+            mask[row * max..][..ancestors.len()].fill(0.0);
         }
         (index, mask)
     }
 }
 
 impl ModelConfig {
-    // The rows of a query: its tokens, and the `<pad>` at which a short one is read.
+    // The number of rows of a query: its tokens, and the `<pad>` at which a short one is read.
     fn check_query(&self, tokens: &[u32], vocab: usize) -> Result<usize> {
         if tokens.is_empty() {
             return Err(Error::input("a query without tokens has nothing to read"));
@@ -362,7 +274,7 @@ mod tests {
         assert_eq!(rows.readout, [2, 3, 1, 5]);
         assert_eq!(rows.ancestors(3), [0, 1, 3]);
         assert_eq!(rows.of_query(2), [0, 1]);
-        assert_eq!(rows.most_ancestors(), 3);
+        assert_eq!(rows.max_ancestors(), 3);
         let apart = packed(&[&[1, 5, 6], &[1, 5, 7]], Sharing::Nothing);
         assert_eq!(apart.len(), 6);
     }
@@ -384,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_the_same_token_at_the_same_position_have_one_source() {
+    fn rows_with_the_same_token_at_the_same_position_have_one_embedding() {
         let rows = packed(&[&[1, 5, 6], &[1, 6, 5], &[1, 5, 5], &[1, 5, 6]], Sharing::Nothing);
-        let sources = rows.sources(true).unwrap();
-        assert_eq!(sources.rows, [0, 1, 2, 4, 5]);
-        assert_eq!(sources.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
-        assert_eq!(sources.members(4), [5, 8]);
-        assert_eq!(rows.sources(false).unwrap().len(), 3);
+        let distinct = rows.distinct_embeddings(true).unwrap();
+        assert_eq!(distinct.first_rows, [0, 1, 2, 4, 5]);
+        assert_eq!(distinct.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
+        assert_eq!(distinct.rows(4), [5, 8]);
+        assert_eq!(rows.distinct_embeddings(false).unwrap().len(), 3);
         // As many as rows: nothing to save.
-        assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).sources(true), None);
+        assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).distinct_embeddings(true), None);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
 use super::hooks::{Hooks, Point, Site, check_replacement};
-use super::kernels::Taps;
 use super::rows::Rows;
 use crate::error::Result;
+use crate::kernels::stack::{Tap, Taps};
 
 type Recorded = Vec<(Site, Tensor)>;
 
@@ -28,10 +28,11 @@ struct Replacement<'a> {
 
 /// What the hooks of one pass record and replace inside the loop.
 pub(super) struct HookTaps<'a> {
-    // Those of the hooks, then the states at the readout rows after the iterations asked for.
+    // The records of the hooks, then one of the readout rows for each iteration of `ends`.
     records: Vec<Record<'a>>,
     ends: usize,
     replacements: Vec<Replacement<'a>>,
+    layers: usize,
 }
 
 impl<'a> HookTaps<'a> {
@@ -48,7 +49,7 @@ impl<'a> HookTaps<'a> {
     ) -> Result<Self> {
         let (d, heads) = (config.d_model, config.heads);
         let shape = |point, count| match point {
-            Point::AttnPattern => vec![count, heads, rows.most_ancestors()],
+            Point::AttnPattern => vec![count, heads, rows.max_ancestors()],
             Point::Z => vec![count, heads, d / heads],
             Point::MlpPost => vec![count, 4 * d],
             _ => vec![count, d],
@@ -86,6 +87,7 @@ impl<'a> HookTaps<'a> {
             records,
             ends: ends.len(),
             replacements,
+            layers: config.layers,
         })
     }
 
@@ -104,16 +106,35 @@ impl<'a> HookTaps<'a> {
     }
 }
 
+impl HookTaps<'_> {
+    // The site of a tap.
+    fn site(&self, tap: Tap, effective_layer: usize) -> Site {
+        let point = match tap {
+            Tap::ResidPre => Point::ResidPre,
+            Tap::AttnPattern => Point::AttnPattern,
+            Tap::Z => Point::Z,
+            Tap::AttnOut => Point::AttnOut,
+            Tap::ResidMid => Point::ResidMid,
+            Tap::MlpPost => Point::MlpPost,
+            Tap::MlpOut => Point::MlpOut,
+            Tap::ResidPost => Point::ResidPost,
+        };
+        Site::new(point, effective_layer / self.layers, effective_layer % self.layers)
+    }
+}
+
 impl Taps for HookTaps<'_> {
-    fn wants(&self, site: Site) -> bool {
+    fn wants(&self, tap: Tap, effective_layer: usize) -> bool {
+        let site = self.site(tap, effective_layer);
         self.records.iter().any(|record| record.site == site)
             || self.replacements.iter().any(|replacement| replacement.site == site)
     }
 
-    fn visit(&self, site: Site, rows: Range<usize>, state: &mut [f32]) {
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]) {
+        let site = self.site(tap, effective_layer);
         let width = state.len() / rows.len().max(1);
-        // The rows named that are here, each with its place in the list and in the state.
-        let here = |named: &[u32]| {
+        // For each row of `named` that is in this state, the index of its numbers in the list and in the state.
+        let in_state = |named: &[u32]| {
             named
                 .iter()
                 .enumerate()
@@ -122,7 +143,7 @@ impl Taps for HookTaps<'_> {
                 .collect::<Vec<_>>()
         };
         for replacement in self.replacements.iter().filter(|r| r.site == site) {
-            for (from, to) in here(replacement.rows) {
+            for (from, to) in in_state(replacement.rows) {
                 state[to..to + width].copy_from_slice(&replacement.numbers[from..from + width]);
             }
         }
@@ -131,7 +152,7 @@ impl Taps for HookTaps<'_> {
             match record.rows {
                 None => numbers[rows.start * width..rows.end * width].copy_from_slice(state),
                 Some(named) => {
-                    for (to, from) in here(named) {
+                    for (to, from) in in_state(named) {
                         numbers[to..to + width].copy_from_slice(&state[from..from + width]);
                     }
                 }

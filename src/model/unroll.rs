@@ -1,4 +1,4 @@
-//! The loop taken one iteration at a time, from which queries leave when they are done.
+//! The loop one iteration at a time, from which queries leave when they have halted.
 
 use candle_core::Tensor;
 
@@ -36,26 +36,26 @@ impl Model {
 }
 
 impl Unrolled<'_> {
-    /// Runs the block once more; gives the residual stream after it at the readout rows, `[queries, d_model]`.
+    /// Runs one more iteration and gives the residual stream after it at the readout rows, `[queries, d_model]`.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn turn(&mut self) -> Result<Tensor> {
+    pub fn iterate(&mut self) -> Result<Tensor> {
         let mut x = self.state.clone();
         if self.iterations > 0 && self.model.config().injection {
             x = (x + &self.embedded)?;
         }
-        self.state = self.model.turn(x, &self.rows)?.detach();
+        self.state = self.model.iterate(x, &self.rows)?.detach();
         self.iterations += 1;
         Ok(self.state.index_select(&self.model.indices(&self.rows.readout)?, 0)?)
     }
 
-    /// The rows that the next iteration runs.
+    /// The number of rows that the next iteration runs.
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Goes on with these of the queries alone (places in the present batch, rising); the rows of the others leave.
+    /// Keeps only these queries (increasing indices in the present batch); the rows that they do not need leave.
     ///
     /// # Errors
     /// When the device fails.

@@ -14,20 +14,20 @@ const MATRIX_STD: f64 = 0.02;
 /// The leaf that holds the whole recurrent block.
 pub(super) const BLOCK: &str = "blocks";
 
-/// A tensor that is trained as one: all layers of the block lie in one flat tensor `[layers, weights of a layer]`, each
-/// in the order of its slots; every other slot is a leaf of its own.
+/// A tensor that is trained as one: all layers of the block are one flat tensor `[layers, weights of a layer]`, each in the order
+/// of its slots; every other slot is a leaf of its own.
 #[derive(Clone)]
 pub struct Leaf {
     /// The slot's name, or `blocks`.
     pub name: String,
     pub tensor: Tensor,
-    /// The slots that lie in it, one after the other.
+    /// The slots that it contains, one after the other.
     pub slots: Vec<Slot>,
 }
 
 impl Leaf {
-    /// Each slot with its place in the flattened leaf.
-    pub fn places(&self) -> impl Iterator<Item = (&Slot, Range<usize>)> {
+    /// Each slot with its range in the flattened leaf.
+    pub fn ranges(&self) -> impl Iterator<Item = (&Slot, Range<usize>)> {
         let mut end = 0;
         self.slots.iter().map(move |slot| {
             let start = end;
@@ -36,16 +36,16 @@ impl Leaf {
         })
     }
 
-    /// The slots as views of `tensor`, which is shaped as this leaf.
+    /// The slots as views of `tensor`, which has the shape of this leaf.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it has another shape.
     pub fn views(&self, tensor: &Tensor) -> Result<Vec<Tensor>> {
         let flat = tensor.flatten_all()?;
-        self.places()
-            .map(|(slot, place)| {
+        self.ranges()
+            .map(|(slot, range)| {
                 Ok(flat
-                    .narrow(0, place.start, place.len())?
+                    .narrow(0, range.start, range.len())?
                     .reshape(slot.shape.as_slice())?)
             })
             .collect()
@@ -207,8 +207,7 @@ impl Weights {
     }
 }
 
-// A model beyond all memory is refused before the first of its numbers is made: an allocation that fails later ends the
-// process.
+// Refuses a model that memory cannot hold before any weight is made, because an allocation that fails later ends the process.
 fn expect_memory(config: &ModelConfig, vocab: usize) -> Result<()> {
     let count = config.parameters(vocab);
     let mut all: Vec<f32> = Vec::new();

@@ -5,8 +5,8 @@ use candle_core::{Tensor, Var};
 
 use super::config::{Decay, OptimizerConfig};
 use crate::error::Result;
-use crate::model::kernels::{self, adamw};
-use crate::model::{Backend, Leaf, Role};
+use crate::kernels::adamw;
+use crate::model::{Backend, Leaf, Role, ops};
 
 /// One leaf with its moments.
 pub(super) struct Parameter {
@@ -53,8 +53,8 @@ pub(super) enum Gradients {
 }
 
 fn sum_of_squares(backend: Backend, x: &Tensor) -> Result<f64> {
-    if kernels::available(x) {
-        return Ok(adamw::sum_of_squares(backend, x)?);
+    if ops::can_take(x.dtype(), x.device()) {
+        return Ok(ops::sum_of_squares(backend, x)?);
     }
     Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?))
 }
@@ -129,7 +129,7 @@ pub(super) fn update(
         let Some(gradient) = gradients.get(&parameter.var) else {
             continue;
         };
-        if kernels::available(gradient) {
+        if ops::can_take(gradient.dtype(), gradient.device()) {
             let kept: Vec<(usize, f32)> = parameter.decays.iter().map(|&(n, d)| (n, kept(d) as f32)).collect();
             let Parameter {
                 var,
@@ -137,7 +137,7 @@ pub(super) fn update(
                 second_moment,
                 ..
             } = parameter;
-            adamw::update(backend, adamw, &kept, var, first_moment, second_moment, gradient)?;
+            ops::adamw(backend, adamw, &kept, [var, first_moment, second_moment], gradient)?;
             continue;
         }
         let gradient = (gradient * scale)?;

@@ -274,7 +274,7 @@ fn halted(checkpoint: &LoadedCheckpoint, queries: &[&Query], rule: &Rule, max: u
         whole += unrolled.rows() * max;
         for iteration in 1..=max {
             ran += unrolled.rows();
-            let states = unrolled.turn()?;
+            let states = unrolled.iterate()?;
             let targets: Vec<u32> = active.iter().map(|&query| chunk[query].target).collect();
             let changes = watch.observe(&active, &states, &model.unembed(&states)?, &targets)?;
             let mut stay = Vec::new();
@@ -319,7 +319,7 @@ fn traces(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Resu
         let targets: Vec<u32> = chunk.iter().map(|query| query.target).collect();
         let mut of_chunk = vec![Vec::with_capacity(max); chunk.len()];
         for _ in 0..max {
-            let states = unrolled.turn()?;
+            let states = unrolled.iterate()?;
             let changes = watch.observe(&all, &states, &model.unembed(&states)?, &targets)?;
             for (trace, (_, now)) in of_chunk.iter_mut().zip(changes) {
                 trace.push(now);

@@ -1,0 +1,27 @@
+//! AMX on machines that cannot have it: a type without values.
+
+use super::super::Matrix;
+use super::backend::Int8Backend;
+use super::panels::{Side, Tile, Units};
+use super::reference;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Amx {}
+
+impl Amx {
+    pub(super) fn find() -> Option<Self> {
+        None
+    }
+}
+
+impl Int8Backend for Amx {
+    type Product<'a> = reference::Product<'a>;
+
+    fn pack(self, _: &mut [Tile], _: &mut [Units], _: &[Matrix], _: usize, _: Side) {
+        match self {}
+    }
+
+    fn begin(self, _: &mut [f32], _: usize, _: usize) -> reference::Product<'_> {
+        match self {}
+    }
+}
