@@ -12,7 +12,7 @@ mod weights;
 
 pub use crate::kernels::{Backend, MatmulBackend, disable_amx};
 pub use config::{Activation, Init, ModelConfig, Positions, Readout, Role, Slot};
-pub use forward::{Model, Pass};
+pub use forward::{DirectLogits, Model, Pass};
 pub use hooks::{Hooks, Point, Site};
 pub use loss::log_softmax;
 pub use rows::{Rows, Sharing};

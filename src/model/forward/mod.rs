@@ -10,9 +10,12 @@
 //! ```
 
 mod composed;
+mod direct;
 mod fused;
 
 use std::sync::{Arc, Mutex};
+
+pub use direct::DirectLogits;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
