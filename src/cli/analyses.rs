@@ -11,20 +11,17 @@ use crate::error::{Error, Result};
 use crate::figure::Draw;
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::{
-    CheckpointSummary, Eval, Extrapolate, Halt, Lens, LoadedCheckpoint, Margin, Method, Patch, Probe, Reach, Settle,
-    Table,
-};
+use crate::measure::{self, CheckpointSummary, LoadedCheckpoint, Method, Table};
 use crate::registry::with_every_method;
 
 macro_rules! subcommands {
-    ($($Method:ident,)*) => {
+    ($($module:ident::$Method:ident,)*) => {
         /// A subcommand for each method of the registry.
         #[derive(Subcommand)]
         pub(super) enum Analyses {
             $(
-                #[command(name = <$Method as Method>::NAME, about = <$Method as Method>::ABOUT)]
-                $Method(Analysis<$Method>),
+                #[command(name = <measure::$Method as Method>::NAME, about = <measure::$Method as Method>::ABOUT)]
+                $Method(Analysis<measure::$Method>),
             )*
         }
 

@@ -20,9 +20,7 @@ pub use kit::Figure;
 use crate::error::Result;
 use crate::graph::{Role, Split};
 use crate::measure::statistics::{Clustering, intervals_in_words};
-use crate::measure::{
-    CheckpointSummary, Eval, Extrapolate, Halt, Lens, Margin, Method, Patch, Probe, Reach, Report, Settle,
-};
+use crate::measure::{self, CheckpointSummary, Method, Report};
 use crate::registry::with_every_method;
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
@@ -33,15 +31,15 @@ pub trait Draw: Method {
 }
 
 macro_rules! draw_by_name {
-    ($($Method:ident,)*) => {
+    ($($module:ident::$Method:ident,)*) => {
         /// Draws the result of the method with this name that is in `folder`, beside its tables.
         ///
         /// # Errors
         /// When the result cannot be read or the figure not be written.
         pub fn draw_result(method: &str, folder: &Path) -> Result<()> {
             $(
-                if method == <$Method as Method>::NAME {
-                    return $Method::draw(&Report::read(folder)?).write(folder, method);
+                if method == <measure::$Method as Method>::NAME {
+                    return measure::$Method::draw(&Report::read(folder)?).write(folder, method);
                 }
             )*
             Ok(())

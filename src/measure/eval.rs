@@ -10,7 +10,8 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
 use super::largest::{Fall, Largest};
-use super::method::{Group, Method, Output, Per, Population, Row};
+use super::method::{Method, Output, columns};
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::splits::Wants;
 use super::statistics::{Clustering, Resamples, first_largest, share};
@@ -64,27 +65,18 @@ pub struct EvalRow {
     pub gain_high: Option<f64>,
 }
 
-impl Row for EvalRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("step"),
-        Column::of("split"),
-        Column::of("iterations"),
-        Column::of("n"),
-        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
-        Column::of("max_low").titled("95 % of the max, from"),
-        Column::of("max_high").titled("to"),
-        Column::of("gain")
-            .titled("gain over training (95 %)")
-            .within("gain_low", "gain_high"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    EvalRow:
+    Column::of("step"),
+    Column::of("split"),
+    Column::of("iterations"),
+    Column::of("n"),
+    Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+    Column::of("max_low").titled("95 % of the max, from"),
+    Column::of("max_high").titled("to"),
+    Column::of("gain")
+        .titled("gain over training (95 %)")
+        .within("gain_low", "gain_high"),
 }
 
 // A per-query row.

@@ -7,9 +7,11 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
 use super::largest::Largest;
-use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::method::{Method, Output, columns};
 use super::place::Place;
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::report::Report;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean, share};
 use super::{BATCH, rows_of};
@@ -64,28 +66,19 @@ pub struct LensRow {
     pub probability: f64,
 }
 
-impl Row for LensRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hops"),
-        Column::of("label").titled("entity"),
-        Column::of("position").titled("at"),
-        Column::of("n"),
-        Column::of("top1")
-            .titled("max top-1 (95 % of the max)")
-            .within("max_low", "max_high"),
-        Column::of("effective_layer").titled("at layer"),
-        Column::of("mrr"),
-        Column::of("probability"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    LensRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("label").titled("entity"),
+    Column::of("position").titled("at"),
+    Column::of("n"),
+    Column::of("top1")
+        .titled("max top-1 (95 % of the max)")
+        .within("max_low", "max_high"),
+    Column::of("effective_layer").titled("at layer"),
+    Column::of("mrr"),
+    Column::of("probability"),
 }
 
 // What the lens reads of one query at one effective layer.

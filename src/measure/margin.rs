@@ -7,8 +7,10 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
 use super::largest::{Fall, Largest};
-use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::method::{Method, Output, columns};
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::report::Report;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
@@ -60,30 +62,21 @@ pub struct MarginRow {
     pub first: f64,
 }
 
-impl Row for MarginRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hops"),
-        Column::of("n"),
-        Column::of("margin")
-            .titled("max margin (95 % of the max)")
-            .within("max_low", "max_high")
-            .decimals(2),
-        Column::of("iteration").titled("at iteration"),
-        Column::of("fall")
-            .titled("fall to the end (95 %)")
-            .within("fall_low", "fall_high")
-            .decimals(2),
-        Column::of("ahead").titled("ahead there"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    MarginRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("n"),
+    Column::of("margin")
+        .titled("max margin (95 % of the max)")
+        .within("max_low", "max_high")
+        .decimals(2),
+    Column::of("iteration").titled("at iteration"),
+    Column::of("fall")
+        .titled("fall to the end (95 %)")
+        .within("fall_low", "fall_high")
+        .decimals(2),
+    Column::of("ahead").titled("ahead there"),
 }
 
 // A per-query row.

@@ -14,12 +14,16 @@ mod margin;
 mod method;
 mod patch;
 mod place;
+mod population;
 mod probe;
 mod query_rows;
 mod reach;
+mod report;
 mod settle;
 mod splits;
 pub mod statistics;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -27,24 +31,26 @@ pub use activations::activations;
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
 pub use compare::{Comparison, RunSummary, compare, last_of_each};
-pub use eval::{Eval, EvalRow};
-pub use extrapolate::{Extrapolate, ExtrapolateRow};
-pub use halt::{Criterion, Decided, Halt, HaltRow, Rule};
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use largest::{Fall, Largest};
-pub use lens::{Lens, LensRow};
-pub use margin::{Margin, MarginRow};
-pub use method::{Group, Method, Output, Per, Population, Report, Row};
-pub use patch::{Corrupt, Patch, PatchRow};
+pub use method::{Method, Output, Row};
 pub use place::Place;
-pub use probe::{ClassifierKind, Probe, ProbeRow, ProbeSpec, SplitBy};
+pub use population::{Group, Per, Population};
 pub use query_rows::Asked;
-pub use reach::{Exchange, Reach, ReachRow};
-pub use settle::{Settle, SettleRow};
+pub use report::Report;
 pub use splits::{Wants, test_splits};
 
 use crate::error::{Error, Result};
+use crate::registry::with_every_method;
 use crate::train::NOT_A_NUMBER;
+
+macro_rules! public_items {
+    ($($module:ident::$Method:ident,)*) => {
+        $(pub use $module::*;)*
+    };
+}
+
+with_every_method!(public_items);
 
 /// Queries in one forward pass of an analysis.
 const BATCH: usize = 512;

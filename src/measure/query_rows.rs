@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::checkpoint::{LoadedCheckpoint, data_sets};
 use super::columns::{csv_cell, fields};
-use super::method::Population;
+use super::population::Population;
 use crate::error::{Error, Result};
 use crate::graph::{Query, Split, Vocab};
 

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::method::{Method, Output, columns};
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::report::Report;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use super::{positive, unit_interval};
@@ -77,29 +79,20 @@ pub struct ReachRow {
     pub shortest: bool,
 }
 
-impl Row for ReachRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hops"),
-        Column::of("exchange"),
-        Column::of("position").titled("at"),
-        Column::of("from_end").titled("relations kept"),
-        Column::of("n"),
-        Column::of("accuracy"),
-        Column::of("changed")
-            .titled("answers that change (95 %)")
-            .within("low", "high"),
-        Column::of("truth_changed").titled("the truth"),
-        Column::of("shortest").titled("shortest suffix that keeps the answer"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    ReachRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("exchange"),
+    Column::of("position").titled("at"),
+    Column::of("from_end").titled("relations kept"),
+    Column::of("n"),
+    Column::of("accuracy"),
+    Column::of("changed")
+        .titled("answers that change (95 %)")
+        .within("low", "high"),
+    Column::of("truth_changed").titled("the truth"),
+    Column::of("shortest").titled("shortest suffix that keeps the answer"),
 }
 
 // A per-query row.

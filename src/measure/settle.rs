@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::method::{Method, Output, columns};
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::report::Report;
 use super::splits::Wants;
 use super::statistics::{Clustering, Interval, mean, share};
 use super::{BATCH, dot, minus, norm, rows_of};
@@ -67,28 +69,19 @@ pub struct SettleRow {
     pub interval: Clustering,
 }
 
-impl Row for SettleRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hops"),
-        Column::of("iteration"),
-        Column::of("n"),
-        Column::of("state").titled("state norm").decimals(1),
-        Column::of("moved").titled("step / state"),
-        Column::of("cosine").titled("cosine of steps"),
-        Column::of("apart").titled("layers apart"),
-        Column::of("accuracy")
-            .titled("accuracy (95 %)")
-            .within("accuracy_low", "accuracy_high"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    SettleRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("iteration"),
+    Column::of("n"),
+    Column::of("state").titled("state norm").decimals(1),
+    Column::of("moved").titled("step / state"),
+    Column::of("cosine").titled("cosine of steps"),
+    Column::of("apart").titled("layers apart"),
+    Column::of("accuracy")
+        .titled("accuracy (95 %)")
+        .within("accuracy_low", "accuracy_high"),
 }
 
 // One query after one iteration.

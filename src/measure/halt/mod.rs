@@ -15,8 +15,10 @@ use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::{Group, Method, Output, Per, Population, Report, Row};
+use super::method::{Method, Output, columns};
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::report::Report;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean, share};
 use crate::error::Result;
@@ -82,37 +84,28 @@ pub struct HaltRow {
     pub decided: Decided,
 }
 
-impl Row for HaltRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hops"),
-        Column::of("rule"),
-        Column::of("n"),
-        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
-        Column::of("mean").titled("iterations: mean").decimals(1),
-        Column::of("median").decimals(0),
-        Column::of("std").decimals(1),
-        Column::of("work").decimals(2),
-        Column::of("decided_kl").titled("decided by kl"),
-        Column::of("decided_entropy").titled("entropy"),
-        Column::of("decided_second_difference").titled("second-difference"),
-        Column::of("decided_entropy_difference").titled("entropy-difference"),
-        Column::of("decided_latent_difference").titled("latent-difference"),
-        Column::of("decided_min_p_kl").titled("min-p-kl"),
-        Column::of("decided_argmax").titled("argmax"),
-        Column::of("decided_cosine").titled("cosine"),
-        Column::of("decided_oracle").titled("oracle"),
-        Column::of("decided_together").titled("several at once"),
-        Column::of("never_met").titled("none: the end"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    HaltRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("rule"),
+    Column::of("n"),
+    Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+    Column::of("mean").titled("iterations: mean").decimals(1),
+    Column::of("median").decimals(0),
+    Column::of("std").decimals(1),
+    Column::of("work").decimals(2),
+    Column::of("decided_kl").titled("decided by kl"),
+    Column::of("decided_entropy").titled("entropy"),
+    Column::of("decided_second_difference").titled("second-difference"),
+    Column::of("decided_entropy_difference").titled("entropy-difference"),
+    Column::of("decided_latent_difference").titled("latent-difference"),
+    Column::of("decided_min_p_kl").titled("min-p-kl"),
+    Column::of("decided_argmax").titled("argmax"),
+    Column::of("decided_cosine").titled("cosine"),
+    Column::of("decided_oracle").titled("oracle"),
+    Column::of("decided_together").titled("several at once"),
+    Column::of("never_met").titled("none: the end"),
 }
 
 // How one query left the loop.
@@ -341,61 +334,14 @@ fn exit(rule: &Rule, trace: &[Change]) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use candle_core::Device;
-
-    use super::super::checkpoint::CheckpointSummary;
+    use super::super::tests::untrained_checkpoint;
     use super::*;
-    use crate::graph::{Chains, Dataset, Tails};
-    use crate::model::{Model, ModelConfig, Weights};
-
-    // A model whose blocks do something from the start, and chains of several lengths.
-    fn checkpoint(injection: bool) -> (LoadedCheckpoint, Dataset) {
-        let data = Chains {
-            entities: 9,
-            relations: 4,
-            hops: 4,
-            train_rows: 60,
-            test_rows: 25,
-            seed: 2,
-            tails: Tails::Permutation,
-        };
-        let data = data.generate().unwrap();
-        let text = format!(
-            r#"{{"layers":2,"iterations":4,"d_model":16,"heads":2,"positions":"none","init":12.0,"embedding_std":1.0,
-                "injection":{injection}}}"#
-        );
-        let config: ModelConfig = serde_json::from_str(&text).unwrap();
-        let weights = Weights::init(&config, data.vocab.len(), 5, &Device::Cpu).unwrap();
-        let model = Model::new(config, data.vocab.len(), &weights).unwrap();
-        let info = CheckpointSummary {
-            origin: Origin {
-                run: "run".to_owned(),
-                checkpoint: "end".to_owned(),
-                step: 0,
-                checkpoint_hash: String::new(),
-                data_hash: data.hash.clone(),
-            },
-            seed: None,
-            layers: 2,
-            iterations: 4,
-            learned_hops: None,
-            trained_on: None,
-        };
-        let checkpoint = LoadedCheckpoint {
-            info,
-            path: crate::checkpoint::CheckpointPath::made_up("m.safetensors"),
-            model,
-            data: Arc::new(data.clone()),
-        };
-        (checkpoint, data)
-    }
 
     #[test]
     fn queries_that_leave_the_batch_halt_where_those_that_stay_would() {
         for injection in [false, true] {
-            let (checkpoint, data) = checkpoint(injection);
+            let checkpoint = untrained_checkpoint(injection);
+            let data = &checkpoint.data;
             let queries: Vec<&Query> = data.splits[1..].iter().flat_map(|(_, rows)| rows).collect();
             let traces = traces(&checkpoint, &queries, 12).unwrap();
             // Thresholds that some queries pass at the third iteration and some do not.
@@ -447,7 +393,8 @@ mod tests {
     // By the book, from the probabilities of separate runs of every length.
     #[test]
     fn kl_and_entropy_halt_as_a_straight_implementation_does() {
-        let (checkpoint, data) = checkpoint(false);
+        let checkpoint = untrained_checkpoint(false);
+        let data = &checkpoint.data;
         let queries: Vec<&Query> = data.split("3hop_test").unwrap().iter().collect();
         let model = &checkpoint.model;
         let probabilities = |iterations| {

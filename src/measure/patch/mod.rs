@@ -11,8 +11,9 @@ use self::pairs::Pair;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Group, Method, Output, Per, Population, Row};
+use super::method::{Method, Output, columns};
 use super::place::Place;
+use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean};
@@ -81,27 +82,18 @@ pub struct PatchRow {
     pub corrupt_accuracy: f64,
 }
 
-impl Row for PatchRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("split"),
-        Column::of("hook"),
-        Column::of("position").titled("at"),
-        Column::of("effective_layer").titled("layer"),
-        Column::of("n"),
-        Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
-        Column::of("flips"),
-        Column::of("gap").decimals(2),
-        Column::of("clean_accuracy").titled("clean"),
-        Column::of("corrupt_accuracy").titled("corrupt"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    PatchRow:
+    Column::of("split"),
+    Column::of("hook"),
+    Column::of("position").titled("at"),
+    Column::of("effective_layer").titled("layer"),
+    Column::of("n"),
+    Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
+    Column::of("flips"),
+    Column::of("gap").decimals(2),
+    Column::of("clean_accuracy").titled("clean"),
+    Column::of("corrupt_accuracy").titled("corrupt"),
 }
 
 // One run's outcome for each pair.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Graph, Query};
-use crate::measure::method::Population;
+use crate::measure::population::Population;
 use crate::random::Stream;
 
 /// What of a clean query is exchanged to make the corrupt one.

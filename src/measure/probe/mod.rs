@@ -18,8 +18,10 @@ use self::task::Task;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Group, Method, Output, Report, Row};
+use super::method::{Method, Output, columns};
 use super::place::Place;
+use super::population::Group;
+use super::report::Report;
 use super::statistics::Clustering;
 use crate::checkpoint::RunPath;
 use crate::error::{Error, Result};
@@ -98,31 +100,22 @@ impl ProbeRow {
     }
 }
 
-impl Row for ProbeRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::of("probe"),
-        Column::of("position").titled("at"),
-        Column::of("split"),
-        Column::of("n"),
-        Column::of("classifier"),
-        Column::of("effective_layer").titled("layer"),
-        Column::of("validation"),
-        Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
-        Column::of("control"),
-        Column::of("shuffled"),
-        Column::of("embeddings"),
-        Column::of("untrained"),
-        Column::of("step_0").titled("step 0"),
-        Column::of("converged"),
-    ];
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn clustering(&self) -> Option<(&Split, Clustering)> {
-        Some((&self.split, self.interval))
-    }
+columns! {
+    ProbeRow:
+    Column::of("probe"),
+    Column::of("position").titled("at"),
+    Column::of("split"),
+    Column::of("n"),
+    Column::of("classifier"),
+    Column::of("effective_layer").titled("layer"),
+    Column::of("validation"),
+    Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
+    Column::of("control"),
+    Column::of("shuffled"),
+    Column::of("embeddings"),
+    Column::of("untrained"),
+    Column::of("step_0").titled("step 0"),
+    Column::of("converged"),
 }
 
 impl Method for Probe {

@@ -1,0 +1,165 @@
+//! A result with everything that made it, as JSON and as a tidy table.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{CheckpointSummary, LoadedCheckpoint};
+use super::columns::{Column, Table, csv};
+use super::method::{Method, Row};
+use super::statistics::intervals_in_words;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// A finished measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Report<M: Method> {
+    /// What was measured: `lens`, `probe`, …
+    pub method: String,
+    /// The version of loopscope that did it.
+    pub loopscope: String,
+    /// The system that it was built for, and how it multiplies matrices there.
+    pub build: String,
+    /// The command line that did it.
+    pub command: Vec<String>,
+    /// [`Method::FORMAT`] of the code that did it.
+    pub format: u32,
+    /// With everything filled in that was left open.
+    pub settings: M,
+    /// The first 16 digits of the SHA-256 of the settings as JSON.
+    pub settings_hash: String,
+    pub checkpoints: Vec<CheckpointSummary>,
+    /// What was left out, and other things to know.
+    pub notes: Vec<String>,
+    pub rows: Vec<M::Row>,
+}
+
+/// What of a report says what it was made of.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Provenance {
+    method: String,
+    loopscope: String,
+    format: u32,
+    settings_hash: String,
+    checkpoints: Vec<CheckpointSummary>,
+}
+
+impl<M: Method> Report<M> {
+    // A report without rows.
+    pub(super) fn new(settings: M, checkpoints: &[LoadedCheckpoint]) -> Self {
+        // Settings are plain data; nothing in them refuses to be JSON.
+        let text = serde_json::to_string(&settings).unwrap_or_default();
+        Self {
+            method: M::NAME.to_owned(),
+            loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+            build: format!(
+                "{} {}, matrix products by {}",
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+                crate::model::Backend::default().matmul()
+            ),
+            command: std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            format: M::FORMAT,
+            settings_hash: files::short_hash(text.as_bytes()),
+            settings,
+            checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
+            notes: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            method: self.method.clone(),
+            loopscope: self.loopscope.clone(),
+            format: self.format,
+            settings_hash: self.settings_hash.clone(),
+            checkpoints: self.checkpoints.clone(),
+        }
+    }
+
+    /// The report of this very measurement (resolved settings, checkpoints, data, format) in `folder`, if it is there whole.
+    /// One that is there and cannot be read is said to be so.
+    pub fn found(settings: &M, folder: &Path, checkpoints: &[LoadedCheckpoint]) -> Option<Self> {
+        let path = folder.join(format!("{}.json", M::NAME));
+        if !path.exists() {
+            return None;
+        }
+        let again = |error: &Error| tracing::warn!("an earlier result is measured again: {error}");
+        let of_file: Provenance = files::read_json(&path).inspect_err(again).ok()?;
+        if of_file != Self::new(settings.clone(), checkpoints).provenance() {
+            tracing::info!(
+                "{} is of other settings, checkpoints or code; measured again",
+                path.display()
+            );
+            return None;
+        }
+        if !path.with_extension("csv").is_file() {
+            return None;
+        }
+        Self::read(folder).inspect_err(again).ok()
+    }
+
+    /// Writes `NAME.json` (all) and `NAME.csv` (the rows) into `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.write_as(folder, M::NAME)
+    }
+
+    /// As [`Report::write`], under another name.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_as(&self, folder: &Path, name: &str) -> Result<()> {
+        files::write(&folder.join(format!("{name}.csv")), &csv(&self.rows)?)?;
+        files::write_json(&folder.join(format!("{name}.json")), self)
+    }
+
+    /// Reads `NAME.json` from `folder`.
+    ///
+    /// # Errors
+    /// When it is missing or does not fit.
+    pub fn read(folder: &Path) -> Result<Self> {
+        files::read_json(&folder.join(format!("{}.json", M::NAME)))
+    }
+
+    /// The printed table: the run and checkpoint of each row that it shows, and the columns of its type.
+    ///
+    /// # Errors
+    /// When a row has no named fields.
+    pub fn table(&self) -> Result<Table> {
+        let columns: Vec<Column> = [Column::of("run"), Column::of("checkpoint")]
+            .into_iter()
+            .chain(M::Row::COLUMNS.iter().copied())
+            .collect();
+        Table::new(&columns, M::shown(self))
+    }
+
+    /// What its intervals count for, in words.
+    pub fn intervals(&self) -> String {
+        let found = self.rows.iter().filter_map(Row::clustering);
+        intervals_in_words(found.map(|(split, clustering)| (split.to_string(), clustering)))
+    }
+
+    /// The checkpoint that a row is of.
+    pub fn checkpoint_of(&self, row: &M::Row) -> Option<&CheckpointSummary> {
+        self.checkpoints.iter().find(|checkpoint| checkpoint.owns(row.origin()))
+    }
+}
+
+#[cfg(test)]
+impl<M: Method> Report<M> {
+    /// A result that nothing was measured for.
+    pub(crate) fn made_up(settings: M, checkpoints: Vec<CheckpointSummary>, rows: Vec<M::Row>) -> Self {
+        Self {
+            checkpoints,
+            rows,
+            ..Self::new(settings, &[])
+        }
+    }
+}
