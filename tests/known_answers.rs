@@ -153,6 +153,24 @@ fn the_lens_reads_each_entity_where_its_relation_stands() {
 }
 
 #[test]
+fn logits_are_attributed_to_what_wrote_them() {
+    let rows = rows("attribute", &["--split", "test_inferred_iid"]);
+    for label in ["target", "bridge"] {
+        let of_label: Vec<&Value> = rows.iter().filter(|row| row["label"] == label).collect();
+        let contribution = |component: &str| -> f64 {
+            let of_component = of_label.iter().filter(|row| row["component"] == component);
+            of_component.map(|row| row["contribution"].as_f64().unwrap()).sum()
+        };
+        let logit = of_label[0]["logit"].as_f64().unwrap();
+        // The block writes nothing: the embedding at the readout is all there is.
+        assert!((contribution("embedding") - logit).abs() < 1e-5, "{label}: {logit}");
+        for component in ["head", "attention-bias", "mlp", "final-bias"] {
+            assert!(contribution(component).abs() < 1e-6, "{label}: {component}");
+        }
+    }
+}
+
+#[test]
 fn probes_find_what_is_there_and_nothing_else() {
     let [bridge, head] = ["bridge-at-r1", "head-everywhere"].map(|name| shipped("probes").join(format!("{name}.toml")));
     let folder = tempfile::tempdir().unwrap();

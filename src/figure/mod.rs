@@ -1,5 +1,6 @@
 //! Figures: one drawing kit, one file a figure. They take tables only and never run a model.
 
+mod attribute;
 mod compare;
 mod eval;
 mod extrapolate;

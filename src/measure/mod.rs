@@ -1,6 +1,7 @@
 //! The analyses: each a small type with its settings, a `measure`, and a result that knows its conditions.
 
 mod activations;
+mod attribute;
 mod checkpoint;
 mod columns;
 mod compare;
