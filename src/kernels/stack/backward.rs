@@ -120,8 +120,8 @@ impl Stack {
         d_x
     }
 
-    // Few chunks at a time, so that their scratch buffers stay in the L2 caches, but enough for the threads to share, and whole groups
-    // that are one GEMM.
+    // Few chunks at a time, so that their scratch buffers stay in the L2 caches, but enough for the threads to share,
+    // and whole groups that are one GEMM.
     fn chunks_at_a_time(&self) -> usize {
         let threads = rayon::current_num_threads();
         let count = if threads == 1 { 1 } else { 2 * threads };
@@ -140,7 +140,8 @@ impl Stack {
         }
     }
 
-    // Zeros for the gradients of a layer's norms and biases. Those of weight matrices go to the block's gradient directly.
+    // Zeros for the gradients of a layer's norms and biases. Those of weight matrices go to the block's gradient
+    // directly.
     fn zero_sums(&self) -> Parameters<Vec<f32>> {
         LAYER.each(|module| Affine {
             weight: match module.kind {
@@ -158,8 +159,8 @@ impl Stack {
         Saved::lengths(chunk.all.len(), &of).split(&saved[start..])
     }
 
-    // Adds the weight gradients of a layer from chunks that have run backward through it, whose scratch buffers hold the operands.
-    // Every panel sums the chunks in their order, on whichever thread it is.
+    // Adds the weight gradients of a layer from chunks that have run backward through it, whose scratch buffers hold
+    // the operands. Every panel sums the chunks in their order, on whichever thread it is.
     fn add_weight_gradients<'a>(
         &self,
         d_block: &mut [f32],
