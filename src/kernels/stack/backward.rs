@@ -46,20 +46,15 @@ impl Stack {
     ) -> Vec<f32> {
         let (d, chunks, weights) = (self.d, &self.plan.chunks, self.weights(block));
         workspace.pass += 1;
-        let Workspace {
-            buffers,
-            scratches,
-            embeddings,
-            packed,
-            ..
-        } = workspace;
+        let (packed, embeddings) = (&mut workspace.packed, &mut workspace.embeddings);
         packed.clear(self.backend, self.layers, d);
-        let buffers = buffers[..chunks.len()].iter_mut();
+        let buffers = workspace.buffers[..chunks.len()].iter_mut();
         let (saved, mut gradients): (Vec<&[f32]>, Vec<&mut ChunkGradients>) = buffers
             .map(|ChunkBuffers { saved, gradients, .. }| (&**saved, gradients))
             .unzip();
         self.begin_backward(&mut gradients, d_y);
         let at_a_time = self.chunks_at_a_time();
+        let scratches = &mut workspace.scratches;
         if scratches.len() < at_a_time {
             scratches.resize_with(at_a_time, Scratch::default);
         }
