@@ -7,7 +7,7 @@ use std::str::FromStr;
 use candle_core::Device;
 
 use super::file::Checkpoint;
-use super::run::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file};
+use super::record::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file};
 use crate::error::{Error, Result};
 use crate::train::RunConfig;
 

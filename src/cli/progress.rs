@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::checkpoint::RunFolder;
 use crate::error::Result;
 use crate::graph::{Role, Split};
-use crate::train::{Evaluation, Observer, Occasion, StageOutcome, Trainer};
+use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
 
 /// A run folder that is watched while it fills.
 pub(super) struct Watched {
@@ -64,7 +64,7 @@ fn short(split: &Split) -> &str {
 
 fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
     let stages = &trainer.progress().stages;
-    let stage = match stages.count() {
+    let stage = match stages.n_reached() {
         0 if stages.outcomes.is_empty() => String::new(),
         0 => "before stage 1 | ".to_owned(),
         n => format!("stage {n}: {} | ", stages.outcomes[n - 1].stage.name),
@@ -84,7 +84,7 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
 }
 
 impl Observer for Watched {
-    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
+    fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
         if let Some(bar) = &self.bar
             && self.drawn.elapsed().as_millis() >= 100
         {
@@ -97,13 +97,18 @@ impl Observer for Watched {
                 self.message
             ));
         }
-        self.folder.stepped(trainer, loss)
+        self.folder.on_step(trainer, loss)
     }
 
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<()> {
         self.message = summary(trainer, evaluation);
         // Plain lines keep to one in ten seconds, but for evaluations at which something happened.
-        let worth_a_line = !occasions.is_empty() || self.drawn.elapsed().as_secs() >= 10;
+        let worth_a_line = !reasons.is_empty() || self.drawn.elapsed().as_secs() >= 10;
         if self.bar.is_none() && worth_a_line {
             self.drawn = Instant::now();
             let (step, total) = (evaluation.step, trainer.config().train.steps);
@@ -118,18 +123,18 @@ impl Observer for Watched {
             };
             err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
         }
-        self.folder.evaluated(trainer, evaluation, occasions)
+        self.folder.on_evaluation(trainer, evaluation, reasons)
     }
 
-    fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
+    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.abandon();
         }
-        self.folder.interrupted(trainer)
+        self.folder.on_interrupt(trainer)
     }
 
-    fn last_good(&self) -> String {
-        self.folder.last_good()
+    fn last_good_checkpoint(&self) -> String {
+        self.folder.last_good_checkpoint()
     }
 }
 
