@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-pub use accuracy::{Accuracy, DEPTHS, accuracy};
+pub use accuracy::{DEPTHS, accuracy};
 pub use shapes::{Batches, Case, Shape};
 
 use crate::checkpoint::write_tensors;

@@ -121,6 +121,7 @@ pub(super) use columns;
 
 /// What a method writes into while it measures.
 pub struct Output<M: Method> {
+    /// The rows of the result so far.
     pub rows: Vec<M::Row>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,

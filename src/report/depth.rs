@@ -11,19 +11,29 @@ use crate::measure::{
 
 /// What was measured on one run, at the last stage that it passed.
 pub struct DepthEvidence {
+    /// The name of the run.
     pub name: String,
     /// Whether it trained on many-to-one relations.
     pub shortcut: bool,
+    /// Whether iterations were drawn for every batch.
     pub dynamic: bool,
+    /// Whether the embedding is added again before every iteration.
     pub injection: bool,
+    /// The checkpoint that was measured.
     pub checkpoint: CheckpointSummary,
     /// One row a checkpoint.
     pub extrapolate: Vec<ExtrapolateRow>,
+    /// Accuracy by hops and iterations.
     pub eval: Report<Eval>,
+    /// Margins by iteration.
     pub margin: Report<Margin>,
+    /// Convergence of the loop.
     pub settle: Vec<SettleRow>,
+    /// Halting rules.
     pub halt: Report<Halt>,
+    /// Token and suffix interchange.
     pub reach: Report<Reach>,
+    /// Activation patching.
     pub patch: Report<Patch>,
 }
 
@@ -69,9 +79,11 @@ impl DepthEvidence {
 
 /// What a depth experiment was made of.
 pub struct DepthExperiment<'a> {
+    /// The name of the preset.
     pub name: &'a str,
     /// Whether the paper's claims are held against it.
     pub claims: bool,
+    /// The settings of the data.
     pub data: &'a Chains,
     /// Content hashes of the data with permutations, and of the many-to-one data.
     pub hashes: [&'a str; 2],

@@ -17,10 +17,15 @@ const END: &str = "end of training";
 
 /// What was measured on one run.
 pub struct RunEvidence {
+    /// The name of the run.
     pub name: String,
+    /// Accuracy by split.
     pub eval: Report<Eval>,
+    /// The logit lens.
     pub lens: Report<Lens>,
+    /// Linear probes.
     pub probe: Report<Probe>,
+    /// Activation patching.
     pub patch: Report<Patch>,
 }
 

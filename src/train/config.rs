@@ -235,6 +235,20 @@ pub fn grokking_stages() -> Vec<Stage> {
 }
 
 impl RunConfig {
+    /// The settings of a run on the data in the folder `data`, with seed 1, the default optimizer, no curriculum and no
+    /// stages. A trainer is given the data itself; the path is what a run folder records.
+    pub fn new(data: impl Into<PathBuf>, model: ModelConfig, train: LoopConfig) -> Self {
+        Self {
+            data: data.into(),
+            seed: default_seed(),
+            model,
+            optimizer: OptimizerConfig::default(),
+            train,
+            curriculum: None,
+            stages: Vec::new(),
+        }
+    }
+
     /// Reads a config file, applies `key=value` overrides, and checks the result. The data folder becomes relative to the
     /// working folder.
     ///
