@@ -154,6 +154,14 @@ impl Classifier {
         Ok((classifier, accuracy))
     }
 
+    /// Its scores as an affine map of the states themselves: weights `[features, classes]` and intercept `[classes]`.
+    pub(super) fn affine(&self) -> (Array2<f64>, Array1<f64>) {
+        let features = self.parameters.nrows() - 1;
+        let weights = self.standard.map.dot(&self.parameters.slice(s![..features, ..]));
+        let intercept = &self.parameters.row(features) - &self.standard.mean.dot(&weights);
+        (weights, intercept)
+    }
+
     /// The label that each sample is classified as.
     pub(super) fn labels(&self, samples: &Samples) -> Vec<usize> {
         labels(&self.parameters, &self.standard.apply(samples))
