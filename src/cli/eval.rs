@@ -96,9 +96,15 @@ fn cells(row: &EvalRow, several: bool) -> Vec<String> {
 }
 
 fn halt(args: &EvalArgs, iterations: &[usize], loaded: &Loaded) -> Result<()> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for rule in &args.halting {
+        if !rules.contains(rule) {
+            rules.push(rule.clone());
+        }
+    }
     let halt = Halt {
         splits: Wants::Depths.splits(&args.split, &loaded.specimens)?,
-        rules: args.halting.clone(),
+        rules,
         most: iterations.iter().copied().max().unwrap_or(MOST),
         sweep: args.sweep,
     };

@@ -145,12 +145,20 @@ pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
     /// When a setting does not fit the data or the models, or the device fails.
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, Self::Row>) -> Result<()>;
 
+    /// The hashes of the checkpoints that are read beside those that are measured.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn baseline_hashes(&self, _specimens: &[Specimen]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Measures these checkpoints, each on its own data.
     ///
     /// # Errors
     /// As [`Method::measure`].
     fn run(&self, specimens: &[Specimen]) -> Result<Report<Self, Self::Row>> {
-        let mut report = Report::new(self.clone(), specimens);
+        let mut report = Report::new(self.clone(), specimens)?;
         report.notes = report.subjects.iter().filter_map(SubjectInfo::other_data).collect();
         let sets = data_sets(specimens);
         for data in &sets {
@@ -188,7 +196,8 @@ pub trait Method: Clone + PartialEq + Serialize + DeserializeOwned {
                 return None;
             }
         };
-        let expected: Report<Self, Self::Row> = Report::new(self.clone(), specimens);
+        // A baseline that cannot be read is an error of the measurement, which tells it.
+        let expected: Report<Self, Self::Row> = Report::new(self.clone(), specimens).ok()?;
         if found != expected.made() {
             tracing::info!(
                 "{} is of other settings, checkpoints or code; measured again",
@@ -225,6 +234,9 @@ pub struct Report<S, R> {
     /// The first 16 digits of the SHA-256 of the settings as JSON.
     pub settings_hash: String,
     pub subjects: Vec<SubjectInfo>,
+    /// As [`Method::baseline_hashes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline_hashes: Vec<String>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
     pub rows: Vec<R>,
@@ -241,6 +253,7 @@ impl<S, R> Report<S, R> {
             settings,
             settings_hash: String::new(),
             subjects,
+            baseline_hashes: Vec::new(),
             notes: Vec::new(),
             rows,
         }
@@ -255,6 +268,8 @@ struct Made {
     format: u32,
     settings_hash: String,
     subjects: Vec<SubjectInfo>,
+    #[serde(default)]
+    baseline_hashes: Vec<String>,
 }
 
 impl Made {
@@ -265,19 +280,20 @@ impl Made {
 
 impl<S: Method<Row = R>, R: Serialize + DeserializeOwned> Report<S, R> {
     /// A report without rows.
-    fn new(settings: S, specimens: &[Specimen]) -> Self {
+    fn new(settings: S, specimens: &[Specimen]) -> Result<Self> {
         // Settings are plain data; nothing in them refuses to be JSON.
         let text = serde_json::to_string(&settings).unwrap_or_default();
-        Self {
+        Ok(Self {
             method: S::NAME.to_owned(),
             loopscope: env!("CARGO_PKG_VERSION").to_owned(),
             format: S::FORMAT,
             settings_hash: files::short_hash(text.as_bytes()),
+            baseline_hashes: settings.baseline_hashes(specimens)?,
             settings,
             subjects: specimens.iter().map(|specimen| specimen.info.clone()).collect(),
             notes: Vec::new(),
             rows: Vec::new(),
-        }
+        })
     }
 
     fn made(&self) -> Made {
@@ -287,6 +303,7 @@ impl<S: Method<Row = R>, R: Serialize + DeserializeOwned> Report<S, R> {
             format: self.format,
             settings_hash: self.settings_hash.clone(),
             subjects: self.subjects.clone(),
+            baseline_hashes: self.baseline_hashes.clone(),
         }
     }
 

@@ -96,6 +96,10 @@ impl Method for Probe {
     const FORMAT: u32 = 2;
     type Row = ProbeRow;
 
+    fn baseline_hashes(&self, specimens: &[Specimen]) -> Result<Vec<String>> {
+        baseline::hashes(specimens)
+    }
+
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
     fn measure(&self, specimens: &[&Specimen], data: &Dataset, report: &mut Report<Self, ProbeRow>) -> Result<()> {
         for spec in &self.specs {
