@@ -365,6 +365,82 @@ mod tests {
         );
         // No OOD fact is in a chain of the training split.
         assert_eq!(says(&left_out("test_inferred_ood")), 0, "{:?}", split.notes);
+        // Of the split that is fitted on, most rows are left out, which needs no note.
+        assert_eq!(says(&left_out("train")), 0, "{:?}", split.notes);
+    }
+
+    #[test]
+    fn rows_with_an_unknown_or_unfitted_label_are_left_out_of_the_test_with_a_note() {
+        let mut data = data();
+        let bridge = |query: &Query| query.entity_after(1);
+        let rows = data.split("test_inferred_ood").unwrap().to_vec();
+        let unfitted = bridge(&rows[0]);
+        let (of_unfitted, others): (Vec<Query>, Vec<Query>) =
+            rows.into_iter().partition(|query| bridge(query) == unfitted);
+        let mut unknown = others[0].clone();
+        unknown.bridges = Bridges::Unknown;
+        let (n, all) = (of_unfitted.len(), of_unfitted.len() + others.len());
+        let mixed = [of_unfitted.clone(), others, vec![unknown]].concat();
+        for (name, rows) in &mut data.splits {
+            if name == "train" {
+                rows.retain(|query| query.hops() == 2 && bridge(query) != unfitted);
+            }
+        }
+        data.splits.push(("mixed".to_owned(), mixed));
+        data.splits.push(("unfitted".to_owned(), of_unfitted));
+        let spec = ProbeSpec {
+            test: vec!["mixed".to_owned(), "unfitted".to_owned()],
+            ..spec("bridge", "r2", SplitBy::Facts)
+        };
+        let split = split(&spec, R2, &data, 1).unwrap();
+        let unknown = "probe x: 1 rows left out, their bridge or the fact that yields it is not known";
+        let unfitted = |split: &str, of: usize| {
+            format!("probe x at r2, split {split}: {n} of {of} prefixes left out, the fit set never has their label")
+        };
+        let expected = [
+            unknown.to_owned(),
+            unfitted("mixed", all),
+            unfitted("unfitted", n),
+            "probe x at r2, split unfitted: nothing is left to test on".to_owned(),
+        ];
+        assert_eq!(split.notes, expected);
+        assert_eq!((split.test[0].1.len(), split.test[1].1.len()), (all - n, 0));
+    }
+
+    #[test]
+    fn fit_and_test_sets_have_at_most_the_prefixes_that_the_spec_allows() {
+        let data = data();
+        let spec = ProbeSpec {
+            most_prefixes: 40,
+            ..spec("bridge", "r2", SplitBy::Facts)
+        };
+        let split = split(&spec, R2, &data, 1).unwrap();
+        assert_eq!((split.inner, split.fit.len()), (32, 40));
+        assert_eq!(split.test[0].1.len(), 40);
+    }
+
+    #[test]
+    fn a_causal_prefix_has_the_bridges_before_its_last_entity() {
+        let query = Query {
+            tokens: Ids::from_slice(&[1, 10, 11, 12]),
+            target: 4,
+            bridges: Bridges::Known(Ids::from_slice(&[2, 3])),
+        };
+        let fact = Ids::new();
+        let sample = Sample {
+            query: &query,
+            label: 0,
+            fact,
+        };
+        let up_to = |last: usize| sample.up_to(last);
+        let expected = |last: usize, target: u32, bridges: &[u32]| Query {
+            tokens: Ids::from_slice(&query.tokens[..=last]),
+            target,
+            bridges: Bridges::Known(Ids::from_slice(bridges)),
+        };
+        assert_eq!(up_to(1), expected(1, 2, &[]));
+        assert_eq!(up_to(2), expected(2, 3, &[2]));
+        assert_eq!(up_to(3), query);
     }
 
     // A label that no fact yields, and one whose fact is its prefix: what is shared is the prefix.
@@ -420,5 +496,14 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(text.contains("cannot know the target"), "{text}");
+        let longer = ProbeSpec {
+            hops: 3,
+            ..spec("bridge1", "r2", SplitBy::Facts)
+        };
+        let text = split(&longer, R2, &data, 1).err().unwrap().to_string();
+        assert!(
+            text.contains("`train` has 0 3-hop facts with a known label, too few"),
+            "{text}"
+        );
     }
 }
