@@ -48,6 +48,14 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// When a setting does not fit the checkpoints or their data.
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()>;
 
+    /// The hashes of the checkpoints that are read beside those that are measured.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn baseline_hashes(&self, _checkpoints: &[LoadedCheckpoint]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Measures checkpoints that share a data set.
     ///
     /// # Errors
@@ -215,7 +223,7 @@ impl<M: Method> Output<M> {
 
 // Measures each data set's checkpoints with resolved settings.
 fn measured<M: Method>(settings: M, checkpoints: &[LoadedCheckpoint], out: &mut Output<M>) -> Result<Report<M>> {
-    let mut report = Report::new(settings, checkpoints);
+    let mut report = Report::new(settings, checkpoints)?;
     out.notes
         .extend(report.checkpoints.iter().filter_map(CheckpointSummary::other_data));
     let sets = data_sets(checkpoints);
