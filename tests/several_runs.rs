@@ -216,8 +216,8 @@ fn a_halting_rule_that_is_named_twice_counts_once() {
     let at = folder.path();
     run(at, &["train", "run.toml", "--out", "r"]).expect(0);
     let halt = |rules: &str| {
-        let target = ["eval", "r/final.safetensors", "--iterations", "4", "--out", "f"];
-        run(at, &[&target[..], &["--sweep", "--halting", rules]].concat()).expect(0);
+        let target = ["halt", "r/final.safetensors", "--iterations", "4", "--out", "f"];
+        run(at, &[&target[..], &["--sweep", "--rules", rules]].concat()).expect(0);
         std::fs::read_to_string(at.join("f/halt.csv")).unwrap()
     };
     assert!(halt("argmax=2,oracle,argmax=2.0,oracle") == halt("argmax=2,oracle"));

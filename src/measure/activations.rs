@@ -174,7 +174,7 @@ pub fn activations(
 
 // [rows, heads, ancestors] → [batch, heads, position, key position], 0 where nothing is looked at.
 fn dense_pattern(pattern: &Tensor, rows: &Rows, columns: usize) -> Result<Tensor> {
-    let (count, heads, most) = pattern.dims3()?;
+    let (count, heads, max) = pattern.dims3()?;
     let batch = count / columns;
     let values = pattern.flatten_all()?.to_vec1::<f32>()?;
     let mut dense = vec![0.0_f32; batch * heads * columns * columns];
@@ -184,7 +184,7 @@ fn dense_pattern(pattern: &Tensor, rows: &Rows, columns: usize) -> Result<Tensor
             for (i, &ancestor) in rows.ancestors(row).iter().enumerate() {
                 let key = ancestor as usize % columns;
                 dense[((query * heads + head) * columns + position) * columns + key] =
-                    values[(row * heads + head) * most + i];
+                    values[(row * heads + head) * max + i];
             }
         }
     }

@@ -323,7 +323,7 @@ fn traces(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Resu
     Ok(traces)
 }
 
-// Where the rule lets go of a query with this trace.
+// The iteration at which the rule halts a query with this trace.
 fn exit(rule: &Rule, trace: &[Change]) -> Exit {
     let at = trace
         .iter()

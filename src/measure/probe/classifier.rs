@@ -133,7 +133,7 @@ impl Classifier {
         for &penalty in penalties {
             let (parameters, _) = solver.solve(penalty, last.as_ref())?;
             let accuracy = share(&right(&parameters, &held_out));
-            if best.as_ref().is_none_or(|(.., most)| accuracy > *most) {
+            if best.as_ref().is_none_or(|(.., max)| accuracy > *max) {
                 best = Some((parameters.clone(), penalty, accuracy));
                 worse = 0;
             } else {

@@ -5,7 +5,7 @@
 //! once, and stands on one side only.
 //!
 //! At r2 the prefixes (h, r1, r2) of one (h, r1) differ, but all have the bridge that the fact (h, r1) yields: a probe that
-//! reads h and r1 and has memorised the fact finds a bridge that the model need not have computed. So the facts are split
+//! reads h and r1 and has memorized the fact finds a bridge that the model need not have computed. So the facts are split
 //! ([`SplitBy::Facts`]), and prefixes follow their fact.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

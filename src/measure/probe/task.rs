@@ -427,7 +427,7 @@ mod tests {
     fn the_control_task_measures_memory_where_facts_are_shared_and_is_at_chance_where_none_are() {
         let [bridge, control, shuffled] = accuracies(SplitBy::Prefixes);
         assert!(bridge > 0.95 && control > 0.95, "{bridge} {control}");
-        // 1 / 20 by chance; labels that were drawn anew on both sides cannot say that facts were memorised.
+        // 1 / 20 by chance; labels that were drawn anew on both sides cannot say that facts were memorized.
         assert!(shuffled < 0.2, "{shuffled}");
         let [bridge, control, shuffled] = accuracies(SplitBy::Facts);
         assert!(

@@ -68,16 +68,16 @@ struct Checks {
 
 impl Checks {
     /// Asks for a coverage from `least` to `most`, widened by two standard errors of a coverage from [`SETS`] sets.
-    fn coverage(&mut self, found: f64, (least, most): (f64, f64), what: &str) {
+    fn coverage(&mut self, found: f64, (min, max): (f64, f64), what: &str) {
         let two_errors = |p: f64| 2.0 * (p * (1.0 - p) / SETS as f64).sqrt();
-        self.within(found, (least - two_errors(least), most + two_errors(most)), what);
+        self.within(found, (min - two_errors(min), max + two_errors(max)), what);
     }
 
     /// Asks for a number from `least` to `most`.
-    fn within(&mut self, found: f64, (least, most): (f64, f64), what: &str) {
-        if !(least..=most).contains(&found) {
+    fn within(&mut self, found: f64, (min, max): (f64, f64), what: &str) {
+        if !(min..=max).contains(&found) {
             self.outside
-                .push(format!("{what}: {found:.3}, not {least:.3} to {most:.3}"));
+                .push(format!("{what}: {found:.3}, not {min:.3} to {max:.3}"));
         }
     }
 
