@@ -5,7 +5,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use common::{SMALL_RUN, prepared, run, shipped};
+use common::{SMALL_RUN, prepared, run, shipped, text};
 use serde_json::Value;
 
 type QueryRow = HashMap<String, String>;
@@ -157,4 +157,59 @@ fn a_query_row_says_whose_it_is_and_which_query_it_is_of() {
     assert_eq!(report["settings"]["iterations"], serde_json::json!([2]));
     assert_eq!(report["command"][1], "eval");
     assert!(report["build"].as_str().unwrap().contains("matrix products by"));
+}
+
+#[test]
+fn directions_that_are_kept_decode_what_the_probe_did() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let spec = shipped("probes").join("bridge-at-r2.toml");
+    let probe = [
+        "probe",
+        text(&spec),
+        "r/final.safetensors",
+        "--rows",
+        "--keep-fitted",
+        "--out",
+        "f",
+    ];
+    run(at, &probe).expect(0);
+    let kept = at.join("r/fitted/final/probe-bridge-at-r2-r2.safetensors");
+    let (kept, info) = loopscope::checkpoint::read_tensors(&kept).unwrap();
+    let info: Value = serde_json::from_str(&info.unwrap()).unwrap();
+    assert_eq!(info["places"][1]["effective_layer"], 2);
+    let split = ["--split", "train", "--out", "a.safetensors"];
+    run(at, &[&["activations", "r"][..], &split].concat()).expect(0);
+    let (activations, _) = loopscope::checkpoint::read_tensors(&at.join("a.safetensors")).unwrap();
+    // [effective layer][row][position][d_model]; the embedding comes first.
+    let states = activations["resid_post"].get(2).unwrap().to_vec3::<f32>().unwrap();
+    let weight = kept["weight"].get(1).unwrap().to_vec2::<f32>().unwrap();
+    let bias = kept["bias"].get(1).unwrap().to_vec1::<f32>().unwrap();
+    let labels = kept["labels"].to_vec1::<i64>().unwrap();
+    let data = loopscope::graph::Dataset::read(&at.join("data")).unwrap();
+    let decode = |row: usize| {
+        let state = &states[row][2];
+        let score = |label: usize| -> f32 {
+            let products = state.iter().zip(&weight).map(|(x, weights)| x * weights[label]);
+            products.sum::<f32>() + bias[label]
+        };
+        let best = (0..labels.len())
+            .max_by(|&a, &b| score(a).total_cmp(&score(b)))
+            .unwrap();
+        data.vocab.tokens()[labels[best] as usize].clone()
+    };
+    let rows = query_rows(&at.join("f/probe-rows.csv"));
+    let of_split = rows
+        .iter()
+        .filter(|row| row["split"] == "train" && row["effective_layer"] == "2");
+    let mut compared = 0;
+    for row in of_split {
+        assert_eq!(decode(row["row"].parse().unwrap()), row["decoded"]);
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared}");
+    run(at, &["lens", "r", "--keep-fitted", "--out", "f"])
+        .expect(0)
+        .says(&["lens fits nothing"]);
 }

@@ -29,7 +29,7 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
-    let (loaded, out) = args.inputs.load(last_of_each(find_checkpoints(&args.runs)?)?)?;
+    let (loaded, out) = args.inputs.load(&last_of_each(find_checkpoints(&args.runs)?)?)?;
     let splits = [Wants::OneDepth, Wants::OneHeldOutDepth];
     let [lens, patch] = splits.map(|wants| wants.splits(&args.split, &loaded));
     let pairs = args.pairs as usize;

@@ -160,7 +160,7 @@ struct Threads {
 }
 
 impl Threads {
-    // Runs `f` on a pool of so many threads.
+    // Runs `f` on a pool of this number of threads.
     fn install<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         if let Some(threads) = self.threads
             && !(1..=1024).contains(&threads)
@@ -171,7 +171,7 @@ impl Threads {
     }
 }
 
-// A pool of so many threads; 0 for as many as there are cores.
+// A pool of this number of threads; 0 for one a core.
 fn pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

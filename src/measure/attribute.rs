@@ -273,7 +273,7 @@ impl Attribution {
                     let tokens = of.tokens(asked, logits);
                     let sum = |x: &dyn Fn(u32) -> f64| tokens.iter().map(|&(id, sign)| sign * x(id)).sum::<f64>();
                     found.logits[i].push(sum(&|id| f64::from(logits[id as usize])));
-                    // The last component is the bias of the final norm, which is no part of the stream.
+                    // The last component is the bias of the final norm, which the stream does not hold.
                     for (part, values) in written.parts[query].iter().zip(&mut found.contributions[i]) {
                         values.push(sum(&|id| direct.of(part, scale, id)));
                     }

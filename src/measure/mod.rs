@@ -7,6 +7,7 @@ mod columns;
 mod compare;
 mod eval;
 mod extrapolate;
+mod fitted;
 mod halt;
 mod iterations;
 mod largest;
@@ -28,13 +29,14 @@ mod tests;
 
 use candle_core::Tensor;
 
-pub use activations::activations;
+pub use activations::{LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
 pub use compare::{Comparison, RunSummary, compare, last_of_each};
+pub use fitted::Fitted;
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use largest::{Fall, Largest};
-pub use method::{Method, Output, Row};
+pub use method::{Extras, Measured, Method, Output, Row};
 pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use query_rows::Asked;

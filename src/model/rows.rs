@@ -236,6 +236,15 @@ impl ModelConfig {
         self.readout == Readout::LastColumn && hops < self.pad_column()
     }
 
+    /// The column of right-padded tokens at which the answer to a query of `hops` hops is read.
+    pub fn readout_column(&self, hops: usize) -> usize {
+        if self.reads_apart(hops) {
+            self.pad_column()
+        } else {
+            hops
+        }
+    }
+
     // The position of the `<pad>` at which short queries are read.
     fn pad_column(&self) -> usize {
         self.columns.unwrap_or(1) - 1
