@@ -5,10 +5,12 @@ mod import;
 mod lock;
 mod paths;
 mod pickle;
+mod role;
 mod run;
 
 pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
 pub use import::{ImportSettings, import};
 pub use lock::RunLock;
 pub use paths::{CheckpointPath, RunPath, find_checkpoints};
+pub use role::CheckpointRole;
 pub use run::{RunFolder, RunRecord, StagesFile, initial_checkpoint};

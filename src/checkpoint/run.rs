@@ -329,7 +329,7 @@ pub(super) fn stage_file(place: usize, name: &str) -> String {
     format!("stage-{}-{name}.safetensors", place + 1)
 }
 
-fn step_file(step: u64) -> String {
+pub(super) fn step_file(step: u64) -> String {
     format!("step-{step:08}.safetensors")
 }
 

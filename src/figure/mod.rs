@@ -315,6 +315,7 @@ fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use crate::checkpoint::CheckpointRole;
     use crate::graph::Split;
     use crate::measure::{CheckpointSummary, Iterations, Lens, Method, Origin, Report};
 
@@ -359,6 +360,7 @@ mod tests {
     pub(super) fn report<M: Method>(settings: M, rows: Vec<M::Row>) -> Report<M> {
         let checkpoint = CheckpointSummary {
             origin: origin(),
+            role: CheckpointRole::End,
             seed: Some(1),
             layers: 1,
             iterations: 4,

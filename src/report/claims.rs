@@ -392,7 +392,7 @@ fn too_late(run: &RunSummary, evidence: &RunEvidence) -> Claim {
             },
             format!("ID, recovery at r1 by layer: {}", recovery_text(&used)),
             format!(
-                "&Split::ood(), recovery at r1 by layer: {}",
+                "OOD, recovery at r1 by layer: {}",
                 recovery_text(&recovery(evidence, END, &Split::ood()))
             ),
         ],

@@ -6,7 +6,7 @@ use super::depth_claims;
 use super::{claims_text, max_shown};
 use crate::graph::Chains;
 use crate::measure::{
-    CheckpointSummary, Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, Patch, Reach, Report, SettleRow,
+    CheckpointSummary, Eval, EvalRow, ExtrapolateRow, Halt, HaltRow, Margin, Patch, Reach, Report, Rule, SettleRow,
 };
 
 /// What was measured on one run, at the last stage that it passed.
@@ -53,11 +53,11 @@ impl DepthEvidence {
     }
 
     /// A halting rule at so many hops.
-    pub(super) fn halted(&self, rule: &str, hops: usize) -> Option<&HaltRow> {
+    pub(super) fn halted(&self, rule: &Rule, hops: usize) -> Option<&HaltRow> {
         self.halt
             .rows
             .iter()
-            .find(|row| !row.swept && row.rule == rule && row.hops == hops)
+            .find(|row| !row.swept && row.rule == *rule && row.hops == hops)
     }
 
     /// `2 × 8`, or `2 × 8, drawn` where every batch draws its iterations.

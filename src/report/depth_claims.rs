@@ -5,7 +5,7 @@ use super::depth::DepthEvidence;
 use super::{max_shown, shown};
 use crate::figure::counted;
 use crate::graph::Position;
-use crate::measure::{Exchange, Fall, MarginRow, ReachRow, SettleRow};
+use crate::measure::{Criterion, Exchange, Fall, MarginRow, ReachRow, Rule, SettleRow};
 
 /// Every claim that the runs can speak to, in the paper's order.
 pub(super) fn all(evidence: &[DepthEvidence]) -> Vec<Claim> {
@@ -274,13 +274,14 @@ fn falls_slower(fixed: &[&DepthEvidence], dynamic: &[&DepthEvidence]) -> Claim {
 }
 
 fn early(dynamic: &[&DepthEvidence]) -> Claim {
+    let kl = Rule::of(Criterion::Kl, 0.01);
     let mut met = None;
     let mut numbers = Vec::new();
     for run in dynamic {
         let deepest = run.halt.rows.iter().map(|row| row.hops).max().unwrap_or(2);
         let pair = run
-            .halted("kl=0.01", deepest)
-            .zip(run.halted("kl=0.01+entropy=3", deepest));
+            .halted(&kl, deepest)
+            .zip(run.halted(&kl.clone().and(Criterion::Entropy, 3.0), deepest));
         if let Some((kl, both)) = pair {
             met = Some(met.unwrap_or(true) && kl.mean <= 0.5 * both.mean);
             for row in [kl, both] {

@@ -154,12 +154,12 @@ impl Run {
 
     // Mean iterations until a rule halts.
     fn halts(mut self, hops: usize, rule: &str, mean: f64) -> Self {
-        self.0.halt.rows.retain(|row| row.rule != rule);
+        self.0.halt.rows.retain(|row| row.rule.to_string() != rule);
         let row = HaltRow {
             origin: self.origin(),
             split: Split::depth_test(hops),
             hops,
-            rule: rule.to_owned(),
+            rule: rule.parse().unwrap(),
             swept: false,
             max_iterations: 40,
             n: 500,

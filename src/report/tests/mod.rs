@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::claims::{Claim, Verdict};
+use crate::checkpoint::CheckpointRole;
 use crate::measure::statistics::Clustering;
 use crate::measure::{CheckpointSummary, Fall, Largest, Method, Origin, Report};
 use crate::model::ModelConfig;
@@ -33,6 +34,7 @@ fn origin(run: &str, checkpoint: &str, step: u64) -> Origin {
 fn checkpoint(run: &str, checkpoint: &str, layers: usize, iterations: usize) -> CheckpointSummary {
     CheckpointSummary {
         origin: origin(run, checkpoint, 1000),
+        role: CheckpointRole::End,
         seed: None,
         layers,
         iterations,
