@@ -1,9 +1,8 @@
 //! loopscope: a mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
 //!
 //! Data flows one way, and the modules stand in that order:
-//! [`graph`] → [`model`] (packed rows, hooks) → [`train`] → [`checkpoint`] → [`measure`] → [`figure`] → [`report`], every
-//! arrow a
-//! call made by [`cli`].
+//! [`graph`] → [`model`] (packed rows, hooks) → [`train`] → [`checkpoint`] → [`measure`] → [`experiment`] → [`figure`] →
+//! [`report`], every arrow a call made by [`cli`].
 //!
 //! The science is that of *Loop, Think, & Generalize* (Kohli et al. 2026, arXiv 2604.07822).
 // Only the kernels hold unsafe code, each block with its proof.
@@ -13,6 +12,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod error;
+pub mod experiment;
 pub mod figure;
 pub mod files;
 pub mod graph;
@@ -23,5 +23,6 @@ pub mod random;
 mod registry;
 pub mod report;
 pub mod train;
+mod wording;
 
 pub use error::{Error, Result};

@@ -286,10 +286,6 @@ impl RunFolder {
 }
 
 impl Observer for RunFolder {
-    fn stepped(&mut self, _: &Trainer, _: f64) -> Result<()> {
-        Ok(())
-    }
-
     fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
         self.lock.check()?;
         self.metrics.push(evaluation.clone());

@@ -22,6 +22,7 @@ use crate::graph::{Role, Split};
 use crate::measure::statistics::{Clustering, intervals_in_words};
 use crate::measure::{self, CheckpointSummary, Method, Report};
 use crate::registry::with_every_method;
+use crate::wording::counted;
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// A method whose result has a figure.
@@ -127,11 +128,6 @@ fn thousands(n: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// `1 hop`, `2 hops`.
-pub(crate) fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The same colour for the same split in every figure.

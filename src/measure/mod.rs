@@ -30,7 +30,7 @@ use candle_core::Tensor;
 pub use activations::activations;
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
-pub use compare::{Comparison, RunSummary, compare, last_of_each};
+pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use largest::{Fall, Largest};
 pub use method::{Method, Output, Row};

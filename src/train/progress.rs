@@ -76,26 +76,34 @@ pub enum Occasion {
     Final,
 }
 
-/// What follows a run: the run folder, a progress bar.
+/// What follows a run: the run folder, a progress bar. A method that is not written does nothing.
 pub trait Observer {
     /// After every step.
     ///
     /// # Errors
     /// Those of the observer.
-    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()>;
+    fn stepped(&mut self, _trainer: &Trainer, _loss: f64) -> Result<()> {
+        Ok(())
+    }
 
     /// After every evaluation, with the occasions to keep a checkpoint that it gave.
     ///
     /// # Errors
     /// Those of the observer.
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()>;
+    fn evaluated(&mut self, _trainer: &Trainer, _evaluation: &Evaluation, _occasions: &[Occasion]) -> Result<()> {
+        Ok(())
+    }
 
     /// When the run stops before its end.
     ///
     /// # Errors
     /// Those of the observer.
-    fn interrupted(&mut self, trainer: &Trainer) -> Result<()>;
+    fn interrupted(&mut self, _trainer: &Trainer) -> Result<()> {
+        Ok(())
+    }
 
     /// The last checkpoint that is known to be good, for the message of a run that diverges.
-    fn last_good(&self) -> String;
+    fn last_good(&self) -> String {
+        "none is kept".to_owned()
+    }
 }
