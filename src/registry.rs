@@ -13,6 +13,7 @@ macro_rules! with_every_method {
             lens::Lens,
             probe::Probe,
             patch::Patch,
+            attribute::Attribute,
         }
     };
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use common::{run, shipped, text};
 use loopscope::checkpoint::{Checkpoint, CheckpointInfo};
-use loopscope::graph::Vocab;
+use loopscope::graph::{Dataset, Vocab};
 use loopscope::model::{Activation, Init, ModelConfig, Positions, Readout, Weights};
 use serde_json::Value;
 
@@ -153,6 +153,24 @@ fn the_lens_reads_each_entity_where_its_relation_stands() {
 }
 
 #[test]
+fn logits_are_attributed_to_what_wrote_them() {
+    let rows = rows("attribute", &["--split", "test_inferred_iid"]);
+    for label in ["target", "bridge"] {
+        let of_label: Vec<&Value> = rows.iter().filter(|row| row["label"] == label).collect();
+        let contribution = |component: &str| -> f64 {
+            let of_component = of_label.iter().filter(|row| row["component"] == component);
+            of_component.map(|row| row["contribution"].as_f64().unwrap()).sum()
+        };
+        let logit = of_label[0]["logit"].as_f64().unwrap();
+        // The block writes nothing: the embedding at the readout is all there is.
+        assert!((contribution("embedding") - logit).abs() < 1e-5, "{label}: {logit}");
+        for component in ["head", "attention-bias", "mlp", "final-bias"] {
+            assert!(contribution(component).abs() < 1e-6, "{label}: {component}");
+        }
+    }
+}
+
+#[test]
 fn probes_find_what_is_there_and_nothing_else() {
     let [bridge, head] = ["bridge-at-r1", "head-everywhere"].map(|name| shipped("probes").join(format!("{name}.toml")));
     let folder = tempfile::tempdir().unwrap();
@@ -238,6 +256,7 @@ fn activations_of_a_split_are_those_of_its_rows() {
     let rows = 36 + 144;
     let shape = |name: &str| tensors[name].dims().to_vec();
     assert_eq!(shape("tokens"), [rows, 3]);
+    labels_are_those_of_the_rows(&at.join("a.safetensors"), &at.join("data"));
     assert_eq!(shape("embed"), [rows, 3, D_MODEL]);
     assert_eq!(shape("resid_post"), [4, rows, 3, D_MODEL]);
     assert_eq!(shape("attn_pattern"), [3, rows, 2, 3, 3]);
@@ -247,5 +266,39 @@ fn activations_of_a_split_are_those_of_its_rows() {
     assert_eq!(shape("logits"), [3, rows, 3, 1 + ENTITIES + RELATIONS + 6]);
     for name in ["resid_pre", "attn_out", "resid_mid", "mlp_out"] {
         assert_eq!(shape(name), [3, rows, 3, D_MODEL], "{name}");
+    }
+}
+
+// Every label of every row is what the data says, and the file says what it means.
+fn labels_are_those_of_the_rows(file: &Path, data: &Path) {
+    let (tensors, info) = loopscope::checkpoint::read_tensors(file).unwrap();
+    let data = Dataset::read(data).unwrap();
+    let queries = data.split("train").unwrap();
+    let column = |name: &str| tensors[name].to_vec1::<i64>().unwrap();
+    let by_hop = |name: &str| tensors[name].to_vec2::<i64>().unwrap();
+    let known = |id: Option<u32>| id.map_or(-1, i64::from);
+    let (hops, head, target, answer) = (column("hops"), column("head"), column("target"), column("answer"));
+    let (entities, relations) = (by_hop("entities"), by_hop("relations"));
+    for (i, query) in queries.iter().enumerate() {
+        assert_eq!((column("split")[i], column("row")[i]), (0, i as i64));
+        assert_eq!((hops[i], head[i]), (query.hops() as i64, i64::from(query.tokens[0])));
+        assert_eq!(
+            (target[i], answer[i]),
+            (i64::from(query.target), i64::from(query.target))
+        );
+        assert_eq!(column("readout")[i], query.hops() as i64);
+        let of_hop = |hop: usize| (query.hops() >= hop).then(|| query.entity_after(hop)).flatten();
+        assert_eq!(entities[i], [known(of_hop(1)), known(of_hop(2))]);
+        assert_eq!(
+            relations[i],
+            [known(query.tokens.get(1).copied()), known(query.tokens.get(2).copied())]
+        );
+    }
+    let info: Value = serde_json::from_str(&info.unwrap()).unwrap();
+    assert_eq!(info["splits"], serde_json::json!(["train"]));
+    assert_eq!(info["vocab"].as_array().unwrap().len(), data.vocab.len());
+    assert_eq!(info["axes"]["z"][4], "d_head");
+    for (name, tensor) in &tensors {
+        assert_eq!(info["axes"][name].as_array().unwrap().len(), tensor.rank(), "{name}");
     }
 }

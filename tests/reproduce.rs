@@ -49,6 +49,22 @@ fn the_quick_preset_runs_to_its_end_and_then_has_nothing_left_to_do() {
     assert_eq!(before, watched.map(written));
     let found = |out: &str| out.split("this sitting").next().unwrap().to_owned();
     assert_eq!(found(&first.out), found(&second.out));
+    // The probe's baseline is read from the checkpoint of step 0; of another one it is measured again.
+    let looped = at.join("all/checkpoints/looped");
+    std::fs::copy(
+        looped.join("final.safetensors"),
+        looped.join("step-00000000.safetensors"),
+    )
+    .unwrap();
+    run(at, &["reproduce", "--preset", "quick", "--out", "all"]).expect(0);
+    let probe = std::fs::read_to_string(at.join("all/figures/looped/probe.json")).unwrap();
+    let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
+    let of_final = |row: &&serde_json::Value| row["checkpoint"] == "end of training";
+    let mut rows = probe["rows"].as_array().unwrap().iter().filter(of_final).peekable();
+    assert!(rows.peek().is_some());
+    for row in rows {
+        assert_eq!(row["step_0"], row["accuracy"], "{row}");
+    }
     // Another seed is another experiment and does not fit this folder.
     run(at, &["reproduce", "--preset", "quick", "--out", "all", "--seed", "2"])
         .expect(2)

@@ -211,6 +211,19 @@ fn splits_are_named_in_every_row_and_line_and_may_be_written_with_blanks() {
 }
 
 #[test]
+fn a_halting_rule_that_is_named_twice_counts_once() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let halt = |rules: &str| {
+        let target = ["halt", "r/final.safetensors", "--iterations", "4", "--out", "f"];
+        run(at, &[&target[..], &["--sweep", "--rules", rules]].concat()).expect(0);
+        std::fs::read_to_string(at.join("f/halt.csv")).unwrap()
+    };
+    assert!(halt("argmax=2,oracle,argmax=2.0,oracle") == halt("argmax=2,oracle"));
+}
+
+#[test]
 fn a_split_counts_once_and_an_empty_name_is_refused() {
     let folder = prepared();
     let at = folder.path();
@@ -251,7 +264,7 @@ fn runs_without_a_split_in_common_are_refused_with_the_splits_of_each() {
     let of_b = format!("data {} of b: ", hash("b"));
     run(at, &targets).expect(2).says(&[
         "all runs share",
-        "--split could name: ",
+        "--split could name: train, valid (",
         &format!("data {} of a: ", hash("a")),
         &of_b,
         "elsewhere",
@@ -316,12 +329,23 @@ fn what_is_left_out_is_said() {
     let folder = prepared();
     let at = folder.path();
     run(at, &["train", "run.toml", "--out", "r"]).expect(0);
-    // All test rows in one split: facts beside chains, and one chain over a fact that nobody knows.
+    // All test rows in one split: facts beside chains, and one chain whose bridge is not known.
     let test = std::fs::read_to_string(at.join("data/test.json")).unwrap();
     let mut items: Vec<Value> = serde_json::from_str(&test).unwrap();
     for item in &mut items {
         item["type"] = "mixed".into();
     }
+    // That chain leads elsewhere than its facts.
+    let chain = items
+        .iter_mut()
+        .find(|item| item["input_text"].as_str().unwrap().matches("<r_").count() == 2)
+        .unwrap();
+    let input = chain["input_text"].as_str().unwrap().to_owned();
+    let elsewhere = (0..2).map(|entity| format!("{input}<e_{entity}></a>"));
+    let target = elsewhere
+        .into_iter()
+        .find(|target| chain["target_text"] != target.as_str());
+    chain["target_text"] = target.unwrap().into();
     std::fs::create_dir(at.join("mixed")).unwrap();
     for name in ["train.json", "vocab.json"] {
         std::fs::copy(at.join("data").join(name), at.join("mixed").join(name)).unwrap();
@@ -330,7 +354,14 @@ fn what_is_left_out_is_said() {
     std::fs::write(at.join("mixed/valid.json"), "[]").unwrap();
     run(at, &["patch", "r/final.safetensors", "--data", "mixed", "--out", "f"])
         .expect(0)
-        .says(&["split mixed", "queries left out, they have fewer than the 2 hops"]);
+        .says(&[
+            "split mixed",
+            "queries left out, they have fewer than the 2 hops",
+            "1 queries left out, their bridge is not known",
+        ]);
+    run(at, &["lens", "r/final.safetensors", "--data", "mixed", "--out", "f"])
+        .expect(0)
+        .says(&["split mixed: 1 rows of 2 hops left out, their bridge is not known"]);
     run(
         at,
         &[

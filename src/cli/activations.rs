@@ -1,5 +1,6 @@
 //! `loopscope activations`: any hook points of a checkpoint, as safetensors.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
@@ -8,8 +9,8 @@ use serde::Serialize;
 
 use crate::checkpoint::{RunPath, find_checkpoints, read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, PAD};
-use crate::measure::{Iterations, activations};
+use crate::graph::{Dataset, Split};
+use crate::measure::{Iterations, LabelledTokens, activations, axes};
 use crate::model::Point;
 
 #[derive(Args)]
@@ -20,9 +21,9 @@ pub(super) struct ActivationsArgs {
     /// Safetensors file whose `tokens` [batch, position] (int64, padded right with 0) are read
     #[arg(long)]
     tokens: Option<PathBuf>,
-    /// Split whose rows are read, padded right to the longest
-    #[arg(long)]
-    split: Option<String>,
+    /// Splits whose rows are read, separated by commas, padded right to the longest; labels of each row come with them
+    #[arg(long, value_delimiter = ',')]
+    split: Vec<Split>,
     /// Data folder [default: the run's own]
     #[arg(long, requires = "split")]
     data: Option<PathBuf>,
@@ -32,7 +33,7 @@ pub(super) struct ActivationsArgs {
     /// Iterations [default: the model's own]
     #[arg(long, value_parser = Iterations::number)]
     iterations: Option<usize>,
-    /// Safetensors file to write: a tensor a hook point, and `tokens`
+    /// Safetensors file to write: a tensor a hook point, `tokens`, and with --split the labels of every row
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -47,7 +48,12 @@ struct Made<'a> {
     iterations: usize,
     layers: usize,
     data_hash: Option<String>,
-    split: Option<&'a str>,
+    // In the order of the numbers in the tensor `split`.
+    splits: Vec<String>,
+    // The names of tokens by id, where they are known.
+    vocab: Option<Vec<String>>,
+    // The axes of every tensor.
+    axes: BTreeMap<String, Vec<&'static str>>,
 }
 
 pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
@@ -56,17 +62,16 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let path = find_checkpoints(std::slice::from_ref(&args.target))?.pop();
     let path = path.ok_or_else(|| Error::file(&args.target.path, "the run has no checkpoint yet"))?;
     let checkpoint = path.load(&device)?;
-    let (tokens, data_hash) = match (&args.tokens, &args.split) {
-        (Some(path), _) => (read_tokens(path)?, None),
-        (None, Some(split)) => {
-            let data = Dataset::read(path.data_folder(args.data.as_deref())?)?;
-            checkpoint.check_vocab(&path.path, &data.vocab)?;
-            (padded(&data, split)?, Some(data.hash))
-        }
-        _ => return Err(Error::input("name --tokens FILE, or --split NAME")),
-    };
     let model = checkpoint.model()?;
     let iterations = args.iterations.unwrap_or(checkpoint.info.model.iterations);
+    let (tokens, labels, data) = if let Some(path) = &args.tokens {
+        (read_tokens(path)?, Vec::new(), None)
+    } else {
+        let data = Dataset::read(path.data_folder(args.data.as_deref())?)?;
+        checkpoint.check_vocab(&path.path, &data.vocab)?;
+        let labelled = LabelledTokens::of_splits(&data, &args.split, &model, iterations)?;
+        (labelled.tokens, labelled.labels, Some(data))
+    };
     let mut points = args.hooks.clone();
     points.sort_unstable();
     points.dedup();
@@ -75,18 +80,22 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let flat: Vec<i64> = tokens.into_iter().flatten().map(i64::from).collect();
     let tokens = Tensor::from_vec(flat, (batch, columns), &Device::Cpu)?;
     let mut tensors = vec![("tokens".to_owned(), tokens)];
+    tensors.extend(labels.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)));
     tensors.extend(
         taken
             .into_iter()
             .map(|(point, tensor)| (point.name().to_owned(), tensor)),
     );
+    let of_data = data.as_ref().map(|data| data.vocab.tokens().to_vec());
     let made = Made {
         checkpoint: &checkpoint.hash,
         step: checkpoint.info.step,
         iterations,
         layers: model.config().layers,
-        data_hash,
-        split: args.split.as_deref(),
+        vocab: of_data.or_else(|| checkpoint.info.vocab.clone()),
+        data_hash: data.map(|data| data.hash),
+        splits: args.split.iter().map(ToString::to_string).collect(),
+        axes: tensors.iter().map(|(name, _)| (name.clone(), axes(name))).collect(),
     };
     for (name, tensor) in &tensors {
         out!("{name:<13} {:?}", tensor.dims());
@@ -123,20 +132,4 @@ fn read_tokens(path: &std::path::Path) -> Result<Vec<Vec<u32>>> {
                 .collect()
         })
         .collect()
-}
-
-fn padded(data: &Dataset, split: &str) -> Result<Vec<Vec<u32>>> {
-    let queries = data.split(split)?;
-    let columns = queries.iter().map(|query| query.tokens.len()).max().unwrap_or(0);
-    if columns == 0 {
-        return Err(Error::input(format!("split {split} has no rows")));
-    }
-    Ok(queries
-        .iter()
-        .map(|query| {
-            let mut tokens = query.tokens.to_vec();
-            tokens.resize(columns, PAD);
-            tokens
-        })
-        .collect())
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::figure::Draw;
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::{self, CheckpointSummary, LoadedCheckpoint, Method, Table};
+use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method, Table};
 use crate::registry::with_every_method;
 
 macro_rules! subcommands {
@@ -48,6 +48,9 @@ pub(super) struct Analysis<M: Method> {
     /// Write what was measured on every single query too, as a table beside the others
     #[arg(long)]
     rows: bool,
+    /// Keep what was fitted (directions of probes), in fitted/ beside each checkpoint
+    #[arg(long)]
+    keep_fitted: bool,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -61,22 +64,32 @@ impl<M: Method + Draw> Analysis<M> {
                 "no checkpoint named; add a checkpoint file or a run folder",
             ));
         }
-        let (loaded, out) = self.inputs.load(find_checkpoints(&targets)?)?;
-        let report = if self.rows {
-            let (report, queries) = settings.run_with_queries(&loaded)?;
-            files::write(&out.join(format!("{}-rows.csv", M::NAME)), &queries)?;
-            report
-        } else {
-            settings.run(&loaded)?
+        let (loaded, out) = self.inputs.load(&find_checkpoints(&targets)?)?;
+        let extras = Extras {
+            queries: self.rows,
+            fitted: self.keep_fitted,
         };
+        let Measured {
+            report,
+            queries,
+            fitted,
+        } = settings.run_with(extras, &loaded)?;
+        if self.keep_fitted && fitted.is_empty() {
+            tracing::warn!("--keep-fitted: {} fits nothing", M::NAME);
+        }
         say_notes(&report.checkpoints, &report.notes);
         report.write(&out)?;
         M::draw(&report).write(&out, M::NAME)?;
         print_table(&report.table()?);
         out!("{}", report.intervals());
         out!("{}/{}.{{csv,json,svg,png}}", out.display(), M::NAME);
-        if self.rows {
-            out!("{}/{}-rows.csv", out.display(), M::NAME);
+        if let Some(queries) = queries {
+            let path = out.join(format!("{}-rows.csv", M::NAME));
+            files::write(&path, &queries)?;
+            out!("{}", path.display());
+        }
+        for fitted in fitted {
+            out!("{}", fitted.write()?.display());
         }
         Ok(())
     }
@@ -96,11 +109,11 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Loads these checkpoints, each with the data that it is looked at on, and gives the folder for results.
-    pub(super) fn load(&self, paths: Vec<CheckpointPath>) -> Result<(Vec<LoadedCheckpoint>, PathBuf)> {
+    pub(super) fn load(&self, paths: &[CheckpointPath]) -> Result<(Vec<LoadedCheckpoint>, PathBuf)> {
         let device = self.device.device.open()?;
         let mut known: HashMap<PathBuf, Arc<Dataset>> = HashMap::new();
         let mut loaded = Vec::new();
-        for path in &paths {
+        for path in paths {
             let folder = path.data_folder(self.data.as_deref())?;
             let key = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
             if !known.contains_key(&key) {
@@ -112,7 +125,7 @@ impl Inputs {
             }
             loaded.push(LoadedCheckpoint::load(path, &known[&key], &device)?);
         }
-        let out = self.out.clone().unwrap_or_else(|| default_out(&paths, &here()));
+        let out = self.out.clone().unwrap_or_else(|| default_out(paths, &here()));
         Ok((loaded, out))
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
-    let (loaded, out) = args.inputs.load(last_of_each(find_checkpoints(&args.runs)?)?)?;
+    let (loaded, out) = args.inputs.load(&last_of_each(find_checkpoints(&args.runs)?)?)?;
     let settings = ComparisonSettings {
         lens: Lens {
             splits: args.split.clone(),

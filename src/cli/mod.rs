@@ -161,7 +161,7 @@ struct Threads {
 }
 
 impl Threads {
-    // Runs `f` on a pool of so many threads.
+    // Runs `f` on a pool of this number of threads.
     fn install<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         if let Some(threads) = self.threads
             && !(1..=1024).contains(&threads)

@@ -121,7 +121,7 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
         0 => "before stage 1 | ".to_owned(),
         n => format!("stage {n}: {} | ", stages.outcomes[n - 1].stage.name),
     };
-    // What the stages hang on comes first: a narrow terminal cuts the rest.
+    // The splits that stages depend on come first: a narrow terminal cuts the rest.
     let mut splits: Vec<(&Split, &f64)> = evaluation.accuracy.iter().collect();
     let watched = |split: &Split| {
         let is_of = |outcome: &StageOutcome| outcome.stage.split == *split;

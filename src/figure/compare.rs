@@ -115,7 +115,7 @@ fn legend(curves: &[(Split, Series)], splits: &[Split]) -> Vec<(String, Series)>
 enum LensPanel {
     // An entity at a position, a line a split.
     Reading(ReadingKey),
-    // All entities of the chains of a split with so many hops, each at the relation that leads to it.
+    // All entities of the chains of a split with this number of hops, each at the relation that leads to it.
     Map(Split, usize),
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Eval, Report};
 
-// From so many depths and iterations on, a map says more than lines.
+// The number of depths and of iterations from which on a map says more than lines.
 const MANY: usize = 4;
 
 impl Draw for Eval {
@@ -21,7 +21,7 @@ impl Draw for Eval {
         }
         let splits = distinct(&report.rows, |row| row.split.clone());
         let several = several_runs(&report.checkpoints);
-        let most = report.rows.iter().map(|row| row.iterations).max().unwrap_or(1);
+        let max = report.rows.iter().map(|row| row.iterations).max().unwrap_or(1);
         let panel = |checkpoint: &CheckpointSummary| {
             let line = |(place, split): (usize, &Split)| {
                 let of_line = report
@@ -36,7 +36,7 @@ impl Draw for Eval {
                 content: Content::Lines {
                     x: Axis {
                         label: "inference iterations".to_owned(),
-                        range: (0.8, most as f64 + 0.2),
+                        range: (0.8, max as f64 + 0.2),
                         log: false,
                     },
                     y_label: "accuracy".to_owned(),

@@ -20,14 +20,14 @@ impl Draw for Halt {
         if report.checkpoints.len() == 1 {
             panels = wrapped(panels.into_iter().flatten().collect());
         }
-        let most = report.settings.iterations.max(1);
+        let max = report.settings.iterations.max(1);
         let entry = |(place, rule): (usize, &Rule)| (rule.to_string(), line_of(place, rule));
         Figure {
             title: "Adaptive halting".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "at most {most} iterations; {}; bands and bars: {}{}{}",
+                    "at most {max} iterations; {}; bands and bars: {}{}{}",
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n)),
                     intervals(&report.rows, |row| (&row.split, row.interval)),
                     if report.settings.sweep {
@@ -52,7 +52,7 @@ impl Draw for Halt {
 // The rows of panels of one family, a column a checkpoint.
 fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usize)]) -> Vec<Vec<Panel>> {
     let several = several_runs(&report.checkpoints);
-    let most = report.settings.iterations.max(1) as f64;
+    let max = report.settings.iterations.max(1) as f64;
     let hops = |ends: fn(&[(&Split, usize)]) -> Option<usize>| ends(family).unwrap_or(1) as f64;
     let deepest = hops(|family| family.iter().map(|(_, hops)| *hops).max());
     let shallowest = hops(|family| family.iter().map(|(_, hops)| *hops).min());
@@ -63,7 +63,7 @@ fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usiz
     };
     let by_mean = Axis {
         label: "mean iterations".to_owned(),
-        range: (0.0, most + 0.2),
+        range: (0.0, max + 0.2),
         log: false,
     };
     let name = match family {
@@ -100,7 +100,7 @@ fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usiz
             report.checkpoints.iter().map(panel).collect()
         };
         rows.push(row("accuracy", UNIT, accuracy));
-        rows.push(row("iterations used", (0.0, most), used));
+        rows.push(row("iterations used", (0.0, max), used));
     }
     if report.settings.sweep || deepest == shallowest {
         let panel = |checkpoint| {
@@ -117,7 +117,7 @@ fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usiz
     rows
 }
 
-// The oracle is no rule that one could use, and looks like none.
+// The oracle needs the right answer, so it is drawn unlike the rules that can be used.
 fn line_of(place: usize, rule: &Rule) -> Series {
     if let &[(Criterion::Oracle, _)] = rule.criteria() {
         return Series::new(Colour::GREY);

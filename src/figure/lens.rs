@@ -70,7 +70,7 @@ fn wavefront(report: &Report<Lens>) -> Figure {
         conditions: vec![
             conditions(&report.checkpoints),
             format!("top-1, white 0, blue 1; {}", sample_sizes(&report.rows)),
-            "rows: the entity after so many hops, the topmost is the target; vertical line: effective layers of training"
+            "rows: the entity after that number of hops, the topmost is the target; vertical line: effective layers of training"
                 .to_owned(),
         ],
         legend: Vec::new(),
@@ -100,7 +100,7 @@ pub(super) fn cells(rows: &[&LensRow], hops: usize, at: Option<Position>, checkp
     }
 }
 
-/// What a line of the lens reads: an entity of chains of so many hops, at a position.
+/// What a line of the lens reads: the number of hops of the chains, an entity, and a position.
 pub(super) type ReadingKey = (usize, Target, Position);
 
 pub(super) fn reading(row: &LensRow) -> ReadingKey {

@@ -1,5 +1,6 @@
 //! Figures: one drawing kit, one file a figure. They take tables only and never run a model.
 
+mod attribute;
 mod compare;
 mod eval;
 mod extrapolate;
@@ -163,7 +164,7 @@ fn split_legend(splits: &[Split]) -> Vec<(String, Series)> {
         .collect()
 }
 
-/// Panels of equal standing, so many in a row that a figure stays readable.
+/// Panels that are no grid, four in a row.
 fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
     const IN_A_ROW: usize = 4;
     let mut rows = Vec::new();
@@ -290,10 +291,10 @@ impl Populations {
 }
 
 /// Iterations from 1 on.
-fn iteration_axis(most: usize) -> Axis {
+fn iteration_axis(max: usize) -> Axis {
     Axis {
         label: "inference iterations".to_owned(),
-        range: (0.8, most as f64 + 0.2),
+        range: (0.8, max as f64 + 0.2),
         log: false,
     }
 }

@@ -6,7 +6,7 @@ use crate::graph::{Position, Split};
 use crate::measure::statistics::intervals_in_words;
 use crate::measure::{CheckpointSummary, Probe, ProbeRow, Report, SplitBy};
 
-// From so many positions a probe on, a map says more than lines.
+// The number of positions of a probe from which on a map says more than lines.
 const MANY: usize = 4;
 
 impl Draw for Probe {
@@ -197,8 +197,8 @@ fn panel(rows: &[&ProbeRow], colour: Colour) -> Content {
 // Causal prefixes fitted on and tested on, over all probes and positions.
 fn sizes(rows: &[ProbeRow]) -> String {
     let range = |sizes: Vec<usize>| match (sizes.iter().min(), sizes.iter().max()) {
-        (Some(least), Some(most)) if least == most => format!("{least}"),
-        (Some(least), Some(most)) => format!("{least}–{most}"),
+        (Some(min), Some(max)) if min == max => format!("{min}"),
+        (Some(min), Some(max)) => format!("{min}–{max}"),
         _ => "0".to_owned(),
     };
     let tested = distinct(rows, |row| row.split.clone()).into_iter().map(|split| {

@@ -82,7 +82,8 @@ impl WithSimd for Update<'_> {
     }
 }
 
-/// Takes one step in place. `decays` holds for each part of the slices its length and what weight decay multiplies its weights by.
+/// Takes one step in place. `decays` holds for each part of the slices its length and what weight decay multiplies its
+/// weights by.
 pub(crate) fn update(
     backend: Backend,
     step: Step,

@@ -21,7 +21,8 @@ fn partition(logits: &[f32]) -> (f32, f32) {
     (max, sum(logits, |x| exp(x - max)))
 }
 
-/// The mean over the rows of (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p, in nats; logits `[rows, vocab]`.
+/// The mean over the rows of (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p, in nats. The logits are
+/// `[rows, vocab]`.
 pub(crate) struct Forward<'a> {
     pub(crate) targets: Targets<'a>,
     pub(crate) logits: &'a [f32],

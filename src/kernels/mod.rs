@@ -1,45 +1,54 @@
-//! CPU kernels in f32: GEMM, attention over ancestors, layer norm, GELU, cross-entropy, AdamW, and the stack that runs them.
+//! CPU kernels in f32: GEMM, attention over ancestors, layer norm, GELU, cross-entropy, AdamW, and the stack that runs
+//! them.
 //!
-//! They work on slices, shapes and instruction sets, and know nothing of tensors or hooks: `model` wraps them in candle ops. The
-//! loops are plain Rust that the compiler vectorises; [`pulp`] picks the widest instructions of the machine at run time. Only AMX
-//! needs assembly.
+//! They work on slices, shapes and instruction sets, and know nothing of tensors or hooks: `model` wraps them in candle
+//! ops. The loops are plain Rust that the compiler vectorises; [`pulp`] picks the widest instructions of the machine at
+//! run time. Only AMX needs assembly.
 //!
 //! # One training step
 //!
-//! n rows in chunks c₁ … c_m, L layers, R iterations, D = L × R effective layers. `║` marks where all threads wait for each other.
+//! A batch of n rows in chunks c₁ … c_m, a block of L layers, R iterations: D = L × R effective layers. At a line `═══` all
+//! threads wait for each other.
 //!
 //! ```text
-//!  thread 1               thread 2            packed               kept for the backward pass       recomputed
-//!  ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-//!  FORWARD (stack::forward)
-//!  pack weights of the layers ‖ by columns    W of L layers, once  –                                –
-//!  ══════════════════════════════════════════
-//!  QKV of distinct embeddings, one thread     normed embeddings    x and QKV of the embeddings      –
-//!  ══════════════════════════════════════════
-//!  c₁: layers 1 … D       c₂: layers 1 … D    left operands,       for each chunk and layer: x,     –
-//!  c₃: layers 1 … D       c₄: layers 1 … D    16 or more rows at   QKV, pattern, z, resid_mid,
-//!  …                      …                   a time, per thread   MLP before GELU (stack::saved)
-//!  ══════════════════════════════════════════
-//!  LOSS: unembedding (accumulate_in_parallel) Wᵀ_E, once           –                                –
-//!        cross-entropy and its gradient, one thread                logits                           –
-//!  BACKWARD (stack::backward), for each effective layer D … 1
-//!  pack weights of the layer ‖ by columns     Wᵀ of a layer, the   –                                –
-//!  ══════════════════════════════════════════ first time
-//!  c₁: dL/dy → dL/dx      c₂: dL/dy → dL/dx   left operands        operands of weight gradients     ln_1(x), ln_2(resid_mid),
-//!  c₃: dL/dy → dL/dx      c₄: dL/dy → dL/dx                        (Scratch, a few chunks)          GELU
-//!  ══════════════════════════════════════════
-//!  panel of dL/dW         panel of dL/dW      both operands        –                                –
-//!  ══════════════════════════════════════════ (then the next chunks, then the next layer)
-//!  sums of norms and biases, in chunk order, one thread
-//!  UPDATE (adamw): the gradient norm, then one pass over weights and moments in chunks of 65,536 numbers
+//!  thread 1              thread 2             packed                 kept, or recomputed
+//!
+//!  FORWARD: stack::forward
+//!  groups of columns of the weights           int8: W of all layers
+//!  ═════════════════════════════════════════
+//!  QKV of the distinct embeddings                                    kept: their x and QKV
+//!  c₁: layers 1 … D      c₂: layers 1 … D     int8: the left         kept, for each chunk and effective layer:
+//!  c₃: layers 1 … D      c₄: layers 1 … D     operand of every GEMM  x, QKV, pattern, z, resid_mid, MLP before GELU
+//!  …                     …
+//!  ═════════════════════════════════════════
+//!  LOSS: gemm::accumulate_in_parallel, cross_entropy
+//!  128 rows of logits    128 rows of logits   int8: W_E
+//!  ═════════════════════════════════════════
+//!  loss and dL/d(logits) of all rows
+//!  128 rows of dL/dx, then of dL/dW_E         int8: both operands
+//!  ═════════════════════════════════════════
+//!
+//!  BACKWARD: stack::backward, for each effective layer D … 1
+//!  groups of columns of the weights           Wᵀ of the layer, when
+//!  ═════════════════════════════════════════  it is used first
+//!    for a few chunks at a time:
+//!    c₁: dL/dy → dL/dx   c₂: dL/dy → dL/dx    int8: the left         recomputed: ln_1(x), ln_2(resid_mid), GELU
+//!  ═════════════════════════════════════════  operand of every GEMM
+//!    a panel of dL/dW    a panel of dL/dW     int8: both operands
+//!  ═════════════════════════════════════════
+//!  sums of the gradients of norms and biases over the chunks
+//!
+//!  UPDATE: adamw
+//!  65,536 weights        65,536 weights
 //! ```
 //!
-//! - *Threads*: chunks, panels and groups of columns do not depend on the number of threads, and every sum has a fixed order. So the
-//!   results do not depend on it either.
-//! - *Memory*: a forward pass without gradients keeps the states of two effective layers, which alternate. A block whose packed
-//!   weights exceed 128 MiB packs one layer at a time; then all chunks run through one effective layer before the next.
-//! - *f32*: with f32 GEMM, weights are used as they lie in the forward pass, and transposed once a layer in the backward pass; the
-//!   `gemm` crate packs operands itself.
+//! - *Threads.* Chunks, panels and groups of columns do not depend on the number of threads, and every sum has a fixed
+//!   order. So the results do not depend on it either.
+//! - *Memory.* A forward pass without gradients keeps the states of only two effective layers, which alternate. Of a block
+//!   whose packed weights exceed 128 MiB, one layer is packed at a time, and all chunks run through one effective layer
+//!   before the next.
+//! - *f32.* With f32 GEMM, weights are not packed in the forward pass, and transposed in the backward pass. The `gemm` crate
+//!   packs both operands itself.
 
 pub(crate) mod adamw;
 mod attention;

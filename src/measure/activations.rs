@@ -1,10 +1,102 @@
-//! Raw activations of a rectangle of tokens, at any hook points.
+//! Raw activations of a rectangle of tokens, at any hook points, and the labels of the queries that they are of.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::BATCH;
 use crate::error::{Error, Result};
+use crate::graph::{Dataset, PAD, Query, Split};
 use crate::model::{Hooks, Model, Pass, Point, Rows, Site};
+use crate::train::answers;
+
+/// The queries of splits as a rectangle of tokens, with what a notebook needs to know of each.
+pub struct LabelledTokens {
+    /// `[batch][position]`, padded right with 0 to the column at which the last answer is read.
+    pub tokens: Vec<Vec<u32>>,
+    /// Tensors of int64 by name, a row a query; −1 where a query has no such thing, or it is not known.
+    ///
+    /// | name | shape | what |
+    /// |---|---|---|
+    /// | `split` | `[batch]` | index of its split |
+    /// | `row` | `[batch]` | its place in the split, from 0 |
+    /// | `hops` | `[batch]` | number of relations |
+    /// | `head` | `[batch]` | head entity |
+    /// | `relations` | `[batch, hop]` | relations |
+    /// | `entities` | `[batch, hop]` | the entity after each hop: bridges, then the target |
+    /// | `target` | `[batch]` | right answer |
+    /// | `answer` | `[batch]` | the model's answer |
+    /// | `readout` | `[batch]` | position at which the answer is read |
+    pub labels: Vec<(&'static str, Tensor)>,
+}
+
+impl LabelledTokens {
+    /// Of all rows of `splits`, as `model` answers them after `iterations`.
+    ///
+    /// # Errors
+    /// When a split does not exist, there are no rows, or a query does not fit the model.
+    pub fn of_splits(data: &Dataset, splits: &[Split], model: &Model, iterations: usize) -> Result<Self> {
+        let mut queries: Vec<(i64, i64, &Query)> = Vec::new();
+        for (split, index) in splits.iter().zip(0..) {
+            let rows = data.split(split)?;
+            if rows.is_empty() {
+                return Err(Error::input(format!("split {split} has no rows")));
+            }
+            queries.extend(rows.iter().zip(0..).map(|(query, row)| (index, row, query)));
+        }
+        let longest = queries.iter().map(|(.., query)| query.hops()).max();
+        let longest = longest.ok_or_else(|| Error::input("no split named; --split names one or more"))?;
+        let readout = |query: &Query| model.config().readout_column(query.hops());
+        let columns = queries.iter().map(|(.., query)| readout(query) + 1).max().unwrap_or(0);
+        let columns = columns.max(longest + 1);
+        let answers = answers(model, queries.iter().map(|(.., query)| &*query.tokens), iterations)?;
+        let batch = queries.len();
+        let of_each = |of: &dyn Fn(usize) -> i64| Tensor::from_vec((0..batch).map(of).collect(), batch, &Device::Cpu);
+        let of_hops = |of: &dyn Fn(&Query, usize) -> Option<u32>| {
+            let one = |query: &Query, hop| of(query, hop).filter(|_| hop <= query.hops()).map_or(-1, i64::from);
+            let all = queries
+                .iter()
+                .flat_map(|(.., query)| (1..=longest).map(move |hop| one(query, hop)));
+            Tensor::from_vec(all.collect::<Vec<i64>>(), (batch, longest), &Device::Cpu)
+        };
+        let labels = vec![
+            ("split", of_each(&|i| queries[i].0)?),
+            ("row", of_each(&|i| queries[i].1)?),
+            ("hops", of_each(&|i| queries[i].2.hops() as i64)?),
+            ("head", of_each(&|i| i64::from(queries[i].2.tokens[0]))?),
+            ("relations", of_hops(&|query, hop| query.tokens.get(hop).copied())?),
+            ("entities", of_hops(&|query, hop| query.entity_after(hop))?),
+            ("target", of_each(&|i| i64::from(queries[i].2.target))?),
+            ("answer", of_each(&|i| i64::from(answers[i]))?),
+            ("readout", of_each(&|i| readout(queries[i].2) as i64)?),
+        ];
+        let padded = queries.iter().map(|(.., query)| {
+            let mut tokens = query.tokens.to_vec();
+            tokens.resize(columns, PAD);
+            tokens
+        });
+        Ok(Self {
+            tokens: padded.collect(),
+            labels,
+        })
+    }
+}
+
+/// What the axes of a tensor of [`activations`] or [`LabelledTokens`] are, by its name.
+pub fn axes(name: &str) -> Vec<&'static str> {
+    const LAYER: &str = "effective layer, from 1";
+    match name {
+        "embed" => vec!["batch", "position", "d_model"],
+        "resid_post" => vec!["effective layer, 0 the embedding", "batch", "position", "d_model"],
+        "attn_pattern" => vec![LAYER, "batch", "head", "query position", "key position"],
+        "z" => vec![LAYER, "batch", "position", "head", "d_head"],
+        "mlp_post" => vec![LAYER, "batch", "position", "MLP unit"],
+        "final" => vec!["iteration, from 1", "batch", "position", "d_model"],
+        "logits" => vec!["iteration, from 1", "batch", "position", "token"],
+        "tokens" => vec!["batch", "position"],
+        "relations" | "entities" => vec!["batch", "hop, from 1"],
+        "resid_pre" | "attn_out" | "resid_mid" | "mlp_out" => vec![LAYER, "batch", "position", "d_model"],
+        _ => vec!["batch"],
+    }
+}
 
 /// What a model holds at the given points while it reads `tokens` (`batch` right-padded rows of equal length): every
 /// column is a row, pads too.
@@ -82,7 +174,7 @@ pub fn activations(
 
 // [rows, heads, ancestors] → [batch, heads, position, key position], 0 where nothing is looked at.
 fn dense_pattern(pattern: &Tensor, rows: &Rows, columns: usize) -> Result<Tensor> {
-    let (count, heads, most) = pattern.dims3()?;
+    let (count, heads, max) = pattern.dims3()?;
     let batch = count / columns;
     let values = pattern.flatten_all()?.to_vec1::<f32>()?;
     let mut dense = vec![0.0_f32; batch * heads * columns * columns];
@@ -92,7 +184,7 @@ fn dense_pattern(pattern: &Tensor, rows: &Rows, columns: usize) -> Result<Tensor
             for (i, &ancestor) in rows.ancestors(row).iter().enumerate() {
                 let key = ancestor as usize % columns;
                 dense[((query * heads + head) * columns + position) * columns + key] =
-                    values[(row * heads + head) * most + i];
+                    values[(row * heads + head) * max + i];
             }
         }
     }

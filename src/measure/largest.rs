@@ -109,7 +109,7 @@ mod tests {
         Resamples::new(Clusters::of_queries(&queries), 1)
     }
 
-    // Right for the first so many of 40.
+    // Right for the first n of 40.
     fn first(n: usize) -> Vec<bool> {
         (0..40).map(|i| i < n).collect()
     }

@@ -2,11 +2,13 @@
 
 use std::fmt::Debug;
 
+use candle_core::Tensor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 use super::columns::Column;
+use super::fitted::Fitted;
 use super::population::{Group, Population};
 use super::query_rows::{Asked, QueryRows};
 use super::report::Report;
@@ -46,6 +48,14 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// When a setting does not fit the checkpoints or their data.
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()>;
 
+    /// The hashes of the checkpoints that are read beside those that are measured.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn baseline_hashes(&self, _checkpoints: &[LoadedCheckpoint]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Measures checkpoints that share a data set.
     ///
     /// # Errors
@@ -62,19 +72,26 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// # Errors
     /// As [`Method::resolve`] and [`Method::measure`].
     fn run(&self, checkpoints: &[LoadedCheckpoint]) -> Result<Report<Self>> {
-        let settings = self.resolved(checkpoints)?;
-        Ok(measured(settings, checkpoints, None)?.0)
+        Ok(self.run_with(Extras::default(), checkpoints)?.report)
     }
 
-    /// As [`Method::run`], with the per-query rows as CSV.
+    /// As [`Method::run`], with what `extras` asks for.
     ///
     /// # Errors
     /// As [`Method::run`].
-    fn run_with_queries(&self, checkpoints: &[LoadedCheckpoint]) -> Result<(Report<Self>, Vec<u8>)> {
-        let settings = self.resolved(checkpoints)?;
-        let (report, queries) = measured(settings, checkpoints, Some(QueryRows::new(checkpoints)))?;
-        let csv = queries.map(QueryRows::into_csv).transpose()?;
-        Ok((report, csv.unwrap_or_default()))
+    fn run_with(&self, extras: Extras, checkpoints: &[LoadedCheckpoint]) -> Result<Measured<Self>> {
+        let mut out = Output {
+            rows: Vec::new(),
+            notes: Vec::new(),
+            queries: extras.queries.then(|| QueryRows::new(checkpoints)),
+            fitted: extras.fitted.then(Vec::new),
+        };
+        let report = measured(self.resolved(checkpoints)?, checkpoints, &mut out)?;
+        Ok(Measured {
+            report,
+            queries: out.queries.map(QueryRows::into_csv).transpose()?,
+            fitted: out.fitted.unwrap_or_default(),
+        })
     }
 
     /// The settings with what was left open filled in.
@@ -119,15 +136,56 @@ macro_rules! columns {
 
 pub(super) use columns;
 
+/// What is asked for beside the rows of the result.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras {
+    /// A row for every query.
+    pub queries: bool,
+    /// What was fitted.
+    pub fitted: bool,
+}
+
+/// A finished measurement with what was asked for beside it.
+pub struct Measured<M: Method> {
+    pub report: Report<M>,
+    /// The per-query rows as CSV, where they were asked for.
+    pub queries: Option<Vec<u8>>,
+    /// What was fitted, where that was asked for; most methods fit nothing.
+    pub fitted: Vec<Fitted>,
+}
+
 /// What a method writes into while it measures.
 pub struct Output<M: Method> {
     pub rows: Vec<M::Row>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
     queries: Option<QueryRows>,
+    fitted: Option<Vec<Fitted>>,
 }
 
 impl<M: Method> Output<M> {
+    /// Whether what is fitted is asked for.
+    pub fn wants_fitted(&self) -> bool {
+        self.fitted.is_some()
+    }
+
+    /// Adds what was fitted to a checkpoint under a name where that is asked for; `info` says what the tensors are.
+    ///
+    /// # Errors
+    /// When `info` has no named fields.
+    pub fn fit(
+        &mut self,
+        checkpoint: &LoadedCheckpoint,
+        name: &str,
+        tensors: Vec<(String, Tensor)>,
+        info: &impl Serialize,
+    ) -> Result<()> {
+        if let Some(fitted) = &mut self.fitted {
+            fitted.push(Fitted::new(M::NAME, name, checkpoint, tensors, info)?);
+        }
+        Ok(())
+    }
+
     /// Whether per-query rows are asked for.
     pub fn wants_queries(&self) -> bool {
         self.queries.is_some()
@@ -164,21 +222,10 @@ impl<M: Method> Output<M> {
 }
 
 // Measures each data set's checkpoints with resolved settings.
-fn measured<M: Method>(
-    settings: M,
-    checkpoints: &[LoadedCheckpoint],
-    queries: Option<QueryRows>,
-) -> Result<(Report<M>, Option<QueryRows>)> {
-    let mut report = Report::new(settings, checkpoints);
-    let mut out = Output {
-        rows: Vec::new(),
-        notes: report
-            .checkpoints
-            .iter()
-            .filter_map(CheckpointSummary::other_data)
-            .collect(),
-        queries,
-    };
+fn measured<M: Method>(settings: M, checkpoints: &[LoadedCheckpoint], out: &mut Output<M>) -> Result<Report<M>> {
+    let mut report = Report::new(settings, checkpoints)?;
+    out.notes
+        .extend(report.checkpoints.iter().filter_map(CheckpointSummary::other_data));
     let sets = data_sets(checkpoints);
     for data in &sets {
         let group = Group {
@@ -187,7 +234,7 @@ fn measured<M: Method>(
             seed: report.settings.seed(),
         };
         let before = out.notes.len();
-        report.settings.measure(&group, &mut out).map_err(|error| match error {
+        report.settings.measure(&group, out).map_err(|error| match error {
             Error::Failed(reason) => {
                 let names: Vec<String> = group.checkpoints.iter().map(|c| c.info.name()).collect();
                 Error::Failed(format!("{} of {}: {reason}", M::NAME, names.join(", ")))
@@ -202,6 +249,7 @@ fn measured<M: Method>(
     }
     let mut seen = std::collections::HashSet::new();
     out.notes.retain(|note| seen.insert(note.clone()));
-    (report.rows, report.notes) = (out.rows, out.notes);
-    Ok((report, out.queries))
+    report.rows = std::mem::take(&mut out.rows);
+    report.notes = std::mem::take(&mut out.notes);
+    Ok(report)
 }

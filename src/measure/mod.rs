@@ -1,11 +1,13 @@
 //! The analyses: each a small type with its settings, a `measure`, and a result that knows its conditions.
 
 mod activations;
+mod attribute;
 mod checkpoint;
 mod columns;
 mod compare;
 mod eval;
 mod extrapolate;
+mod fitted;
 mod halt;
 mod iterations;
 mod largest;
@@ -27,13 +29,14 @@ mod tests;
 
 use candle_core::Tensor;
 
-pub use activations::activations;
+pub use activations::{LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
 pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};
+pub use fitted::Fitted;
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use largest::{Fall, Largest};
-pub use method::{Method, Output, Row};
+pub use method::{Extras, Measured, Method, Output, Row};
 pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use query_rows::Asked;

@@ -8,7 +8,7 @@ use super::checkpoint::{LoadedCheckpoint, data_sets};
 use super::columns::{csv_cell, fields};
 use super::population::Population;
 use crate::error::{Error, Result};
-use crate::graph::{Query, Split, Vocab};
+use crate::graph::{Dataset, Query, Split, Vocab};
 
 /// A CSV table with a row for each query and place, begun empty.
 pub struct QueryRows {
@@ -42,7 +42,7 @@ impl<'a> Asked<'a> {
 
 impl QueryRows {
     pub(super) fn new(checkpoints: &[LoadedCheckpoint]) -> Self {
-        let longest = data_sets(checkpoints).into_iter().map(|data| data.longest_row()).max();
+        let longest = data_sets(checkpoints).into_iter().map(Dataset::longest_row).max();
         Self {
             table: csv::Writer::from_writer(Vec::new()),
             hops: longest.unwrap_or(1).saturating_sub(1),

@@ -30,6 +30,9 @@ pub struct Report<M: Method> {
     /// The first 16 digits of the SHA-256 of the settings as JSON.
     pub settings_hash: String,
     pub checkpoints: Vec<CheckpointSummary>,
+    /// As [`Method::baseline_hashes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline_hashes: Vec<String>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
     pub rows: Vec<M::Row>,
@@ -43,14 +46,16 @@ struct Provenance {
     format: u32,
     settings_hash: String,
     checkpoints: Vec<CheckpointSummary>,
+    #[serde(default)]
+    baseline_hashes: Vec<String>,
 }
 
 impl<M: Method> Report<M> {
     // A report without rows.
-    pub(super) fn new(settings: M, checkpoints: &[LoadedCheckpoint]) -> Self {
+    pub(super) fn new(settings: M, checkpoints: &[LoadedCheckpoint]) -> Result<Self> {
         // Settings are plain data; nothing in them refuses to be JSON.
         let text = serde_json::to_string(&settings).unwrap_or_default();
-        Self {
+        Ok(Self {
             method: M::NAME.to_owned(),
             loopscope: env!("CARGO_PKG_VERSION").to_owned(),
             build: format!(
@@ -64,11 +69,12 @@ impl<M: Method> Report<M> {
                 .collect(),
             format: M::FORMAT,
             settings_hash: files::short_hash(text.as_bytes()),
+            baseline_hashes: settings.baseline_hashes(checkpoints)?,
             settings,
             checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
             notes: Vec::new(),
             rows: Vec::new(),
-        }
+        })
     }
 
     fn provenance(&self) -> Provenance {
@@ -78,6 +84,7 @@ impl<M: Method> Report<M> {
             format: self.format,
             settings_hash: self.settings_hash.clone(),
             checkpoints: self.checkpoints.clone(),
+            baseline_hashes: self.baseline_hashes.clone(),
         }
     }
 
@@ -90,7 +97,9 @@ impl<M: Method> Report<M> {
         }
         let again = |error: &Error| tracing::warn!("an earlier result is measured again: {error}");
         let of_file: Provenance = files::read_json(&path).inspect_err(again).ok()?;
-        if of_file != Self::new(settings.clone(), checkpoints).provenance() {
+        // A baseline that cannot be read is an error of the measurement, which tells it.
+        let expected = Self::new(settings.clone(), checkpoints).ok()?;
+        if of_file != expected.provenance() {
             tracing::info!(
                 "{} is of other settings, checkpoints or code; measured again",
                 path.display()
@@ -159,7 +168,7 @@ impl<M: Method> Report<M> {
         Self {
             checkpoints,
             rows,
-            ..Self::new(settings, &[])
+            ..Self::new(settings, &[]).unwrap()
         }
     }
 }

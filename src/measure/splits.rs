@@ -165,3 +165,92 @@ pub fn test_splits(data: &Dataset) -> Vec<Split> {
     let is_test = |split: &&Split| !matches!(split.role(), Role::Train | Role::Validation);
     splits.filter(is_test).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, TRAIN, VALID, Vocab};
+
+    // A data set whose splits have chains of these hops; of 0 hops: one row over a fact that is not known.
+    fn data(splits: &[(&str, &[usize])]) -> Dataset {
+        let mut graph = Graph::default();
+        graph.insert(1, 3, 1);
+        let row = |&hops: &usize| match hops {
+            0 => Query::new(&[2, 3, 3], 1, &graph),
+            _ => Query::new(&[&[1][..], &vec![3; hops]].concat(), 1, &graph),
+        };
+        let splits = splits
+            .iter()
+            .map(|(name, rows)| ((*name).into(), rows.iter().map(row).collect()))
+            .collect();
+        Dataset {
+            vocab: Vocab::of_graph(3, 1),
+            graph,
+            splits,
+            hash: String::new(),
+        }
+    }
+
+    const INSIDE_SPLITS: [&str; 3] = ["train_inferred", "test_inferred_iid", "test_inferred_ood"];
+    const HELD_OUT_SPLITS: [&str; 2] = ["test_inferred_iid", "test_inferred_ood"];
+
+    fn chosen(data: &Dataset, learned: usize) -> [Vec<String>; 6] {
+        ALL.map(|wants| wants.of_data(data, learned).iter().map(ToString::to_string).collect())
+    }
+
+    const ALL: [Wants; 6] = [
+        Wants::Tests,
+        Wants::Depths,
+        Wants::Chains,
+        Wants::HeldOutChains,
+        Wants::OneDepth,
+        Wants::OneHeldOutDepth,
+    ];
+
+    #[test]
+    fn systematic_data_are_looked_at_on_the_splits_of_the_paper() {
+        let data = data(&[
+            (TRAIN, &[1, 2]),
+            ("id_atomic", &[1]),
+            ("train_inferred", &[2]),
+            ("test_inferred_iid", &[2]),
+            ("test_inferred_ood", &[2]),
+            (VALID, &[2]),
+        ]);
+        let tests: Vec<&str> = [&["id_atomic"][..], &INSIDE_SPLITS].concat();
+        let expected: [&[&str]; 6] = [
+            &tests,
+            &tests,
+            &INSIDE_SPLITS,
+            &HELD_OUT_SPLITS,
+            &INSIDE_SPLITS,
+            &HELD_OUT_SPLITS,
+        ];
+        assert_eq!(chosen(&data, 2), expected);
+    }
+
+    #[test]
+    fn data_by_depth_are_looked_at_on_chains_and_where_one_depth_is_wanted_on_the_deepest_learned() {
+        let data = data(&[
+            (TRAIN, &[1, 2]),
+            ("atomic_facts", &[1]),
+            ("2hop_test", &[2]),
+            ("3hop_test", &[3]),
+            ("4hop_test", &[4]),
+            (VALID, &[2]),
+        ]);
+        let depths = ["2hop_test", "3hop_test", "4hop_test"];
+        let tests: Vec<&str> = [&["atomic_facts"][..], &depths].concat();
+        let expected: [&[&str]; 6] = [&tests, &depths, &depths, &depths, &["3hop_test"], &["3hop_test"]];
+        assert_eq!(chosen(&data, 3), expected);
+    }
+
+    #[test]
+    fn splits_without_a_chain_of_known_bridges_are_not_chosen_where_chains_are_wanted() {
+        let data = data(&[(TRAIN, &[2]), ("facts", &[1]), ("unknown", &[0]), ("mixed", &[1, 0, 2])]);
+        let tests: &[&str] = &["facts", "unknown", "mixed"];
+        let chains: &[&str] = &["mixed"];
+        let expected = [tests, tests, chains, chains, chains, chains];
+        assert_eq!(chosen(&data, 2), expected);
+    }
+}

@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::checkpoint::{CheckpointPath, CheckpointRole};
-use crate::graph::{Chains, Tails};
+use crate::graph::{Chains, Split, Tails, Target};
 use crate::model::{Model, ModelConfig, Weights};
 
 /// A model whose block does something from the start, on chains of 2 to 4 hops.
@@ -47,5 +47,39 @@ pub(super) fn untrained_checkpoint(injection: bool) -> LoadedCheckpoint {
         path: CheckpointPath::made_up("m.safetensors"),
         model: Model::new(config, data.vocab.len(), &weights).unwrap(),
         data: Arc::new(data),
+    }
+}
+
+#[test]
+fn the_contributions_of_all_components_add_up_to_the_logit() {
+    for injection in [false, true] {
+        let checkpoint = untrained_checkpoint(injection);
+        let attribute = Attribute {
+            splits: vec![Split::depth_test(2), Split::depth_test(4)],
+            queries: 20,
+            iterations: Iterations::exactly(5),
+            seed: 1,
+        };
+        let report = attribute.run(&[checkpoint]).unwrap();
+        assert!(report.notes.is_empty(), "{:?}", report.notes);
+        for of in [
+            (LogitOf::Entity, Some(Target::Answer)),
+            (LogitOf::Entity, Some(Target::Bridge)),
+            (LogitOf::Lead, None),
+        ] {
+            let is_of = |row: &&AttributeRow| row.hops == 2 && (row.of.logit_of, row.of.label) == of;
+            let rows: Vec<&AttributeRow> = report.rows.iter().filter(is_of).collect();
+            // 5 iterations of 2 layers with 2 heads, a bias and an MLP; the embedding and the last bias; four injections.
+            assert_eq!(rows.len(), 5 * 2 * 4 + 2 + if injection { 4 } else { 0 });
+            let sum: f64 = rows.iter().map(|row| row.contribution).sum();
+            assert!(rows[0].residual < 1e-4, "{of:?}: off by {}", rows[0].residual);
+            assert!(
+                (sum - rows[0].logit).abs() < 1e-4,
+                "{of:?}: {sum}, not {}",
+                rows[0].logit
+            );
+            // The logit is not the work of one component.
+            assert!(rows.iter().filter(|row| row.contribution.abs() > 1e-3).count() > 20);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Hook points: what one forward pass can record or replace. Every analysis goes through this one mechanism.
 //!
-//! The names are those of TransformerLens. A recurrent block runs once an iteration, so a site always names its iteration too: a
-//! cache keyed by layer alone would silently keep the last iteration.
+//! The names are those of TransformerLens. A recurrent block runs once an iteration, so a site always names its
+//! iteration too: a cache keyed by layer alone would silently keep the last iteration.
 
 use std::collections::BTreeMap;
 
@@ -214,7 +214,8 @@ impl Hooks {
             .any(|site| site.point.in_block() && (site.iteration, site.layer) == (iteration, layer))
     }
 
-    /// Whether a hook visits the state of each row before the first layer reads it, so that rows with the same embedding may differ.
+    /// Whether a hook visits the state of each row before the first layer reads it, so that rows with the same
+    /// embedding may differ.
     pub(super) fn visits_entry(&self) -> bool {
         let entry = Site::new(Point::ResidPre, 0, 0);
         self.wants(Site::embed()) || self.replacements().any(|(site, ..)| site == entry)

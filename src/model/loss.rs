@@ -16,7 +16,8 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 }
 
 impl Model {
-    /// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log p.
+    /// Mean cross-entropy in nats with label smoothing ε: (1 − ε) · (−log p_target) + ε · mean over all tokens of −log
+    /// p.
     ///
     /// `logits` `[queries, vocab]`, one target each.
     ///

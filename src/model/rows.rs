@@ -1,8 +1,8 @@
 //! Packed rows: a batch is one row per token, not a padded rectangle.
 //!
-//! Causal attention needs of a row only its token, its position, and its *ancestors*: the rows that it attends to, itself included.
-//! So chains of different length share a batch, and queries with a common prefix may share its rows. This is exact in a causal
-//! model, for gradients too.
+//! Causal attention needs of a row only its token, its position, and its *ancestors*: the rows that it attends to,
+//! itself included. So chains of different length share a batch, and queries with a common prefix may share its rows.
+//! This is exact in a causal model, for gradients too.
 
 use std::sync::Arc;
 
@@ -179,8 +179,8 @@ impl Rows {
         self.ancestry.max_ancestors()
     }
 
-    /// The distinct embeddings, where there are at most half as many as rows; with more, computing them once saves little.
-    /// `by_position`: whether the embedding depends on the position.
+    /// The distinct embeddings, where there are at most half as many as rows; with more, computing them once saves
+    /// little. `by_position`: whether the embedding depends on the position.
     pub(super) fn distinct_embeddings(&self, by_position: bool) -> Option<DistinctEmbeddings> {
         let keys = self.tokens.iter().zip(&self.positions);
         let distinct =
@@ -188,8 +188,8 @@ impl Rows {
         (2 * distinct.len() <= self.len()).then_some(distinct)
     }
 
-    /// The ancestors as a table `[rows × max_ancestors]`, in which short lists are padded with row 0, and their mask: 0, or −∞ for
-    /// padding.
+    /// The ancestors as a table `[rows × max_ancestors]`, in which short lists are padded with row 0, and their mask:
+    /// 0, or −∞ for padding.
     pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
         let max = self.max_ancestors();
         let mut index = vec![0; self.len() * max];
@@ -233,6 +233,15 @@ impl ModelConfig {
     /// Whether the answer to a query of `hops` hops is read at a `<pad>` behind its last relation.
     pub fn reads_apart(&self, hops: usize) -> bool {
         self.readout == Readout::LastColumn && hops < self.pad_column()
+    }
+
+    /// The column of right-padded tokens at which the answer to a query of `hops` hops is read.
+    pub fn readout_column(&self, hops: usize) -> usize {
+        if self.reads_apart(hops) {
+            self.pad_column()
+        } else {
+            hops
+        }
     }
 
     // The position of the `<pad>` at which short queries are read.

@@ -54,7 +54,7 @@ impl<'a> HookTaps<'a> {
             Point::MlpPost => vec![count, 4 * d],
             _ => vec![count, d],
         };
-        let is_met =
+        let is_reached =
             |site: Site| site.point().in_block() && site.iteration() < iterations && site.layer() < config.layers;
         let record = |site: Site, wanted: Option<&'a [u32]>| {
             let shape = shape(site.point(), wanted.map_or(rows.len(), <[u32]>::len));
@@ -67,7 +67,7 @@ impl<'a> HookTaps<'a> {
         };
         let mut records: Vec<Record> = hooks
             .records()
-            .filter(|(site, _)| is_met(*site))
+            .filter(|(site, _)| is_reached(*site))
             .map(|(site, wanted)| record(site, wanted))
             .collect();
         for &iteration in ends {
@@ -75,7 +75,7 @@ impl<'a> HookTaps<'a> {
             records.push(record(site, Some(&rows.readout)));
         }
         let mut replacements = Vec::new();
-        for (site, replaced, values) in hooks.replacements().filter(|(site, _, _)| is_met(*site)) {
+        for (site, replaced, values) in hooks.replacements().filter(|(site, _, _)| is_reached(*site)) {
             check_replacement(site, &shape(site.point(), rows.len()), replaced, values)?;
             replacements.push(Replacement {
                 site,

@@ -14,8 +14,8 @@ const MATRIX_STD: f64 = 0.02;
 /// The leaf that holds the whole recurrent block.
 pub(super) const BLOCK: &str = "blocks";
 
-/// A tensor that is trained as one: all layers of the block are one flat tensor `[layers, weights of a layer]`, each in the order
-/// of its slots; every other slot is a leaf of its own.
+/// A tensor that is trained as one: all layers of the block are one flat tensor `[layers, weights of a layer]`, each in
+/// the order of its slots; every other slot is a leaf of its own.
 #[derive(Clone)]
 pub struct Leaf {
     /// The slot's name, or `blocks`.
@@ -102,7 +102,8 @@ impl Weights {
     /// Weights found under their names by `find`, checked against the config.
     ///
     /// # Errors
-    /// When there are no tokens, or a tensor is missing or has another shape than the config asks for; the message names it.
+    /// When there are no tokens, or a tensor is missing or has another shape than the config asks for; the message
+    /// names it.
     pub fn gather(
         config: &ModelConfig,
         vocab: usize,
@@ -207,7 +208,8 @@ impl Weights {
     }
 }
 
-// Refuses a model that memory cannot hold before any weight is made, because an allocation that fails later ends the process.
+// Refuses a model that memory cannot hold before any weight is made, because an allocation that fails later ends the
+// process.
 fn expect_memory(config: &ModelConfig, vocab: usize) -> Result<()> {
     let count = config.parameters(vocab);
     let mut all: Vec<f32> = Vec::new();

@@ -60,7 +60,7 @@ impl Colour {
         ][n % Self::CYCLE]
     }
 
-    /// The n-th of so many steps of an ordered quantity, dark to light (after viridis, van der Walt & Smith 2015).
+    /// The n-th of `of` steps of an ordered quantity, dark to light (after viridis, van der Walt & Smith 2015).
     pub(super) fn ordered(n: usize, of: usize) -> Self {
         const STOPS: [Colour; 5] = [
             Colour(68, 1, 84),
@@ -158,7 +158,7 @@ pub(super) enum Content {
         columns: Vec<String>,
         rows: Vec<String>,
         cells: Vec<Vec<Option<f64>>>,
-        /// Dashed lines behind so many columns and below so many rows.
+        /// Numbers of columns with a dashed line behind them, and of rows with one below.
         behind: Vec<usize>,
         below: Vec<usize>,
     },

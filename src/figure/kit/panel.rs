@@ -59,7 +59,7 @@ impl Panel {
     ) -> Drawn {
         let height = top - bottom;
         let (floor, ceiling) = (bottom - 0.03 * height, top + 0.03 * height);
-        // Five labels over more than six are whole numbers.
+        // Five labels over more than six are integers.
         let decimals = if height > 6.0 {
             0
         } else {
@@ -142,7 +142,7 @@ impl Panel {
                         .map_err(text_of)?;
                 }
             }
-            // A point alone is no line, and would leave no mark: hollow where its line has no markers.
+            // A line of one point would leave no mark: the point is hollow where its line has no markers.
             let dot = match line.stroke {
                 Stroke::Marked => Some(colour.filled()),
                 _ => (points.len() == 1).then(|| colour.stroke_width(scale)),
@@ -228,12 +228,12 @@ impl Panel {
                 }
             }
         }
-        let upright = behind.iter().map(|&n| vec![(n as f64, 0.0), (n as f64, height)]);
-        let level = below.iter().map(|&n| {
+        let vertical = behind.iter().map(|&n| vec![(n as f64, 0.0), (n as f64, height)]);
+        let horizontal = below.iter().map(|&n| {
             let y = height - n as f64;
             vec![(0.0, y), (width, y)]
         });
-        for line in upright.chain(level) {
+        for line in vertical.chain(horizontal) {
             let stroke = Colour::VERMILION.plain().stroke_width(scale + scale / 2);
             chart
                 .draw_series(DashedLineSeries::new(line, 5 * scale, 3 * scale, stroke))

@@ -1,28 +1,28 @@
 //! GEMM on every backend against componentwise error bounds, which hold for any order of summation and any CPU.
 //!
 //! With u = 2⁻²⁴, the unit roundoff of f32, and γₙ = n u / (1 − n u) (Higham 2002, *Accuracy and Stability of Numerical
-//! Algorithms*, 2nd edition, Lemma 3.1), an operation gives fl(x ∘ y) = (x ∘ y)(1 + δ) + η, |δ| ≤ u, where |η| ≤ 2⁻¹⁵⁰ is half
-//! the smallest subnormal number, and 0 where nothing underflows (Section 2.4): Rust has underflow gradual. Sums never have an
-//! η, because what is subnormal in them is exact.
+//! Algorithms*, 2nd edition, Lemma 3.1), an operation gives fl(x ∘ y) = (x ∘ y)(1 + δ) + η, |δ| ≤ u, where |η| ≤ 2⁻¹⁵⁰
+//! is half the smallest subnormal number, and 0 where nothing underflows (Section 2.4): Rust has underflow gradual.
+//! Sums never have an η, because what is subnormal in them is exact.
 //!
-//! **f32.** Each of the k products that an entry is a sum of is rounded once where it is no fused multiply-add, and goes through
-//! at most k additions, one of them to c: whatever tree they form, k + 1 factors (1 + δ). So (Section 3.5)
+//! **f32.** Each of the k products that an entry is a sum of is rounded once where it is no fused multiply-add, and
+//! goes through at most k additions, one of them to c: whatever tree they form, k + 1 factors (1 + δ). So (Section 3.5)
 //!
 //! |fl(c + a·b) − (c + a·b)| ≤ γₖ₊₁ (|c| + |a|·|b|) + 2 k η.
 //!
-//! **Int8 slices.** Let α = max(max |aₖ|, 2⁻¹⁰⁰) over the row and β over the column; a scale that belongs to fewer terms is only
-//! larger. M = 8,355,710.
+//! **Int8 slices.** Let α = max(max |aₖ|, 2⁻¹⁰⁰) over the row and β over the column; a scale that belongs to fewer
+//! terms is only larger. M = 8,355,710.
 //!
 //! - *Split.* σ = fl(M / α) ≥ M (1 − u) / α, and |round(fl(a σ)) − a σ| ≤ 1/2 + u |a| σ + η. So the error of
 //!   ã = q / σ is at most e(a) = h + u |a|, h = (1/2 + η) α / (M (1 − u)); likewise b̃ and g in place of h. Then
 //!   |ã·b̃ − a·b| ≤ Σ (|a| + e(a)) (|b| + e(b)) − |a| |b| = (2 u + u²) |a|·|b| + (1 + u) (g Σ|a| + h Σ|b|) + k h g.
 //! - *Omitted.* |q₃ p₃| ≤ 2¹⁴ in units of 1 / (σ τ) ≤ (2 h) (2 g): at most 2¹⁶ k h g.
-//! - *Recombination.* A round of n ≤ 768 terms has int32 sums S₀ … S₃, its value is X = ω T, T = Σ Sₘ 2⁻⁸ᵐ, ω = 2³² / (σ τ)
-//!   ≤ 2³⁴ h g. Since |q₁| ≤ 127 and |q₂|, |q₃| ≤ 128, S₀ < 2²⁴ is exact in f32 and the other Sₘ 2⁻⁸ᵐ together are below 128 n.
-//!   The errors of their conversions are at most 128 n u, those of the first two fused multiply-adds 1 n u and 128 n u but for terms
-//!   of u²: less than 258 n u; that of the third is u times its result. So the error of T̂ is at most u |T| + 259 n u. Two units, each rounded, and their
-//!   product with T̂ are three more factors, which make γ₄ |X| + 260 n u ω, and an underflow of at most 2 η times the column's
-//!   unit, 2¹⁷ g (1 + u).
+//! - *Recombination.* A round of n ≤ 768 terms has int32 sums S₀ … S₃, its value is X = ω T, T = Σ Sₘ 2⁻⁸ᵐ, ω = 2³² /
+//!   (σ τ) ≤ 2³⁴ h g. Since |q₁| ≤ 127 and |q₂|, |q₃| ≤ 128, S₀ < 2²⁴ is exact in f32 and the other Sₘ 2⁻⁸ᵐ together
+//!   are below 128 n. The errors of their conversions are at most 128 n u, those of the first two fused multiply-adds
+//!   1 n u and 128 n u but for terms of u²: less than 258 n u; that of the third is u times its result. So the error of
+//!   T̂ is at most u |T| + 259 n u. Two units, each rounded, and their product with T̂ are three more factors, which
+//!   make γ₄ |X| + 260 n u ω, and an underflow of at most 2 η times the column's unit, 2¹⁷ g (1 + u).
 //! - *Accumulation.* Each of r rounds is added to the sum so far: γᵣ of everything, and η each.
 //!
 //! With |X| ≤ P = Σ (|a| + e(a)) (|b| + e(b)) + 2¹⁶ k h g the error is at most
@@ -58,7 +58,8 @@ struct Norms {
 }
 
 impl Exact {
-    // From a and b by rows. Products of two f32 are exact in f64; the error of the sum of k of them is at most k 2⁻⁵³ |a|·|b|.
+    // From a and b by rows. Products of two f32 are exact in f64; the error of the sum of k of them is at most k 2⁻⁵³
+    // |a|·|b|.
     fn new(a: &[f32], b: &[f32], columns: usize) -> Self {
         let depth = b.len() / columns;
         let norms = |numbers: &mut dyn Iterator<Item = f32>| {

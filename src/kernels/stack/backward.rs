@@ -46,20 +46,15 @@ impl Stack {
     ) -> Vec<f32> {
         let (d, chunks, weights) = (self.d, &self.plan.chunks, self.weights(block));
         workspace.pass += 1;
-        let Workspace {
-            buffers,
-            scratches,
-            embeddings,
-            packed,
-            ..
-        } = workspace;
+        let (packed, embeddings) = (&mut workspace.packed, &mut workspace.embeddings);
         packed.clear(self.backend, self.layers, d);
-        let buffers = buffers[..chunks.len()].iter_mut();
+        let buffers = workspace.buffers[..chunks.len()].iter_mut();
         let (saved, mut gradients): (Vec<&[f32]>, Vec<&mut ChunkGradients>) = buffers
             .map(|ChunkBuffers { saved, gradients, .. }| (&**saved, gradients))
             .unzip();
         self.begin_backward(&mut gradients, d_y);
         let at_a_time = self.chunks_at_a_time();
+        let scratches = &mut workspace.scratches;
         if scratches.len() < at_a_time {
             scratches.resize_with(at_a_time, Scratch::default);
         }
@@ -120,8 +115,8 @@ impl Stack {
         d_x
     }
 
-    // Few chunks at a time, so that their scratch buffers stay in the L2 caches, but enough for the threads to share, and whole groups
-    // that are one GEMM.
+    // Few chunks at a time, so that their scratch buffers stay in the L2 caches, but enough for the threads to share,
+    // and whole groups that are one GEMM.
     fn chunks_at_a_time(&self) -> usize {
         let threads = rayon::current_num_threads();
         let count = if threads == 1 { 1 } else { 2 * threads };
@@ -140,7 +135,8 @@ impl Stack {
         }
     }
 
-    // Zeros for the gradients of a layer's norms and biases. Those of weight matrices go to the block's gradient directly.
+    // Zeros for the gradients of a layer's norms and biases. Those of weight matrices go to the block's gradient
+    // directly.
     fn zero_sums(&self) -> Parameters<Vec<f32>> {
         LAYER.each(|module| Affine {
             weight: match module.kind {
@@ -158,8 +154,8 @@ impl Stack {
         Saved::lengths(chunk.all.len(), &of).split(&saved[start..])
     }
 
-    // Adds the weight gradients of a layer from chunks that have run backward through it, whose scratch buffers hold the operands.
-    // Every panel sums the chunks in their order, on whichever thread it is.
+    // Adds the weight gradients of a layer from chunks that have run backward through it, whose scratch buffers hold
+    // the operands. Every panel sums the chunks in their order, on whichever thread it is.
     fn add_weight_gradients<'a>(
         &self,
         d_block: &mut [f32],

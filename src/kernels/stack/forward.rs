@@ -21,8 +21,8 @@ struct Pass<'a> {
 }
 
 impl Stack {
-    /// The states after the last layer, of the readout rows or of all, in row order. x `[rows, d]` or `[embeddings, d]`; block
-    /// `[layers, weights of a layer]`.
+    /// The states after the last layer, of the readout rows or of all, in row order. x is `[rows, d]` or
+    /// `[embeddings, d]`, and block `[layers, weights of a layer]`.
     pub(crate) fn forward(
         &self,
         workspace: &mut Workspace,
@@ -67,8 +67,8 @@ impl Stack {
             taps,
         };
         let last = self.effective_layers();
-        // Where the whole block can be packed, a chunk runs through all effective layers at once, so that its states stay in the
-        // L2 cache. Otherwise all chunks run through one effective layer, then through the next.
+        // Where the whole block can be packed, a chunk runs through all effective layers at once, so that its states
+        // stay in the L2 cache. Otherwise all chunks run through one effective layer, then through the next.
         let step = if packed.capacity() < self.layers { 1 } else { last };
         let unused = Mutex::new(std::mem::take(scratches));
         for first in (0..last).step_by(step) {

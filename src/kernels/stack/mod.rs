@@ -1,7 +1,7 @@
 //! The recurrent block, applied R times, over a batch of packed rows: forward and backward.
 //!
-//! A batch is cut into chunks of rows that attend only to each other ([`Plan`]), and each runs through all effective layers on
-//! its own. Buffers are reused from step to step.
+//! A batch is cut into chunks of rows that attend only to each other ([`Plan`]), and each runs through all effective
+//! layers on its own. Buffers are reused from step to step.
 
 mod backward;
 mod embeddings;
@@ -57,8 +57,8 @@ struct ChunkBuffers {
 }
 
 impl Workspace {
-    /// The number of passes that have used it. A backward pass needs what its forward pass kept, so it runs only if this has not
-    /// changed since.
+    /// The number of passes that have used it. A backward pass needs what its forward pass kept, so it runs only if
+    /// this has not changed since.
     pub(crate) fn pass(&self) -> u64 {
         self.pass
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::super::batch::Ancestry;
 
-// About the most rows of a chunk: enough for GEMM at full speed. Larger chunks would leave threads fewer chunks to share.
+// About the most rows of a chunk: enough for GEMM at full speed. Larger chunks would leave threads fewer chunks to
+// share.
 const MAX_CHUNK_ROWS: usize = 384;
 // A batch of fewer rows is one chunk.
 const MIN_ROWS_TO_CUT: usize = 128;
@@ -51,8 +52,8 @@ impl Plan {
         let mut start = 0;
         for end in 1..=count {
             let is_tree_end = end == count || ancestry.is_root(end);
-            // A chunk ends with the tree with which it and those before have their share of all rows: rows that a chunk has too many,
-            // the next one has too few.
+            // A chunk ends with the tree with which it and those before have their share of all rows: rows that a chunk
+            // has too many, the next one has too few.
             if is_tree_end && (end == count || end * n_chunks >= (chunks.len() + 1) * count) {
                 chunks.push(Chunk {
                     rows: start..end,
@@ -77,8 +78,8 @@ impl Plan {
         self.chunks.iter().map(|chunk| chunk.readouts.len()).sum()
     }
 
-    /// The number of chunks whose contributions to a weight gradient are one GEMM: several where chunks are small, because every
-    /// GEMM reads and writes the whole gradient.
+    /// The number of chunks whose contributions to a weight gradient are one GEMM: several where chunks are small,
+    /// because every GEMM reads and writes the whole gradient.
     pub(super) fn chunks_per_gemm(&self) -> usize {
         let largest = self.chunks.iter().map(|chunk| chunk.rows.len()).max();
         let count = MAX_CHUNK_ROWS / largest.unwrap_or(MAX_CHUNK_ROWS).max(1);

@@ -86,8 +86,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// The operands of the gradients of all weight matrices, after the backward pass of a layer that kept `z`. dL/dy of the layer
-    /// lies in `d_x`.
+    /// The operands of the gradients of all weight matrices, after the backward pass of a layer that kept `z`. dL/dy of
+    /// the layer lies in `d_x`.
     pub(super) fn operands<'a>(&'a self, z: &'a [f32]) -> Layer<(), Operands<'a>> {
         Layer {
             ln_1: (),

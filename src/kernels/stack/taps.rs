@@ -23,7 +23,8 @@ pub(crate) trait Taps: Sync {
     /// Whether the state at `tap` of `effective_layer` is to be visited.
     fn wants(&self, tap: Tap, effective_layer: usize) -> bool;
 
-    /// Visits the state of `rows` of the batch at `tap` of `effective_layer`. The loop continues with what it leaves in `state`.
+    /// Visits the state of `rows` of the batch at `tap` of `effective_layer`. The loop continues with what it leaves in
+    /// `state`.
     fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]);
 }
 

@@ -15,8 +15,8 @@ pub(super) struct Panel<'a> {
 /// The operands of a linear map's weight gradient, xᵀ · dL/dy: its inputs and the gradients of its outputs.
 pub(super) type Operands<'a> = (&'a [f32], &'a [f32]);
 
-// From this width on, a panel has at most 2 d² numbers, so that there are enough panels for many threads. Below, it has at most 2 d
-// rows: cutting a matrix packs its other operand twice, which costs more where that is wide.
+// From this width on, a panel has at most 2 d² numbers, so that there are enough panels for many threads. Below, it has
+// at most 2 d rows: cutting a matrix packs its other operand twice, which costs more where that is wide.
 const WIDE: usize = 256;
 
 /// Cuts a layer's weight gradients into panels, those with the most work first.

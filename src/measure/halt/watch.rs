@@ -110,10 +110,10 @@ fn kl(log_p: &[f32], log_q: &[f32]) -> f64 {
 
 // The log-probabilities after all under a tenth of the largest are put to one over the number of tokens.
 fn min_p(log_p: &[f32]) -> Vec<f32> {
-    let most = log_p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = log_p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let floor = 1.0 / log_p.len() as f64;
     let kept = |l: f32| {
-        if f64::from(l) < f64::from(most) + 0.1_f64.ln() {
+        if f64::from(l) < f64::from(max) + 0.1_f64.ln() {
             floor
         } else {
             f64::from(l).exp()

@@ -147,6 +147,7 @@ fn partners(query: &Query, corrupt: Corrupt, graph: &Graph) -> Vec<(Vec<u32>, u3
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::population::{Group, Per};
 
     // 1 –10→ 2, 2 –10→ 3; 4 –10→ 5, 5 –10→ 6; 1 –11→ 5; 2 –11→ 6
     fn graph() -> Graph {
@@ -166,5 +167,41 @@ mod tests {
         assert_eq!(of(Corrupt::Relation1), [(vec![1, 11, 10], 6)]);
         assert_eq!(of(Corrupt::Relation2), [(vec![1, 10, 11], 6)]);
         assert!(of(Corrupt::Prefix).is_empty());
+    }
+
+    #[test]
+    fn queries_that_cannot_be_patched_are_counted_by_reason() {
+        let graph = graph();
+        let chain = |tokens: &[u32], target: u32| Query::new(tokens, target, &graph);
+        // A chain with a partner that has another head, one without, two of unknown bridges, three facts.
+        let whole = chain(&[1, 10, 10], 3);
+        let alone = chain(&[1, 10, 11], 6);
+        let unknown = [chain(&[7, 10, 10], 3), chain(&[8, 10, 10], 3)];
+        let facts = [chain(&[1, 10], 2), chain(&[2, 10], 3), chain(&[1, 11], 5)];
+        let rows = [&[whole.clone(), alone][..], &unknown, &facts].concat();
+        let data = Dataset {
+            vocab: crate::graph::Vocab::of_graph(9, 3),
+            graph,
+            splits: vec![("mixed".into(), rows)],
+            hash: String::new(),
+        };
+        let split = "mixed".into();
+        let group = Group {
+            data: &data,
+            checkpoints: Vec::new(),
+            seed: 1,
+        };
+        let population = &group.populations(&split, Per::Split, &mut Vec::new()).unwrap()[0];
+        let (pairs, notes) = pairs(population, &data, Corrupt::Head, 100, 1).unwrap();
+        let [pair] = pairs.as_slice() else { panic!("{pairs:?}") };
+        assert_eq!((&pair.clean, &pair.corrupt[..]), (&whole, &[4, 10, 10][..]));
+        assert_eq!(
+            notes,
+            [
+                "split mixed: 3 queries left out, they have fewer than the 2 hops that are patched",
+                "split mixed: 2 queries left out, their bridge is not known",
+                "split mixed: 1 queries left out, they have no corrupt partner",
+            ]
+        );
     }
 }

@@ -1,8 +1,12 @@
 //! What a probe must beat: the same architecture before any training.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use super::task::{Decoded, Task};
 use crate::checkpoint::{Checkpoint, initial_checkpoint};
 use crate::error::Result;
+use crate::files;
 use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::model::{Model, ModelConfig, Site, Weights};
 use crate::random::Stream;
@@ -13,6 +17,19 @@ pub(super) struct Against<'b> {
     pub(super) untrained: &'b [Decoded],
     /// From the run's own checkpoint of step 0, where its folder has one.
     pub(super) step_0: Option<&'b [Decoded]>,
+}
+
+/// The hashes of the step-0 checkpoints of the runs that `checkpoints` are of, each once.
+///
+/// # Errors
+/// When one cannot be read.
+pub(super) fn hashes(checkpoints: &[LoadedCheckpoint]) -> Result<Vec<String>> {
+    let files: BTreeSet<PathBuf> = checkpoints
+        .iter()
+        .filter_map(|checkpoint| initial_checkpoint(&checkpoint.path.path))
+        .collect();
+    let hash = |path: &PathBuf| Ok(files::short_hash(&files::read(path)?));
+    files.iter().map(hash).collect()
 }
 
 // What a baseline was computed for: checkpoints of one run share theirs.

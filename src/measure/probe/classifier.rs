@@ -133,7 +133,7 @@ impl Classifier {
         for &penalty in penalties {
             let (parameters, _) = solver.solve(penalty, last.as_ref())?;
             let accuracy = share(&right(&parameters, &held_out));
-            if best.as_ref().is_none_or(|(.., most)| accuracy > *most) {
+            if best.as_ref().is_none_or(|(.., max)| accuracy > *max) {
                 best = Some((parameters.clone(), penalty, accuracy));
                 worse = 0;
             } else {
@@ -152,6 +152,14 @@ impl Classifier {
             fit,
         };
         Ok((classifier, accuracy))
+    }
+
+    /// Its scores as an affine map of the states themselves: weights `[features, classes]` and intercept `[classes]`.
+    pub(super) fn affine(&self) -> (Array2<f64>, Array1<f64>) {
+        let features = self.parameters.nrows() - 1;
+        let weights = self.standard.map.dot(&self.parameters.slice(s![..features, ..]));
+        let intercept = &self.parameters.row(features) - &self.standard.mean.dot(&weights);
+        (weights, intercept)
     }
 
     /// The label that each sample is classified as.

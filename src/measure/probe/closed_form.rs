@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Weights `[features, classes]`, intercept `[classes]`, and the relative residual of the linear equations.
 pub(super) type Solution = (Array2<f64>, Array1<f64>, f64);
 
-/// A classifier in closed form of standardised samples with so many classes and this penalty.
+/// Fits a classifier in closed form to standardised samples: the samples, the number of classes, the penalty.
 pub(super) type ClosedForm = fn(&Samples, usize, f64) -> Result<Solution>;
 
 // How often each class occurs.

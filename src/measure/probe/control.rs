@@ -6,7 +6,7 @@ use crate::random::Stream;
 /// The control task (Hewitt & Liang 2019): each fact gets one random label, the same in fit and test set, drawn from the
 /// labels of the fit set as often as they occur there.
 ///
-/// Where fit and test share facts, a probe that memorises them is right: the control measures memory. Where they share
+/// Where fit and test share facts, a probe that memorizes them is right: the control measures memory. Where they share
 /// none, it must be at chance, or something leaks.
 pub(super) struct ControlTask {
     seed: u64,

@@ -154,6 +154,10 @@ impl Method for Probe {
         Ok(())
     }
 
+    fn baseline_hashes(&self, checkpoints: &[LoadedCheckpoint]) -> Result<Vec<String>> {
+        baseline::hashes(checkpoints)
+    }
+
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
     fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
         for spec in &self.specs {

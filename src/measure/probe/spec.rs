@@ -59,11 +59,11 @@ pub struct ProbeSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SplitBy {
-    /// Neither a causal prefix nor a fact that yields the label: a probe that has memorised which label a fact yields
+    /// Neither a causal prefix nor a fact that yields the label: a probe that has memorized which label a fact yields
     /// gains nothing by it.
     #[default]
     Facts,
-    /// No causal prefix. The same fact may yield the label on both sides, so accuracy holds what a probe memorises.
+    /// No causal prefix. The same fact may yield the label on both sides, so accuracy holds what a probe memorizes.
     Prefixes,
 }
 

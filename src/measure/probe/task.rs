@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -22,6 +23,16 @@ use crate::measure::query_rows::Asked;
 use crate::measure::statistics::{Clusters, share};
 use crate::model::{Model, Site};
 use crate::train::answers;
+
+// What kept directions are of.
+#[derive(Serialize)]
+struct Directions<'a> {
+    spec: &'a ProbeSpec,
+    position: Position,
+    seed: u64,
+    // Of each site, in the order of the tensors.
+    places: Vec<Place>,
+}
 
 // A per-prefix row.
 #[derive(Serialize)]
@@ -60,11 +71,11 @@ pub(super) struct Decoded {
     labels: Vec<Vec<usize>>,
     /// By test set: whether that is its own.
     right: Vec<Vec<bool>>,
-    fit: Fit,
+    classifier: Classifier,
 }
 
 impl Decoded {
-    fn of(classifier: &Classifier, states: &States, labels: &Labels) -> Self {
+    fn of(classifier: Classifier, states: &States, labels: &Labels) -> Self {
         let tests = states.test.iter().zip(&labels.test);
         let decoded: Vec<Vec<usize>> = tests.map(|(x, y)| classifier.labels(&samples(x, y))).collect();
         let is_right = |(decoded, labels): (&Vec<usize>, &Vec<usize>)| {
@@ -77,7 +88,7 @@ impl Decoded {
         Self {
             right: decoded.iter().zip(&labels.test).map(is_right).collect(),
             labels: decoded,
-            fit: classifier.fit,
+            classifier,
         }
     }
 
@@ -135,14 +146,14 @@ impl<'a> Task<'a> {
         let (spec, classes) = (self.spec, self.partition.classes.len());
         let (classifier, validation) =
             Classifier::choose(spec.classifier, spec.penalty, &samples, self.partition.inner, classes)?;
-        Ok((Decoded::of(&classifier, states, &self.labels), validation))
+        Ok((Decoded::of(classifier, states, &self.labels), validation))
     }
 
     // What a classifier with this penalty decodes of other labels.
     fn decode(&self, states: &States, labels: &Labels, penalty: f64) -> Result<Decoded> {
         let samples = samples(&states.fit, &labels.fit);
         let classifier = Classifier::fit(self.spec.classifier, penalty, &samples, self.partition.classes.len())?;
-        Ok(Decoded::of(&classifier, states, labels))
+        Ok(Decoded::of(classifier, states, labels))
     }
 
     /// What the probe's kind of classifier decodes at each of the sites of a model, at a penalty chosen for each.
@@ -174,7 +185,7 @@ impl<'a> Task<'a> {
         let at_site = |i: usize| -> Result<(Vec<ProbeRow>, Decoded)> {
             let states = &places[i];
             let (probe, validation) = self.choose(states)?;
-            let decode = |labels| self.decode(states, labels, probe.fit.penalty);
+            let decode = |labels| self.decode(states, labels, probe.classifier.fit.penalty);
             let (control, shuffled) = rayon::join(|| decode(&self.control), || decode(&self.shuffled));
             let found = AtSite {
                 checkpoint,
@@ -193,10 +204,54 @@ impl<'a> Task<'a> {
         let found: Result<Vec<_>> = (0..sites.len()).into_par_iter().map(at_site).collect();
         let (rows, probes): (Vec<Vec<ProbeRow>>, Vec<Decoded>) = found?.into_iter().unzip();
         out.rows.extend(rows.into_iter().flatten());
+        if out.wants_fitted() {
+            self.keep(checkpoint, sites, &probes, out)?;
+        }
         if out.wants_queries() {
             self.prefix_rows(checkpoint, sites, iterations, &probes, out)?;
         }
         Ok(())
+    }
+
+    // Keeps the directions of the probes: the scores of label k are state · weight[.., k] + bias[k].
+    fn keep(
+        &self,
+        checkpoint: &LoadedCheckpoint,
+        sites: &[Site],
+        probes: &[Decoded],
+        out: &mut Output<Probe>,
+    ) -> Result<()> {
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for probe in probes {
+            let (weight, bias) = probe.classifier.affine();
+            let shape = weight.dim();
+            weights.push(Tensor::from_vec(weight.into_iter().collect(), shape, &Device::Cpu)?);
+            biases.push(Tensor::from_vec(bias.to_vec(), bias.len(), &Device::Cpu)?);
+        }
+        let labels: Vec<i64> = self.partition.classes.iter().map(|&label| i64::from(label)).collect();
+        let tensors = vec![
+            ("weight".to_owned(), Tensor::stack(&weights, 0)?.to_dtype(DType::F32)?), // [site, d_model, label]
+            ("bias".to_owned(), Tensor::stack(&biases, 0)?.to_dtype(DType::F32)?),    // [site, label]
+            (
+                "labels".to_owned(),
+                Tensor::from_vec(labels, self.partition.classes.len(), &Device::Cpu)?,
+            ),
+        ];
+        let info = Directions {
+            spec: self.spec,
+            position: self.position,
+            seed: self.seed,
+            places: sites
+                .iter()
+                .map(|&site| Place::of(site, checkpoint.info.layers))
+                .collect(),
+        };
+        out.fit(
+            checkpoint,
+            &format!("{}-{}", self.spec.name, self.position),
+            tensors,
+            &info,
+        )
     }
 
     // The test sets that are not empty.
@@ -265,7 +320,7 @@ impl<'a> Task<'a> {
             split: name.clone(),
             split_by: self.spec.split,
             classifier: self.spec.classifier,
-            penalty: probe.fit.penalty,
+            penalty: probe.classifier.fit.penalty,
             n_fit: self.partition.fit.len(),
             n: samples.len(),
             n_facts: samples.iter().map(|sample| &sample.fact).collect::<HashSet<_>>().len(),
@@ -306,78 +361,10 @@ impl AtSite<'_> {
         [self.probe, self.control, self.shuffled, self.embeddings, self.untrained]
             .into_iter()
             .chain(self.step_0)
-            .map(|decoded| decoded.fit)
+            .map(|decoded| decoded.classifier.fit)
             .collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::{Dataset, Systematic};
-    use crate::measure::SplitBy;
-    use crate::measure::probe::split::partition;
-
-    const R2: Position = Position::Relation(2);
-
-    fn data() -> Dataset {
-        let settings = Systematic {
-            entities: 20,
-            relations: 10,
-            out_degree: 10,
-            ood_share: 0.1,
-            held_out: 0.05,
-            phi: 5.0,
-            test_rows: 500,
-            seed: 2,
-        };
-        settings.generate().unwrap()
-    }
-
-    // States that say which fact (h, r1) a chain begins with and nothing else: the bridge can be had from them by memory
-    // alone.
-    fn one_hot(task: &Task) -> States {
-        let state = |samples: &[Sample]| {
-            let mut x = Array2::zeros((samples.len(), 20 * 10));
-            for (mut row, sample) in x.rows_mut().into_iter().zip(samples) {
-                let [head, relation] = [sample.query.tokens[0], sample.query.tokens[1]];
-                // Tokens: a pad, 20 entities, 10 relations.
-                row[(head - 1) as usize * 10 + (relation - 21) as usize] = 1.0;
-            }
-            x
-        };
-        States {
-            fit: state(&task.partition.fit),
-            test: task.partition.test.iter().map(|(_, samples)| state(samples)).collect(),
-        }
-    }
-
-    fn accuracies(by: SplitBy) -> [f64; 3] {
-        let spec: ProbeSpec = toml::from_str(
-            "name = 'x'\ntitle = 'X'\nlabel = 'bridge'\npositions = ['r2']\ntest = ['train']\npenalty = 1e-4",
-        )
-        .unwrap();
-        let spec = ProbeSpec { split: by, ..spec };
-        let data = data();
-        let task = Task::new(&spec, R2, partition(&spec, R2, &data, 1).unwrap(), 1);
-        let states = one_hot(&task);
-        [&task.labels, &task.control, &task.shuffled].map(|labels| {
-            let decoded = task.decode(&states, labels, 1e-4).unwrap();
-            assert!(decoded.fit.converged, "{:?}", decoded.fit);
-            decoded.accuracy(0)
-        })
-    }
-
-    #[test]
-    fn the_control_task_measures_memory_where_facts_are_shared_and_is_at_chance_where_none_are() {
-        let [bridge, control, shuffled] = accuracies(SplitBy::Prefixes);
-        assert!(bridge > 0.95 && control > 0.95, "{bridge} {control}");
-        // 1 / 20 by chance; labels that were drawn anew on both sides cannot say that facts were memorised.
-        assert!(shuffled < 0.2, "{shuffled}");
-        let [bridge, control, shuffled] = accuracies(SplitBy::Facts);
-        assert!(
-            bridge < 0.2 && control < 0.2 && shuffled < 0.2,
-            "{bridge} {control} {shuffled}"
-        );
-    }
-}
+mod tests;

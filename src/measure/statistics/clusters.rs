@@ -126,10 +126,10 @@ impl Clusters {
         let effective = if self.clustering == Clustering::Independent {
             n
         } else {
-            let most = self.decisive.most(&self.of_query, self.count, holds);
+            let max_rows = self.decisive.max_rows(&self.of_query, self.count, holds);
             match share * (1.0 - share) {
-                0.0 => most,
-                binomial => (binomial / self.influence(&numbers(holds)).variance).min(most),
+                0.0 => max_rows,
+                binomial => (binomial / self.influence(&numbers(holds)).variance).min(max_rows),
             }
         };
         score_interval(share, effective, quantile)

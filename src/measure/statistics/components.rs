@@ -9,7 +9,7 @@
 //!
 //! Why not something simpler: the pigeonhole bootstrap (Owen 2007) multiplies the counts of a chain's facts and so counts
 //! what is a query's own up to 3 times on chains of 2 hops, 2^k − 1 times on chains of k (its 95 % intervals cover 98 to
-//! 100 % of OOD chains, `coverage.rs`). Clusters by head entity, or by first fact, know nothing of later facts: where an
+//! 100 % of OOD chains, `coverage/`). Clusters by head entity, or by first fact, know nothing of later facts: where an
 //! effect of a fact is the same at each hop, theirs cover 76 % at 5 hops and 51 % at 16. First and second fact as two
 //! separate components cover 84 to 92 % where a fact has the same effect at both hops, which one component for facts at
 //! any hop does not mind.

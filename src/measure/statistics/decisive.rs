@@ -36,9 +36,9 @@ impl Decisive {
         Self { sizes: sizes.collect() }
     }
 
-    /// The most independent rows that the queries may be worth for the share of those that hold: as far as facts alone may
+    /// The largest number of independent rows that the queries may be worth for the share of those that hold: as far as facts alone may
     /// have caused the exceptions the size is that of facts that decide, otherwise the number of queries.
-    pub(super) fn most(&self, of_query: &[Vec<u32>], count: usize, holds: &[bool]) -> f64 {
+    pub(super) fn max_rows(&self, of_query: &[Vec<u32>], count: usize, holds: &[bool]) -> f64 {
         let n = holds.len() as f64;
         let true_ones = holds.iter().filter(|&&holds| holds).count();
         let exception = 2 * true_ones < holds.len();
@@ -92,18 +92,18 @@ mod tests {
 
     #[test]
     fn the_size_is_the_least_over_the_facts_of_all_hops_and_of_each() {
-        let most = |of_query: &[Vec<u32>], count| {
+        let max_rows = |of_query: &[Vec<u32>], count| {
             let holds = vec![true; of_query.len()];
-            Decisive::new(of_query, count).most(of_query, count, &holds)
+            Decisive::new(of_query, count).max_rows(of_query, count, &holds)
         };
         // First facts: 4 × 4 / (9 + 1); all: 4 × 8 / 14; second: 4.
-        let first = most(&[vec![0, 2], vec![0, 3], vec![0, 4], vec![1, 5]], 6);
+        let first = max_rows(&[vec![0, 2], vec![0, 3], vec![0, 4], vec![1, 5]], 6);
         assert!((first - 1.6).abs() < 1e-12);
         // All facts: 3 × 6 / 12; of each hop: 3.
-        let all = most(&[vec![0, 1], vec![1, 2], vec![2, 0]], 3);
+        let all = max_rows(&[vec![0, 1], vec![1, 2], vec![2, 0]], 3);
         assert!((all - 1.5).abs() < 1e-12);
         // Nothing shared.
-        let none = most(&[vec![0], vec![1], vec![2]], 3);
+        let none = max_rows(&[vec![0], vec![1], vec![2]], 3);
         assert!((none - 3.0).abs() < 1e-12);
     }
 
@@ -112,19 +112,19 @@ mod tests {
         // 20 facts of 5 queries each.
         let of_query: Vec<Vec<u32>> = (0..100).map(|query| vec![query / 5]).collect();
         let decisive = Decisive::new(&of_query, 20);
-        let most = |exceptions: &dyn Fn(usize) -> bool| {
+        let max_rows = |exceptions: &dyn Fn(usize) -> bool| {
             let holds: Vec<bool> = (0..100).map(|query| !exceptions(query)).collect();
             let opposite: Vec<bool> = holds.iter().map(|holds| !holds).collect();
-            let found = decisive.most(&of_query, 20, &holds);
-            assert!((found - decisive.most(&of_query, 20, &opposite)).abs() < 1e-12);
+            let found = decisive.max_rows(&of_query, 20, &holds);
+            assert!((found - decisive.max_rows(&of_query, 20, &opposite)).abs() < 1e-12);
             found
         };
-        assert!((most(&|_| false) - 20.0).abs() < 1e-12);
-        assert!((most(&|query| query < 10) - 20.0).abs() < 1e-12);
+        assert!((max_rows(&|_| false) - 20.0).abs() < 1e-12);
+        assert!((max_rows(&|query| query < 10) - 20.0).abs() < 1e-12);
         // One of 11: 1 / (1 / 11 / 20 + 10 / 11 / 100).
-        assert!((most(&|query| query % 10 == 0) - 220.0 / 3.0).abs() < 1e-9);
+        assert!((max_rows(&|query| query % 10 == 0) - 220.0 / 3.0).abs() < 1e-9);
         // About half of them.
-        let half = most(&|query| query < 5 || (query >= 50 && query % 10 == 0));
+        let half = max_rows(&|query| query < 5 || (query >= 50 && query % 10 == 0));
         assert!((30.0..36.0).contains(&half), "{half}");
     }
 }

@@ -32,8 +32,8 @@
 //! # Ok::<(), loopscope::Error>(())
 //! ```
 //!
-//! `coverage.rs` holds what these intervals cover on data with known effects: of facts that make an answer likelier, and of
-//! facts that decide alone. Facts are taken as exchangeable. What all facts of one entity or of one relation have in common
+//! `coverage/` measures the coverage of these intervals on data with known effects: of facts that make an answer likelier, and
+//! of facts that decide alone. Facts are taken as exchangeable. What all facts of one entity or of one relation have in common
 //! is not counted, and where an entity or a relation decides alone the intervals are too narrow. `components.rs` says why
 //! they are not those of the pigeonhole bootstrap (Owen 2007), which are too wide.
 

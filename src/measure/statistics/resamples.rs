@@ -121,6 +121,10 @@ impl Resamples {
     /// Either end of a difference is at least as far off as from the intervals of the shares of queries that were gained
     /// and lost, combined as if they were independent (MOVER, Zou and Donner 2008): where nothing changed,
     /// Wilson's upper end of none of the effective size. That from `from` to itself is 0 for certain.
+    ///
+    /// Conservative where few queries change: where facts decide alone it then covers 99 to 100 % and is 1.4 to 3.7 times as
+    /// wide as an interval that knows the distribution of the difference (95 to 96 % where many change in both directions).
+    /// It has to hold no change as well as a small one, and allows for queries that were lost without being seen.
     pub fn max_difference(&self, holds: &[Vec<bool>], from: usize, of: Range<usize>) -> Option<Maximum> {
         let student = self.student()?;
         let before = &holds[from];

@@ -1,5 +1,5 @@
-//! The model by candle's own operations, equation by equation: the reference for the fused kernels, and the path for other
-//! devices and precisions, for dropout, and for gradients through hooks.
+//! The model by candle's own operations, equation by equation: the reference for the fused kernels, and the path for
+//! other devices and precisions, for dropout, and for gradients through hooks.
 //!
 //! A layer of the block (Kohli et al. 2026, Section 4; GPT-2):
 //!

@@ -14,8 +14,8 @@ use crate::model::ops::{self, Embed, LayerNorm, Recurrence, Unembed};
 use crate::model::rows::Rows;
 use crate::model::taps::HookTaps;
 
-/// Whether the kernels compute a model of this config, precision and device. They are GPT-2's: layer norm before attention and
-/// MLP, tanh-GELU, f32, on the CPU.
+/// Whether the kernels compute a model of this config, precision and device. They are GPT-2's: layer norm before
+/// attention and MLP, tanh-GELU, f32, on the CPU.
 pub(super) fn supports(config: &ModelConfig, dtype: DType, device: &Device) -> bool {
     // Every key is named, so that a new one does not compile before it is decided here.
     let ModelConfig {
@@ -43,7 +43,8 @@ pub(super) fn supports(config: &ModelConfig, dtype: DType, device: &Device) -> b
 }
 
 impl Model {
-    /// [`Model::forward`] by the kernels. States at the readout rows after earlier iterations are tapped where hooks want them.
+    /// [`Model::forward`] by the kernels. States at the readout rows after earlier iterations are tapped where hooks
+    /// want them.
     pub(super) fn fused_forward(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
         let distinct = if pass.hooks.visits_entry() {
             None
@@ -148,9 +149,9 @@ impl Model {
         Ok(table.apply_op1(op)?)
     }
 
-    /// Floating-point operations of the matrix products of a training step over these rows: 2 for each multiply-add, forward and
-    /// twice that backward, without those of attention. After the attention of the last layer only readout rows count, and before
-    /// that of the first only distinct embeddings.
+    /// Floating-point operations of the matrix products of a training step over these rows: 2 for each multiply-add,
+    /// forward and twice that backward, without those of attention. After the attention of the last layer only readout
+    /// rows count, and before that of the first only distinct embeddings.
     pub fn training_flops(&self, rows: &Rows, iterations: usize) -> u64 {
         let plan = Plan::new(rows.ancestry.clone(), &rows.readout);
         let (d, n) = (self.config.d_model as u64, rows.len() as u64);

@@ -1,4 +1,5 @@
-//! The forward pass over packed rows, in two forms: [`composed`] of candle's operations, and [`fused`] into CPU kernels.
+//! The forward pass over packed rows, in two forms: [`composed`] of candle's operations, and [`fused`] into CPU
+//! kernels.
 //!
 //! Kohli et al. 2026, Section 4:
 //!
@@ -57,7 +58,8 @@ pub struct Pass {
     pub hooks: Hooks,
     /// The randomness of dropout; without it nothing is dropped.
     pub dropout: Option<Stream>,
-    /// Whether the logits are to be differentiated; otherwise they are detached, and nothing is kept for a backward pass.
+    /// Whether the logits are to be differentiated; otherwise they are detached, and nothing is kept for a backward
+    /// pass.
     pub gradients: bool,
 }
 
@@ -181,8 +183,8 @@ impl Model {
         Ok(if pass.gradients { logits } else { logits.detach() })
     }
 
-    /// The gradients of `loss`, which was computed from this model's forward passes, as [`Tensor::backward`] gives them. Those of
-    /// the block and of embeddings lie in buffers that the next call overwrites.
+    /// The gradients of `loss`, which was computed from this model's forward passes, as [`Tensor::backward`] gives
+    /// them. Those of the block and of embeddings lie in buffers that the next call overwrites.
     ///
     /// # Errors
     /// When the device fails.

@@ -14,7 +14,8 @@ pub(crate) fn sum_of_squares(backend: Backend, x: &Tensor) -> Result<f64> {
     with_numbers(x, |x| Ok(adamw::sum_of_squares(backend, x)))
 }
 
-/// Takes one AdamW step in place. `decays` holds for each part of the flat weights its length and what weight decay multiplies it by.
+/// Takes one AdamW step in place. `decays` holds for each part of the flat weights its length and what weight decay
+/// multiplies it by.
 ///
 /// # Errors
 /// When a tensor is not contiguous f32 on the CPU.

@@ -12,8 +12,8 @@ use super::with_numbers_mut;
 // Numbers of a gradient that a thread sets to zero at a time.
 const ZERO_CHUNK: usize = 1 << 18;
 
-/// The buffers of a model's gradients. Without them, candle would copy every gradient for each term of its sum: several copies of
-/// all weights a step.
+/// The buffers of a model's gradients. Without them, candle would copy every gradient for each term of its sum: several
+/// copies of all weights a step.
 #[derive(Clone, Default)]
 pub(crate) struct GradientBuffers(Arc<Mutex<Buffers>>);
 
@@ -31,8 +31,8 @@ struct Collecting {
 }
 
 impl GradientBuffers {
-    /// The gradients of `backward`, including those that the ops of this thread added to the buffers meanwhile. They are valid until
-    /// the next call. While another thread uses the buffers, all gradients go through candle.
+    /// The gradients of `backward`, including those that the ops of this thread added to the buffers meanwhile. They
+    /// are valid until the next call. While another thread uses the buffers, all gradients go through candle.
     ///
     /// # Errors
     /// Those of `backward`.
@@ -64,8 +64,8 @@ impl GradientBuffers {
         Ok(store)
     }
 
-    /// Calls `add` with the buffer of the gradient of `weights` where this thread collects gradients; otherwise with zeros, which it
-    /// returns for candle.
+    /// Calls `add` with the buffer of the gradient of `weights` where this thread collects gradients; otherwise with
+    /// zeros, which it returns for candle.
     ///
     /// # Errors
     /// When the weights are not contiguous f32 on the CPU, and those of `add`.

@@ -18,8 +18,8 @@ pub(crate) struct Recurrence {
 }
 
 impl Recurrence {
-    /// The states after the last layer, of the readout rows or of all, with gradients; x `[rows, d]` or `[embeddings, d]`, block
-    /// `[layers, weights of a layer]`.
+    /// The states after the last layer, of the readout rows or of all, with gradients. x is `[rows, d]` or
+    /// `[embeddings, d]`, and block `[layers, weights of a layer]`.
     ///
     /// # Errors
     /// When an operand is not contiguous f32 on the CPU.

@@ -2,8 +2,8 @@
 
 use super::*;
 
-// The loss and gradients on `threads` threads of a batch of `count` queries, which is cut into chunks, for the model that `change`
-// makes.
+// The loss and gradients on `threads` threads of a batch of `count` queries, which is cut into chunks, for the model
+// that `change` makes.
 fn on_threads(backend: Backend, threads: usize, count: usize, change: fn(Model) -> Model) -> Vec<Vec<f32>> {
     const HEADS: u32 = 9;
     let config = ModelConfig {
@@ -102,7 +102,8 @@ fn gradients_that_the_model_collects_are_those_that_candle_gives() {
                 let of = |(_, var): &(Leaf, Var)| gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
                 vars.iter().map(of).collect()
             };
-            // Twice, because the second time the buffers exist; and for a loss of two passes, whose gradients are summed.
+            // Twice, because the second time the buffers exist; and for a loss of two passes, whose gradients are
+            // summed.
             for passes in [1, 2, 2] {
                 let expected = numbers(&loss_of(passes).backward().unwrap());
                 let got = numbers(&model.backward(&loss_of(passes)).unwrap());

@@ -10,8 +10,8 @@ pub(super) trait Int8Backend: Copy + Send + Sync {
     /// A product that is being computed.
     type Product<'a>: BlockProduct;
 
-    /// Packs the rows of `matrices`, each `[outer, depth]` and concatenated along the depth, from row `first` on: 16 rows for
-    /// each of `units`, which become the units of these rows. `tiles` has at least one tile a micro-panel.
+    /// Packs the rows of `matrices`, each `[outer, depth]` and concatenated along the depth, from row `first` on: 16
+    /// rows for each of `units`, which become the units of these rows. `tiles` has at least one tile a micro-panel.
     fn pack(self, tiles: &mut [Tile], units: &mut [Units], matrices: &[Matrix], first: usize, side: Side);
 
     /// Begins a product of `rows` × `columns` in `out`, which has that length.
@@ -20,11 +20,12 @@ pub(super) trait Int8Backend: Copy + Send + Sync {
 
 /// A product that is computed in blocks of 16 × 16. It is complete when this is dropped.
 pub(super) trait BlockProduct {
-    /// `count` rows of the product from row `first` on, to write the beta term to. No block of them may have been computed.
+    /// `count` rows of the product from row `first` on, to write the beta term to. No block of them may have been
+    /// computed.
     fn rows(&mut self, first: usize, count: usize) -> &mut [f32];
 
-    /// Computes the block that begins at this row and column, multiples of 16, from its micro-panels. `add`: whether to add to what
-    /// the product holds there.
+    /// Computes the block that begins at this row and column, multiples of 16, from its micro-panels. `add`: whether to
+    /// add to what the product holds there.
     fn block(&mut self, row: usize, column: usize, a: MicroPanel, b: MicroPanel, add: bool);
 
     /// Computes the blocks of `rows` and `columns`. `a` and `b` give the micro-panel that begins at a row or column.
@@ -37,7 +38,8 @@ pub(super) trait BlockProduct {
         b: impl Fn(usize) -> MicroPanel<'r>,
         add: bool,
     ) {
-        // Row by row, so that writes are contiguous; two rows of blocks at once where the L1 cache holds both micro-panels.
+        // Row by row, so that writes are contiguous; two rows of blocks at once where the L1 cache holds both
+        // micro-panels.
         let height = if a(rows.start).tiles.len() <= 4 * SLICES {
             2 * TILE_ROWS
         } else {

@@ -1,15 +1,15 @@
 //! GEMM of f32 matrices by products of 8-bit integers, which AMX multiplies and sums exactly.
 //!
-//! Row i of the left operand is scaled so that its largest number becomes M = 8,355,710, and rounded to integers; likewise
-//! column j of the right operand. Each integer is split into three int8 *slices*, q = 2¹⁶ q₁ + 2⁸ q₂ + q₃. Of the nine
-//! products of slices, that of the lowest two is omitted; the other eight are summed in int32 without rounding, as four sums of
-//! equal weight, which are recombined in f32. This is the scheme of Ozaki, Ogita, Oishi & Rump 2012, *Error-free
-//! transformations of matrix multiplication by using fast routines of matrix multiplication and its applications*, with the
-//! integers of Ootomo, Ozaki & Yokota 2024, *DGEMM on Integer Matrix Multiplication Unit*, arXiv 2306.11975. The tests of GEMM
-//! derive its componentwise error bound.
+//! Row i of the left operand is scaled so that its largest number becomes M = 8,355,710, and rounded to integers;
+//! likewise column j of the right operand. Each integer is split into three int8 *slices*, q = 2¹⁶ q₁ + 2⁸ q₂ + q₃. Of
+//! the nine products of slices, that of the lowest two is omitted; the other eight are summed in int32 without
+//! rounding, as four sums of equal weight, which are recombined in f32. This is the scheme of Ozaki, Ogita, Oishi &
+//! Rump 2012, *Error-free transformations of matrix multiplication by using fast routines of matrix multiplication and
+//! its applications*, with the integers of Ootomo, Ozaki & Yokota 2024, *DGEMM on Integer Matrix Multiplication Unit*,
+//! arXiv 2306.11975. The tests of GEMM derive its componentwise error bound.
 //!
-//! The scheme is generic over an [`Int8Backend`]: AMX or the scalar [`Reference`]. What is here decides which terms share a scale
-//! and an int32 sum, in which order f32 is rounded, and what is packed when. So both give the same bits.
+//! The scheme is generic over an [`Int8Backend`]: AMX or the scalar [`Reference`]. What is here decides which terms
+//! share a scale and an int32 sum, in which order f32 is rounded, and what is packed when. So both give the same bits.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[allow(unsafe_code, reason = "AMX has no safe interface")]
@@ -58,8 +58,8 @@ impl Int8Engine {
     }
 }
 
-// The depth is cut into rounds of at most MAX_STEPS steps, as even as possible, so that none is short. Gives the first term and the
-// number of terms of each.
+// The depth is cut into rounds of at most MAX_STEPS steps, as even as possible, so that none is short. Gives the first
+// term and the number of terms of each.
 fn rounds(depth: usize) -> impl Iterator<Item = (usize, usize)> {
     let steps = depth.div_ceil(TILE_DEPTH);
     let max_terms = TILE_DEPTH * steps.div_ceil(steps.div_ceil(MAX_STEPS).max(1)).max(1);
@@ -73,8 +73,8 @@ fn accumulate(backend: impl Int8Backend, out: &mut [f32], products: &[(Matrix, M
     let Some((a, b)) = products.first() else { return };
     let shape = (a.rows, b.columns);
     let mut product = begin(backend, out, a.rows, b.columns);
-    // The smaller operand is packed whole, or as much of it as the L2 cache holds, and stays there, while panels of the larger one
-    // stream past it.
+    // The smaller operand is packed whole, or as much of it as the L2 cache holds, and stays there, while panels of the
+    // larger one stream past it.
     let left_stays = a.rows <= b.columns;
     let (staying_side, streamed_side) = if left_stays {
         (Side::Left, Side::Right)
@@ -194,8 +194,8 @@ impl Packed {
             return;
         }
         let mut product = begin(backend, out, a.rows, self.columns);
-        // Where the L2 cache holds this operand, micro-panels of A stream past it, and the product is computed row by row;
-        // otherwise panels of this operand stream past as many rows of A as it holds.
+        // Where the L2 cache holds this operand, micro-panels of A stream past it, and the product is computed row by
+        // row; otherwise panels of this operand stream past as many rows of A as it holds.
         let is_cached = Self::bytes(self.columns * self.depth) <= CACHED;
         BUFFERS.with_borrow_mut(|[left, _]| {
             for (first, count) in rounds(self.depth) {

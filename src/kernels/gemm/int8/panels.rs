@@ -11,10 +11,11 @@ pub(super) const WORD_BYTES: usize = 4;
 pub(super) const TILE_DEPTH: usize = WORD_BYTES * TILE_ROWS;
 /// Int8 numbers that one f32 is split into.
 pub(super) const SLICES: usize = 3;
-/// Micro-panels that are packed together where a matrix is contiguous across the depth, so that whole cache lines are read.
+/// Micro-panels that are packed together where a matrix is contiguous across the depth, so that whole cache lines are
+/// read.
 pub(super) const PACK_WIDTH: usize = 4;
 
-/// What the largest number of a row is scaled to. Rounding may add 1; three slices hold at most 127 × 2¹⁶ + 127 × 2⁸ + 127.
+/// What the largest number of a row is scaled to. Rounding may add 1; three slices hold at most 0x7f7f7f.
 pub(super) const MAX_INTEGER: f32 = (0x7f_7f7f - 1) as f32;
 /// The lower bound of a row's largest number for its scale: below it the scale could overflow.
 pub(super) const MIN_LARGEST: f32 = f32::from_bits((127 - 100) << 23);
@@ -55,16 +56,16 @@ pub(super) struct MicroPanel<'a> {
     pub(super) units: &'a Units,
 }
 
-/// The number of tiles of a micro-panel of `matrices`, each `[outer, depth]` and concatenated along the depth: for each step of
-/// `TILE_DEPTH` terms, one tile for every slice.
+/// The number of tiles of a micro-panel of `matrices`, each `[outer, depth]` and concatenated along the depth: for each
+/// step of `TILE_DEPTH` terms, one tile for every slice.
 pub(super) fn panel_tiles(matrices: &[Matrix]) -> usize {
     let steps = |matrix: &Matrix| matrix.columns.div_ceil(TILE_DEPTH);
     matrices.iter().map(steps).sum::<usize>() * SLICES
 }
 
-/// Micro-panels of an operand: for each its steps, for each step a tile of every slice, the highest first. A tile of the left
-/// operand holds its rows as rows, one of the right operand its columns as columns. Terms `k`, `k + 16`, `k + 32` and `k + 48`
-/// of each 64 share a word.
+/// Micro-panels of an operand: for each its steps, for each step a tile of every slice, the highest first. A tile of
+/// the left operand holds its rows as rows, one of the right operand its columns as columns. Of each 64 terms, `k`,
+/// `k + 16`, `k + 32` and `k + 48` share a word.
 #[derive(Default)]
 pub(super) struct Panels {
     tiles: Vec<Tile>,
@@ -74,8 +75,8 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Packs up to `rows` rows of `matrices`, each `[outer, depth]` and concatenated along the depth, from row `first` on, and
-    /// returns their number.
+    /// Packs up to `rows` rows of `matrices`, each `[outer, depth]` and concatenated along the depth, from row `first`
+    /// on, and returns their number.
     pub(super) fn pack(
         &mut self,
         backend: impl Int8Backend,

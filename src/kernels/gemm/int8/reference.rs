@@ -66,8 +66,8 @@ fn numbers(matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
     (0..count).map(move |column| numbers[start + column * stride])
 }
 
-// The scale of a row and the value of 1 in its highest slice, from the bits of its largest absolute value. Where a number of the row
-// is infinite or NaN, the unit is NaN, and so are all products of the row.
+// The scale of a row and the value of 1 in its highest slice, from the bits of its largest absolute value. Where a
+// number of the row is infinite or NaN, the unit is NaN, and so are all products of the row.
 fn scale_and_unit(largest: u32) -> (f32, f32) {
     let is_finite = largest < f32::INFINITY.to_bits();
     // `max` ignores NaN.
@@ -85,8 +85,8 @@ fn to_integer(x: f32) -> i32 {
     }
 }
 
-// The slices of an integer of at most 0x7f7f7f in absolute value, the highest first. Adding 128 to each slice makes them the bytes
-// of one sum.
+// The slices of an integer of at most 0x7f7f7f in absolute value, the highest first. Adding 128 to each slice makes
+// them the bytes of one sum.
 pub(super) fn split(integer: i32) -> [i8; SLICES] {
     let [low, middle, high, _] = integer.wrapping_add(0x80_8080).to_le_bytes();
     [high, middle, low].map(|byte| (byte ^ 0x80).cast_signed())

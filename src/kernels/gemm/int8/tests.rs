@@ -83,7 +83,8 @@ fn the_reference_follows_the_definition_of_the_scheme() {
                     let terms = first..first + count;
                     let (of_row, row_unit) = integers(&row[terms.clone()]);
                     let left = (&of_row[..], row_unit);
-                    // An operand that is packed once has one scale for all rounds, one that is packed for a sum of products one for each.
+                    // An operand that is packed once has one scale for all rounds, one that is packed for a sum of
+                    // products one for each.
                     expected = by_definition(left, (&of_column[terms.clone()], column_unit), expected);
                     let (of_column, column_unit) = integers(&column[terms]);
                     expected_added = by_definition(left, (&of_column, column_unit), expected_added);

@@ -49,8 +49,8 @@ pub(crate) struct Recombination<'a> {
 /// # Safety
 /// A value must exist only on CPUs with AVX-512, because [`Product`](super::pipeline::Product) uses it.
 pub(crate) unsafe trait Multiplier {
-    /// Stores the sums of the block before in `previous`, recombines those of an `earlier` block, and sums a block from two
-    /// micro-panels.
+    /// Stores the sums of the block before in `previous`, recombines those of an `earlier` block, and sums a block from
+    /// two micro-panels.
     ///
     /// # Safety
     /// Both micro-panels must have the same number of steps, at least one, and `earlier.out` must hold 16 rows.
@@ -171,17 +171,18 @@ macro_rules! recombining_asm {
 #[cfg(test)]
 pub(super) use {recombine_row, recombining_asm};
 
-// Sums a block from two micro-panels, stores the sums of the block before in `previous`, and recombines those of an earlier block.
+// Sums a block from two micro-panels, stores the sums of the block before in `previous`, and recombines those of an
+// earlier block.
 //
 // # Safety
-// The CPU has AMX, and its tiles are configured; both micro-panels have the same number of steps, at least one; `earlier.out` holds
-// 16 rows.
+// The CPU has AMX, and its tiles are configured; both micro-panels have the same number of steps, at least one;
+// `earlier.out` holds 16 rows.
 #[target_feature(enable = "avx512f")]
 unsafe fn multiply(a: MicroPanel, b: MicroPanel, previous: &mut [Tile; SUMS], earlier: Recombination) {
-    // SAFETY: the caller guarantees it; columns outside the product are masked out. Tiles 0 to 3 hold the sums at the end of the
-    // last call, because nothing else uses AMX meanwhile. Each tile is loaded as seldom as eight tile registers allow.
-    // Recombination stands between the tile instructions, not after them, because the CPU looks ahead by few of them. Registers from
-    // zmm16 on leave no state that slows down other instructions.
+    // SAFETY: the caller guarantees it; columns outside the product are masked out. Tiles 0 to 3 hold the sums at the
+    // end of the last call, because nothing else uses AMX meanwhile. Each tile is loaded as seldom as eight tile
+    // registers allow. Recombination stands between the tile instructions, not after them, because the CPU looks ahead
+    // by few of them. Registers from zmm16 on leave no state that slows down other instructions.
     unsafe {
         recombining_asm!(earlier, [
             "tileloadd tmm5, [{a} + {row} + 1024]", "tileloadd tmm7, [{b} + {row} + 1024]",
@@ -239,8 +240,8 @@ pub(super) unsafe fn recombine(what: Recombination) {
         columns,
     } = what;
     let ratio = _mm512_set1_ps(SLICE_RATIO);
-    // SAFETY: the caller guarantees that `out` holds the rows; columns outside the product are masked out. A row of a tile or of
-    // units is as long as a register.
+    // SAFETY: the caller guarantees that `out` holds the rows; columns outside the product are masked out. A row of a
+    // tile or of units is as long as a register.
     unsafe {
         let column_units = _mm512_loadu_ps(block.column_units.0.as_ptr());
         for row in 0..block.height {

@@ -76,7 +76,8 @@ impl<'a> Lines<'a> {
             !FULL || self.contains(line + 1, at + TILE_ROWS),
             "the numbers are there"
         );
-        // SAFETY: `numbers` ends with the last number of the last line; numbers outside a line are not read or masked out.
+        // SAFETY: `numbers` ends with the last number of the last line; numbers outside a line are not read or masked
+        // out.
         unsafe {
             if FULL {
                 return _mm512_loadu_ps(self.numbers.as_ptr().add(line * self.stride + at));
@@ -191,8 +192,8 @@ fn larger(max: __m512i, x: __m512) -> __m512i {
     _mm512_max_epu32(max, _mm512_and_si512(_mm512_castps_si512(x), sign))
 }
 
-// The scale of each row and the value of 1 in its highest slice, from its largest absolute value. Where a number of the row is
-// infinite or NaN, the unit is NaN.
+// The scale of each row and the value of 1 in its highest slice, from its largest absolute value. Where a number of the
+// row is infinite or NaN, the unit is NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scale(largest: __m512i) -> (__m512, __m512) {
@@ -204,8 +205,8 @@ fn scale(largest: __m512i) -> (__m512, __m512) {
     (scale, unit)
 }
 
-// Packs one step: for each of 16 rows four times 16 numbers, of which each four share a word, into the step's tiles, perhaps
-// transposed. `start` gives the line and the index where 16 numbers begin, `scale` their scale.
+// Packs one step: for each of 16 rows four times 16 numbers, of which each four share a word, into the step's tiles,
+// perhaps transposed. `start` gives the line and the index where 16 numbers begin, `scale` their scale.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pack_step<const FULL: bool>(
@@ -243,8 +244,8 @@ fn pack_step<const FULL: bool>(
     }
 }
 
-// The slices of four times 16 numbers, the highest first, with those of four numbers in a word: integers from −128 to 127 of weight
-// 2¹⁶, 2⁸ and 1.
+// The slices of four times 16 numbers, the highest first, with those of four numbers in a word: integers from −128 to
+// 127 of weight 2¹⁶, 2⁸ and 1.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn slices(x: [__m512; WORD_BYTES], scale: __m512) -> [__m512i; SLICES] {
