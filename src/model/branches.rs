@@ -46,6 +46,14 @@ pub(super) struct BranchBatch {
     pub(super) grafts: Grafts,
 }
 
+impl BranchBatch {
+    /// The number of effective layers that all rows run through together.
+    pub(super) fn row_layers(&self, effective_layers: usize) -> u64 {
+        let starts = self.branches.starts.iter();
+        starts.map(|&start| (effective_layers - start as usize) as u64).sum()
+    }
+}
+
 /// What of a model decides which rows a sweep needs.
 #[derive(Clone, Copy)]
 pub(super) struct Loop {

@@ -22,6 +22,8 @@ pub struct Interchanged {
     pub base: Tensor,
     /// The base queries with the source's state, for each cut.
     pub patched: Vec<Tensor>,
+    /// Rows that were computed, times the effective layers of each.
+    pub row_layers: u64,
 }
 
 // Rows of one batch of a sweep, at most about so many bytes of buffers with those of all its layers.
@@ -53,11 +55,9 @@ impl Model {
         if !self.is_fused || !cuts.iter().all(is_plain) {
             return self.interchange_by_hooks(pairs, cuts, iterations);
         }
-        let effective_layers = iterations * self.config.layers;
         // At most: a branch has a row for each column, and a row about 24 numbers of d_model in buffers.
         let bytes_of_pair = (length + 1) * (cuts.len() + 2) * self.config.d_model * 24 * size_of::<f32>();
         let pairs_at_once = (MAX_BATCH_BYTES / bytes_of_pair.max(1)).clamp(1, 4096);
-        debug_assert!(effective_layers > 0);
         let mut parts = Vec::new();
         for pairs in pairs.chunks(pairs_at_once) {
             parts.push(self.interchange_fused(pairs, cuts, iterations)?);
@@ -108,6 +108,7 @@ impl Model {
             source: select(&|pair| outcomes.plain[pair][0])?,
             base: select(&|pair| outcomes.plain[pair][1])?,
             patched: patched.collect::<Result<_>>()?,
+            row_layers: batch.row_layers(iterations * self.config.layers),
         })
     }
 
@@ -139,6 +140,7 @@ impl Model {
             patched: patched.collect::<Result<_>>()?,
             base: run(&base_rows, Hooks::none())?.0,
             source,
+            row_layers: (base_rows.len() * (cuts.len() + 2) * iterations * self.config.layers) as u64,
         })
     }
 }
@@ -154,6 +156,7 @@ impl Interchanged {
             patched: (0..cuts)
                 .map(|cut| Ok(all(&|part| part.patched[cut].clone())?))
                 .collect::<Result<_>>()?,
+            row_layers: parts.iter().map(|part| part.row_layers).sum(),
         })
     }
 }
