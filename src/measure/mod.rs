@@ -59,7 +59,7 @@ with_every_method!(public_items);
 const BATCH: usize = 512;
 
 // Reads a count from the command line.
-fn positive(text: &str) -> std::result::Result<usize, String> {
+pub(crate) fn positive(text: &str) -> std::result::Result<usize, String> {
     text.parse()
         .ok()
         .filter(|&n| n > 0)
