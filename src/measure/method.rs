@@ -147,6 +147,7 @@ pub struct Extras {
 
 /// A finished measurement with what was asked for beside it.
 pub struct Measured<M: Method> {
+    /// The result.
     pub report: Report<M>,
     /// The per-query rows as CSV, where they were asked for.
     pub queries: Option<Vec<u8>>,
