@@ -1,13 +1,18 @@
-//! The library's one error type: every variant is a sentence that a user can act on.
+//! The error type of the library: every variant is a sentence that a user can act on.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong, told to the person who can mend it.
+/// The errors of the library. Each is displayed as one sentence that names the file, key or value and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read, or whose content is not what it should be.
     #[error("{}: {reason}", path.display())]
-    File { path: PathBuf, reason: String },
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 
     /// A value, key or name that is not allowed; the text says what is.
     #[error("{0}")]
@@ -15,7 +20,12 @@ pub enum Error {
 
     /// A file or folder that cannot be written.
     #[error("cannot write {}: {reason}", path.display())]
-    Write { path: PathBuf, reason: String },
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it cannot be written.
+        reason: String,
+    },
 
     /// Training met a value that is not finite.
     #[error(
@@ -23,32 +33,42 @@ pub enum Error {
          A lower learning rate (optimizer.lr) or tighter clipping (optimizer.clip) usually helps"
     )]
     Diverged {
+        /// The step, from 0.
         step: u64,
+        /// What is not finite: the loss, or the gradient of a weight.
         tensor: String,
+        /// The last good checkpoint, or `none yet`.
         checkpoint: String,
     },
 
     /// The user asked to stop; everything is saved.
-    #[error("interrupted; everything up to here is saved, and the same command goes on from it (train: with --resume)")]
+    #[error(
+        "interrupted; everything up to here is saved, and the same command continues from it (train: with --resume)"
+    )]
     Interrupted,
 
     /// The tensor library failed.
     #[error("tensor computation failed: {}", sentence(.0))]
     Tensor(#[from] candle_core::Error),
 
-    /// Something else that should have worked did not; no input is to blame.
+    /// A failure that no input has caused.
     #[error("{0}")]
     Failed(String),
 
     /// A figure could not be drawn.
     #[error("cannot draw {}: {reason}", path.display())]
-    Figure { path: PathBuf, reason: String },
+    Figure {
+        /// The file of the figure.
+        path: PathBuf,
+        /// Why it cannot be drawn.
+        reason: String,
+    },
 }
 
-/// What candle says, in one line, without the stack trace that it adds where `RUST_BACKTRACE` is set.
+/// The message of a candle error in one line, without the stack trace that candle adds where `RUST_BACKTRACE` is set.
 pub(crate) fn sentence(error: &candle_core::Error) -> String {
     use candle_core::Error as E;
-    let told = match error {
+    let message = match error {
         E::WithBacktrace { inner, .. } => sentence(inner),
         E::WithPath { inner, path } => format!("{}: {}", path.display(), sentence(inner)),
         E::Context { inner, context } => format!("{context}: {}", sentence(inner)),
@@ -59,15 +79,18 @@ pub(crate) fn sentence(error: &candle_core::Error) -> String {
         other => other.to_string(),
     };
     // An error that candle has wrapped as text brings its stack trace along: numbered lines, from 0 on.
-    let lines = told.lines().map(str::trim).take_while(|line| !line.starts_with("0: "));
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("0: "));
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// The library's result.
+/// The result type of the library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A complaint about the content of `path`.
+    /// [`Error::File`]: the content of `path` is wrong.
     pub fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::File {
             path: path.to_owned(),
@@ -75,7 +98,7 @@ impl Error {
         }
     }
 
-    /// A complaint that `path` cannot be written.
+    /// [`Error::Write`]: `path` cannot be written.
     pub fn write(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Write {
             path: path.to_owned(),
@@ -83,17 +106,17 @@ impl Error {
         }
     }
 
-    /// A complaint about a value that the user gave.
+    /// [`Error::Input`]: a value that the user gave is wrong.
     pub fn input(reason: impl std::fmt::Display) -> Self {
         Self::Input(reason.to_string())
     }
 
-    /// A failure that no input is to blame for.
+    /// [`Error::Failed`]: a failure that no input has caused.
     pub fn failed(reason: impl std::fmt::Display) -> Self {
         Self::Failed(reason.to_string())
     }
 
-    /// 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
+    /// The exit code of the binary: 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::File { .. } | Self::Input(_) => 2,
@@ -116,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_candle_says_is_one_line() {
+    fn an_error_of_candle_is_one_line() {
         use candle_core::Error as E;
         let trace = "shape mismatch\n   0: candle_core::error::Error::bt\n             at error.rs:3\n   1: main";
         let wrapped = E::WithPath {

@@ -1,4 +1,4 @@
-//! Reading files whole and writing them whole: a reader never sees half a file.
+//! Files that are read whole and written atomically: no reader ever sees a part of a file.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-// Of files that are being written.
+// The beginning of the names of files that are being written.
 const PREFIX: &str = ".writing-";
 
 /// The bytes of `path`.
@@ -41,12 +41,12 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?).map_err(|e| Error::file(path, format!("bad JSON: {e}")))
 }
 
-/// Writes `bytes` to `path` whole or not at all: a temporary file in the same folder, synced, then renamed. A symbolic link
-/// is written through. A new file has the permissions that any new file has (the umask counts), an old one keeps its own.
+/// Writes `bytes` to `path` atomically: into a temporary file in the same folder, which is synced and then renamed. A
+/// symbolic link is followed. A new file has the default permissions (the umask applies), an old one keeps its own.
 ///
 /// # Errors
-/// When the folder cannot be made or written, or something that is not a file stands at `path`; whatever stood there is
-/// then unharmed.
+/// When the folder cannot be made or written, or there is something at `path` that is not a file. What was there is
+/// unchanged then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
@@ -65,7 +65,7 @@ pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result
     create_folder(folder)?;
     let old = fs::metadata(&target).ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
-        return Err(Error::write(path, "what stands there is not a regular file"));
+        return Err(Error::write(path, "what is there is not a regular file"));
     }
     let permissions = old.map(|old| old.permissions());
     let file = temporary_file(folder, permissions.as_ref()).map_err(fail)?;
@@ -100,26 +100,26 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))
 }
 
-/// The first 16 hexadecimal digits of the SHA-256 of `bytes`: how data and checkpoints are named in results.
+/// The first 16 hexadecimal digits of the SHA-256 of `bytes`: the name of data and checkpoints in results.
 pub fn short_hash(bytes: &[u8]) -> String {
     hex16(Sha256::new().chain_update(bytes))
 }
 
-/// As [`short_hash`], of what the hasher has been fed.
+/// As [`short_hash`], of the input of the hasher.
 pub fn hex16(hasher: Sha256) -> String {
     let mut digits = hex(hasher);
     digits.truncate(16);
     digits
 }
 
-/// The 64 hexadecimal digits of the SHA-256 of what the hasher has been fed.
+/// The 64 hexadecimal digits of the SHA-256 of the input of the hasher.
 pub fn hex(hasher: Sha256) -> String {
     format!("{:x}", hasher.finalize())
 }
 
 // The path at the end of the symbolic links that begin at `path`; nothing need be there.
 fn follow_links(path: &Path) -> std::io::Result<PathBuf> {
-    // As many as Linux follows.
+    // The limit of Linux.
     const MAX_LINKS: usize = 40;
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_left_alone() {
+    fn what_is_not_a_regular_file_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let refused = write(folder.path(), b"new").unwrap_err().to_string();
         assert!(refused.contains("is not a regular file"), "{refused}");

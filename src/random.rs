@@ -1,14 +1,14 @@
 //! Portable randomness: the same seed gives the same numbers on every machine.
 //!
-//! A [`Stream`] is ChaCha8 keyed by (seed, purpose, index), so that no two uses share numbers and none depends on how
-//! many another drew. Integers are mapped without the platform's word size, normals with a software `ln` and `cos`.
+//! A [`Stream`] is ChaCha8 keyed by (seed, purpose, index), so that no two purposes share numbers, and none depends on how
+//! many numbers another drew. Integers are mapped without the platform's word size, normals with a software `ln` and `cos`.
 
 use rand::RngCore;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// A stream of random numbers that depends on its key alone.
+/// A stream of random numbers, a function of its key alone.
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
@@ -50,24 +50,24 @@ impl Stream {
         radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }
 
-    /// A Poisson number with mean `lambda` of at most some hundreds (Knuth 1969: as many uniform factors as keep a
-    /// product above e^−λ).
+    /// A Poisson number with mean `lambda`, which must not exceed some hundreds (Knuth 1969: the number of uniform factors
+    /// whose product is above e^−λ).
     pub fn poisson(&mut self, lambda: f64) -> u64 {
-        let least = libm::exp(-lambda);
+        let min = libm::exp(-lambda);
         let (mut product, mut count) = (self.uniform(), 0);
-        while product > least {
+        while product > min {
             product *= self.uniform();
             count += 1;
         }
         count
     }
 
-    /// Puts the items in a uniformly random order.
+    /// Shuffles the items uniformly.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         self.partial_shuffle(items, items.len());
     }
 
-    /// Puts a uniform sample of `count` items, in random order, in front.
+    /// Moves a uniform sample of `count` items, in random order, to the front.
     pub fn partial_shuffle<T>(&mut self, items: &mut [T], count: usize) {
         for i in 0..count.min(items.len()) {
             let j = i + self.below(items.len() - i);

@@ -12,7 +12,7 @@ use loopscope::Error;
 use loopscope::checkpoint::{Checkpoint, RunFolder};
 use loopscope::graph::Dataset;
 use loopscope::model::{Pass, Rows, Sharing};
-use loopscope::train::{Evaluation, Observer, Occasion, RunConfig, Trainer};
+use loopscope::train::{CheckpointReason, Evaluation, Observer, RunConfig, Trainer};
 use serde_json::Value;
 
 const DATA: [&str; 14] = [
@@ -165,22 +165,27 @@ struct StopAfter<'a> {
 }
 
 impl Observer for StopAfter<'_> {
-    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<(), Error> {
+    fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<(), Error> {
         self.stop
             .store(trainer.progress().step >= self.steps, Ordering::Relaxed);
-        self.folder.stepped(trainer, loss)
+        self.folder.on_step(trainer, loss)
     }
 
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<(), Error> {
-        self.folder.evaluated(trainer, evaluation, occasions)
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<(), Error> {
+        self.folder.on_evaluation(trainer, evaluation, reasons)
     }
 
-    fn interrupted(&mut self, trainer: &Trainer) -> Result<(), Error> {
-        self.folder.interrupted(trainer)
+    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<(), Error> {
+        self.folder.on_interrupt(trainer)
     }
 
-    fn last_good(&self) -> String {
-        self.folder.last_good()
+    fn last_good_checkpoint(&self) -> String {
+        self.folder.last_good_checkpoint()
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-pub use accuracy::{Accuracy, DEPTHS, accuracy};
+pub use accuracy::{DEPTHS, accuracy};
 pub use shapes::{Batches, Case, Shape};
-pub use sweep::{Sweep, SweepMeasurement};
+pub use sweep::Sweep;
 
 use crate::checkpoint::write_tensors;
 use crate::error::Result;

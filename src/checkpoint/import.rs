@@ -5,18 +5,23 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
-use super::file::{CheckpointInfo, read_tensors};
+use super::file::CheckpointInfo;
 use super::pickle;
+use super::tensors::read_tensors;
 use crate::error::{Error, Result};
 use crate::graph::Vocab;
 use crate::model::{Activation, Init, ModelConfig, Positions, Readout, Weights};
 
-/// What the weights themselves do not tell.
+/// The properties of a model that a file of weights does not contain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportSettings {
+    /// Attention heads.
     pub heads: usize,
+    /// Iterations of training, R.
     pub iterations: usize,
+    /// The position at which the answer is read.
     pub readout: Readout,
+    /// Columns after padding, for [`Readout::LastColumn`].
     pub columns: Option<usize>,
     /// Whether positions are sinusoidal where no table of learned ones is found.
     pub sinusoidal: bool,
@@ -24,8 +29,8 @@ pub struct ImportSettings {
     pub vocab: Option<Vocab>,
 }
 
-/// Reads a `.pt` (zip) dictionary with a `model_state_dict`, or a safetensors file, with keys as in the published
-/// checkpoints, each perhaps behind `_orig_mod.`. Nothing in a pickle is executed.
+/// Reads weights in the layout of the published checkpoints: a `.pt` file (a zip with a dictionary `model_state_dict`) or a
+/// safetensors file. Keys may have the prefix `_orig_mod.`. Nothing in a pickle is executed.
 ///
 /// # Errors
 /// When the file cannot be read, is in another layout, or does not fit the settings.
@@ -102,30 +107,30 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
     Ok((info, weights))
 }
 
-// The first `most` of `names`, and how many there are where that is not all.
-pub(super) fn list(names: &[String], most: usize) -> String {
-    let first = names[..names.len().min(most)].join(", ");
+// The first `max` of `names`, and their number where there are more.
+pub(super) fn list(names: &[String], max: usize) -> String {
+    let first = names[..names.len().min(max)].join(", ");
     match names.len() {
-        n if n > most => format!("{first}, … ({n} in all)"),
+        n if n > max => format!("{first}, … ({n} in all)"),
         0 => "nothing".to_owned(),
         _ => first,
     }
 }
 
-// Says what the published layout is and what was found instead.
+// The error for a file in another layout: the keys that were expected and those that were found.
 fn other_layout(path: &Path, settings: &ImportSettings, tensors: &HashMap<String, Tensor>) -> Error {
     let expected = config(settings, 1, 1, Positions::None, true);
     let expected: Vec<String> = expected.slots(1).into_iter().map(|slot| slot.name).collect();
     let mut names: Vec<String> = tensors.keys().cloned().collect();
     names.sort_unstable();
-    let (place, found) = match is_pickle(path).then(|| pickle::outline(path)) {
+    let (location, found) = match is_pickle(path).then(|| pickle::outline(path)) {
         Some(Ok(outline)) => (format!(" at the top or under `{}`", pickle::KEY), outline),
         _ => (String::new(), list(&names, 20)),
     };
     Error::file(
         path,
         format!(
-            "is not in the published layout. Tensors expected{place}: {}, and so on for each block. Keys found: {found}",
+            "is not in the published layout. Tensors expected{location}: {}, and so on for each block. Keys found: {found}",
             expected.join(", ")
         ),
     )
@@ -148,7 +153,7 @@ fn expect_orientation(config: &ModelConfig, vocab_size: usize, tensors: &HashMap
     }
 }
 
-// The config that the shapes tell.
+// The config that follows from the shapes and the settings, and the number of tokens.
 fn deduce(tensors: &HashMap<String, Tensor>, settings: &ImportSettings) -> Result<(ModelConfig, usize)> {
     let dims2 = |name: &str| -> Result<(usize, usize)> {
         tensors

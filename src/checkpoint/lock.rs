@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 const LOCK: &str = "run.lock";
-// A try fails only where another holder goes in the very moment between opening and locking.
+// An attempt fails only where another process removes the file between opening and locking it.
 const MAX_TRIES: usize = 10_000;
 
-/// An exclusive lock on a run folder, held until it is dropped or the process ends, however it ends.
+/// An exclusive lock on a run folder. It ends when it is dropped, or when the process ends, however it ends.
 ///
-/// It is an advisory lock of the operating system (`flock` on Unix) on the file `run.lock`, whose content names the holder
-/// for people. A file that a killed process left behind locks nothing.
+/// It is an advisory lock of the operating system (`flock` on Unix) on the file `run.lock`, which names the process for
+/// people to read. A file that a killed process left behind does not lock the folder.
 #[derive(Debug)]
 pub struct RunLock {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub struct RunLock {
     file: File,
 }
 
-/// The holder of a lock, as `run.lock` tells it.
+/// The content of `run.lock`: the process that holds the lock.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     process: u32,
@@ -58,9 +58,9 @@ impl RunLock {
         let fail = |e: std::io::Error| Error::write(&path, e);
         for _ in 0..MAX_TRIES {
             if path.is_symlink() {
-                return Err(Error::file(&path, "is a symbolic link, which is no lock; remove it"));
+                return Err(Error::file(&path, "is a symbolic link, which is not a lock; remove it"));
             }
-            // Its content is the holder's until the lock is ours.
+            // The content belongs to the holder until this process has the lock.
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -73,7 +73,7 @@ impl RunLock {
                 Err(TryLockError::WouldBlock) => return Err(refusal(folder, &mut file)),
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
-            // The holder before us may have removed the file between our opening and our locking it.
+            // The last holder may have removed the file between the opening and the locking.
             if is_at(&file, &path) {
                 let text = serde_json::to_string(&Holder::this_process()).map_err(|e| fail(e.into()))?;
                 file.set_len(0).map_err(fail)?;
@@ -89,10 +89,10 @@ impl RunLock {
 }
 
 impl RunLock {
-    /// Checks that the lock is still this process's: nobody has removed or replaced its file.
+    /// Checks that this process still has the lock: its file was not removed or replaced.
     ///
     /// # Errors
-    /// When somebody has: another process may train in the folder.
+    /// When it was, so that another process may train in the folder.
     pub fn check(&self) -> Result<()> {
         if is_at(&self.file, &self.path) {
             return Ok(());
@@ -105,8 +105,8 @@ impl RunLock {
 }
 
 impl Drop for RunLock {
-    // The file is removed while it is still locked: whoever has opened it meanwhile finds by `is_at` that it is gone. Another
-    // one's is left alone.
+    // The file is removed while it is still locked: a process that has opened it meanwhile finds by `is_at` that it is
+    // gone. The file of another process is left alone.
     fn drop(&mut self) {
         if cfg!(unix) && is_at(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);

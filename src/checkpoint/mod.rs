@@ -1,16 +1,20 @@
-//! Files of a run: checkpoints as safetensors, run folders, other people's weights.
+//! Checkpoints as safetensors, run folders, and the import of other people's weights.
 
 mod file;
 mod import;
 mod lock;
 mod paths;
 mod pickle;
+mod record;
 mod role;
 mod run;
+mod tensors;
 
-pub use file::{Checkpoint, CheckpointInfo, read_tensors, write_tensors};
+pub use file::{Checkpoint, CheckpointInfo};
 pub use import::{ImportSettings, import};
 pub use lock::RunLock;
 pub use paths::{CheckpointPath, RunPath, find_checkpoints};
+pub use record::{RunRecord, StagesFile, initial_checkpoint};
 pub use role::CheckpointRole;
-pub use run::{RunFolder, RunRecord, StagesFile, initial_checkpoint};
+pub use run::RunFolder;
+pub use tensors::{read_tensors, write_tensors};

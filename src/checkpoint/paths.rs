@@ -7,8 +7,8 @@ use std::str::FromStr;
 use candle_core::Device;
 
 use super::file::Checkpoint;
+use super::record::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file, step_file};
 use super::role::CheckpointRole;
-use super::run::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file, step_file};
 use crate::error::{Error, Result};
 use crate::train::{RunConfig, StageOutcome};
 

@@ -1,4 +1,4 @@
-//! A run folder: resolved config, metrics, stages, checkpoints, and the state that a resume goes on from.
+//! A run folder: resolved config, metrics, stages, checkpoints, and the state that a resumed run continues from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,50 +7,19 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::file::{Checkpoint, CheckpointInfo, expect_readable, read_tensors, write_tensors};
+use super::file::{Checkpoint, CheckpointInfo};
 use super::lock::RunLock;
+use super::record::{
+    CONFIG, FINAL, METRICS, STAGES, STATE, StagesFile, expect_run, is_run, read_metrics, stage_file, step_file,
+};
+use super::tensors::{expect_readable, read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{MatmulBackend, Weights};
-use crate::train::{Evaluation, Observer, Occasion, Progress, RunConfig, StageOutcome, Trainer};
+use crate::train::{CheckpointReason, Evaluation, Observer, Progress, RunConfig, Trainer};
 
-pub(super) const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
-pub(super) const STAGES: &str = "stages.json";
-const STATE: &str = "resume.safetensors";
-pub(super) const FINAL: &str = "final.safetensors";
-
-/// What `stages.json` holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StagesFile {
-    /// Steps done when the file was written.
-    pub step: u64,
-    /// Seconds of training until then.
-    pub seconds: f64,
-    /// Whether the run came to its end.
-    pub finished: bool,
-    /// Content hash of the training data.
-    pub data_hash: String,
-    /// Each stage with when it was reached, `null` where it was not.
-    pub stages: Vec<StageOutcome>,
-}
-
-impl StagesFile {
-    /// Reads the `stages.json` of the run in `folder`.
-    ///
-    /// # Errors
-    /// When it is missing, damaged, or a stage in it is one that no config can have; the message names it.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(STAGES);
-        let file: Self = files::read_json(&path)?;
-        for (place, outcome) in file.stages.iter().enumerate() {
-            outcome.stage.check(place).map_err(|e| Error::file(&path, e))?;
-        }
-        Ok(file)
-    }
-}
-
-/// A run on disk, locked for this process.
+/// A run folder that this process trains in. It is locked, and as an [`Observer`] of the trainer it writes metrics,
+/// checkpoints and the state of the run.
 pub struct RunFolder {
     path: PathBuf,
     lock: RunLock,
@@ -60,9 +29,9 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Whether `path` holds a run.
+    /// Whether there is a run in `path`.
     pub fn exists(path: &Path) -> bool {
-        path.join(CONFIG).exists()
+        is_run(path)
     }
 
     fn locked(path: &Path) -> Result<Self> {
@@ -75,16 +44,16 @@ impl RunFolder {
         })
     }
 
-    /// Makes a new run in `path` and locks it.
+    /// Begins a new run in `path` and locks the folder.
     ///
     /// # Errors
-    /// When `path` holds a run already, is locked by another process, or cannot be written.
+    /// When there is a run in `path` already, or `path` is locked by another process, or cannot be written.
     pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
         let no_run = || {
             if Self::exists(path) {
                 return Err(Error::file(
                     path,
-                    "holds a run already; nothing was changed. Use --resume to go on with it, or choose another --out",
+                    "holds a run already; nothing was changed. Use --resume to continue it, or choose another --out",
                 ));
             }
             Ok(())
@@ -108,40 +77,40 @@ impl RunFolder {
         files::write(&path, text.as_bytes())
     }
 
-    /// Opens the run in `path`, locks it, and brings `trainer` to where it stopped. Another `train.steps` than the run had is
-    /// allowed where no cooldown hangs on it; every other setting must be the run's.
+    /// Opens the run in `path`, locks the folder, and restores its saved state into `trainer`. The trainer must have the
+    /// settings of the run, except that `train.steps` may differ where no cooldown depends on it.
     ///
     /// # Errors
-    /// When there is no run, another process trains in it, its settings or data are others, or its files are damaged.
+    /// When `path` is not a run folder, another process trains in it, settings or data differ, or a file is damaged.
     pub fn resume(path: &Path, trainer: &mut Trainer) -> Result<Self> {
         expect_run(path)?;
         let mut folder = Self::locked(path)?;
         let config_path = path.join(CONFIG);
-        let had = RunConfig::read(&config_path, &[])?;
-        let wants = trainer.config();
-        let mut others = had.differences(wants);
-        // Where the data lie is of no account: their hash is compared.
-        others.retain(|(key, ..)| key != "data" && (key != "train.steps" || wants.optimizer.cooldown > 0));
-        if !others.is_empty() {
-            let others = others
+        let saved = RunConfig::read(&config_path, &[])?;
+        let given = trainer.config();
+        let mut differences = saved.differences(given);
+        // The path of the data may differ: the hash of their content is compared.
+        differences.retain(|(key, ..)| key != "data" && (key != "train.steps" || given.optimizer.cooldown > 0));
+        if !differences.is_empty() {
+            let differences = differences
                 .iter()
-                .map(|(key, had, given)| format!("{key} is {had} in the run, {given} is given"));
+                .map(|(key, saved, given)| format!("{key} is {saved} in the run, {given} is given"));
             return Err(Error::file(
                 &config_path,
                 format!(
                     "the run has other settings than those given: {}; only train.steps may change, and only without a cooldown. \
-                     Choose another --out for a new run, or go on with the run's own settings: loopscope train {} --resume",
-                    others.collect::<Vec<_>>().join("; "),
+                     Choose another --out for a new run, or continue with the run's own settings: loopscope train {} --resume",
+                    differences.collect::<Vec<_>>().join("; "),
                     path.display()
                 ),
             ));
         }
         let state = path.join(STATE);
-        // A run that stopped before its first save stands at its start.
+        // A run that stopped before its first save begins anew.
         if state.exists() {
             folder.restore(&state, trainer)?;
         }
-        if had.train.steps != trainer.config().train.steps {
+        if saved.train.steps != trainer.config().train.steps {
             folder.write_config(trainer.config())?;
         }
         Ok(folder)
@@ -149,7 +118,8 @@ impl RunFolder {
 
     fn restore(&mut self, state: &Path, trainer: &mut Trainer) -> Result<()> {
         let (tensors, info) = read_tensors(state)?;
-        let info = info.ok_or_else(|| Error::file(state, "has no loopscope metadata; it is no saved state"))?;
+        let info =
+            info.ok_or_else(|| Error::file(state, "has no loopscope metadata; it is not the saved state of a run"))?;
         let info: SavedState =
             serde_json::from_str(&info).map_err(|e| Error::file(state, format!("its metadata does not fit: {e}")))?;
         if info.data_hash != trainer.data().hash {
@@ -174,8 +144,8 @@ impl RunFolder {
         }
         if trainer.model().device().is_cpu() && info.matmul != trainer.model().backend().matmul() {
             tracing::warn!(
-                "this run was trained with {}, here it goes on with {}: as good, but not bit for bit what it would have \
-                 been. --portable makes every machine alike",
+                "this run was trained with {}, here it continues with {}: as accurate, but not bit for bit what it would \
+                 have been. --portable gives the same bits on every machine",
                 info.matmul,
                 trainer.model().backend().matmul()
             );
@@ -256,11 +226,11 @@ impl RunFolder {
         )
     }
 
-    fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasion: Occasion) -> Result<()> {
-        let name = match occasion {
-            Occasion::Stage(place) => stage_file(place, &trainer.progress().stages.outcomes[place].stage.name),
-            Occasion::Growth => step_file(evaluation.step),
-            Occasion::Final => FINAL.to_owned(),
+    fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, reason: CheckpointReason) -> Result<()> {
+        let name = match reason {
+            CheckpointReason::Stage(index) => stage_file(index, &trainer.progress().stages.outcomes[index].stage.name),
+            CheckpointReason::LogSpaced => step_file(evaluation.step),
+            CheckpointReason::Final => FINAL.to_owned(),
         };
         let vocab = &trainer.data().vocab;
         let config = trainer.config();
@@ -286,26 +256,31 @@ impl RunFolder {
 }
 
 impl Observer for RunFolder {
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<()> {
         self.lock.check()?;
         self.metrics.push(evaluation.clone());
         self.write_metrics()?;
-        for &occasion in occasions {
-            self.write_checkpoint(trainer, evaluation, occasion)?;
+        for &reason in reasons {
+            self.write_checkpoint(trainer, evaluation, reason)?;
         }
         let due = self.saved.elapsed().as_secs_f64() >= trainer.config().train.save_every_seconds;
-        if due || !occasions.is_empty() {
+        if due || !reasons.is_empty() {
             self.save_state(trainer)?;
         }
         Ok(())
     }
 
-    fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
+    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
         self.lock.check()?;
         self.save_state(trainer)
     }
 
-    fn last_good(&self) -> String {
+    fn last_good_checkpoint(&self) -> String {
         self.last_good
             .as_ref()
             .map_or_else(|| "none yet".to_owned(), |path| path.display().to_string())
@@ -316,72 +291,12 @@ impl Observer for RunFolder {
 struct SavedState {
     progress: Progress,
     data_hash: String,
-    // What computed the matrix products of its training so far.
+    // What computed GEMM in its training so far.
     #[serde(default, rename = "products")]
     matmul: MatmulBackend,
 }
 
-pub(super) fn stage_file(place: usize, name: &str) -> String {
-    format!("stage-{}-{name}.safetensors", place + 1)
-}
-
-pub(super) fn step_file(step: u64) -> String {
-    format!("step-{step:08}.safetensors")
-}
-
-/// The checkpoint of step 0 in the folder of this checkpoint, where there is one.
-pub fn initial_checkpoint(checkpoint: &Path) -> Option<PathBuf> {
-    Some(checkpoint.with_file_name(step_file(0))).filter(|path| path.is_file())
-}
-
-/// The lines of a run's `metrics.jsonl`.
-///
-/// # Errors
-/// When the file is missing or a line is not an evaluation.
-pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<Evaluation>> {
-    let path = folder.join(METRICS);
-    files::read_text(&path)?
-        .lines()
-        .enumerate()
-        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1))))
-        .collect()
-}
-
-/// What a finished or running run has to tell, beside its checkpoints.
-pub struct RunRecord {
-    pub config: RunConfig,
-    pub stages: StagesFile,
-    pub metrics: Vec<Evaluation>,
-}
-
-impl RunRecord {
-    /// Reads config, stages and metrics of the run in `folder`.
-    ///
-    /// # Errors
-    /// When it is no run folder or a file is damaged.
-    pub fn read(folder: &Path) -> Result<Self> {
-        expect_run(folder)?;
-        Ok(Self {
-            config: RunConfig::read(&folder.join(CONFIG), &[])?,
-            stages: StagesFile::read(folder)?,
-            metrics: read_metrics(folder)?,
-        })
-    }
-}
-
-pub(super) fn expect_run(folder: &Path) -> Result<()> {
-    if RunFolder::exists(folder) {
-        return Ok(());
-    }
-    let reason = if folder.is_dir() {
-        "is not a run folder (it has no config.toml)"
-    } else {
-        "no such file or folder"
-    };
-    Err(Error::file(folder, reason))
-}
-
-// `to` as seen from `folder`, so that a run and its data can be moved together.
+// The path of `to` relative to `folder`, so that a run and its data can be moved together.
 fn relative_to(folder: &Path, to: &Path) -> PathBuf {
     let (Ok(folder), Ok(to)) = (folder.canonicalize(), to.canonicalize()) else {
         return to.to_owned();

@@ -13,7 +13,7 @@ use crate::experiment::{self, MeasuredResult, Phase};
 use crate::figure;
 use crate::graph::{Role, Split};
 use crate::measure::Comparison;
-use crate::train::{Evaluation, Observer, Occasion, StageOutcome, Trainer};
+use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
 
 /// The terminal, or wherever standard error goes.
 pub(super) struct Terminal {
@@ -116,7 +116,7 @@ fn short(split: &Split) -> &str {
 
 fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
     let stages = &trainer.progress().stages;
-    let stage = match stages.count() {
+    let stage = match stages.n_reached() {
         0 if stages.outcomes.is_empty() => String::new(),
         0 => "before stage 1 | ".to_owned(),
         n => format!("stage {n}: {} | ", stages.outcomes[n - 1].stage.name),
@@ -136,7 +136,7 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
 }
 
 impl Observer for Watched {
-    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
+    fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
         if let Some(bar) = &self.bar
             && self.drawn.elapsed().as_millis() >= 100
         {
@@ -152,10 +152,15 @@ impl Observer for Watched {
         Ok(())
     }
 
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<()> {
         self.message = summary(trainer, evaluation);
         // Plain lines keep to one in ten seconds, but for evaluations at which something happened.
-        let worth_a_line = !occasions.is_empty() || self.drawn.elapsed().as_secs() >= 10;
+        let worth_a_line = !reasons.is_empty() || self.drawn.elapsed().as_secs() >= 10;
         if self.bar.is_none() && worth_a_line {
             self.drawn = Instant::now();
             let (step, total) = (evaluation.step, trainer.config().train.steps);
@@ -173,7 +178,7 @@ impl Observer for Watched {
         Ok(())
     }
 
-    fn interrupted(&mut self, _: &Trainer) -> Result<()> {
+    fn on_interrupt(&mut self, _: &Trainer) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.abandon();
         }

@@ -75,7 +75,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     // Of a curriculum, what was not reached begins with one stage that was tried; the others never began.
     let mut tried = trainer.progress().stages.outcomes;
     if run.config.curriculum.is_some() {
-        let reached = trainer.progress().stages.count();
+        let reached = trainer.progress().stages.n_reached();
         tried.truncate(reached + 1);
     }
     for outcome in &tried {

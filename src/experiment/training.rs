@@ -12,7 +12,7 @@ use super::observer::Observer;
 use crate::checkpoint::RunFolder;
 use crate::error::{Error, Result};
 use crate::graph::Dataset;
-use crate::train::{self, Evaluation, Occasion, RunConfig, Trainer};
+use crate::train::{self, CheckpointReason, Evaluation, RunConfig, Trainer};
 
 /// A run to be trained.
 pub struct TrainingRun {
@@ -98,22 +98,27 @@ struct WatchedFolder<'a> {
 }
 
 impl train::Observer for WatchedFolder<'_> {
-    fn stepped(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
-        self.watcher.stepped(trainer, loss)?;
-        self.folder.stepped(trainer, loss)
+    fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
+        self.watcher.on_step(trainer, loss)?;
+        self.folder.on_step(trainer, loss)
     }
 
-    fn evaluated(&mut self, trainer: &Trainer, evaluation: &Evaluation, occasions: &[Occasion]) -> Result<()> {
-        self.watcher.evaluated(trainer, evaluation, occasions)?;
-        self.folder.evaluated(trainer, evaluation, occasions)
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<()> {
+        self.watcher.on_evaluation(trainer, evaluation, reasons)?;
+        self.folder.on_evaluation(trainer, evaluation, reasons)
     }
 
-    fn interrupted(&mut self, trainer: &Trainer) -> Result<()> {
-        self.watcher.interrupted(trainer)?;
-        self.folder.interrupted(trainer)
+    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
+        self.watcher.on_interrupt(trainer)?;
+        self.folder.on_interrupt(trainer)
     }
 
-    fn last_good(&self) -> String {
-        self.folder.last_good()
+    fn last_good_checkpoint(&self) -> String {
+        self.folder.last_good_checkpoint()
     }
 }

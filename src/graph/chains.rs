@@ -12,7 +12,7 @@ use crate::random::Stream;
 /// The published name and type of sampled atomic facts.
 pub(super) const ATOMIC_FACTS: &str = "atomic_facts";
 
-/// The published type of a training row with so many hops.
+/// The published type of a training row of `hops` hops.
 pub(super) fn training_type(hops: usize) -> String {
     match hops {
         1 => ATOMIC_FACTS.to_owned(),
@@ -20,19 +20,19 @@ pub(super) fn training_type(hops: usize) -> String {
     }
 }
 
-/// Where the facts of a relation lead.
+/// How the tails of a relation are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tails {
     /// Each relation is a random permutation of the entities.
     #[default]
     Permutation,
-    /// Each tail is uniform over the entities, so that relations are many-to-one and chains forget where they began
-    /// ("pre-permutation", Appendix K).
+    /// Each tail is uniform over the entities. Relations are then many-to-one, and the end of a long chain depends little on
+    /// its head ("pre-permutation", Appendix K).
     Random,
 }
 
-/// The settings of a depth-extrapolation data set. [`Default`] of the command line is the paper's scale.
+/// The settings of a depth-extrapolation data set. The defaults of the command line are the scale of the paper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Chains {
@@ -54,6 +54,7 @@ pub struct Chains {
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// How the tails of relations are drawn.
     #[arg(skip)]
     #[serde(default)]
     pub tails: Tails,
@@ -61,11 +62,11 @@ pub struct Chains {
 
 impl Chains {
     fn check(&self) -> Result<()> {
-        let range = |name: &str, value: usize, least: usize, most: usize| {
-            if (least..=most).contains(&value) {
+        let range = |name: &str, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(Error::input(format!("{name} is {value}; allowed: {least} to {most}")))
+                Err(Error::input(format!("{name} is {value}; allowed: {min} to {max}")))
             }
         };
         range("entities", self.entities, 1, 1_000_000)?;
@@ -80,14 +81,14 @@ impl Chains {
                 1 << 24
             )));
         }
-        // The shortest chains are the fewest.
-        let (there, wanted) = (facts * self.relations, self.train_rows + self.test_rows);
-        if wanted > there {
+        // There are fewer chains of 2 hops than of any other length.
+        let (available, requested) = (facts * self.relations, self.train_rows + self.test_rows);
+        if requested > available {
             return Err(Error::input(format!(
-                "train-rows + test-rows is {wanted}, but there are only {there} chains of 2 hops (entities × relations²)"
+                "train-rows + test-rows is {requested}, but there are only {available} chains of 2 hops (entities × relations²)"
             )));
         }
-        let tokens = wanted.saturating_mul(self.hops * (self.hops + 3) / 2);
+        let tokens = requested.saturating_mul(self.hops * (self.hops + 3) / 2);
         if tokens > 1 << 28 {
             return Err(Error::input(format!(
                 "the chains have {tokens} tokens; allowed: up to {} (fewer rows or hops)",
@@ -97,8 +98,8 @@ impl Chains {
         Ok(())
     }
 
-    /// Makes the data set: the splits `train` (all facts, then the training chains by hops), `atomic_facts`, and
-    /// `2hop_test` to `{K}hop_test`. No chain stands in both training and test.
+    /// Generates the data set: the splits `train` (all facts, then the training chains by hops), `atomic_facts`, and
+    /// `2hop_test` to `{K}hop_test`. No chain is in both training and test.
     ///
     /// # Errors
     /// When a setting is impossible.
@@ -161,24 +162,25 @@ impl Chains {
         graph
     }
 
-    fn relation(&self, place: usize) -> u32 {
-        (1 + self.entities + place) as u32
+    // The vocabulary id of the relation with this index.
+    fn relation(&self, index: usize) -> u32 {
+        (1 + self.entities + index) as u32
     }
 
-    // Training and test chains of so many hops, uniform without repeats: a chain that was drawn already is drawn anew.
+    // Training and test chains of `hops` hops, uniform without repeats: a chain that was drawn already is rejected.
     fn chains(&self, hops: usize, graph: &Graph) -> Vec<Query> {
         let mut stream = Stream::new(self.seed, "chains", hops as u64);
-        let wanted = self.train_rows + self.test_rows;
-        let mut drawn: HashSet<Ids> = HashSet::with_capacity(wanted);
-        let mut chains = Vec::with_capacity(wanted);
-        while chains.len() < wanted {
+        let n_chains = self.train_rows + self.test_rows;
+        let mut drawn: HashSet<Ids> = HashSet::with_capacity(n_chains);
+        let mut chains = Vec::with_capacity(n_chains);
+        while chains.len() < n_chains {
             let head = 1 + stream.below(self.entities) as u32;
             let relations = (0..hops).map(|_| self.relation(stream.below(self.relations)));
             let tokens: Ids = std::iter::once(head).chain(relations).collect();
             if !drawn.insert(tokens.clone()) {
                 continue;
             }
-            // Every entity has every relation, so every walk has an end.
+            // Every entity has every relation, so every chain has a target.
             if let Some(&target) = graph.walk(head, &tokens[1..]).ok().as_deref().and_then(<[u32]>::last) {
                 chains.push(Query::new(&tokens, target, graph));
             }
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn no_chain_stands_twice_and_each_knows_its_bridges() {
+    fn no_chain_occurs_twice_and_each_has_its_bridges() {
         let data = small(Tails::Permutation).generate().unwrap();
         let mut seen = HashSet::new();
         for (split, rows) in data.splits.iter().filter(|(split, _)| split.name() != ATOMIC_FACTS) {
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(train.matches(r#""type":"atomic_facts""#).count(), 48);
         assert_eq!(train.matches(r#""type":"3hop_train""#).count(), 150);
         assert!(!path.join("valid.json").exists());
-        // Where only the small test set is there, it is read.
+        // The small test set is read where there is no other.
         std::fs::remove_file(path.join("test.json")).unwrap();
         let small = Dataset::read(&path).unwrap();
         assert_eq!(

@@ -5,35 +5,35 @@ use smallvec::SmallVec;
 use super::{Gap, Graph, Split, Vocab};
 use crate::error::{Error, Result};
 
-/// A few vocabulary ids; as many as a 2-hop chain has lie in place, without an allocation: data sets have 10⁵ and more.
+/// The vocabulary ids of a chain. Up to 4 are stored inline, without an allocation: data sets have 10⁵ chains and more.
 pub type Ids = SmallVec<[u32; 4]>;
 
-/// The bridge entities of a query, as far as the atomic facts tell them.
+/// The bridge entities of a query, as far as they follow from the atomic facts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Bridges {
     /// One entity for each relation but the last; none for an atomic fact.
     Known(Ids),
-    /// A fact on the way is not among the atomic facts.
+    /// A fact of the chain is not among the atomic facts.
     Unknown,
-    /// A fact on the way has several tails.
+    /// A fact of the chain has several tails.
     Ambiguous,
-    /// The facts lead elsewhere than to the row's answer.
+    /// The facts lead to another entity than the answer of the row.
     Contradicted,
 }
 
-/// One row of a data set: `<e_h><r_1>…<r_k>` and its answer, as vocabulary ids.
+/// One row of a data set: the chain `<e_h><r_1>…<r_k>` and its answer, as vocabulary ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Head entity, then the relations.
     pub tokens: Ids,
     /// The answer.
     pub target: u32,
-    /// The entities on the way.
+    /// The entities between head and answer.
     pub bridges: Bridges,
 }
 
 impl Query {
-    /// The query of `tokens` with this answer; its bridges are read off the graph.
+    /// The query with these tokens and this answer; its bridges follow from the graph.
     pub fn new(tokens: &[u32], target: u32, graph: &Graph) -> Self {
         let bridges = match graph.walk(tokens[0], &tokens[1..]) {
             Err(Gap::Unknown) => Bridges::Unknown,
@@ -58,7 +58,7 @@ impl Query {
         self.tokens.len() - 1
     }
 
-    /// The entity after `hop` relations (1-based) where it is known; the last is the target.
+    /// The entity after hop `hop`, from 1, where it is known; after the last hop it is the target.
     pub fn entity_after(&self, hop: usize) -> Option<u32> {
         if hop == self.hops() {
             return Some(self.target);
@@ -70,10 +70,12 @@ impl Query {
     }
 }
 
-/// Queries by split, with the graph that explains them.
+/// A data set: queries by split, with their vocabulary and the graph that they are chains of.
 #[derive(Debug, Clone)]
 pub struct Dataset {
+    /// The tokens.
     pub vocab: Vocab,
+    /// The atomic facts of the training split.
     pub graph: Graph,
     /// The splits with their rows, `train` first, then those of `test.json` in order, `valid` last.
     pub splits: Vec<(Split, Vec<Query>)>,
@@ -85,7 +87,7 @@ impl Dataset {
     /// The rows of `split`.
     ///
     /// # Errors
-    /// When there is no such split; the message lists those there are.
+    /// When there is no such split; the message lists the splits of the data.
     pub fn split(&self, split: impl AsRef<str>) -> Result<&[Query]> {
         let split = split.as_ref();
         self.splits
@@ -105,14 +107,14 @@ impl Dataset {
         self.splits.iter().map(|(split, _)| split.name())
     }
 
-    /// The depths that there are held-out chains of, fewest hops first; none where tests are not by depth.
+    /// The numbers of hops that the data has held-out chains of, in rising order; empty where tests are not by depth.
     pub fn depths(&self) -> Vec<usize> {
         let mut depths: Vec<usize> = self.splits.iter().filter_map(|(split, _)| split.depth()).collect();
         depths.sort_unstable();
         depths
     }
 
-    /// The most tokens that a row has.
+    /// The number of tokens of the longest row.
     pub fn longest_row(&self) -> usize {
         self.splits
             .iter()
@@ -122,7 +124,7 @@ impl Dataset {
             .unwrap_or(0)
     }
 
-    /// For each split that has any: how many rows have no known bridge, and why.
+    /// A sentence for each split with rows whose bridges are not known: their number by reason.
     pub fn unexplained(&self) -> Vec<String> {
         let count = |rows: &[Query], kind: &Bridges| rows.iter().filter(|row| row.bridges == *kind).count();
         self.splits

@@ -15,8 +15,8 @@ use crate::files;
 
 const TEST: &str = "test.json";
 const TEST_SMALL: &str = "test_small.json";
-// Rows of each type in `test_small.json`, at most.
-const FEW: usize = 100;
+// The largest number of rows of each type in `test_small.json`.
+const MAX_SMALL_ROWS: usize = 100;
 const END: &str = "</a>";
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +30,7 @@ struct Item<'a> {
 }
 
 impl Dataset {
-    /// Reads a folder in the published layout, whoever made it; `valid.json` may be absent, and `test_small.json` is read
+    /// Reads a folder in the published layout; `valid.json` may be absent, and `test_small.json` is read
     /// where there is no `test.json`. The graph is rebuilt from the atomic facts of `train.json`.
     ///
     /// # Errors
@@ -142,12 +142,12 @@ impl Dataset {
         std::fs::rename(&inside, folder).map_err(fail)
     }
 
-    /// The hash that [`Dataset::read`] gives the data once it is written.
+    /// The content hash: that of the files that [`Dataset::write`] writes, as [`Dataset::read`] computes it.
     pub(super) fn content_hash(&self) -> String {
         let mut hasher = Sha256::new();
         for file in self.files() {
-            // Neither a count nor a hasher refuses what it is given.
-            let mut length = Count(0);
+            // Writing to a counter or a hasher cannot fail.
+            let mut length = ByteCount(0);
             let _ = self.serialize(file, &mut length);
             hasher.update(length.0.to_le_bytes());
             let _ = self.serialize(file, &mut hasher);
@@ -155,7 +155,7 @@ impl Dataset {
         files::hex16(hasher)
     }
 
-    // The files that make the content hash, in the order in which they are read.
+    // The files that the content hash is computed from, in order.
     fn files(&self) -> Vec<&'static str> {
         let valid = self.split_names().any(|name| name == VALID);
         let valid = valid.then_some("valid.json");
@@ -166,14 +166,14 @@ impl Dataset {
             .collect()
     }
 
-    // Writes one file row by row, so that only the data itself is held.
+    // Writes one file row by row, so that its text is never in memory as a whole.
     fn serialize(&self, file: &str, to: &mut dyn Write) -> io::Result<()> {
         let is_test = |role| !matches!(role, Role::Train | Role::Validation);
         match file {
             "train.json" => self.rows(to, &|role| role == Role::Train, usize::MAX),
             "valid.json" => self.rows(to, &|role| role == Role::Validation, usize::MAX),
             TEST => self.rows(to, &is_test, usize::MAX),
-            TEST_SMALL => self.rows(to, &is_test, FEW),
+            TEST_SMALL => self.rows(to, &is_test, MAX_SMALL_ROWS),
             _ => {
                 to.write_all(b"[")?;
                 for (i, token) in self.vocab.tokens()[1..].iter().enumerate() {
@@ -185,13 +185,13 @@ impl Dataset {
         }
     }
 
-    // The first rows of the splits that are wanted.
-    fn rows(&self, to: &mut dyn Write, wanted: &dyn Fn(Role) -> bool, most: usize) -> io::Result<()> {
+    // Writes the first `max_rows` rows of each split whose role is `included`.
+    fn rows(&self, to: &mut dyn Write, included: &dyn Fn(Role) -> bool, max_rows: usize) -> io::Result<()> {
         let train_types = !self.depths().is_empty();
         to.write_all(b"[")?;
         let mut separator = "\n";
-        for (split, queries) in self.splits.iter().filter(|(split, _)| wanted(split.role())) {
-            for query in queries.iter().take(most) {
+        for (split, queries) in self.splits.iter().filter(|(split, _)| included(split.role())) {
+            for query in queries.iter().take(max_rows) {
                 let kind = match split.role() {
                     Role::Train if train_types => Some(training_type(query.hops())),
                     Role::Train | Role::Validation => None,
@@ -219,10 +219,10 @@ impl Dataset {
     }
 }
 
-// How many bytes are written to it.
-struct Count(u64);
+// A writer that counts bytes.
+struct ByteCount(u64);
 
-impl Write for Count {
+impl Write for ByteCount {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len() as u64;
         Ok(bytes.len())
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_whose_bridge_is_not_known_are_told_apart() {
+    fn rows_without_a_known_bridge_are_distinguished_by_the_reason() {
         let folder = folder_with(
             r#"[{"input_text":"<e_0><r_0>","target_text":"<e_0><r_0><e_1></a>"},
                 {"input_text":"<e_1><r_1>","target_text":"<e_1><r_1><e_0></a>"},

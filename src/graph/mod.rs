@@ -1,4 +1,7 @@
-//! Knowledge graphs, the chains that walk them, and the published JSON layout.
+//! Knowledge graphs, chains of facts over them, and the published JSON layout.
+//!
+//! The task is ⟨h⟩⟨r1⟩…⟨rk⟩ → t: a head entity and k relations, answered by the entity that the chain of facts leads to. The
+//! entities on the way are the bridges. A [`Dataset`] has queries of this form by [`Split`].
 
 mod chains;
 mod dataset;
@@ -19,23 +22,23 @@ pub use systematic::Systematic;
 pub use target::{Target, Token};
 pub use vocab::{PAD, TokenKind, Vocab};
 
-/// Where one (head, relation) leads.
+/// The tail of one (head, relation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
     One(u32),
     Several,
 }
 
-/// Why a walk through the graph has no single course.
+/// Why a chain of facts has no unique end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
-    /// An atomic fact on the way is not in the graph.
+    /// An atomic fact of the chain is not in the graph.
     Unknown,
-    /// An atomic fact on the way has more than one tail.
+    /// An atomic fact of the chain has more than one tail.
     Ambiguous,
 }
 
-/// A knowledge graph: atomic facts (h, r, t), all named by their vocabulary ids.
+/// A knowledge graph: atomic facts (h, r, t) of vocabulary ids.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     tails: HashMap<(u32, u32), Tail>,
@@ -59,15 +62,15 @@ impl Graph {
         }
     }
 
-    /// The (head, relation) pairs that have a fact, in the order in which they came.
+    /// The (head, relation) pairs that have a fact, in the order of insertion.
     pub fn facts(&self) -> &[(u32, u32)] {
         &self.facts
     }
 
-    /// Where (head, relation) leads.
+    /// The tail of (head, relation).
     ///
     /// # Errors
-    /// When it leads nowhere or to several entities.
+    /// When there is none, or more than one.
     pub fn tail(&self, head: u32, relation: u32) -> Result<u32, Gap> {
         match self.tails.get(&(head, relation)) {
             Some(Tail::One(tail)) => Ok(*tail),
@@ -76,7 +79,7 @@ impl Graph {
         }
     }
 
-    /// The entities met after each relation, starting from `head`: the bridge entities, then the target.
+    /// The entities after each relation of the chain that starts at `head`: the bridges, then the target.
     ///
     /// # Errors
     /// At the first fact that is unknown or ambiguous.

@@ -1,4 +1,4 @@
-//! Where in a chain a state is looked at.
+//! Positions of a chain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum Position {
     /// The head entity.
     Head,
-    /// The relation with this place in the chain, from 1.
+    /// The relation with this index in the chain, from 1.
     Relation(usize),
     /// Where the answer is read: the `<pad>` column of models that answer there, else the last relation.
     Readout,

@@ -7,7 +7,7 @@ use super::{Dataset, Graph, Query, Split, Vocab};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
-/// The settings of a systematic-generalization data set. [`Default`] is the paper's scale.
+/// The settings of a systematic-generalization data set. The defaults of the command line are the scale of the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Systematic {
@@ -37,7 +37,7 @@ pub struct Systematic {
     pub seed: u64,
 }
 
-// A 2-hop chain by the places of its two facts in the list of facts.
+// A 2-hop chain: the indices of its two facts in the list of facts.
 type Chain = (u32, u32);
 
 impl Systematic {
@@ -70,7 +70,7 @@ impl Systematic {
                 self.out_degree, self.relations
             )));
         }
-        // 2^27 chains are 1 GiB as pairs of places; far beyond the paper's 800,000.
+        // 2^27 chains are 1 GiB as pairs of indices; far beyond the paper's 800,000.
         let chains = self.entities as u128 * (self.out_degree as u128).pow(2);
         if chains > 1 << 27 {
             return Err(Error::input(format!(
@@ -81,7 +81,8 @@ impl Systematic {
         Ok(())
     }
 
-    /// Makes the data set.
+    /// Generates the data set: the splits `train` (all facts, then the training chains), `id_atomic`, `ood_atomic`,
+    /// `train_inferred`, `test_inferred_iid`, `test_inferred_ood` and `valid`, which equals the OOD test.
     ///
     /// # Errors
     /// When a setting is impossible.
@@ -93,16 +94,16 @@ impl Systematic {
         let (mut candidates, held_out, ood) = self.chains(&facts, &is_ood);
 
         let id_count = is_ood.iter().filter(|&&ood| !ood).count();
-        let wanted = (self.phi * id_count as f64).round() as usize;
-        if wanted > candidates.len() {
+        let requested = (self.phi * id_count as f64).round() as usize;
+        if requested > candidates.len() {
             tracing::warn!(
-                "phi = {} asks for {wanted} training chains, but the graph has {}: the data holds all of them",
+                "phi = {} asks for {requested} training chains, but the graph has {}: the data holds all of them",
                 self.phi,
                 candidates.len()
             );
         }
-        Stream::new(self.seed, "downsampling", 0).partial_shuffle(&mut candidates, wanted);
-        candidates.truncate(wanted);
+        Stream::new(self.seed, "downsampling", 0).partial_shuffle(&mut candidates, requested);
+        candidates.truncate(requested);
         candidates.sort_unstable();
 
         let mut graph = Graph::default();
@@ -117,9 +118,9 @@ impl Systematic {
             let ([head, r1, _], [_, r2, target]) = (facts[first as usize], facts[second as usize]);
             Query::new(&[head, r1, r2], target, &graph)
         };
-        let places =
+        let indices =
             |ood: bool| -> Vec<u32> { (0..facts.len() as u32).filter(|&i| is_ood[i as usize] == ood).collect() };
-        let (id_facts, ood_facts) = (places(false), places(true));
+        let (id_facts, ood_facts) = (indices(false), indices(true));
         let sampled = |name: &str| Stream::new(self.seed, name, 0);
         let atomic_sample = |name: &str, facts: &[u32]| -> (Split, Vec<Query>) {
             let rows = sampled(name).sample(facts, self.test_rows);
@@ -138,7 +139,7 @@ impl Systematic {
             chain_sample("train_inferred", &candidates),
             chain_sample("test_inferred_iid", &held_out),
             ood_test.clone(),
-            // The published layout keeps the OOD test for validation.
+            // In the published layout the OOD test is the validation split too.
             (Split::valid(), ood_test.1),
         ];
         let mut data = Dataset {
@@ -168,6 +169,7 @@ impl Systematic {
         facts
     }
 
+    // For each fact whether it is OOD.
     fn ood_marks(&self, facts: usize) -> Vec<bool> {
         let mut order: Vec<usize> = (0..facts).collect();
         let count = (self.ood_share * facts as f64).round() as usize;

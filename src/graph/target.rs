@@ -1,4 +1,4 @@
-//! What of a chain a method looks for: an entity or a relation.
+//! Targets: the entity or relation of a chain that a method looks for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ids, Position, Query};
 
-/// An entity or relation of a query `<e_h><r_1>…<r_k>`, by its place in the chain.
+/// An entity or relation of a query `<e_h><r_1>…<r_k>`, by its index in the chain.
 ///
 /// Names are those of tables and probe specs: `head`, `bridge` (the only one of a 2-hop chain), `bridge1`, `bridge2`, … (of
-/// longer chains), `target`, `entity` (the one that the chain has come to at the position looked at), `relation1`, ….
+/// longer chains), `target`, `entity` (the one that the chain has reached at the given position), `relation1`, ….
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Target {
@@ -22,18 +22,18 @@ pub enum Target {
     BridgeAfter(usize),
     /// The answer, the entity after the last hop.
     Answer,
-    /// The entity that the chain has come to at the position looked at.
+    /// The entity that the chain has reached at the given position.
     EntityHere,
-    /// The relation with this place in the chain, from 1.
+    /// The relation with this index in the chain, from 1.
     Relation(usize),
 }
 
-/// An entity or relation of a chain, once the chain's length and the position are known.
+/// An entity or relation of a chain of known length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {
     /// The entity after this many hops; the head at 0.
     Entity(usize),
-    /// The relation with this place in the chain, from 1.
+    /// The relation with this index in the chain, from 1.
     Relation(usize),
 }
 
@@ -47,7 +47,7 @@ impl Target {
         }
     }
 
-    /// What it is in a chain of `hops` hops, looked at from `position`; `None` where such a chain has no such thing.
+    /// Its token in a chain of `hops` hops, for a state at `position`; `None` where such a chain does not have it.
     pub fn in_chain(self, hops: usize, position: Position) -> Option<Token> {
         match self {
             Self::Head => Some(Token::Entity(0)),
@@ -55,12 +55,11 @@ impl Target {
             Self::BridgeAfter(hop) => (1..hops).contains(&hop).then_some(Token::Entity(hop)),
             Self::Answer => Some(Token::Entity(hops)),
             Self::EntityHere => Some(Token::Entity(position.index(hops))),
-            Self::Relation(place) => (1..=hops).contains(&place).then_some(Token::Relation(place)),
+            Self::Relation(index) => (1..=hops).contains(&index).then_some(Token::Relation(index)),
         }
     }
 
-    /// The hop after which the chain has come to this entity, for chains of `hops` hops; `None` for relations and for
-    /// `entity`.
+    /// The hop after which a chain of `hops` hops has reached this entity; `None` for relations and for `entity`.
     pub fn hop(self, hops: usize) -> Option<usize> {
         match self {
             Self::Head => Some(0),
@@ -78,7 +77,7 @@ impl Token {
         match self {
             Self::Entity(0) => query.tokens.first().copied(),
             Self::Entity(hop) => query.entity_after(hop),
-            Self::Relation(place) => query.tokens.get(place).copied(),
+            Self::Relation(index) => query.tokens.get(index).copied(),
         }
     }
 
@@ -106,7 +105,7 @@ impl fmt::Display for Target {
             Self::BridgeAfter(hop) => f.pad(&format!("bridge{hop}")),
             Self::Answer => f.pad("target"),
             Self::EntityHere => f.pad("entity"),
-            Self::Relation(place) => f.pad(&format!("relation{place}")),
+            Self::Relation(index) => f.pad(&format!("relation{index}")),
         }
     }
 }
@@ -115,7 +114,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let place = |prefix: &str| {
+        let index = |prefix: &str| {
             let digits = text.strip_prefix(prefix)?;
             let n = digits.parse::<usize>().ok()?;
             (n > 0 && digits == n.to_string()).then_some(n)
@@ -125,9 +124,9 @@ impl FromStr for Target {
             "bridge" => Some(Self::Bridge),
             "target" => Some(Self::Answer),
             "entity" => Some(Self::EntityHere),
-            _ => place("bridge")
+            _ => index("bridge")
                 .map(Self::BridgeAfter)
-                .or_else(|| place("relation").map(Self::Relation)),
+                .or_else(|| index("relation").map(Self::Relation)),
         }
         .ok_or_else(|| {
             format!("{text:?}; allowed: head, bridge, bridge1, bridge2, …, target, entity, relation1, relation2, …")

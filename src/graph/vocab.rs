@@ -10,16 +10,18 @@ pub const PAD: u32 = 0;
 const PAD_TOKEN: &str = "<pad>";
 const SPECIAL: [&str; 6] = ["<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>"];
 
-/// What a token stands for.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
+    /// An entity, `<e_i>`.
     Entity,
+    /// A relation, `<r_j>`.
     Relation,
     /// `<pad>` and the special tokens.
     Other,
 }
 
-/// The tokens of a data set or a model; a token's id is its place.
+/// The tokens of a data set or a model; the id of a token is its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocab {
     tokens: Vec<String>,
@@ -27,7 +29,7 @@ pub struct Vocab {
 }
 
 impl Vocab {
-    /// The published vocabulary of a graph with so many entities and relations.
+    /// The published vocabulary of a graph with `entities` entities and `relations` relations.
     pub fn of_graph(entities: usize, relations: usize) -> Self {
         let tokens = std::iter::once(PAD_TOKEN.to_owned())
             .chain((0..entities).map(|i| format!("<e_{i}>")))
@@ -41,7 +43,7 @@ impl Vocab {
     /// A vocabulary from its tokens in order; `<pad>` is put in front where it is absent.
     ///
     /// # Errors
-    /// When a token stands twice, or `<pad>` stands elsewhere than first.
+    /// When a token occurs twice, or `<pad>` occurs and is not the first.
     pub fn from_tokens(mut tokens: Vec<String>) -> Result<Self> {
         if tokens.first().is_none_or(|first| first != PAD_TOKEN) {
             tokens.insert(0, PAD_TOKEN.to_owned());
@@ -50,7 +52,7 @@ impl Vocab {
         for (id, token) in tokens.iter().enumerate() {
             if ids.insert(token.clone(), id as u32).is_some() {
                 return Err(Error::input(format!(
-                    "vocabulary: the token {token} stands twice; each must stand once, <pad> first or not at all"
+                    "vocabulary: the token {token} occurs twice; each must occur once, <pad> first or not at all"
                 )));
             }
         }
@@ -62,12 +64,12 @@ impl Vocab {
         &self.tokens
     }
 
-    /// How many tokens there are, `<pad>` included.
+    /// The number of tokens, `<pad>` included.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Never true: `<pad>` is always there.
+    /// Always false, because every vocabulary has `<pad>`.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -77,7 +79,7 @@ impl Vocab {
         self.ids.get(token).copied()
     }
 
-    /// What the token with this id stands for.
+    /// The kind of the token with this id.
     pub fn kind(&self, id: u32) -> TokenKind {
         let numbered = |prefix: &str| {
             self.tokens
@@ -94,10 +96,10 @@ impl Vocab {
         }
     }
 
-    /// The ids of the tokens that `text` strings together (`<e_5><r_1><r_9>`).
+    /// The ids of the tokens of `text`, as in `<e_5><r_1><r_9>`.
     ///
     /// # Errors
-    /// With the first piece of the text that is no token of the vocabulary.
+    /// With the first part of the text that is not a token of the vocabulary.
     pub fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
         let mut ids = Vec::with_capacity(4);
         let mut rest = text;

@@ -75,6 +75,7 @@ pub enum LogitOf {
 /// A logit, or a difference of logits, that contributions add up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logit {
+    /// Which logit, or difference of logits.
     pub logit_of: LogitOf,
     /// Which entity, where it is one.
     pub label: Option<Target>,
@@ -83,9 +84,11 @@ pub struct Logit {
 /// A component at its place in the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentAt {
+    /// The component.
     pub component: Component,
     /// Which head, from 1, where it is one.
     pub head: Option<usize>,
+    /// The iteration and the layer.
     #[serde(flatten)]
     pub place: Place,
 }
@@ -93,12 +96,17 @@ pub struct ComponentAt {
 /// What one component adds to one logit, a mean over queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttributeRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
+    /// The logit that is contributed to.
     #[serde(flatten)]
     pub of: Logit,
+    /// The component.
     #[serde(flatten)]
     pub component: ComponentAt,
     /// Queries.
@@ -107,6 +115,7 @@ pub struct AttributeRow {
     pub contribution: f64,
     /// 95 % interval of `contribution`; absent where no two queries differ in their facts.
     pub low: Option<f64>,
+    /// The upper end of that interval.
     pub high: Option<f64>,
     /// What the interval counts for.
     pub interval: Clustering,

@@ -29,6 +29,7 @@ pub struct Origin {
 /// A checkpoint that was looked at, as results name it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointSummary {
+    /// Run, checkpoint and data.
     #[serde(flatten)]
     pub origin: Origin,
     /// What it is in its run.
@@ -36,6 +37,7 @@ pub struct CheckpointSummary {
     pub role: CheckpointRole,
     /// The run's seed.
     pub seed: Option<u64>,
+    /// Layers of the recurrent block.
     pub layers: usize,
     /// Iterations in training.
     pub iterations: usize,
@@ -75,10 +77,13 @@ impl CheckpointSummary {
 
 /// A checkpoint, loaded, with the data that it is looked at on.
 pub struct LoadedCheckpoint {
+    /// How results name it.
     pub info: CheckpointSummary,
     /// Where it was read from.
     pub path: CheckpointPath,
+    /// The model.
     pub model: Model,
+    /// The data that it is measured on.
     pub data: Arc<Dataset>,
 }
 

@@ -89,7 +89,9 @@ impl Column {
 /// A table of text: a heading over each column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
+    /// The headings.
     pub headings: Vec<String>,
+    /// The cells of each row.
     pub rows: Vec<Vec<String>>,
 }
 

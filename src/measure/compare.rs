@@ -22,16 +22,23 @@ use crate::train::{Evaluation, StageOutcome};
 /// One run of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
+    /// The name of the run.
     pub name: String,
+    /// The architecture.
     pub model: ModelConfig,
+    /// The number of weights.
     pub parameters: usize,
     /// Matrix-product FLOPs of the forward pass over one query of the longest length, nothing shared.
     pub forward_flops: u64,
+    /// The seed of the run.
     pub seed: u64,
+    /// Training steps done.
     pub steps: u64,
     /// Seconds of training.
     pub seconds: f64,
+    /// Whether training has ended.
     pub finished: bool,
+    /// The stages, and when each was reached.
     pub stages: Vec<StageOutcome>,
     /// Accuracy by split at the last evaluation.
     pub accuracy: BTreeMap<Split, f64>,
@@ -42,11 +49,15 @@ pub struct RunSummary {
 /// Runs side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
+    /// The version of loopscope that made the comparison.
     pub loopscope: String,
     /// The checkpoint of each run that was looked into: its last.
     pub checkpoints: Vec<CheckpointSummary>,
+    /// The runs, in the order in which they were named.
     pub runs: Vec<RunSummary>,
+    /// The logit lens at these checkpoints.
     pub lens: Report<Lens>,
+    /// Activation patching at these checkpoints.
     pub patch: Report<Patch>,
 }
 

@@ -37,8 +37,10 @@ pub struct Eval {
 /// Accuracy of one checkpoint on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
     /// Hops of its chains, where they all have the same.
     pub hops: Option<usize>,
@@ -50,18 +52,22 @@ pub struct EvalRow {
     pub accuracy: f64,
     /// 95 % interval of `accuracy`.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
     /// What the intervals count for.
     pub interval: Clustering,
     /// Over the iterations of this split.
     #[serde(flatten)]
     pub largest: Largest,
+    /// What is lost from that maximum to the last iteration.
     #[serde(flatten)]
     pub fall: Fall,
     /// In the row with the largest accuracy beyond the iterations of training: that minus the accuracy at those, a paired
     /// difference whose 95 % interval counts for the selection.
     pub gain: Option<f64>,
+    /// The lower end of the interval of `gain`.
     pub gain_low: Option<f64>,
+    /// The upper end of that interval.
     pub gain_high: Option<f64>,
 }
 

@@ -30,8 +30,10 @@ pub struct Extrapolate {
 /// One checkpoint of a curriculum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExtrapolateRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// Layers of the recurrent block.
     pub layers: usize,
     /// Iterations at which training was judged.
     pub iterations: usize,
@@ -44,14 +46,20 @@ pub struct ExtrapolateRow {
     /// The largest accuracy over iterations at the extrapolated depth, with the 95 % interval of that maximum (its
     /// selection included), queries, and iterations; absent where not even the shallowest chains are answered.
     pub best: Option<f64>,
+    /// The lower end of the interval of `best`.
     pub low: Option<f64>,
+    /// The upper end of that interval.
     pub high: Option<f64>,
+    /// Queries of the extrapolated depth.
     pub n: Option<usize>,
+    /// The number of iterations at which `best` is reached.
     pub best_iterations: Option<usize>,
     /// The largest accuracy over iterations one hop further, with the interval of that maximum; absent where the data has
     /// no such chains.
     pub next: Option<f64>,
+    /// The lower end of the interval of `next`.
     pub next_low: Option<f64>,
+    /// The upper end of that interval.
     pub next_high: Option<f64>,
     /// What the intervals count for; absent where there are none.
     pub interval: Option<Clustering>,

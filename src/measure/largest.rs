@@ -12,6 +12,7 @@ pub struct Largest {
     /// In that row: the 95 % interval of the maximum, which counts for its having been selected (the row's own interval does
     /// not).
     pub max_low: Option<f64>,
+    /// The upper end of that interval.
     pub max_high: Option<f64>,
 }
 
@@ -22,6 +23,7 @@ pub struct Fall {
     pub fall: Option<f64>,
     /// The 95 % interval of that paired difference, which counts for the selection.
     pub fall_low: Option<f64>,
+    /// The upper end of that interval.
     pub fall_high: Option<f64>,
 }
 

@@ -38,14 +38,18 @@ pub struct Lens {
 /// What the lens reads at one effective layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LensRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
     /// The entity looked for.
     pub label: Target,
     /// Where it is read.
     pub position: Position,
+    /// The effective layer.
     #[serde(flatten)]
     pub place: Place,
     /// Queries.
@@ -54,6 +58,7 @@ pub struct LensRow {
     pub top1: f64,
     /// 95 % interval of `top1`.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
     /// What the intervals count for.
     pub interval: Clustering,

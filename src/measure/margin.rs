@@ -36,9 +36,12 @@ pub struct Margin {
 /// One iteration on one split at one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MarginRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
     /// From 1.
     pub iteration: usize,
@@ -48,12 +51,14 @@ pub struct MarginRow {
     pub margin: f64,
     /// 95 % interval of `margin`; absent where no two queries differ in their facts.
     pub low: Option<f64>,
+    /// The upper end of that interval.
     pub high: Option<f64>,
     /// What the intervals count for.
     pub interval: Clustering,
     /// Of `margin` over iterations.
     #[serde(flatten)]
     pub largest: Largest,
+    /// What is lost from that maximum to the last iteration.
     #[serde(flatten)]
     pub fall: Fall,
     /// Share of queries whose margin is above 0 here.

@@ -147,6 +147,7 @@ pub struct Extras {
 
 /// A finished measurement with what was asked for beside it.
 pub struct Measured<M: Method> {
+    /// The result.
     pub report: Report<M>,
     /// The per-query rows as CSV, where they were asked for.
     pub queries: Option<Vec<u8>>,
@@ -156,6 +157,7 @@ pub struct Measured<M: Method> {
 
 /// What a method writes into while it measures.
 pub struct Output<M: Method> {
+    /// The rows of the result so far.
     pub rows: Vec<M::Row>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,

@@ -11,6 +11,7 @@ pub struct Place {
     pub effective_layer: usize,
     /// 0 at the embedding, as the layer.
     pub iteration: usize,
+    /// The layer inside the block; 0 at the embedding.
     pub layer: usize,
 }
 

@@ -11,7 +11,9 @@ use crate::random::Stream;
 
 /// Checkpoints that are looked at on one data set.
 pub struct Group<'a> {
+    /// The data.
     pub data: &'a Dataset,
+    /// The checkpoints that share it.
     pub checkpoints: Vec<&'a LoadedCheckpoint>,
     // Seed of the bootstrap.
     pub(super) seed: u64,
@@ -28,9 +30,11 @@ pub enum Per {
 
 /// Queries that numbers are taken over together: a split, or its queries of one number of hops.
 pub struct Population<'a> {
+    /// The split that the queries are from.
     pub split: &'a Split,
     /// The hops that all its queries have; `None` where they differ.
     pub hops: Option<usize>,
+    /// The queries.
     pub queries: Vec<&'a Query>,
     // The place of each query in its split.
     pub(super) rows: Vec<usize>,

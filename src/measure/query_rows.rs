@@ -20,9 +20,11 @@ pub struct QueryRows {
 
 /// A query of a split and what the model makes of it.
 pub struct Asked<'a> {
+    /// The split of the query.
     pub split: &'a Split,
     /// Its place in the split, from 0.
     pub row: usize,
+    /// The query.
     pub query: &'a Query,
     /// The model's answer.
     pub answer: u32,

@@ -52,10 +52,14 @@ pub enum Exchange {
 /// One exchange, over the queries of one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReachRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
+    /// What was exchanged.
     pub exchange: Exchange,
     /// The token exchanged alone, or the first that is kept; absent where everything was exchanged.
     pub position: Option<Position>,
@@ -67,6 +71,7 @@ pub struct ReachRow {
     pub changed: f64,
     /// 95 % interval of `changed`.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
     /// What the interval counts for.
     pub interval: Clustering,
@@ -74,6 +79,7 @@ pub struct ReachRow {
     pub truth_changed: f64,
     /// Share of right answers before and after the exchange.
     pub accuracy: f64,
+    /// Share of right answers after the exchange.
     pub accuracy_after: f64,
     /// Whether this is the shortest suffix that keeps the model's answer.
     pub shortest: bool,

@@ -29,12 +29,14 @@ pub struct Report<M: Method> {
     pub settings: M,
     /// The first 16 digits of the SHA-256 of the settings as JSON.
     pub settings_hash: String,
+    /// The checkpoints that were measured.
     pub checkpoints: Vec<CheckpointSummary>,
     /// As [`Method::baseline_hashes`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub baseline_hashes: Vec<String>,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
+    /// The rows of the result.
     pub rows: Vec<M::Row>,
 }
 

@@ -36,9 +36,12 @@ pub struct Settle {
 /// One iteration on one split at one number of hops; all numbers are of the readout rows, and means over queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettleRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
     /// From 1.
     pub iteration: usize,
@@ -48,22 +51,31 @@ pub struct SettleRow {
     pub state: f64,
     /// 95 % interval of `state`, as for all that follow; absent where no two queries differ in their facts.
     pub state_low: Option<f64>,
+    /// The upper end of that interval.
     pub state_high: Option<f64>,
     /// ‖xₜ − xₜ₋₁‖ / ‖xₜ‖, with x₀ the embedding.
     pub moved: f64,
+    /// The lower end of the interval of `moved`.
     pub moved_low: Option<f64>,
+    /// The upper end of that interval.
     pub moved_high: Option<f64>,
     /// Cosine of xₜ − xₜ₋₁ and xₜ₋₁ − xₜ₋₂; absent at the first iteration.
     pub cosine: Option<f64>,
+    /// The lower end of the interval of `cosine`.
     pub cosine_low: Option<f64>,
+    /// The upper end of that interval.
     pub cosine_high: Option<f64>,
     /// Mean distance between the states after any two layers of this iteration, over ‖xₜ‖; absent with one layer.
     pub apart: Option<f64>,
+    /// The lower end of the interval of `apart`.
     pub apart_low: Option<f64>,
+    /// The upper end of that interval.
     pub apart_high: Option<f64>,
     /// Share of right answers after this iteration, with its 95 % interval.
     pub accuracy: f64,
+    /// The lower end of the interval of `accuracy`.
     pub accuracy_low: f64,
+    /// The upper end of that interval.
     pub accuracy_high: f64,
     /// What the intervals count for.
     pub interval: Clustering,

@@ -1,4 +1,4 @@
-//! What a model is made of, and the tensors that follow from it.
+//! The architecture of a model, and the weight tensors that follow from it.
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -124,15 +124,17 @@ pub struct ModelConfig {
     pub layers: usize,
     /// Times that the block is applied in training, R; 1 is the vanilla transformer.
     pub iterations: usize,
-    /// Width of the residual stream.
+    /// The width of the residual stream.
     pub d_model: usize,
     /// Attention heads; must divide `d_model`.
     pub heads: usize,
+    /// How the position of a token enters the model.
     #[serde(default)]
     pub positions: Positions,
     /// Rows of the table of learned positions.
-    #[serde(default = "five")]
+    #[serde(default = "default_max_positions")]
     pub max_positions: usize,
+    /// The scale of the initial output projections.
     #[serde(default)]
     pub init: Init,
     /// Whether the embedding is added to the residual stream again before every iteration but the first (Yang et al.
@@ -143,14 +145,15 @@ pub struct ModelConfig {
     #[serde(default, skip_serializing_if = "Activation::is_default")]
     pub activation: Activation,
     /// Standard deviation of the initial embeddings.
-    #[serde(default = "two_hundredths")]
+    #[serde(default = "default_embedding_std")]
     pub embedding_std: f64,
     /// Dropout probability at the embedding, the attention pattern, and what attention and MLP add to the stream.
     #[serde(default)]
     pub dropout: f64,
     /// Whether the output matrix is the token embedding.
-    #[serde(default = "yes")]
+    #[serde(default = "default_tied")]
     pub tied: bool,
+    /// The position at which a query's answer is read.
     #[serde(default)]
     pub readout: Readout,
     /// Columns after padding, for the readout `last-column`.
@@ -158,13 +161,13 @@ pub struct ModelConfig {
     pub columns: Option<usize>,
 }
 
-fn five() -> usize {
+fn default_max_positions() -> usize {
     5
 }
-fn two_hundredths() -> f64 {
+fn default_embedding_std() -> f64 {
     0.02
 }
-fn yes() -> bool {
+fn default_tied() -> bool {
     true
 }
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -172,22 +175,29 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What a weight tensor does: this decides its initial values and whether it decays.
+/// The role of a weight tensor, which decides its initial values and whether it decays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// A table of embeddings.
     Embedding,
+    /// A matrix inside a layer, or an untied output matrix.
     Matrix,
     /// The last matrix of attention or MLP, which [`Init`] scales.
     OutputProjection,
+    /// A bias of a matrix or a layer norm.
     Bias,
+    /// The scale of a layer norm.
     NormWeight,
 }
 
 /// Name, shape and role of one weight tensor, named as in the published checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
+    /// The name, as in `blocks.0.attn.c_attn.weight`.
     pub name: String,
+    /// The shape; matrices of a layer are `[in, out]`.
     pub shape: Vec<usize>,
+    /// The role.
     pub role: Role,
 }
 
@@ -204,7 +214,28 @@ impl Slot {
 }
 
 impl ModelConfig {
-    /// Says which value is impossible, if one is.
+    /// A model of `layers` layers that are applied `iterations` times, of width `d_model` with `heads` attention heads, and
+    /// the defaults of a config file for everything else.
+    pub fn new(layers: usize, iterations: usize, d_model: usize, heads: usize) -> Self {
+        Self {
+            layers,
+            iterations,
+            d_model,
+            heads,
+            positions: Positions::default(),
+            max_positions: default_max_positions(),
+            init: Init::default(),
+            injection: false,
+            activation: Activation::default(),
+            embedding_std: default_embedding_std(),
+            dropout: 0.0,
+            tied: default_tied(),
+            readout: Readout::default(),
+            columns: None,
+        }
+    }
+
+    /// Checks all values.
     ///
     /// # Errors
     /// With the key, the value, and what is allowed.

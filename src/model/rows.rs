@@ -14,6 +14,7 @@ use crate::kernels::{Ancestry, DistinctEmbeddings};
 /// Whether queries with a common prefix share its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
+    /// Queries with a common prefix share its rows.
     Prefixes,
     /// Every query has rows of its own, as replacing a state at one of them needs.
     Nothing,

@@ -20,6 +20,7 @@ pub(super) const BLOCK: &str = "blocks";
 pub struct Leaf {
     /// The slot's name, or `blocks`.
     pub name: String,
+    /// The values.
     pub tensor: Tensor,
     /// The slots that it contains, one after the other.
     pub slots: Vec<Slot>,

@@ -13,33 +13,35 @@ use crate::files;
 use crate::graph::Split;
 use crate::model::ModelConfig;
 
-/// Everything that a run depends on, beside the content of the data.
+/// The settings of a run: with the content of the data, everything that the trained weights depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The data folder; in a file, relative to that file.
     pub data: PathBuf,
     /// Seed of initial weights, batch order and dropout.
-    #[serde(default = "one")]
+    #[serde(default = "default_seed")]
     pub seed: u64,
+    /// The architecture.
     pub model: ModelConfig,
+    /// AdamW and its schedule.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// The training loop: steps, batches, evaluations, checkpoints.
     pub train: LoopConfig,
-    /// Chains of more hops, step by step; absent: all training rows from the start.
+    /// The curriculum of rising depth; absent: all training rows from the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<Curriculum>,
-    /// What the run is watched for, in order; in a file, the three grokking stages where absent. A curriculum makes its
-    /// own.
+    /// The stages in order; in a file, the three grokking stages where absent. A curriculum makes its own.
     #[serde(default)]
     pub stages: Vec<Stage>,
 }
 
-fn one() -> u64 {
+fn default_seed() -> u64 {
     1
 }
 
-/// Which weights decay.
+/// The weights that weight decay applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
@@ -54,20 +56,24 @@ pub enum Decay {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
-    /// Learning rate after warm-up.
+    /// The learning rate after warm-up.
     pub lr: f64,
+    /// β₁ and β₂, the decay rates of the two moments.
     pub betas: [f64; 2],
+    /// ε, added to the square root of the second moment.
     pub epsilon: f64,
-    /// Decoupled: a decaying weight loses lr × decay of itself a step.
+    /// Decoupled weight decay: each step multiplies a decaying weight by 1 − lr × `weight_decay`.
     pub weight_decay: f64,
+    /// The weights that decay.
     pub decay: Decay,
     /// Steps of linear warm-up.
     pub warmup: u64,
-    /// Last steps of the run, over which the rate falls linearly to `final_lr`; 0 keeps it constant.
+    /// The number of steps at the end of the run over which the learning rate falls linearly to `final_lr`; 0 keeps it
+    /// constant.
     pub cooldown: u64,
     /// Learning rate of the last step of a cooldown, as a share of `lr`.
     pub final_lr: f64,
-    /// Largest gradient norm; 0 turns clipping off.
+    /// The largest L2 norm of the gradient, to which larger ones are scaled; 0 turns clipping off.
     pub clip: f64,
 }
 
@@ -87,113 +93,114 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// How long to train, on what batches, and when to look.
+/// The training loop: its length, its batches, and when to evaluate and save.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoopConfig {
-    /// Steps of the whole run.
+    /// The number of steps of the run.
     pub steps: u64,
-    /// Queries in a batch.
+    /// The number of queries in a batch.
     pub batch: usize,
-    /// Label smoothing ε.
+    /// Label smoothing ε, from 0 up to below 1.
     #[serde(default)]
     pub label_smoothing: f64,
     /// Whether queries of a batch share the rows of their common prefixes (exact; never done under dropout).
-    #[serde(default = "yes")]
+    #[serde(default = "default_share_prefixes")]
     pub share_prefixes: bool,
-    /// From one evaluation to the next.
-    #[serde(default = "two_hundred_and_fifty")]
+    /// The interval between evaluations.
+    #[serde(default = "default_evaluate_every")]
     pub evaluate_every: Interval,
-    /// The same until the first stage is reached, so that it is not missed.
-    #[serde(default = "fifty")]
+    /// The interval between evaluations until the first stage is reached, which often comes early.
+    #[serde(default = "default_evaluate_early")]
     pub evaluate_early: Interval,
-    /// Rows of the train split that an evaluation samples, at most; test splits are evaluated whole.
-    #[serde(default = "three_thousand")]
+    /// The largest number of training rows in an evaluation, a sample; test splits are evaluated whole.
+    #[serde(default = "default_train_sample")]
     pub train_sample: usize,
-    /// A checkpoint is kept whenever the step has grown by this factor since the last one kept.
-    #[serde(default = "growth")]
+    /// The ratio between the steps of two log-spaced checkpoints.
+    #[serde(default = "default_checkpoint_growth")]
     pub checkpoint_growth: f64,
-    /// Seconds between two saves of the state that `--resume` goes on from, at least.
-    #[serde(default = "thirty")]
+    /// The shortest time in seconds between two saves of the state that a resumed run continues from.
+    #[serde(default = "default_save_every_seconds")]
     pub save_every_seconds: f64,
-    /// Iterations drawn anew for every batch; absent: always `model.iterations`.
+    /// Dynamic recurrence: iterations drawn anew for every batch; absent: always `model.iterations`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<Dynamic>,
 }
 
 impl LoopConfig {
-    /// So many steps, all else by default.
+    /// A loop of `steps` steps of 512 queries, with the defaults for everything else.
     pub fn of_steps(steps: u64) -> Self {
         Self {
             steps,
             batch: 512,
             label_smoothing: 0.0,
-            share_prefixes: yes(),
-            evaluate_every: two_hundred_and_fifty(),
-            evaluate_early: fifty(),
-            train_sample: three_thousand(),
-            checkpoint_growth: growth(),
-            save_every_seconds: thirty(),
+            share_prefixes: default_share_prefixes(),
+            evaluate_every: default_evaluate_every(),
+            evaluate_early: default_evaluate_early(),
+            train_sample: default_train_sample(),
+            checkpoint_growth: default_checkpoint_growth(),
+            save_every_seconds: default_save_every_seconds(),
             dynamic: None,
         }
     }
 }
 
-fn yes() -> bool {
+fn default_share_prefixes() -> bool {
     true
 }
-fn two_hundred_and_fifty() -> Interval {
+fn default_evaluate_every() -> Interval {
     Interval::Steps(250)
 }
-fn fifty() -> Interval {
+fn default_evaluate_early() -> Interval {
     Interval::Steps(50)
 }
-fn three_thousand() -> usize {
+fn default_train_sample() -> usize {
     3000
 }
-fn growth() -> f64 {
+fn default_checkpoint_growth() -> f64 {
     1.3
 }
-fn thirty() -> f64 {
+fn default_save_every_seconds() -> f64 {
     30.0
 }
 
-/// Refuses a value that is not allowed.
-pub(super) fn allow(fine: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
-    if fine {
+/// Refuses a value unless `condition` holds.
+pub(super) fn allow(condition: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
+    if condition {
         Ok(())
     } else {
         Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
     }
 }
 
-/// A stage is reached at the evaluation at which a split's accuracy has been at least a threshold for `hold` evaluations in
-/// a row.
+/// A threshold on the accuracy of a split. The stage is reached once `hold` evaluations in a row have met it, and a
+/// checkpoint is written then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Its name; the checkpoint is `stage-N-NAME.safetensors`.
+    /// The name of the stage; its checkpoint is `stage-N-NAME.safetensors`.
     pub name: String,
+    /// The split whose accuracy is measured.
     pub split: Split,
-    /// Least accuracy.
+    /// The smallest accuracy that meets the threshold, from 0 to 1.
     pub accuracy: f64,
-    /// Evaluations in a row; by default 3, so that a single lucky one does not pass for a stage.
-    #[serde(default = "three_evaluations")]
+    /// The number of evaluations in a row; by default 3, so that a single lucky evaluation is not taken for a stage.
+    #[serde(default = "default_hold")]
     pub hold: u32,
 }
 
-fn three_evaluations() -> u32 {
+fn default_hold() -> u32 {
     3
 }
 
 impl Stage {
-    /// Says which value of the stage at this place is impossible, if one is. Its name is a part of a file's.
+    /// Checks the values of the stage with this index in `stages`. Its name becomes part of a file name.
     ///
     /// # Errors
     /// With the key, the value, and what is allowed.
-    pub(crate) fn check(&self, place: usize) -> Result<()> {
+    pub(crate) fn check(&self, index: usize) -> Result<()> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let key = |field: &str| format!("stages.{place}.{field}");
+        let key = |field: &str| format!("stages.{index}.{field}");
         allow(
             !self.name.is_empty() && self.name.chars().all(word),
             &key("name"),
@@ -210,7 +217,8 @@ impl Stage {
     }
 }
 
-/// The three stages of Kohli et al. 2026, Section 5.
+/// The three grokking stages of Kohli et al. 2026, Section 5: memorization (training accuracy 0.99), in-distribution
+/// generalization (0.95 on held-out chains), systematic generalization (0.50 on OOD chains).
 pub fn grokking_stages() -> Vec<Stage> {
     [
         ("memorization", Split::train(), 0.99),
@@ -221,13 +229,27 @@ pub fn grokking_stages() -> Vec<Stage> {
         name: name.to_owned(),
         split,
         accuracy,
-        hold: three_evaluations(),
+        hold: default_hold(),
     })
     .into()
 }
 
 impl RunConfig {
-    /// Reads a config, puts `key=value` overrides over it, and checks it. The data folder becomes relative to the
+    /// The settings of a run on the data in the folder `data`, with seed 1, the default optimizer, no curriculum and no
+    /// stages. A trainer is given the data itself; the path is what a run folder records.
+    pub fn new(data: impl Into<PathBuf>, model: ModelConfig, train: LoopConfig) -> Self {
+        Self {
+            data: data.into(),
+            seed: default_seed(),
+            model,
+            optimizer: OptimizerConfig::default(),
+            train,
+            curriculum: None,
+            stages: Vec::new(),
+        }
+    }
+
+    /// Reads a config file, applies `key=value` overrides, and checks the result. The data folder becomes relative to the
     /// working folder.
     ///
     /// # Errors
@@ -235,9 +257,9 @@ impl RunConfig {
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = files::read_text(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
-        // Read as a table it has TOML's own integers, up to 2⁶³ − 1, which are all that overrides and other programs know.
+        // A table has the integers of TOML, up to 2⁶³ − 1; overrides and other programs know no larger ones.
         let table: toml::Table = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
-        let has_curriculum = config.curriculum.is_some() || overrides::reach(overrides, "curriculum");
+        let has_curriculum = config.curriculum.is_some() || overrides::set_section(overrides, "curriculum");
         if !table.contains_key("stages") && !has_curriculum {
             config.stages = grokking_stages();
         }
@@ -251,7 +273,7 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// What is possible but hardly meant, a sentence each.
+    /// Warnings of settings that are possible but hardly meant, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let warmup = self.optimizer.warmup;
         let of_stage = self
@@ -270,11 +292,11 @@ impl RunConfig {
             .collect()
     }
 
-    /// The settings in which `other` differs: the key, the value here and the value there.
+    /// The settings that differ from those of `other`: key, value here, value there.
     pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
         let [ours, theirs] = [self, other].map(|config| {
             let mut values = BTreeMap::new();
-            // A config is plain data; nothing in it refuses to be TOML.
+            // A config holds nothing that TOML cannot write.
             if let Ok(value) = toml::Value::try_from(config) {
                 flatten("", &value, &mut values);
             }
@@ -291,7 +313,7 @@ impl RunConfig {
             .collect()
     }
 
-    /// Says which value is impossible, if one is.
+    /// Checks all values.
     ///
     /// # Errors
     /// With the key, the value, and what is allowed.
@@ -365,7 +387,7 @@ impl RunConfig {
     }
 }
 
-// Every value by its whole key, as in `stages.0.hold`.
+// Every value under its full key, as in `stages.0.hold`.
 fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
     let key = |part: &str| {
         if prefix.is_empty() {

@@ -1,4 +1,4 @@
-//! Training by rising depth, and with a changing number of iterations.
+//! The curriculum of rising depth, and dynamic recurrence.
 
 use std::collections::BTreeSet;
 
@@ -15,58 +15,63 @@ use crate::random::Stream;
 pub struct Dynamic {
     /// λ, the mean before clipping.
     pub lambda: f64,
-    /// The fewest iterations.
+    /// The smallest number of iterations.
     pub min: usize,
-    /// The most.
+    /// The largest number of iterations.
     pub max: usize,
 }
 
 impl Dynamic {
-    pub(super) fn check(&self, judged: usize) -> Result<()> {
+    pub(super) fn check(&self, iterations: usize) -> Result<()> {
         let &Self { lambda, min, max } = self;
-        let least = format!("1 to train.dynamic.max = {max}");
-        allow((1..=max).contains(&min), "train.dynamic.min", &min, &least)?;
+        let allowed = format!("1 to train.dynamic.max = {max}");
+        allow((1..=max).contains(&min), "train.dynamic.min", &min, &allowed)?;
         allow(max <= 4096, "train.dynamic.max", &max, "1 to 4096")?;
         let mean = lambda > 0.0 && lambda <= 500.0;
         allow(mean, "train.dynamic.lambda", &lambda, "above 0, up to 500")?;
         let drawn = format!("those that training draws, {min} to {max}");
-        allow((min..=max).contains(&judged), "model.iterations", &judged, &drawn)
+        allow(
+            (min..=max).contains(&iterations),
+            "model.iterations",
+            &iterations,
+            &drawn,
+        )
     }
 
-    /// The iterations of a step: a function of (seed, step) alone.
+    /// The number of iterations of a step, a function of (seed, step) alone.
     pub fn iterations(&self, seed: u64, step: u64) -> usize {
         let drawn = Stream::new(seed, "iterations", step).poisson(self.lambda);
         usize::try_from(drawn).unwrap_or(self.max).clamp(self.min, self.max)
     }
 }
 
-/// Training by rising depth (Kohli et al. 2026, Section 3): first facts and 2-hop chains; whenever the held-out chains of
-/// the deepest hops so far are answered well enough, those of one hop more come in.
+/// A curriculum of rising depth (Kohli et al. 2026, Section 3). It starts with facts and 2-hop chains; whenever accuracy on
+/// the longest held-out chains so far passes the threshold, chains of one hop more are added.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curriculum {
-    /// Least accuracy on held-out chains, at `model.iterations`.
-    #[serde(default = "ninety_five_hundredths")]
+    /// The accuracy on held-out chains, at `model.iterations`, that ends a stage.
+    #[serde(default = "default_accuracy")]
     pub accuracy: f64,
-    /// Steps that a stage may take; the run ends with a stage that takes more.
+    /// The largest number of steps of a stage; a stage that needs more ends the run.
     pub stage_steps: u64,
-    /// The deepest hops of the curriculum; those of the data where absent.
+    /// The number of hops of the last stage; that of the longest chains in the data where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deepest: Option<usize>,
-    /// Whether every stage begins with a fresh optimizer and warm-up, as in the published code.
-    #[serde(default = "yes")]
+    /// Whether every stage begins with moments of 0 and a new warm-up, as in the published code.
+    #[serde(default = "default_reset_optimizer")]
     pub reset_optimizer: bool,
-    /// What the learning rate is multiplied by at each new stage.
-    #[serde(default = "unchanged")]
+    /// The factor by which the learning rate is multiplied at each new stage.
+    #[serde(default = "default_lr_factor")]
     pub lr_factor: f64,
-    /// Evaluations in a row that must be that accurate. The paper's gate is one: it trains a stage "until the held-out
-    /// accuracy passes 95 %".
-    #[serde(default = "one_evaluation")]
+    /// The number of evaluations in a row that must reach the accuracy. It is 1 in the paper, which trains a stage "until
+    /// the held-out accuracy passes 95 %".
+    #[serde(default = "default_hold")]
     pub hold: u32,
 }
 
 impl Curriculum {
-    /// The hops of the first stage's chains.
+    /// The number of hops of the longest chains in the first stage.
     pub const FIRST: usize = 2;
 
     pub(super) fn check(&self) -> Result<()> {
@@ -79,13 +84,13 @@ impl Curriculum {
         allow(self.hold > 0, "curriculum.hold", &self.hold, "1 or more")
     }
 
-    /// A stage for every number of hops that the data has held-out chains of.
+    /// The stages of the curriculum, one for each number of hops from 2 on that the data has held-out chains of.
     ///
     /// # Errors
-    /// When there are none of 2 hops, or fewer than `deepest`; when there are no training chains of one of these depths.
+    /// When there are no held-out chains of 2 hops, or none of `deepest` hops, or no training chains of one of these depths.
     pub fn stages(&self, data: &Dataset) -> Result<Vec<Stage>> {
-        let there = (Self::FIRST..).take_while(|&hops| data.split(Split::depth_test(hops)).is_ok());
-        let deepest = Self::FIRST + there.count() - 1;
+        let with_tests = (Self::FIRST..).take_while(|&hops| data.split(Split::depth_test(hops)).is_ok());
+        let deepest = Self::FIRST + with_tests.count() - 1;
         let wanted = self.deepest.unwrap_or(deepest);
         if wanted < Self::FIRST || wanted > deepest {
             return Err(Error::input(format!(
@@ -112,16 +117,16 @@ impl Curriculum {
     }
 }
 
-fn yes() -> bool {
+fn default_reset_optimizer() -> bool {
     true
 }
-fn ninety_five_hundredths() -> f64 {
+fn default_accuracy() -> f64 {
     0.95
 }
-fn unchanged() -> f64 {
+fn default_lr_factor() -> f64 {
     1.0
 }
-fn one_evaluation() -> u32 {
+fn default_hold() -> u32 {
     1
 }
 

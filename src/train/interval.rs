@@ -1,23 +1,25 @@
-//! How often something is done.
+//! Intervals in steps or epochs.
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A number of steps, or of passes over the training rows. In a config it is `250`, or `"10 epochs"`.
+/// The interval between two evaluations: a number of steps, or of passes over the training rows. In a config it is `250`,
+/// or `"10 epochs"`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Interval {
-    /// 1 or more.
+    /// A number of steps, 1 or more.
     Steps(u64),
-    /// Above 0, perhaps a part of one; with a curriculum, over the rows of its stage, from the stage's beginning on.
+    /// A number of epochs above 0, not always an integer. With a curriculum they are passes over the rows of the present
+    /// stage, counted from its beginning.
     Epochs(f64),
 }
 
 impl Interval {
-    /// In steps, where an epoch has so many: 1 at least.
-    pub fn steps(self, epoch: u64) -> u64 {
+    /// The interval in steps, at least 1, where an epoch has `steps_per_epoch` steps.
+    pub fn steps(self, steps_per_epoch: u64) -> u64 {
         match self {
             Self::Steps(steps) => steps,
-            Self::Epochs(epochs) => ((epochs * epoch as f64).round() as u64).max(1),
+            Self::Epochs(epochs) => ((epochs * steps_per_epoch as f64).round() as u64).max(1),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an evaluation measures.
+//! Accuracy, ranks and answers: what an evaluation measures.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,29 @@ use crate::error::{Error, Result};
 use crate::graph::{Query, Split};
 use crate::model::{Model, Pass, Sharing};
 
-/// Queries in one forward pass of an evaluation.
+/// The number of queries in one forward pass of an evaluation.
 const BATCH: usize = 1024;
 
-/// One line of `metrics.jsonl`.
+/// What one evaluation measured; one line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Steps done.
     pub step: u64,
     /// Passes over the training rows.
     pub epoch: f64,
-    /// Seconds of training, over all sittings.
+    /// Seconds of training until then, over all processes that trained the run.
     pub seconds: f64,
     /// Mean training loss in nats since the last evaluation; `null` before the first step.
     pub loss: Option<f64>,
     /// Learning rate of the next step.
     pub lr: f64,
-    /// Gradient norm of the last step, before clipping.
+    /// L2 norm of the gradient of the last step, before clipping.
     pub gradient_norm: Option<f64>,
-    /// Share of right answers by split.
+    /// Accuracy by split, from 0 to 1.
     pub accuracy: BTreeMap<Split, f64>,
 }
 
-/// The most likely token of each row of `logits` `[n, vocab]`; of equals the first.
+/// The token with the largest logit in each row of `logits`, of shape `[n, vocab]`; of equal logits the first.
 ///
 /// # Errors
 /// When a logit is not a number, or the device fails.
@@ -52,7 +52,7 @@ pub fn top1(logits: &Tensor) -> Result<Vec<u32>> {
     rows.iter().map(best).collect()
 }
 
-/// The rank of `token` among these logits, from 1, in the order of [`top1`]: of equals the first is ahead.
+/// The rank of `token` among these logits, from 1, in the order of [`top1`]: of equal logits the first has the lower rank.
 ///
 /// # Errors
 /// When a logit is not a number.
@@ -68,11 +68,11 @@ pub fn rank(logits: &[f32], token: u32) -> Result<usize> {
     Ok(rank)
 }
 
-/// What is said where a model's states or logits are not numbers.
+/// The message where states or logits of a model are not numbers.
 pub(crate) const NOT_A_NUMBER: &str =
-    "the model's states or logits hold NaN; its weights come of a run that diverged, or overflow at this input";
+    "the model's states or logits hold NaN; its weights come from a run that diverged, or overflow at this input";
 
-/// The model's answers to these queries (token ids, head first) after `iterations`.
+/// The answers of the model to these queries (token ids, head first) after `iterations` iterations: one token id each.
 ///
 /// # Errors
 /// When a query does not fit the model, or the device fails.
@@ -87,7 +87,7 @@ pub fn answers<'a>(model: &Model, queries: impl IntoIterator<Item = &'a [u32]>, 
     Ok(answers)
 }
 
-/// The share of `queries` that the model answers right after `iterations`.
+/// The share of `queries` that the model answers correctly after `iterations` iterations, from 0 to 1.
 ///
 /// # Errors
 /// As [`answers`].

@@ -1,4 +1,7 @@
-//! Training: the loop, the optimizer, the grokking stages, the curriculum, the metrics. Knows nothing of files: an [`Observer`] does.
+//! Training: the loop, the optimizer, the grokking stages, the curriculum, the metrics.
+//!
+//! A [`RunConfig`] and a [`Dataset`](crate::graph::Dataset) make a [`Trainer`]. It knows nothing of files: an [`Observer`]
+//! follows it, and [`RunFolder`](crate::checkpoint::RunFolder) is the one that writes checkpoints.
 
 mod config;
 mod curriculum;
@@ -15,6 +18,6 @@ pub use curriculum::{Curriculum, Dynamic};
 pub use interval::Interval;
 pub(crate) use metrics::NOT_A_NUMBER;
 pub use metrics::{Evaluation, accuracy, answers, rank, top1};
-pub use progress::{Observer, Occasion, Progress, SavedParameter};
+pub use progress::{CheckpointReason, Observer, Progress, SavedParameter};
 pub use stages::{Reached, StageOutcome, StageTracker};
 pub use trainer::Trainer;

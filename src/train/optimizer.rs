@@ -1,4 +1,4 @@
-//! AdamW over leaves, with gradient clipping.
+//! AdamW over leaves of the weights, with gradient clipping.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::kernels::adamw;
 use crate::model::{Backend, Leaf, Role, ops};
 
-/// One leaf with its moments.
+/// One leaf with its AdamW moments.
 pub(super) struct Parameter {
     pub(super) leaf: Leaf,
     pub(super) var: Var,
     pub(super) first_moment: Tensor,
     pub(super) second_moment: Tensor,
-    // The number of weights of each slot, and whether they decay.
+    // For each slot its number of weights, and whether weight decay applies to them.
     decays: Vec<(usize, bool)>,
 }
 
@@ -27,7 +27,7 @@ impl Parameter {
         };
         let var = Var::from_tensor(&leaf.tensor)?;
         Ok(Self {
-            // Not the initial values: they would be held as long as the run.
+            // Refers to the variable, so that the initial values are freed.
             leaf: Leaf {
                 tensor: var.as_tensor().clone(),
                 ..leaf.clone()
@@ -44,7 +44,7 @@ impl Parameter {
     }
 }
 
-/// What a gradient looks like before it is used.
+/// The gradients of all weights, checked.
 pub(super) enum Gradients {
     /// The L2 norm over all weights.
     Finite { norm: f64 },
@@ -59,8 +59,8 @@ fn sum_of_squares(backend: Backend, x: &Tensor) -> Result<f64> {
     Ok(f64::from(x.sqr()?.sum_all()?.to_scalar::<f32>()?))
 }
 
-/// Measures the gradients of all parameters.
-pub(super) fn inspect(backend: Backend, parameters: &[Parameter], gradients: &GradStore) -> Result<Gradients> {
+/// Computes the norm of the gradients of all parameters, and finds the first that is not finite.
+pub(super) fn check_gradients(backend: Backend, parameters: &[Parameter], gradients: &GradStore) -> Result<Gradients> {
     let mut total = 0.0;
     for parameter in parameters {
         let Some(gradient) = gradients.get(&parameter.var) else {
@@ -86,20 +86,21 @@ pub(super) fn inspect(backend: Backend, parameters: &[Parameter], gradients: &Gr
     Ok(Gradients::Finite { norm: total.sqrt() })
 }
 
-/// The learning rate of a step (from 0) of a run of `steps`: linear warm-up, constant, linear cooldown.
+/// The learning rate of `step` (from 0) in a run of `steps` steps: linear warm-up, constant, linear cooldown.
 pub(super) fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
-    let warm = ((step + 1) as f64 / config.warmup.max(1) as f64).min(1.0);
-    let into_cooldown = (step + 1).saturating_sub(steps.saturating_sub(config.cooldown));
-    let cooled = (into_cooldown as f64 / config.cooldown.max(1) as f64).min(1.0);
-    let share = if config.cooldown == 0 {
+    let warmup = ((step + 1) as f64 / config.warmup.max(1) as f64).min(1.0);
+    let steps_of_cooldown = (step + 1).saturating_sub(steps.saturating_sub(config.cooldown));
+    let progress = (steps_of_cooldown as f64 / config.cooldown.max(1) as f64).min(1.0);
+    let cooldown = if config.cooldown == 0 {
         1.0
     } else {
-        1.0 - cooled * (1.0 - config.final_lr)
+        1.0 - progress * (1.0 - config.final_lr)
     };
-    config.lr * warm * share
+    config.lr * warmup * cooldown
 }
 
-/// Updates all parameters by one AdamW step (Loshchilov & Hutter 2019, Algorithm 2) at rate `lr`; `step` counts from 0.
+/// Updates all parameters by one AdamW step (Loshchilov & Hutter 2019, Algorithm 2) at learning rate `lr`. `norm` is the
+/// L2 norm of all gradients, and `step` counts from 0.
 pub(super) fn update(
     backend: Backend,
     config: &OptimizerConfig,
@@ -124,32 +125,33 @@ pub(super) fn update(
         correction: (1.0 / correction2) as f32,
         epsilon: config.epsilon as f32,
     };
-    let kept = |decays: bool| if decays { 1.0 - lr * config.weight_decay } else { 1.0 };
+    let decay_factor = |decays: bool| if decays { 1.0 - lr * config.weight_decay } else { 1.0 };
     for parameter in parameters {
         let Some(gradient) = gradients.get(&parameter.var) else {
             continue;
         };
         if ops::can_take(gradient.dtype(), gradient.device()) {
-            let kept: Vec<(usize, f32)> = parameter.decays.iter().map(|&(n, d)| (n, kept(d) as f32)).collect();
+            let factors = parameter.decays.iter().map(|&(n, d)| (n, decay_factor(d) as f32));
+            let factors: Vec<(usize, f32)> = factors.collect();
             let Parameter {
                 var,
                 first_moment,
                 second_moment,
                 ..
             } = parameter;
-            ops::adamw(backend, adamw, &kept, [var, first_moment, second_moment], gradient)?;
+            ops::adamw(backend, adamw, &factors, [var, first_moment, second_moment], gradient)?;
             continue;
         }
         let gradient = (gradient * scale)?;
         let first = ((&parameter.first_moment * beta1)? + (&gradient * (1.0 - beta1))?)?;
         let second = ((&parameter.second_moment * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-        let spread = ((&second / correction2)?.sqrt()? + config.epsilon)?;
-        let change = ((&first * (lr / correction1))? / spread)?;
+        let denominator = ((&second / correction2)?.sqrt()? + config.epsilon)?;
+        let change = ((&first * (lr / correction1))? / denominator)?;
         let old = parameter.leaf.views(parameter.var.as_tensor())?;
         let decayed = old
             .iter()
             .zip(&parameter.decays)
-            .map(|(view, &(_, decays))| view * kept(decays));
+            .map(|(view, &(_, decays))| view * decay_factor(decays));
         let decayed = parameter
             .leaf
             .join(&decayed.collect::<candle_core::Result<Vec<_>>>()?)?;
@@ -216,7 +218,7 @@ mod tests {
                 .to_vec1::<f32>()
                 .unwrap()[0]
         };
-        // The kernel takes f32, candle's operations the rest.
+        // The kernel updates f32, candle's operations every other type.
         for dtype in [DType::F32, DType::F64] {
             assert!((step(Role::Matrix, dtype) - 2.75).abs() < 1e-6);
             assert!((step(Role::Bias, dtype) - 2.9).abs() < 1e-6);

@@ -9,8 +9,8 @@ const OPTIONAL: [(&str, &[&str]); 2] = [
     ("curriculum", &["stage_steps"]),
 ];
 
-/// Whether one of `settings` is for a key inside `section`, or for all of it.
-pub(super) fn reach(settings: &[String], section: &str) -> bool {
+/// Whether one of `settings` sets `section` or a key inside it.
+pub(super) fn set_section(settings: &[String], section: &str) -> bool {
     settings.iter().any(|setting| {
         let key = setting.split('=').next().unwrap_or_default();
         key.trim().split('.').next() == Some(section)
@@ -27,21 +27,21 @@ pub(super) fn apply(config: &RunConfig, settings: &[String]) -> Result<RunConfig
         |settings: &[String], e: &dyn std::fmt::Display| Error::input(format!("--set {}: {e}", settings.join(" ")));
     let mut config = config.clone();
     let mut root = toml::Value::try_from(&config).map_err(|e| wrong(settings, &e))?;
-    // Settings that are put over and not yet checked.
+    // The index of the first setting that is applied and not yet checked.
     let mut unchecked = 0;
-    for place in 0..settings.len() {
-        let setting = &settings[place..=place];
-        put(&mut root, &settings[place]).map_err(|reason| wrong(setting, &reason))?;
-        // A section that has just begun is checked when it has the keys that it needs.
-        if lacking(&root).is_none() {
+    for index in 0..settings.len() {
+        let setting = &settings[index..=index];
+        set_value(&mut root, &settings[index]).map_err(|reason| wrong(setting, &reason))?;
+        // A section that the file leaves out is checked once all keys without a default are set.
+        if missing_keys(&root).is_none() {
             config = root
                 .clone()
                 .try_into()
-                .map_err(|e: toml::de::Error| wrong(&settings[unchecked..=place], &e.message()))?;
-            unchecked = place + 1;
+                .map_err(|e: toml::de::Error| wrong(&settings[unchecked..=index], &e.message()))?;
+            unchecked = index + 1;
         }
     }
-    match lacking(&root) {
+    match missing_keys(&root) {
         None => Ok(config),
         Some((section, keys)) => Err(wrong(
             &settings[unchecked..],
@@ -54,7 +54,7 @@ pub(super) fn apply(config: &RunConfig, settings: &[String]) -> Result<RunConfig
 }
 
 // A section that lacks keys without a default, and these keys.
-fn lacking(root: &toml::Value) -> Option<(&'static str, Vec<&'static str>)> {
+fn missing_keys(root: &toml::Value) -> Option<(&'static str, Vec<&'static str>)> {
     OPTIONAL.into_iter().find_map(|(section, keys)| {
         let found = section.split('.').try_fold(root, |at, part| at.get(part))?;
         let missing: Vec<&str> = keys.iter().copied().filter(|key| found.get(key).is_none()).collect();
@@ -62,7 +62,8 @@ fn lacking(root: &toml::Value) -> Option<(&'static str, Vec<&'static str>)> {
     })
 }
 
-fn put(root: &mut toml::Value, setting: &str) -> std::result::Result<(), String> {
+// Applies one setting to the config `root`.
+fn set_value(root: &mut toml::Value, setting: &str) -> std::result::Result<(), String> {
     let (key, value) = setting
         .split_once('=')
         .ok_or("expected key=value, as in optimizer.lr=1e-3")?;
@@ -72,12 +73,12 @@ fn put(root: &mut toml::Value, setting: &str) -> std::result::Result<(), String>
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
     let mut at = root;
-    let mut walked = String::new();
+    let mut path = String::new();
     let mut keys = key.split('.').peekable();
     while let Some(part) = keys.next() {
         let last = keys.peek().is_none();
-        let parent = walked.clone();
-        walked = if parent.is_empty() {
+        let parent = path.clone();
+        path = if parent.is_empty() {
             part.to_owned()
         } else {
             format!("{parent}.{part}")
@@ -85,7 +86,7 @@ fn put(root: &mut toml::Value, setting: &str) -> std::result::Result<(), String>
         at = match at {
             toml::Value::Table(table) => {
                 if !last && !table.contains_key(part) {
-                    if !OPTIONAL.iter().any(|(section, _)| *section == walked) {
+                    if !OPTIONAL.iter().any(|(section, _)| *section == path) {
                         let names = table.keys().cloned().collect::<Vec<_>>().join(", ");
                         return Err(format!("no section `{part}`; there are: {names}"));
                     }
@@ -106,7 +107,7 @@ fn put(root: &mut toml::Value, setting: &str) -> std::result::Result<(), String>
             _ => return Err(format!("`{part}` is inside a value that has no keys")),
         };
     }
-    // An integer where a fraction is meant is what people type.
+    // People type an integer where a float is meant.
     *at = match (&at, parsed) {
         (toml::Value::Float(_), toml::Value::Integer(i)) => toml::Value::Float(i as f64),
         (_, parsed) => parsed,

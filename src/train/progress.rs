@@ -1,4 +1,4 @@
-//! Where a run stands, and who is told of it.
+//! The progress of a run, and the observers that follow it.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,10 @@ pub struct Progress {
     pub step: u64,
     /// The step of the last evaluation.
     pub evaluated: Option<u64>,
-    /// The step of the last checkpoint that was kept by its age.
-    pub kept: u64,
+    /// The step of the last log-spaced checkpoint.
+    #[serde(rename = "kept")]
+    pub log_spaced_step: u64,
+    /// The stages with when each was reached.
     pub stages: StageTracker,
     /// The step at which the curriculum's stage began.
     #[serde(default)]
@@ -32,13 +34,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    // Refuses what no run of these stages can have come to.
+    // Refuses progress that no run with these stages can have made.
     pub(super) fn check(&self, stages: &StageTracker) -> Result<()> {
         let step = self.step;
         let evaluated = self.evaluated.unwrap_or(0);
         for (key, value) in [
             ("evaluated", evaluated),
-            ("kept", self.kept),
+            ("kept", self.log_spaced_step),
             ("stage_start", self.stage_start),
             ("loss_count", self.loss_count),
         ] {
@@ -57,53 +59,65 @@ impl Progress {
     }
 }
 
-/// A weight with its AdamW moments, as saved for a resume.
+/// A weight with its AdamW moments, as saved for a resume. All three tensors have the shape of the weight.
 pub struct SavedParameter {
+    /// The name of its [`Slot`](crate::model::Slot).
     pub name: String,
+    /// The weight.
     pub value: Tensor,
+    /// AdamW's moving average of the gradient.
     pub first_moment: Tensor,
+    /// AdamW's moving average of the squared gradient.
     pub second_moment: Tensor,
 }
 
 /// Why a checkpoint is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    /// The stage with this place was reached.
+pub enum CheckpointReason {
+    /// The stage with this index, from 0, was reached.
     Stage(usize),
-    /// The run has grown enough since the last one.
-    Growth,
-    /// The run is over.
+    /// A log-spaced checkpoint: the step is at least `train.checkpoint_growth` times that of the last one.
+    LogSpaced,
+    /// Training has ended.
     Final,
 }
 
-/// What follows a run: the run folder, a progress bar. A method that is not written does nothing.
+/// Follows a run: the run folder, a progress bar, a measurement of your own. A method that is not written does nothing, and
+/// `()` is an observer that does nothing.
 pub trait Observer {
-    /// After every step.
+    /// Called after every step, with the loss of its batch in nats.
     ///
     /// # Errors
-    /// Those of the observer.
-    fn stepped(&mut self, _trainer: &Trainer, _loss: f64) -> Result<()> {
+    /// Those of the observer; they end the run.
+    fn on_step(&mut self, _trainer: &Trainer, _loss: f64) -> Result<()> {
         Ok(())
     }
 
-    /// After every evaluation, with the occasions to keep a checkpoint that it gave.
+    /// Called after every evaluation, with the reasons to write a checkpoint of this step, if any.
     ///
     /// # Errors
-    /// Those of the observer.
-    fn evaluated(&mut self, _trainer: &Trainer, _evaluation: &Evaluation, _occasions: &[Occasion]) -> Result<()> {
+    /// Those of the observer; they end the run.
+    fn on_evaluation(
+        &mut self,
+        _trainer: &Trainer,
+        _evaluation: &Evaluation,
+        _reasons: &[CheckpointReason],
+    ) -> Result<()> {
         Ok(())
     }
 
-    /// When the run stops before its end.
+    /// Called when the run is stopped before its end.
     ///
     /// # Errors
     /// Those of the observer.
-    fn interrupted(&mut self, _trainer: &Trainer) -> Result<()> {
+    fn on_interrupt(&mut self, _trainer: &Trainer) -> Result<()> {
         Ok(())
     }
 
-    /// The last checkpoint that is known to be good, for the message of a run that diverges.
-    fn last_good(&self) -> String {
+    /// The path of the last checkpoint without numbers that are not finite, for the message of a run that diverges.
+    fn last_good_checkpoint(&self) -> String {
         "none is kept".to_owned()
     }
 }
+
+impl Observer for () {}

@@ -1,4 +1,4 @@
-//! The grokking stages of a run, and when each was reached.
+//! The stages of a run, and when each was reached.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,18 @@ use crate::graph::Split;
 /// When a stage was reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reached {
-    /// The evaluation at which the stage had held for `hold` evaluations; its checkpoint is that of this step.
+    /// The step of the `hold`-th evaluation in a row that met the threshold; the checkpoint of the stage is of this step.
     pub step: u64,
-    /// The first of these evaluations; absent in runs of versions that did not record it.
+    /// The step of the first of these evaluations; absent in runs of versions that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_step: Option<u64>,
+    /// Passes over the training rows until then.
     pub epoch: f64,
     /// Seconds of training until then.
     pub seconds: f64,
     /// Accuracy of every split at that evaluation.
     pub accuracy: BTreeMap<Split, f64>,
-    /// Rows of the stage's split that its accuracy is a share of; absent as `since_step` is.
+    /// The number of rows that the accuracy of the stage's split was measured on; absent where `since_step` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
 }
@@ -29,16 +30,20 @@ pub struct Reached {
 /// A stage with its outcome so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageOutcome {
+    /// What the stage asks for.
     #[serde(flatten)]
     pub stage: Stage,
     /// `null` where the run has not reached it.
     pub reached: Option<Reached>,
 }
 
-/// Watches the evaluations of a run for its stages. A stage is reached when its accuracy has held for `hold` evaluations in
-/// a row, and not before the stage in front of it; what it has held by then counts.
+/// Decides at each evaluation which stages are reached.
+///
+/// A stage is reached once its threshold was met in `hold` evaluations in a row, and not before the stage that precedes
+/// it. Evaluations that met the threshold while the preceding stage was not yet reached count too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageTracker {
+    /// The stages in order.
     pub outcomes: Vec<StageOutcome>,
     // One for each stage.
     #[serde(default)]
@@ -49,12 +54,12 @@ pub struct StageTracker {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Streak {
     evaluations: u32,
-    // The step of the first, where there is one.
+    // The step of the first of them, where there is one.
     since: u64,
 }
 
 impl StageTracker {
-    /// Nothing reached yet.
+    /// A tracker of these stages at the start of training.
     pub fn new(stages: &[Stage]) -> Self {
         Self {
             outcomes: stages
@@ -68,20 +73,20 @@ impl StageTracker {
         }
     }
 
-    /// How many stages have been reached.
-    pub fn count(&self) -> usize {
+    /// The number of stages that have been reached.
+    pub fn n_reached(&self) -> usize {
         self.outcomes
             .iter()
             .take_while(|outcome| outcome.reached.is_some())
             .count()
     }
 
-    /// Takes note of an evaluation, in which a split had `rows(split)` rows; gives the places of the stages that it reached.
+    /// Records an evaluation, in which a split had `rows(split)` rows; gives the indices of the stages that it reached.
     pub fn observe(&mut self, evaluation: &Evaluation, rows: impl Fn(&Split) -> Option<usize>) -> Vec<usize> {
-        // A state of a version without streaks has none.
+        // A state that was saved by a version without streaks has none.
         self.streaks.resize(self.outcomes.len(), Streak::default());
         for (outcome, streak) in self.outcomes.iter().zip(&mut self.streaks) {
-            // A curriculum does not measure the stages after its next one.
+            // A curriculum does not measure the stages that come after its next one.
             let accuracy = evaluation.accuracy.get(&outcome.stage.split);
             *streak = match accuracy {
                 Some(&accuracy) if accuracy >= outcome.stage.accuracy => Streak {
@@ -96,8 +101,8 @@ impl StageTracker {
             };
         }
         let mut reached = Vec::new();
-        let first = self.count();
-        for (place, (outcome, streak)) in self.outcomes.iter_mut().zip(&self.streaks).enumerate().skip(first) {
+        let first = self.n_reached();
+        for (index, (outcome, streak)) in self.outcomes.iter_mut().zip(&self.streaks).enumerate().skip(first) {
             if streak.evaluations < outcome.stage.hold {
                 break;
             }
@@ -109,7 +114,7 @@ impl StageTracker {
                 accuracy: evaluation.accuracy.clone(),
                 rows: rows(&outcome.stage.split),
             });
-            reached.push(place);
+            reached.push(index);
         }
         reached
     }
@@ -176,7 +181,7 @@ mod tests {
             tracker = serde_json::from_str(&text).unwrap();
             assert_eq!(observe(&mut tracker, step, accuracies), expected, "step {step}");
         }
-        let since = |place: usize| tracker.outcomes[place].reached.as_ref().unwrap().since_step;
+        let since = |index: usize| tracker.outcomes[index].reached.as_ref().unwrap().since_step;
         assert_eq!((since(0), since(1)), (Some(2), Some(1)));
     }
 

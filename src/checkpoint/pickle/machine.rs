@@ -1,15 +1,15 @@
 //! A pickle machine without code: it builds the values that a pickle describes and calls nothing.
 //!
-//! Values lie in one list and name each other by their places in it, as often as a pickle likes and in circles too. So
-//! neither many references to one value nor values nested a million deep cost more than the pickle is long, where values
-//! that own each other take exponential memory, or all of the stack when they are dropped.
+//! All values are in one list and refer to each other by index, so that cycles and repeated references are possible. Memory
+//! is therefore linear in the length of the pickle. Values that own each other would take exponential memory where they are
+//! referred to repeatedly, and would overflow the stack where they are nested deeply and dropped.
 
 use std::collections::HashMap;
 
 /// What was read, or why it cannot be.
 pub(super) type Parsed<T> = Result<T, String>;
 
-/// The place of a value.
+/// The index of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u32);
 
@@ -292,7 +292,7 @@ impl<'a> Machine<'a> {
         let last = self.last()?;
         match &mut self.values[last.0 as usize] {
             Value::Sequence(items) => items.extend(new),
-            _ => return Err("its pickle appends to what is no list".to_owned()),
+            _ => return Err("its pickle appends to a value that is not a list".to_owned()),
         }
         Ok(())
     }
@@ -304,7 +304,7 @@ impl<'a> Machine<'a> {
         match &mut self.values[last.0 as usize] {
             Value::Dict(items) if rest.is_empty() => items.extend(pairs.iter().map(|&[key, value]| (key, value))),
             Value::Dict(_) => return Err("its pickle sets a key without a value".to_owned()),
-            _ => return Err("its pickle sets keys of what is no dictionary".to_owned()),
+            _ => return Err("its pickle sets keys of a value that is not a dictionary".to_owned()),
         }
         Ok(())
     }

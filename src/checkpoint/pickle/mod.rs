@@ -1,5 +1,5 @@
 //! PyTorch checkpoints (`.pt`): a zip of a pickle and of storages, the numbers that tensors are views of. Nothing in a
-//! pickle is executed, and no size in it is believed: a tensor is made only of bytes that the file holds.
+//! pickle is executed, and no size in it is trusted: a tensor is made only of bytes that are in the file.
 
 mod machine;
 
@@ -11,8 +11,8 @@ use candle_core::{DType, Device, Layout, Shape, Tensor};
 use zip::ZipArchive;
 
 use self::machine::{Id, Parsed, Pickle, Value};
-use super::file::elements;
 use super::import::list;
+use super::tensors::elements;
 use crate::error::{Error, Result, sentence};
 use crate::files;
 
@@ -60,14 +60,14 @@ pub(super) fn outline(path: &Path) -> Result<String> {
         Value::Int(number) => number.to_string(),
         _ => "a key that is not text".to_owned(),
     };
-    let told = pickle.items(pickle.top()).map(|(key, value)| match pickle.get(value) {
+    let keys = pickle.items(pickle.top()).map(|(key, value)| match pickle.get(value) {
         Value::Dict(inner) => {
             let keys = sorted(inner.iter().map(|&(key, _)| name(key)));
             format!("{} (a dictionary of {}: {})", name(key), keys.len(), list(&keys, 3))
         }
         _ => name(key),
     });
-    Ok(list(&sorted(told), 20))
+    Ok(list(&sorted(keys), 20))
 }
 
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
@@ -145,10 +145,10 @@ impl<'a> Archive<'a> {
         let wrong = |e: candle_core::Error| sentence(&e);
         let elements = elements(&view.shape).ok_or_else(|| format!("has the absurd shape {:?}", view.shape))?;
         let storage = self.storage(view.storage, dtype)?;
-        let held = storage.elem_count();
-        if view.offset.checked_add(elements).is_none_or(|end| end > held) {
+        let count = storage.elem_count();
+        if view.offset.checked_add(elements).is_none_or(|end| end > count) {
             return Err(format!(
-                "has shape {:?} from place {} on, but its storage {} holds {held} numbers",
+                "has shape {:?} from index {} on, but its storage {} has {count} numbers",
                 view.shape, view.offset, view.storage
             ));
         }

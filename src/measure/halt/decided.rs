@@ -8,14 +8,23 @@ use serde::{Deserialize, Serialize};
 /// it decided for no query.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Decided {
+    /// The criterion `kl`.
     pub decided_kl: Option<f64>,
+    /// The criterion `entropy`.
     pub decided_entropy: Option<f64>,
+    /// The criterion `second-difference`.
     pub decided_second_difference: Option<f64>,
+    /// The criterion `entropy-difference`.
     pub decided_entropy_difference: Option<f64>,
+    /// The criterion `latent-difference`.
     pub decided_latent_difference: Option<f64>,
+    /// The criterion `min-p-kl`.
     pub decided_min_p_kl: Option<f64>,
+    /// The criterion `argmax`.
     pub decided_argmax: Option<f64>,
+    /// The criterion `cosine`.
     pub decided_cosine: Option<f64>,
+    /// The criterion `oracle`.
     pub decided_oracle: Option<f64>,
     /// Several criteria of a rule were met for the first time at once.
     pub decided_together: Option<f64>,

@@ -53,9 +53,12 @@ pub struct Halt {
 /// One rule on one split at one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HaltRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// Hops of the chains.
     pub hops: usize,
     /// The criteria with their thresholds.
     pub rule: Rule,
@@ -69,12 +72,15 @@ pub struct HaltRow {
     pub accuracy: f64,
     /// 95 % interval of `accuracy`.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
     /// What the interval counts for.
     pub interval: Clustering,
     /// Iterations used.
     pub mean: f64,
+    /// The median of the iterations used.
     pub median: f64,
+    /// The standard deviation of the iterations used.
     pub std: f64,
     /// Rows that the loop ran over all iterations, as a share of those that running everything to `most` takes; from a
     /// sweep absent, since nobody left.

@@ -52,14 +52,18 @@ pub struct Patch {
 /// The effect of one restored state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatchRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The split.
     pub split: Split,
+    /// What the corrupt query has in place of the clean one's.
     pub corrupt: Corrupt,
     /// The hook point; absent in the self-check that restores nothing.
     pub hook: Option<Point>,
     /// Absent in the self-checks, which restore all positions or none.
     pub position: Option<Position>,
+    /// The effective layer.
     #[serde(flatten)]
     pub place: Place,
     /// Pairs.
@@ -69,6 +73,7 @@ pub struct PatchRow {
     pub recovery: Option<f64>,
     /// 95 % interval of `recovery`.
     pub low: Option<f64>,
+    /// The upper end of that interval.
     pub high: Option<f64>,
     /// What the interval counts for, of the clean queries.
     pub interval: Clustering,
@@ -78,6 +83,7 @@ pub struct PatchRow {
     pub gap: f64,
     /// Accuracy on the clean and on the corrupt queries, unpatched.
     pub clean_accuracy: f64,
+    /// Accuracy on the corrupt queries, unpatched.
     pub corrupt_accuracy: f64,
 }
 

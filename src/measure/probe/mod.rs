@@ -33,7 +33,7 @@ pub use spec::{ClassifierKind, ProbeSpec, SplitBy};
 /// Probes to fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Probe {
-    // Named among the checkpoints, as files ending in .toml.
+    /// The probes; on the command line they are named among the checkpoints, as files ending in `.toml`.
     #[arg(skip)]
     pub specs: Vec<ProbeSpec>,
     /// Seed of the splits, the control labels and the untrained baseline
@@ -47,25 +47,35 @@ pub struct Probe {
 /// One probe at one place, tested on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRow {
+    /// The checkpoint and the data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// The name of the probe.
     pub probe: String,
+    /// The entity or relation that is decoded.
     pub label: Target,
+    /// The hook point of the probed state.
     pub site: Point,
+    /// The position of the probed state.
     pub position: Position,
+    /// The effective layer.
     #[serde(flatten)]
     pub place: Place,
+    /// The split.
     pub split: Split,
     /// What fit and test set do not share.
     pub split_by: SplitBy,
+    /// The classifier.
     pub classifier: ClassifierKind,
     /// L2 penalty per sample, of the probe and of both its controls.
     pub penalty: f64,
     /// Causal prefixes fitted on, and tested on; none is in both.
     pub n_fit: usize,
+    /// Causal prefixes tested on.
     pub n: usize,
     /// Facts that yield the labels of the tested prefixes.
     pub n_facts: usize,
+    /// The number of classes.
     pub classes: usize,
     /// Accuracy on held-out fit rows, on which the penalty is chosen. To be looked at where a layer is chosen, so that the
     /// accuracy there is not a maximum over the test set.
@@ -74,7 +84,9 @@ pub struct ProbeRow {
     pub accuracy: f64,
     /// 95 % interval of `accuracy`, and what it counts for.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
+    /// What the interval counts for.
     pub interval: Clustering,
     /// Accuracy of the control task (Hewitt & Liang 2019): one random label a fact, the same in fit and test set.
     pub control: f64,
@@ -90,6 +102,7 @@ pub struct ProbeRow {
     pub step_0: Option<f64>,
     /// Whether every solver behind this row came to its end, and the worst residual.
     pub converged: bool,
+    /// The worst residual of these solvers.
     pub residual: f64,
 }
 

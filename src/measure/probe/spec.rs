@@ -45,6 +45,7 @@ pub struct ProbeSpec {
     /// Share of the fit split's facts (or causal prefixes, as `split` says) that are kept for testing.
     #[serde(default = "three_tenths")]
     pub held_out: f64,
+    /// The classifier.
     #[serde(default)]
     pub classifier: ClassifierKind,
     /// The classifier's L2 penalty per sample; chosen on a fifth of the fit set where absent.

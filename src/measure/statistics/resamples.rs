@@ -30,6 +30,7 @@ pub struct Maximum {
     pub index: usize,
     /// Its 95 % interval, which counts for its having been selected.
     pub low: f64,
+    /// The upper end of that interval.
     pub high: f64,
 }
 

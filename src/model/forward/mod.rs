@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::kernels::stack::Workspace;
 use crate::kernels::{Affine, Backend, LAYER, Parameters};
 use crate::random::Stream;
+use crate::threads;
 
 /// ε of layer norm in GPT-2.
 const EPSILON: f64 = 1e-5;
@@ -71,6 +72,7 @@ impl Model {
     /// # Errors
     /// When the config is impossible or a weight is missing.
     pub fn new(config: ModelConfig, vocab: usize, weights: &Weights) -> Result<Self> {
+        threads::keep_candle_on_one_thread_if_sound();
         config.check()?;
         let affine = |name: &str| -> Result<Affine<Tensor>> {
             Ok(Affine {

@@ -1,0 +1,116 @@
+//! What a run folder records beside its weights: config, stages and metrics; and the names of its files.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::{Evaluation, RunConfig, StageOutcome};
+
+pub(super) const CONFIG: &str = "config.toml";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const STAGES: &str = "stages.json";
+pub(super) const STATE: &str = "resume.safetensors";
+pub(super) const FINAL: &str = "final.safetensors";
+
+// Whether there is a run in `folder`.
+pub(super) fn is_run(folder: &Path) -> bool {
+    folder.join(CONFIG).exists()
+}
+
+/// The content of `stages.json`: the stages of a run, and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StagesFile {
+    /// Training steps done when the file was written.
+    pub step: u64,
+    /// Seconds of training until then.
+    pub seconds: f64,
+    /// Whether training has ended.
+    pub finished: bool,
+    /// The content hash of the training data.
+    pub data_hash: String,
+    /// Each stage with when it was reached, `null` where it was not.
+    pub stages: Vec<StageOutcome>,
+}
+
+impl StagesFile {
+    /// Reads the `stages.json` of the run in `folder`.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged, or a config could not have one of its stages; the message names it.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STAGES);
+        let file: Self = files::read_json(&path)?;
+        for (index, outcome) in file.stages.iter().enumerate() {
+            outcome.stage.check(index).map_err(|e| Error::file(&path, e))?;
+        }
+        Ok(file)
+    }
+}
+
+// The checkpoint of the stage with this index, from 0.
+pub(super) fn stage_file(index: usize, name: &str) -> String {
+    format!("stage-{}-{name}.safetensors", index + 1)
+}
+
+// The checkpoint of a step: initial or log-spaced.
+pub(super) fn step_file(step: u64) -> String {
+    format!("step-{step:08}.safetensors")
+}
+
+/// The checkpoint of step 0 in the folder of the checkpoint file `checkpoint`, where there is one.
+pub fn initial_checkpoint(checkpoint: &Path) -> Option<PathBuf> {
+    Some(checkpoint.with_file_name(step_file(0))).filter(|path| path.is_file())
+}
+
+/// The lines of a run's `metrics.jsonl`.
+///
+/// # Errors
+/// When the file is missing or a line is not an evaluation.
+pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<Evaluation>> {
+    let path = folder.join(METRICS);
+    files::read_text(&path)?
+        .lines()
+        .enumerate()
+        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1))))
+        .collect()
+}
+
+/// What a run folder records beside weights.
+pub struct RunRecord {
+    /// The settings of the run.
+    pub config: RunConfig,
+    /// Its stages, and when each was reached.
+    pub stages: StagesFile,
+    /// Its evaluations so far, in order.
+    pub metrics: Vec<Evaluation>,
+}
+
+impl RunRecord {
+    /// Reads config, stages and metrics of the run in `folder`.
+    ///
+    /// # Errors
+    /// When `folder` is not a run folder, or a file in it is missing or damaged.
+    pub fn read(folder: &Path) -> Result<Self> {
+        expect_run(folder)?;
+        Ok(Self {
+            config: RunConfig::read(&folder.join(CONFIG), &[])?,
+            stages: StagesFile::read(folder)?,
+            metrics: read_metrics(folder)?,
+        })
+    }
+}
+
+// Checks that `folder` is a run folder.
+pub(super) fn expect_run(folder: &Path) -> Result<()> {
+    if is_run(folder) {
+        return Ok(());
+    }
+    let reason = if folder.is_dir() {
+        "is not a run folder (it has no config.toml)"
+    } else {
+        "no such file or folder"
+    };
+    Err(Error::file(folder, reason))
+}
