@@ -109,6 +109,7 @@ pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 mod error;
+pub mod experiment;
 pub mod figure;
 mod files;
 pub mod graph;
@@ -120,6 +121,7 @@ mod registry;
 pub mod report;
 mod threads;
 pub mod train;
+mod wording;
 
 pub use candle_core::{Device, Tensor};
 pub use error::{Error, Result};

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod shapes;
+mod sweep;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use accuracy::{DEPTHS, accuracy};
 pub use shapes::{Batches, Case, Shape};
+pub use sweep::Sweep;
 
 use crate::checkpoint::write_tensors;
 use crate::error::Result;

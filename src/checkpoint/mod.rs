@@ -6,6 +6,7 @@ mod lock;
 mod paths;
 mod pickle;
 mod record;
+mod role;
 mod run;
 mod tensors;
 
@@ -14,5 +15,6 @@ pub use import::{ImportSettings, import};
 pub use lock::RunLock;
 pub use paths::{CheckpointPath, RunPath, find_checkpoints};
 pub use record::{RunRecord, StagesFile, initial_checkpoint};
+pub use role::CheckpointRole;
 pub use run::RunFolder;
 pub use tensors::{read_tensors, write_tensors};

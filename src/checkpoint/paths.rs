@@ -7,9 +7,10 @@ use std::str::FromStr;
 use candle_core::Device;
 
 use super::file::Checkpoint;
-use super::record::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file};
+use super::record::{CONFIG, FINAL, STAGES, StagesFile, expect_run, stage_file, step_file};
+use super::role::CheckpointRole;
 use crate::error::{Error, Result};
-use crate::train::RunConfig;
+use crate::train::{RunConfig, StageOutcome};
 
 /// A run folder or a checkpoint file as a user names it: `PATH`, or `NAME=PATH` for a name of one's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct CheckpointPath {
     pub run: String,
     /// The stage, or the file's name.
     pub label: String,
+    /// What it is in its run.
+    pub role: CheckpointRole,
     /// The checkpoint file.
     pub path: PathBuf,
     /// The run folder, or the file where it stands alone; absolute.
@@ -67,6 +70,7 @@ impl CheckpointPath {
         Self {
             run: "run".to_owned(),
             label: file.to_owned(),
+            role: CheckpointRole::Other,
             path: file.into(),
             folder: file.into(),
             alone: true,
@@ -208,6 +212,7 @@ fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
         return Ok(vec![CheckpointPath {
             run: String::new(),
             label: target.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            role: of_run.map_or_else(CheckpointRole::default, |folder| role_of_file(folder, target)),
             path: target.to_owned(),
             folder: of_run.map_or_else(|| whole.with_extension(""), absolute),
             alone: true,
@@ -223,13 +228,16 @@ fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
     };
     let stages = outcomes.iter().enumerate().map(|(place, outcome)| {
         let name = &outcome.stage.name;
-        (format!("stage {}: {name}", place + 1), stage_file(place, name))
+        let role = CheckpointRole::Stage(place + 1);
+        (role, format!("{role}: {name}"), stage_file(place, name))
     });
+    let end = CheckpointRole::End;
     let found: Vec<CheckpointPath> = stages
-        .chain([("end of training".to_owned(), FINAL.to_owned())])
-        .map(|(label, file)| CheckpointPath {
+        .chain([(end, end.to_string(), FINAL.to_owned())])
+        .map(|(role, label, file)| CheckpointPath {
             run: String::new(),
             label,
+            role,
             path: target.join(file),
             folder: absolute(target),
             alone: false,
@@ -246,9 +254,28 @@ fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
     Ok(found)
 }
 
+// What a checkpoint file of the run in `folder` is. Stages are known where `stages.json` can be read.
+fn role_of_file(folder: &Path, file: &Path) -> CheckpointRole {
+    let is = |name: &str| file.file_name().is_some_and(|own| own == name);
+    if is(FINAL) {
+        return CheckpointRole::End;
+    }
+    if is(&step_file(0)) {
+        return CheckpointRole::Initial;
+    }
+    let outcomes = StagesFile::read(folder).map(|file| file.stages).unwrap_or_default();
+    let is_stage = |(place, outcome): (usize, &StageOutcome)| is(&stage_file(place, &outcome.stage.name));
+    match outcomes.iter().enumerate().position(is_stage) {
+        Some(place) => CheckpointRole::Stage(place + 1),
+        None => CheckpointRole::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Split;
+    use crate::train::Stage;
 
     fn run(name: Option<&str>, folder: &str) -> Run {
         Run {
@@ -298,5 +325,39 @@ mod tests {
         let odd = folder.path().join("a=b");
         std::fs::write(&odd, "").unwrap();
         assert_eq!(parse(odd.to_str().unwrap()).path, odd);
+    }
+
+    #[test]
+    fn a_file_of_a_run_has_the_role_that_its_name_gives_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = |name: &str| StageOutcome {
+            stage: Stage {
+                name: name.to_owned(),
+                split: Split::train(),
+                accuracy: 0.5,
+                hold: 1,
+            },
+            reached: None,
+        };
+        let role = |name: &str| role_of_file(folder.path(), &folder.path().join(name));
+        // Without `stages.json` nothing is known of stages.
+        assert_eq!(role("stage-2-id.safetensors"), CheckpointRole::Other);
+        let file = StagesFile {
+            step: 1,
+            seconds: 0.0,
+            finished: true,
+            data_hash: String::new(),
+            stages: vec![stage("memorization"), stage("id")],
+        };
+        crate::files::write_json(&folder.path().join(STAGES), &file).unwrap();
+        for (name, expected) in [
+            ("final.safetensors", CheckpointRole::End),
+            ("step-00000000.safetensors", CheckpointRole::Initial),
+            ("stage-2-id.safetensors", CheckpointRole::Stage(2)),
+            ("stage-3-id.safetensors", CheckpointRole::Other),
+            ("step-00000010.safetensors", CheckpointRole::Other),
+        ] {
+            assert_eq!(role(name), expected, "{name}");
+        }
     }
 }

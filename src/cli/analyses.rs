@@ -213,11 +213,13 @@ pub(super) fn print_table(table: &Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::CheckpointRole;
 
     fn run(folder: &str, checkpoint: Option<&str>) -> CheckpointPath {
         CheckpointPath {
             run: "looped".to_owned(),
             label: checkpoint.unwrap_or("end of training").to_owned(),
+            role: CheckpointRole::End,
             path: Path::new(folder).join("final.safetensors"),
             folder: folder.into(),
             alone: checkpoint.is_some(),

@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 
 use super::Threads;
 use super::analyses::print_table;
-use crate::bench::{Batches, Case, DEPTHS, Shape, accuracy, export, measure};
+use crate::bench::{Batches, Case, DEPTHS, Shape, Sweep, accuracy, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::measure::{Iterations, Table};
+use crate::measure::{Iterations, Table, positive};
 use crate::model::Backend;
 
 #[derive(Args)]
@@ -45,6 +45,15 @@ pub(super) struct BenchArgs {
     /// Time nothing: print the relative error of GEMM against f64, on every instruction set that this machine has
     #[arg(long, conflicts_with_all = ["export", "forward"])]
     accuracy: bool,
+    /// Time sweeps of activation patching instead, of these models, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["accuracy", "forward"])]
+    sweep: Vec<Sweep>,
+    /// Pairs of a sweep
+    #[arg(long, default_value_t = 500, requires = "sweep", value_parser = positive)]
+    pairs: usize,
+    /// Runs of each sweep
+    #[arg(long, default_value_t = 3, requires = "sweep", value_parser = positive)]
+    runs: usize,
     #[command(flatten)]
     threads: Threads,
 }
@@ -55,6 +64,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     }
     if args.accuracy {
         return args.threads.install(|| print_accuracy(args.json));
+    }
+    if !args.sweep.is_empty() {
+        return args.threads.install(|| sweeps(args));
     }
     args.threads.install(|| {
         let mut rows = Vec::new();
@@ -127,6 +139,43 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn sweeps(args: &BenchArgs) -> Result<()> {
+    let mut rows = Vec::new();
+    for &sweep in &args.sweep {
+        if let Some(folder) = &args.export {
+            files::create_folder(folder)?;
+            let path = folder.join(format!("sweep-{}.safetensors", name(&sweep)));
+            sweep.export(args.pairs, &path)?;
+            out!("{}", path.display());
+            continue;
+        }
+        let found = sweep.measure(args.pairs, args.runs)?;
+        if args.json {
+            out!(
+                "{}",
+                serde_json::to_string(&found).map_err(|e| Error::input(e.to_string()))?
+            );
+            continue;
+        }
+        rows.push(vec![
+            name(&sweep),
+            found.iterations.to_string(),
+            found.pairs.to_string(),
+            found.sites.to_string(),
+            format!("{:.3}", found.median_seconds),
+            format!("{:.1} %", 100.0 * found.computed),
+        ]);
+    }
+    if !rows.is_empty() {
+        let headings = ["sweep", "R", "pairs", "sites", "seconds", "computed of whole passes"];
+        print_table(&Table {
+            headings: headings.map(str::to_owned).into(),
+            rows,
+        });
+    }
+    Ok(())
 }
 
 fn print_accuracy(json: bool) -> Result<()> {

@@ -5,9 +5,15 @@ use clap::Args;
 use super::analyses::{Inputs, print_table, say_notes};
 use crate::checkpoint::{RunPath, find_checkpoints};
 use crate::error::Result;
+use crate::figure;
 use crate::graph::Split;
-use crate::measure::{Comparison, RunSummary, Table, Wants, compare, last_of_each};
-use crate::{figure, files};
+use crate::measure::{
+    Comparison, ComparisonSettings, Corrupt, Iterations, Lens, Patch, RunSummary, Table, compare, last_of_each,
+};
+use crate::model::Point;
+
+/// What a comparison's figure is called.
+pub(super) const NAME: &str = "compare";
 
 #[derive(Args)]
 pub(super) struct CompareArgs {
@@ -30,25 +36,35 @@ pub(super) struct CompareArgs {
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let (loaded, out) = args.inputs.load(&last_of_each(find_checkpoints(&args.runs)?)?)?;
-    let splits = [Wants::OneDepth, Wants::OneHeldOutDepth];
-    let [lens, patch] = splits.map(|wants| wants.splits(&args.split, &loaded));
-    let pairs = args.pairs as usize;
-    let comparison = compare(&loaded, [lens?, patch?], pairs, args.seed)?;
-    write(&comparison, &out)?;
+    let settings = ComparisonSettings {
+        lens: Lens {
+            splits: args.split.clone(),
+            iterations: Iterations::Trained,
+            seed: args.seed,
+        },
+        patch: Patch {
+            splits: args.split.clone(),
+            corrupt: Corrupt::Prefix,
+            hook: Point::ResidPost,
+            pairs: args.pairs as usize,
+            correct_only: false,
+            iterations: Iterations::Trained,
+            seed: args.seed,
+        },
+    };
+    let comparison = compare(&loaded, &settings)?;
+    say(&comparison);
+    comparison.write(&out)?;
+    figure::compare(&comparison).write(&out, NAME)?;
     print(&comparison);
     out!("{}/compare.{{csv,json,svg,png}}", out.display());
     Ok(())
 }
 
-/// Writes a comparison's tables and figure.
-pub(super) fn write(comparison: &Comparison, out: &std::path::Path) -> Result<()> {
+/// Warns of what a comparison notes.
+pub(super) fn say(comparison: &Comparison) {
     let notes = comparison.lens.notes.iter().chain(&comparison.patch.notes);
     say_notes(&comparison.checkpoints, notes);
-    comparison.lens.write_as(out, "compare-lens")?;
-    comparison.patch.write_as(out, "compare-patch")?;
-    comparison.write_csv(out, "compare")?;
-    files::write_json(&out.join("compare.json"), comparison)?;
-    figure::compare(comparison).write(out, "compare")
 }
 
 /// Prints a comparison's table.

@@ -23,6 +23,7 @@ use candle_core::Device;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result, sentence};
+use crate::experiment::thread_pool;
 use crate::model::{Backend, disable_amx};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
@@ -167,16 +168,8 @@ impl Threads {
         {
             return Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")));
         }
-        pool(self.threads.unwrap_or(0))?.install(f)
+        thread_pool(self.threads.unwrap_or(0))?.install(f)
     }
-}
-
-// A pool of this number of threads; 0 for one a core.
-fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::failed(format!("threads cannot be started: {e}")))
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once.

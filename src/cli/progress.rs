@@ -1,19 +1,74 @@
-//! What a person sees of a run: a progress bar on a terminal, plain lines elsewhere.
+//! What a person sees of an experiment and of the training of runs: progress bars on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::checkpoint::RunFolder;
+use super::analyses::say_notes;
+use super::compare;
 use crate::error::Result;
+use crate::experiment::{self, MeasuredResult, Phase};
+use crate::figure;
 use crate::graph::{Role, Split};
+use crate::measure::Comparison;
 use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
 
-/// A run folder that is watched while it fills.
-pub(super) struct Watched {
+/// The terminal, or wherever standard error goes.
+pub(super) struct Terminal {
+    bars: MultiProgress,
+}
+
+impl Terminal {
+    pub(super) fn new() -> Self {
+        Self {
+            bars: MultiProgress::new(),
+        }
+    }
+}
+
+// Whether a figure is there in both formats.
+fn is_drawn(folder: &Path, name: &str) -> bool {
+    ["svg", "png"]
+        .iter()
+        .all(|kind| folder.join(format!("{name}.{kind}")).is_file())
+}
+
+impl experiment::Observer for Terminal {
+    fn phase(&self, phase: &Phase) {
+        err!("{}/{} {}", phase.number, phase.count, phase.title);
+    }
+
+    fn watch(&self, name: &str, trainer: &Trainer) -> Box<dyn Observer + '_> {
+        Box::new(Watched::new(name, trainer, &self.bars))
+    }
+
+    fn measured(&self, result: &MeasuredResult) -> Result<()> {
+        if result.fresh {
+            say_notes(result.checkpoints, result.notes);
+        }
+        if result.fresh || !is_drawn(result.folder, result.method) {
+            figure::draw_result(result.method, result.folder)?;
+        }
+        Ok(())
+    }
+
+    fn compared(&self, comparison: &Comparison, folder: &Path, fresh: bool) -> Result<()> {
+        if fresh {
+            compare::say(comparison);
+        }
+        if fresh || !is_drawn(folder, compare::NAME) {
+            figure::compare(comparison).write(folder, compare::NAME)?;
+        }
+        compare::print(comparison);
+        Ok(())
+    }
+}
+
+/// A run that is watched while it trains.
+struct Watched {
     name: String,
-    folder: RunFolder,
     bar: Option<ProgressBar>,
     message: String,
     // Where and when this sitting began.
@@ -23,7 +78,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(name: &str, folder: RunFolder, trainer: &Trainer, bars: &MultiProgress) -> Self {
+    fn new(name: &str, trainer: &Trainer, bars: &MultiProgress) -> Self {
         let step = trainer.progress().step;
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = bars.add(ProgressBar::new(trainer.config().train.steps).with_position(step));
@@ -37,16 +92,13 @@ impl Watched {
         });
         Self {
             name: name.to_owned(),
-            folder,
             bar,
             message: String::new(),
             began: (step, Instant::now()),
             drawn: Instant::now(),
         }
     }
-}
 
-impl Watched {
     // Steps a second in this sitting.
     fn rate(&self, step: u64) -> f64 {
         (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64()
@@ -97,7 +149,7 @@ impl Observer for Watched {
                 self.message
             ));
         }
-        self.folder.on_step(trainer, loss)
+        Ok(())
     }
 
     fn on_evaluation(
@@ -123,18 +175,14 @@ impl Observer for Watched {
             };
             err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
         }
-        self.folder.on_evaluation(trainer, evaluation, reasons)
+        Ok(())
     }
 
-    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
+    fn on_interrupt(&mut self, _: &Trainer) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.abandon();
         }
-        self.folder.on_interrupt(trainer)
-    }
-
-    fn last_good_checkpoint(&self) -> String {
-        self.folder.last_good_checkpoint()
+        Ok(())
     }
 }
 

@@ -1,18 +1,16 @@
 //! `loopscope train`: train a model from a config file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use candle_core::Device;
 use clap::Args;
-use indicatif::MultiProgress;
 
-use super::progress::Watched;
-use crate::checkpoint::RunFolder;
+use super::progress::Terminal;
 use crate::error::{Error, Result};
+use crate::experiment::{Training, TrainingRun};
 use crate::graph::Dataset;
-use crate::train::{RunConfig, Trainer};
+use crate::train::RunConfig;
+use crate::wording::counted;
 
 #[derive(Args)]
 pub(super) struct TrainArgs {
@@ -64,21 +62,19 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let name = out
         .file_name()
         .map_or_else(|| out.display().to_string(), |name| name.to_string_lossy().into_owned());
-    let job = Job {
-        name: &name,
-        out: &out,
-        resume: args.resume,
+    let run = TrainingRun { name, config, data };
+    let training = Training {
         device: &args.device.device.open()?,
-        bars: &MultiProgress::new(),
         stop: &super::stop_flag(),
+        observer: &Terminal::new(),
     };
-    let trainer = args.threads.install(|| job.run(&config, data))?;
+    let trainer = args.threads.install(|| training.run(&run, &out, args.resume))?;
     if let Some(hops) = trainer.learned_hops() {
-        out!("learnable recursion depth: {}", crate::figure::counted(hops, "hop"));
+        out!("learnable recursion depth: {}", counted(hops, "hop"));
     }
     // Of a curriculum, what was not reached begins with one stage that was tried; the others never began.
     let mut tried = trainer.progress().stages.outcomes;
-    if config.curriculum.is_some() {
+    if run.config.curriculum.is_some() {
         let reached = trainer.progress().stages.n_reached();
         tried.truncate(reached + 1);
     }
@@ -109,32 +105,4 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     out!("{}", out.display());
     Ok(())
-}
-
-/// A run to be trained into its folder.
-pub(super) struct Job<'a> {
-    pub(super) name: &'a str,
-    pub(super) out: &'a Path,
-    pub(super) resume: bool,
-    pub(super) device: &'a Device,
-    pub(super) bars: &'a MultiProgress,
-    pub(super) stop: &'a AtomicBool,
-}
-
-impl Job<'_> {
-    /// Trains to the end; gives the trainer as it stands then.
-    pub(super) fn run(&self, config: &RunConfig, data: Arc<Dataset>) -> Result<Trainer> {
-        let mut trainer = Trainer::new(config.clone(), data, self.device)?;
-        for line in config.warnings() {
-            tracing::warn!("{}: {line}", self.name);
-        }
-        let folder = if self.resume && RunFolder::exists(self.out) {
-            RunFolder::resume(self.out, &mut trainer)?
-        } else {
-            RunFolder::create(self.out, config)?
-        };
-        let mut watched = Watched::new(self.name, folder, &trainer, self.bars);
-        trainer.run(self.stop, &mut watched)?;
-        Ok(trainer)
-    }
 }

@@ -10,18 +10,18 @@ impl Draw for Halt {
     /// iterations by hops, a line a rule, and, from a sweep or where all chains have the same hops, what every rule and threshold
     /// buys.
     fn draw(report: &Report<Self>) -> Figure {
-        let rules: Vec<String> = report.settings.rules.iter().map(ToString::to_string).collect();
+        let rules = &report.settings.rules;
         let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
         let families = populations.families();
         let mut panels: Vec<Vec<Panel>> = families
             .iter()
-            .flat_map(|family| rows_of_family(report, &rules, family))
+            .flat_map(|family| rows_of_family(report, rules, family))
             .collect();
         if report.checkpoints.len() == 1 {
             panels = wrapped(panels.into_iter().flatten().collect());
         }
         let max = report.settings.iterations.max(1);
-        let entry = |(place, rule): (usize, &String)| (rule.clone(), line_of(place, rule));
+        let entry = |(place, rule): (usize, &Rule)| (rule.to_string(), line_of(place, rule));
         Figure {
             title: "Adaptive halting".to_owned(),
             conditions: vec![
@@ -50,7 +50,7 @@ impl Draw for Halt {
 }
 
 // The rows of panels of one family, a column a checkpoint.
-fn rows_of_family(report: &Report<Halt>, rules: &[String], family: &[(&Split, usize)]) -> Vec<Vec<Panel>> {
+fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usize)]) -> Vec<Vec<Panel>> {
     let several = several_runs(&report.checkpoints);
     let max = report.settings.iterations.max(1) as f64;
     let hops = |ends: fn(&[(&Split, usize)]) -> Option<usize>| ends(family).unwrap_or(1) as f64;
@@ -81,7 +81,7 @@ fn rows_of_family(report: &Report<Halt>, rules: &[String], family: &[(&Split, us
         },
     };
     let lines = |checkpoint: &CheckpointSummary, of: fn(&HaltRow) -> Point| -> Vec<Series> {
-        let line = |(place, rule): (usize, &String)| {
+        let line = |(place, rule): (usize, &Rule)| {
             let mut points: Vec<Point> = of_family(report, checkpoint, family)
                 .filter(|row| !row.swept && row.rule == *rule)
                 .map(of)
@@ -118,8 +118,8 @@ fn rows_of_family(report: &Report<Halt>, rules: &[String], family: &[(&Split, us
 }
 
 // The oracle needs the right answer, so it is drawn unlike the rules that can be used.
-fn line_of(place: usize, rule: &str) -> Series {
-    if rule == Criterion::Oracle.name() {
+fn line_of(place: usize, rule: &Rule) -> Series {
+    if let &[(Criterion::Oracle, _)] = rule.criteria() {
         return Series::new(Colour::GREY);
     }
     cycled_line(place)
@@ -141,9 +141,9 @@ fn of_family<'a>(
 // Mean iterations and accuracy over all chains of the family: each rule as named is a point, and, from a sweep, a rule with
 // one criterion a line over its thresholds in the same colour.
 fn frontier(report: &Report<Halt>, checkpoint: &CheckpointSummary, family: &[(&Split, usize)]) -> Vec<Series> {
-    let pooled = |rule: &str, swept: bool| -> Option<Point> {
+    let pooled = |rule: &Rule, swept: bool| -> Option<Point> {
         let rows: Vec<&HaltRow> = of_family(report, checkpoint, family)
-            .filter(|row| row.swept == swept && row.rule == rule)
+            .filter(|row| row.swept == swept && row.rule == *rule)
             .collect();
         let n: usize = rows.iter().map(|row| row.n).sum();
         let total = |of: fn(&HaltRow) -> f64| rows.iter().map(|row| of(row) * row.n as f64).sum::<f64>() / n as f64;
@@ -155,20 +155,20 @@ fn frontier(report: &Report<Halt>, checkpoint: &CheckpointSummary, family: &[(&S
         (n > 0).then(|| (total(|row| row.mean), total(|row| row.accuracy), interval))
     };
     let of_rule = |(place, rule): (usize, &Rule)| -> Vec<Series> {
-        let own = line_of(place, &rule.to_string());
+        let own = line_of(place, rule);
         let mut series = Vec::new();
         if report.settings.sweep
             && let &[(criterion, _)] = rule.criteria()
         {
             let thresholds = criterion.sweep().into_iter();
-            let points = thresholds.filter_map(|x| pooled(&Rule::of(criterion, x).to_string(), true));
+            let points = thresholds.filter_map(|x| pooled(&Rule::of(criterion, x), true));
             let line = match own.stroke {
                 Stroke::Marked => own.clone().stroke(Stroke::Solid),
                 _ => own.clone(),
             };
             series.push(line.points(points));
         }
-        series.push(own.points(pooled(&rule.to_string(), false)));
+        series.push(own.points(pooled(rule, false)));
         series
     };
     report.settings.rules.iter().enumerate().flat_map(of_rule).collect()
@@ -181,12 +181,12 @@ mod tests {
     use crate::measure::statistics::Clustering;
     use crate::measure::{Decided, Iterations};
 
-    fn row(split: impl Into<Split>, hops: usize, rule: &str, swept: bool) -> HaltRow {
+    fn row(split: impl Into<Split>, hops: usize, rule: Rule, swept: bool) -> HaltRow {
         HaltRow {
             origin: origin(),
             split: split.into(),
             hops,
-            rule: rule.to_owned(),
+            rule,
             swept,
             max_iterations: 8,
             n: 50,
@@ -215,9 +215,9 @@ mod tests {
         };
         let mut rows = Vec::new();
         for (split, hops) in [("test_inferred_ood", 2), ("mixed", 2), ("mixed", 3)] {
-            rows.extend(rules.iter().map(|rule| row(split, hops, &rule.to_string(), false)));
+            rows.extend(rules.iter().map(|rule| row(split, hops, rule.clone(), false)));
             if sweep {
-                let of_sweep = (1..=10).map(|n| row(split, hops, &format!("argmax={n}"), true));
+                let of_sweep = (1..=10).map(|n| row(split, hops, Rule::of(Criterion::Argmax, f64::from(n)), true));
                 rows.extend(of_sweep);
             }
         }
@@ -257,7 +257,9 @@ mod tests {
             else {
                 panic!("no panel against mean iterations");
             };
-            let of_colour = |line: &&Series| line.colour == line_of(1, "").colour && line.stroke != Stroke::Dashed;
+            let of_colour = |line: &&Series| {
+                line.colour == line_of(1, &Rule::of(Criterion::Argmax, 5.0)).colour && line.stroke != Stroke::Dashed
+            };
             series.iter().filter(of_colour).cloned().collect()
         };
         let point = [(3.0, 0.5, Some((0.4, 0.6)))];

@@ -23,6 +23,7 @@ use crate::graph::{Role, Split};
 use crate::measure::statistics::{Clustering, intervals_in_words};
 use crate::measure::{self, CheckpointSummary, Method, Report};
 use crate::registry::with_every_method;
+use crate::wording::counted;
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// A method whose result has a figure.
@@ -128,11 +129,6 @@ fn thousands(n: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// `1 hop`, `2 hops`.
-pub(crate) fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The same colour for the same split in every figure.
@@ -316,6 +312,7 @@ fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use crate::checkpoint::CheckpointRole;
     use crate::graph::Split;
     use crate::measure::{CheckpointSummary, Iterations, Lens, Method, Origin, Report};
 
@@ -360,6 +357,7 @@ mod tests {
     pub(super) fn report<M: Method>(settings: M, rows: Vec<M::Row>) -> Report<M> {
         let checkpoint = CheckpointSummary {
             origin: origin(),
+            role: CheckpointRole::End,
             seed: Some(1),
             layers: 1,
             iterations: 4,

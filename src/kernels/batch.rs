@@ -47,6 +47,12 @@ impl Ancestry {
         row
     }
 
+    /// Adds a row that attends to these rows.
+    pub(crate) fn push_list(&mut self, ancestors: impl Iterator<Item = u32>) {
+        self.0.items.extend(ancestors);
+        self.0.starts.push(self.0.items.len() as u32);
+    }
+
     /// The number of rows.
     pub(crate) fn len(&self) -> usize {
         self.0.starts.len() - 1
@@ -119,6 +125,16 @@ impl DistinctEmbeddings {
     pub(crate) fn rows(&self, index: usize) -> &[u32] {
         self.rows.get(index)
     }
+}
+
+/// Rows that enter the loop late: at an effective layer each begins as a copy of another row's state there. Within a chunk
+/// rows stand in the order in which they start, so that the rows that run through a layer are the first ones.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Branches {
+    /// The effective layer that each row is first in; 0 for rows that begin with their embedding.
+    pub(crate) starts: Vec<u32>,
+    /// The row whose state each late row begins with.
+    pub(crate) sources: Vec<u32>,
 }
 
 #[cfg(test)]

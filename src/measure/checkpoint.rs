@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::CheckpointPath;
+use crate::checkpoint::{CheckpointPath, CheckpointRole};
 use crate::error::Result;
 use crate::graph::Dataset;
 use crate::model::Model;
@@ -32,6 +32,9 @@ pub struct CheckpointSummary {
     /// Run, checkpoint and data.
     #[serde(flatten)]
     pub origin: Origin,
+    /// What it is in its run.
+    #[serde(default)]
+    pub role: CheckpointRole,
     /// The run's seed.
     pub seed: Option<u64>,
     /// Layers of the recurrent block.
@@ -100,6 +103,7 @@ impl LoadedCheckpoint {
                 checkpoint_hash: checkpoint.hash.clone(),
                 data_hash: data.hash.clone(),
             },
+            role: path.role,
             seed: checkpoint.info.seed,
             layers: checkpoint.info.model.layers,
             iterations: checkpoint.info.model.iterations,

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{CheckpointSummary, LoadedCheckpoint};
 use super::columns::csv;
-use super::iterations::Iterations;
 use super::lens::Lens;
 use super::method::Method;
-use super::patch::{Corrupt, Patch};
+use super::patch::Patch;
 use super::report::Report;
+use super::splits::Wants;
 use crate::checkpoint::{CheckpointPath, RunRecord};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::Split;
-use crate::model::{ModelConfig, Point};
+use crate::model::ModelConfig;
 use crate::train::{Evaluation, StageOutcome};
 
 /// One run of a comparison.
@@ -86,12 +86,40 @@ struct StageRow<'a> {
 }
 
 impl Comparison {
-    /// Writes `NAME.csv` into `folder`: a row a run and stage.
+    /// The comparison of these very checkpoints with these settings in `folder`, if it is there whole.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn write_csv(&self, folder: &Path, name: &str) -> Result<()> {
-        let path = folder.join(format!("{name}.csv"));
+    /// As [`ComparisonSettings::resolved`].
+    pub fn found(
+        settings: &ComparisonSettings,
+        folder: &Path,
+        checkpoints: &[LoadedCheckpoint],
+    ) -> Result<Option<Self>> {
+        let wanted = settings.resolved(checkpoints)?;
+        let is_wanted = |found: &Self| {
+            found.loopscope == env!("CARGO_PKG_VERSION")
+                && found
+                    .checkpoints
+                    .iter()
+                    .eq(checkpoints.iter().map(|checkpoint| &checkpoint.info))
+                && (&found.lens.settings, found.lens.format) == (&wanted.lens, Lens::FORMAT)
+                && (&found.patch.settings, found.patch.format) == (&wanted.patch, Patch::FORMAT)
+        };
+        Ok(files::read_json(&folder.join("compare.json")).ok().filter(is_wanted))
+    }
+
+    /// Writes `compare.json` (all), `compare.csv` (a row a run and stage), and the tables of lens and patching into `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.lens.write_as(folder, "compare-lens")?;
+        self.patch.write_as(folder, "compare-patch")?;
+        self.write_csv(folder)?;
+        files::write_json(&folder.join("compare.json"), self)
+    }
+
+    fn write_csv(&self, folder: &Path) -> Result<()> {
         let rows = self.runs.iter().zip(&self.checkpoints).flat_map(|(run, checkpoint)| {
             run.stages.iter().map(move |outcome| StageRow {
                 run: &run.name,
@@ -113,7 +141,7 @@ impl Comparison {
                 ood: run.accuracy.get(&Split::ood()).copied(),
             })
         });
-        files::write(&path, &csv(rows)?)
+        files::write(&folder.join("compare.csv"), &csv(rows)?)
     }
 }
 
@@ -138,30 +166,42 @@ pub fn last_of_each(found: Vec<CheckpointPath>) -> Result<Vec<CheckpointPath>> {
     Ok(last)
 }
 
-/// Compares runs by their last checkpoints, each run on its own data; the lens and patching look at a list of splits each.
+/// What a comparison looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ComparisonSettings {
+    pub lens: Lens,
+    pub patch: Patch,
+}
+
+impl ComparisonSettings {
+    /// The settings with what was left open filled in. Of chains by depth one depth is looked at, the most hops that each
+    /// of the runs learned.
+    ///
+    /// # Errors
+    /// When a split does not exist, or the runs' data have none in common that can be used.
+    pub fn resolved(&self, checkpoints: &[LoadedCheckpoint]) -> Result<Self> {
+        let Self { lens, patch } = self;
+        let lens = Lens {
+            splits: Wants::OneDepth.splits(&lens.splits, checkpoints)?,
+            ..lens.clone()
+        };
+        let patch = Patch {
+            splits: Wants::OneHeldOutDepth.splits(&patch.splits, checkpoints)?,
+            ..patch.clone()
+        };
+        Ok(Self {
+            lens: lens.resolved(checkpoints)?,
+            patch: patch.resolved(checkpoints)?,
+        })
+    }
+}
+
+/// Compares runs by their last checkpoints, each run on its own data.
 ///
 /// # Errors
-/// When a run's files are damaged, a split does not exist, or the device fails.
-pub fn compare(
-    checkpoints: &[LoadedCheckpoint],
-    [lens, patch]: [Vec<Split>; 2],
-    pairs: usize,
-    seed: u64,
-) -> Result<Comparison> {
-    let lens = Lens {
-        splits: lens,
-        iterations: Iterations::Trained,
-        seed,
-    };
-    let patch = Patch {
-        splits: patch,
-        corrupt: Corrupt::Prefix,
-        hook: Point::ResidPost,
-        pairs,
-        correct_only: false,
-        iterations: Iterations::Trained,
-        seed,
-    };
+/// When a run's files are damaged, a setting does not fit, or the device fails.
+pub fn compare(checkpoints: &[LoadedCheckpoint], settings: &ComparisonSettings) -> Result<Comparison> {
+    let ComparisonSettings { lens, patch } = settings.resolved(checkpoints)?;
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
         checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),

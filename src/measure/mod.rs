@@ -32,7 +32,7 @@ use candle_core::Tensor;
 pub use activations::{LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
-pub use compare::{Comparison, RunSummary, compare, last_of_each};
+pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};
 pub use fitted::Fitted;
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use largest::{Fall, Largest};
@@ -59,7 +59,7 @@ with_every_method!(public_items);
 const BATCH: usize = 512;
 
 // Reads a count from the command line.
-fn positive(text: &str) -> std::result::Result<usize, String> {
+pub(crate) fn positive(text: &str) -> std::result::Result<usize, String> {
     text.parse()
         .ok()
         .filter(|&n| n > 0)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::*;
-use crate::checkpoint::CheckpointPath;
+use crate::checkpoint::{CheckpointPath, CheckpointRole};
 use crate::graph::{Chains, Split, Tails, Target};
 use crate::model::{Model, ModelConfig, Weights};
 
@@ -35,6 +35,7 @@ pub(super) fn untrained_checkpoint(injection: bool) -> LoadedCheckpoint {
             checkpoint_hash: String::new(),
             data_hash: data.hash.clone(),
         },
+        role: CheckpointRole::End,
         seed: None,
         layers: 2,
         iterations: 4,

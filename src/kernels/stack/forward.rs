@@ -143,13 +143,26 @@ impl Pass<'_> {
             layer.forward(known, &mut saved, scratch, out);
             return;
         }
-        let both = saved.get_disjoint_mut([here..here + size, next..next + chunk.all.len() * stack.d]);
+        let (live, later) = (layer.all.len(), stack.live(chunk, effective_layer + 1));
+        let both = saved.get_disjoint_mut([here..here + size, next..next + later * stack.d]);
         let Ok([saved, next]) = both else {
             unreachable!("the places of two successive effective layers are disjoint");
         };
-        layer.forward(known, &mut layer.lengths().split_mut(saved), scratch, next);
+        let d = stack.d;
+        layer.forward(
+            known,
+            &mut layer.lengths().split_mut(saved),
+            scratch,
+            &mut next[..live * d],
+        );
+        if let Some(branches) = &stack.branches {
+            for row in live..later {
+                let source = branches.sources[chunk.rows.start + row] as usize - chunk.rows.start;
+                next.copy_within(source * d..(source + 1) * d, row * d);
+            }
+        }
         if stack.injects_before(effective_layer + 1) {
-            let rows = next.chunks_exact_mut(stack.d).zip(stack.rows_of_x(self.x, chunk));
+            let rows = next.chunks_exact_mut(d).zip(stack.rows_of_x(self.x, chunk));
             rows.for_each(|(to, from)| add(to, from));
         }
     }

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::attention::Geometry;
 use super::backend::Backend;
-use super::batch::DistinctEmbeddings;
+use super::batch::{Branches, DistinctEmbeddings};
 use super::buffer::Buffer;
 use super::gemm::RightOperand;
 use super::parameters::{Layer, Parameters};
@@ -89,6 +89,8 @@ pub(crate) struct Stack {
     pub(crate) injection: bool,
     /// Where x has one row for each distinct embedding, not for each row of the batch.
     pub(crate) distinct: Option<Arc<DistinctEmbeddings>>,
+    /// Rows that enter the loop late, in forward passes without gradients.
+    pub(crate) branches: Option<Arc<Branches>>,
     pub(crate) backend: Backend,
 }
 
@@ -136,15 +138,27 @@ impl Stack {
         effective_layer: usize,
         taps: Option<&'a dyn Taps>,
     ) -> LayerPass<'a> {
+        let live = self.live(chunk, effective_layer);
         LayerPass {
             of: self.geometry(chunk, self.queries(chunk, effective_layer)),
             ops,
-            all: &chunk.all,
+            all: &chunk.all[..live],
             taps: ChunkTaps {
                 taps,
                 effective_layer,
-                rows: chunk.rows.clone(),
+                rows: chunk.rows.start..chunk.rows.start + live,
             },
+        }
+    }
+
+    // The number of rows of a chunk that run through an effective layer; they are its first ones.
+    fn live(&self, chunk: &Chunk, effective_layer: usize) -> usize {
+        match &self.branches {
+            None => chunk.all.len(),
+            Some(branches) => {
+                let starts = &branches.starts[chunk.rows.clone()];
+                starts.partition_point(|&start| start as usize <= effective_layer)
+            }
         }
     }
 
@@ -168,7 +182,7 @@ impl Stack {
         if effective_layer + 1 == self.effective_layers() {
             self.outputs(chunk)
         } else {
-            &chunk.all
+            &chunk.all[..self.live(chunk, effective_layer)]
         }
     }
 

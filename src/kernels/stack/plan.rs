@@ -32,44 +32,49 @@ impl Plan {
     /// Cuts a batch with these ancestors, whose trees are contiguous, and this readout row for each query.
     pub(crate) fn new(ancestry: Arc<Ancestry>, readout_rows: &[u32]) -> Self {
         let count = ancestry.len();
-        let mut is_readout = vec![false; count];
-        for &row in readout_rows {
-            is_readout[row as usize] = true;
-        }
-        let mut index = vec![0_u32; count];
-        let mut n_readouts = 0;
-        for (index, &is_readout) in index.iter_mut().zip(&is_readout) {
-            *index = n_readouts;
-            n_readouts += u32::from(is_readout);
-        }
         // An even number, so that two threads share them evenly.
         let n_chunks = if count < MIN_ROWS_TO_CUT {
             1
         } else {
             count.div_ceil(MAX_CHUNK_ROWS).next_multiple_of(2)
         };
-        let mut chunks = Vec::new();
-        let mut start = 0;
+        let mut ends = Vec::new();
         for end in 1..=count {
             let is_tree_end = end == count || ancestry.is_root(end);
             // A chunk ends with the tree with which it and those before have their share of all rows: rows that a chunk
             // has too many, the next one has too few.
-            if is_tree_end && (end == count || end * n_chunks >= (chunks.len() + 1) * count) {
-                chunks.push(Chunk {
-                    rows: start..end,
-                    all: (0..(end - start) as u32).collect(),
-                    readouts: (start..end)
-                        .filter(|&row| is_readout[row])
-                        .map(|row| (row - start) as u32)
-                        .collect(),
-                });
-                start = end;
+            if is_tree_end && (end == count || end * n_chunks >= (ends.len() + 1) * count) {
+                ends.push(end);
             }
         }
+        Self::of_chunks(ancestry, readout_rows, &ends)
+    }
+
+    /// A batch whose chunks end before these rows. No row attends to a row of another chunk.
+    pub(crate) fn of_chunks(ancestry: Arc<Ancestry>, readout_rows: &[u32], ends: &[usize]) -> Self {
+        let mut is_readout = vec![false; ancestry.len()];
+        for &row in readout_rows {
+            is_readout[row as usize] = true;
+        }
+        let mut index = vec![0_u32; ancestry.len()];
+        let mut n_readouts = 0;
+        for (index, &is_readout) in index.iter_mut().zip(&is_readout) {
+            *index = n_readouts;
+            n_readouts += u32::from(is_readout);
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let chunk = |(start, &end): (usize, &usize)| Chunk {
+            rows: start..end,
+            all: (0..(end - start) as u32).collect(),
+            readouts: (start..end)
+                .filter(|&row| is_readout[row])
+                .map(|row| (row - start) as u32)
+                .collect(),
+        };
         Self {
-            ancestry,
-            chunks,
+            chunks: starts.zip(ends).map(chunk).collect(),
             readout: readout_rows.iter().map(|&row| index[row as usize]).collect(),
+            ancestry,
         }
     }
 

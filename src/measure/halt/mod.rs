@@ -61,7 +61,7 @@ pub struct HaltRow {
     /// Hops of the chains.
     pub hops: usize,
     /// The criteria with their thresholds.
-    pub rule: String,
+    pub rule: Rule,
     /// Whether it comes from the sweep over thresholds, in one pass.
     pub swept: bool,
     /// Iterations after which every query leaves.
@@ -128,7 +128,7 @@ const END: &str = "end";
 // A per-query row.
 #[derive(Serialize)]
 struct QueryHalt {
-    rule: String,
+    rule: Rule,
     swept: bool,
     iterations: usize,
     decided: &'static str,
@@ -216,7 +216,7 @@ impl Halted<'_> {
         if out.wants_queries() {
             for (query, exit) in exits.iter().enumerate() {
                 let values = QueryHalt {
-                    rule: rule.to_string(),
+                    rule: rule.clone(),
                     swept: work.is_none(),
                     iterations: exit.iterations,
                     decided: exit.decided,
@@ -243,7 +243,7 @@ impl Halted<'_> {
             origin: self.checkpoint.info.origin.clone(),
             split: self.population.split.clone(),
             hops: self.population.hops.unwrap_or_default(),
-            rule: rule.to_string(),
+            rule: rule.clone(),
             swept: work.is_none(),
             max_iterations: self.max,
             n: exits.len(),

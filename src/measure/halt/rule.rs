@@ -133,6 +133,13 @@ impl Rule {
         Self(vec![(criterion, threshold)])
     }
 
+    /// This rule, where another criterion with this threshold must be met too.
+    #[must_use]
+    pub fn and(mut self, criterion: Criterion, threshold: f64) -> Self {
+        self.0.push((criterion, threshold));
+        self
+    }
+
     /// Its criteria with their thresholds.
     pub fn criteria(&self) -> &[(Criterion, f64)] {
         &self.0

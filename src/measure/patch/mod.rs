@@ -4,7 +4,6 @@
 mod pairs;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::pairs::Pair;
@@ -20,7 +19,7 @@ use super::statistics::{Clustering, differences, mean};
 use super::{BATCH, positive, rows_of};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
-use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
+use crate::model::{Cut, Hooks, Model, Pass, Point, Rows, Sharing, Site};
 
 pub use pairs::Corrupt;
 
@@ -235,13 +234,8 @@ impl Patch {
 
     fn plain(&self, checkpoint: &LoadedCheckpoint, pairs: &[Pair], corrupt: bool) -> Result<Outcome> {
         let rows = pack(&checkpoint.model, pairs, corrupt)?;
-        run(
-            &checkpoint.model,
-            &rows,
-            self.iterations(checkpoint),
-            pairs,
-            Hooks::none(),
-        )
+        let logits = run(&checkpoint.model, &rows, self.iterations(checkpoint), Hooks::none())?;
+        outcome(&logits, pairs)
     }
 
     // The clean and the corrupt run, and a run for each site and position with the clean state restored there.
@@ -251,13 +245,11 @@ impl Patch {
         let hops = pairs[0].clean.hops();
         let positions = Position::of_chain(hops, model.config().reads_apart(hops));
         let sites = Site::all(self.hook, iterations, checkpoint.info.layers);
+        let at_site = |&site: &Site| (0..positions.len()).map(move |column| Cut { site, column });
+        let cuts: Vec<Cut> = sites.iter().flat_map(at_site).collect();
         // The self-checks first: the whole embedding, then nothing.
         let mut restored: Vec<Restored> = vec![(Some(Site::embed()), None), (None, None)];
-        restored.extend(
-            sites
-                .iter()
-                .flat_map(|&site| positions.iter().map(move |&position| (Some(site), Some(position)))),
-        );
+        restored.extend(cuts.iter().map(|cut| (Some(cut.site), Some(positions[cut.column]))));
         let mut runs = Runs {
             clean: Outcome::default(),
             corrupt: Outcome::default(),
@@ -265,34 +257,13 @@ impl Patch {
             restored,
         };
         for chunk in pairs.chunks(BATCH) {
-            let clean_rows = pack(model, chunk, false)?;
-            let corrupt_rows = pack(model, chunk, true)?;
-            let all = sites.iter().copied().chain([Site::embed()]);
-            let mut pass = Pass {
-                hooks: all.fold(Hooks::none(), Hooks::record),
-                ..Pass::default()
-            };
-            let logits = model.forward(&clean_rows, iterations, &mut pass)?;
-            runs.clean.extend(outcome(&logits, chunk)?);
-            runs.corrupt
-                .extend(run(model, &corrupt_rows, iterations, chunk, Hooks::none())?);
-            let restore = |&(site, position): &Restored| -> Result<Outcome> {
-                let mut hooks = Hooks::none();
-                if let Some(site) = site {
-                    let state = pass.hooks.recorded(site)?;
-                    // Clean and corrupt queries have the same shape, so a row has the same number in both.
-                    let rows: Vec<u32> = match position {
-                        Some(position) => (0..chunk.len()).map(|q| corrupt_rows.row_at(q, position)).collect(),
-                        None => (0..corrupt_rows.len() as u32).collect(),
-                    };
-                    let values = state.index_select(&Tensor::new(rows.as_slice(), state.device())?, 0)?;
-                    hooks = hooks.replace(site, rows, values);
-                }
-                run(model, &corrupt_rows, iterations, chunk, hooks)
-            };
-            let outcomes: Result<Vec<Outcome>> = runs.restored.par_iter().map(restore).collect();
-            for (all, outcome) in runs.patched.iter_mut().zip(outcomes?) {
-                all.extend(outcome);
+            let tokens: Vec<[&[u32]; 2]> = chunk.iter().map(|pair| [&*pair.clean.tokens, &*pair.corrupt]).collect();
+            let found = model.interchange(&tokens, &cuts, iterations)?;
+            runs.clean.extend(outcome(&found.source, chunk)?);
+            runs.corrupt.extend(outcome(&found.base, chunk)?);
+            let checks = self_checks(model, chunk, iterations)?;
+            for (all, logits) in runs.patched.iter_mut().zip(checks.iter().chain(&found.patched)) {
+                all.extend(outcome(logits, chunk)?);
             }
         }
         Ok(runs)
@@ -380,12 +351,29 @@ fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
     model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing)
 }
 
-fn run(model: &Model, rows: &Rows, iterations: usize, pairs: &[Pair], hooks: Hooks) -> Result<Outcome> {
+fn run(model: &Model, rows: &Rows, iterations: usize, hooks: Hooks) -> Result<Tensor> {
     let mut pass = Pass {
         hooks,
         ..Pass::default()
     };
-    outcome(&model.forward(rows, iterations, &mut pass)?, pairs)
+    model.forward(rows, iterations, &mut pass)
+}
+
+// The corrupt queries with the whole embedding of the clean ones, which brings everything back, and with nothing of them: whole
+// passes with hooks, which share nothing with the sweep.
+fn self_checks(model: &Model, pairs: &[Pair], iterations: usize) -> Result<[Tensor; 2]> {
+    let (clean, corrupt) = (pack(model, pairs, false)?, pack(model, pairs, true)?);
+    let mut pass = Pass {
+        hooks: Hooks::none().record(Site::embed()),
+        ..Pass::default()
+    };
+    model.forward(&clean, 1, &mut pass)?;
+    let all = (0..corrupt.len() as u32).collect();
+    let whole = Hooks::none().replace(Site::embed(), all, pass.hooks.recorded(Site::embed())?);
+    Ok([
+        run(model, &corrupt, iterations, whole)?,
+        run(model, &corrupt, iterations, Hooks::none())?,
+    ])
 }
 
 fn outcome(logits: &Tensor, pairs: &[Pair]) -> Result<Outcome> {

@@ -97,7 +97,7 @@ impl Model {
     }
 
     // One iteration over all rows of a batch, without injection and deduplication.
-    fn stack(&self, plan: Arc<Plan>) -> Stack {
+    pub(super) fn stack(&self, plan: Arc<Plan>) -> Stack {
         Stack {
             plan,
             d: self.config.d_model,
@@ -108,11 +108,12 @@ impl Model {
             readouts_only: false,
             injection: false,
             distinct: None,
+            branches: None,
             backend: self.backend,
         }
     }
 
-    fn recurrence(&self, stack: Stack) -> Recurrence {
+    pub(super) fn recurrence(&self, stack: Stack) -> Recurrence {
         Recurrence {
             stack,
             workspace: self.workspace.clone(),

@@ -13,10 +13,12 @@
 mod composed;
 mod direct;
 mod fused;
+mod interchange;
 
 use std::sync::{Arc, Mutex};
 
 pub use direct::DirectLogits;
+pub use interchange::Interchanged;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};

@@ -1,6 +1,7 @@
 //! Tests of the model, each on every backend that the machine has.
 
 mod hooks;
+mod interchange;
 mod kernels;
 mod workspace;
 

@@ -1,0 +1,124 @@
+//! The training of runs into their folders, several at once.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Device;
+
+use super::observer::Observer;
+use crate::checkpoint::RunFolder;
+use crate::error::{Error, Result};
+use crate::graph::Dataset;
+use crate::train::{self, CheckpointReason, Evaluation, RunConfig, Trainer};
+
+/// A run to be trained.
+pub struct TrainingRun {
+    /// What it is called.
+    pub name: String,
+    pub config: RunConfig,
+    pub data: Arc<Dataset>,
+}
+
+/// Where runs are trained, and who follows them.
+pub struct Training<'a> {
+    pub device: &'a Device,
+    /// Ends the training of all runs once it is set; what is done is saved.
+    pub stop: &'a AtomicBool,
+    pub observer: &'a dyn Observer,
+}
+
+impl Training<'_> {
+    /// Trains a run to its end into the folder `out`, with `resume` from where it stopped before; gives the trainer as it
+    /// stands then.
+    ///
+    /// # Errors
+    /// When the config does not fit the data, the folder holds another run or cannot be written, training diverges or is
+    /// stopped.
+    pub fn run(&self, run: &TrainingRun, out: &Path, resume: bool) -> Result<Trainer> {
+        let mut trainer = Trainer::new(run.config.clone(), run.data.clone(), self.device)?;
+        for line in run.config.warnings() {
+            tracing::warn!("{}: {line}", run.name);
+        }
+        let folder = if resume && RunFolder::exists(out) {
+            RunFolder::resume(out, &mut trainer)?
+        } else {
+            RunFolder::create(out, &run.config)?
+        };
+        let watcher = self.observer.watch(&run.name, &trainer);
+        trainer.run(self.stop, &mut WatchedFolder { watcher, folder })?;
+        Ok(trainer)
+    }
+
+    /// Trains each run into the folder of its name in `folder` as far as it is not trained yet, as many at once as there are
+    /// cores.
+    ///
+    /// # Errors
+    /// Those of [`Training::run`].
+    pub fn all(&self, runs: &[&TrainingRun], folder: &Path) -> Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = cores.min(runs.len()).max(1);
+        let waiting: Mutex<VecDeque<&TrainingRun>> = Mutex::new(runs.iter().copied().collect());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let work = || -> Result<()> {
+            let pool = thread_pool((cores / workers).max(1))?;
+            while let Some(run) = next() {
+                pool.install(|| self.run(run, &folder.join(&run.name), true).map(|_| ()))?;
+            }
+            Ok(())
+        };
+        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined
+                .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a training thread stopped"))))
+                .collect()
+        });
+        outcomes.into_iter().collect()
+    }
+}
+
+/// A pool of this many threads; 0 for as many as there are cores.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::failed(format!("threads cannot be started: {e}")))
+}
+
+// A run folder, and what follows the run beside it.
+struct WatchedFolder<'a> {
+    watcher: Box<dyn train::Observer + 'a>,
+    folder: RunFolder,
+}
+
+impl train::Observer for WatchedFolder<'_> {
+    fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
+        self.watcher.on_step(trainer, loss)?;
+        self.folder.on_step(trainer, loss)
+    }
+
+    fn on_evaluation(
+        &mut self,
+        trainer: &Trainer,
+        evaluation: &Evaluation,
+        reasons: &[CheckpointReason],
+    ) -> Result<()> {
+        self.watcher.on_evaluation(trainer, evaluation, reasons)?;
+        self.folder.on_evaluation(trainer, evaluation, reasons)
+    }
+
+    fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
+        self.watcher.on_interrupt(trainer)?;
+        self.folder.on_interrupt(trainer)
+    }
+
+    fn last_good_checkpoint(&self) -> String {
+        self.folder.last_good_checkpoint()
+    }
+}

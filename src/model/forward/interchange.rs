@@ -1,0 +1,162 @@
+//! Interchange interventions: the state of a source query at one site and column in the place of a base query's, for many
+//! sites at once (Geiger et al. 2021; "activation patching", Meng et al. 2022).
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::{Model, Pass};
+use crate::error::{Error, Result};
+use crate::kernels::DistinctEmbeddings;
+use crate::kernels::stack::{Plan, Stack};
+use crate::model::branches::{BranchBatch, Cut};
+use crate::model::config::Positions;
+use crate::model::hooks::{Hooks, Point, Site};
+use crate::model::rows::{Rows, Sharing};
+
+/// The logits of all runs of a sweep, `[pairs, vocab]` each.
+pub struct Interchanged {
+    /// The source queries as they are.
+    pub source: Tensor,
+    /// The base queries as they are.
+    pub base: Tensor,
+    /// The base queries with the source's state, for each cut.
+    pub patched: Vec<Tensor>,
+    /// Rows that were computed, times the effective layers of each.
+    pub row_layers: u64,
+}
+
+// Rows of one batch of a sweep, at most about so many bytes of buffers with those of all its layers.
+const MAX_BATCH_BYTES: usize = 256 << 20;
+
+impl Model {
+    /// The logits of pairs of queries (source, base), and of each base with the state of its source at each of `cuts`,
+    /// after `iterations`. Both queries of all pairs have the same length.
+    ///
+    /// The CPU kernels compute a sweep as one batch in which a cut costs only what it changes: the effective layers from it on,
+    /// at the columns from it on.
+    ///
+    /// # Errors
+    /// When queries differ in length or do not fit the model, a cut is at no layer of the loop, or the device fails.
+    pub fn interchange(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
+        let length = pairs.first().map_or(0, |[source, _]| source.len());
+        if pairs.iter().flatten().any(|tokens| tokens.len() != length) || length == 0 {
+            return Err(Error::input("an interchange needs pairs of queries of one length"));
+        }
+        let is_in_loop = |site: Site| site.iteration() < iterations && site.layer() < self.config.layers;
+        for Cut { site, .. } in cuts {
+            let is_state = site.point() == Point::Embed || (site.point().in_block() && is_in_loop(*site));
+            if !is_state {
+                return Err(Error::input(format!("{site} is no state of the loop's layers")));
+            }
+        }
+        // Where the embedding is injected, a state before a layer holds it already: only hooks put in exactly that.
+        let is_plain = |cut: &Cut| cut.site.point() != Point::ResidPre || !self.config.injection;
+        if !self.is_fused || !cuts.iter().all(is_plain) {
+            return self.interchange_by_hooks(pairs, cuts, iterations);
+        }
+        // At most: a branch has a row for each column, and a row about 24 numbers of d_model in buffers.
+        let bytes_of_pair = (length + 1) * (cuts.len() + 2) * self.config.d_model * 24 * size_of::<f32>();
+        let pairs_at_once = (MAX_BATCH_BYTES / bytes_of_pair.max(1)).clamp(1, 4096);
+        let mut parts = Vec::new();
+        for pairs in pairs.chunks(pairs_at_once) {
+            parts.push(self.interchange_fused(pairs, cuts, iterations)?);
+        }
+        Interchanged::joined(parts)
+    }
+
+    // One batch by the kernels.
+    fn interchange_fused(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
+        let rows = self.pack(pairs.iter().flatten().copied(), Sharing::Nothing)?;
+        let batch = BranchBatch::new(&rows, cuts, &self.config, iterations);
+        let of = |all: &[u32]| -> Vec<u32> { batch.of_pairs.iter().map(|&row| all[row as usize]).collect() };
+        let (tokens, positions) = (of(&rows.tokens), of(&rows.positions));
+        let by_position = self.config.positions != Positions::None;
+        let keys = tokens
+            .iter()
+            .zip(&positions)
+            .map(|(&token, &position)| (token, if by_position { position } else { 0 }));
+        let distinct = DistinctEmbeddings::new(keys);
+        let first = |all: &[u32]| -> Vec<u32> { distinct.first_rows.iter().map(|&row| all[row as usize]).collect() };
+        let x = self.embed_tokens(&first(&tokens), &first(&positions))?;
+        let plan = Arc::new(Plan::of_chunks(
+            batch.ancestry.clone(),
+            &batch.readout,
+            &batch.chunk_ends,
+        ));
+        let readouts_only = batch.grafts.is_empty();
+        let readout = if readouts_only { &plan.readout } else { &batch.readout };
+        let readout = self.indices(readout)?;
+        let recurrence = self.recurrence(Stack {
+            iterations,
+            readouts_only,
+            injection: self.config.injection,
+            distinct: Some(Arc::new(distinct)),
+            branches: Some(batch.branches.clone()),
+            ..self.stack(plan.clone())
+        });
+        let taps = (!batch.grafts.is_empty()).then_some(&batch.grafts);
+        let states = recurrence.run(&x, &self.block, taps.map(|taps| taps as _))?;
+        let logits = self.unembed(&states.index_select(&readout, 0)?)?; // [outcomes, vocab]
+        let select = |of: &dyn Fn(usize) -> usize| -> Result<Tensor> {
+            let rows: Vec<u32> = (0..pairs.len()).map(|pair| of(pair) as u32).collect();
+            Ok(logits.index_select(&self.indices(&rows)?, 0)?)
+        };
+        let outcomes = &batch.outcomes;
+        let patched = (0..cuts.len()).map(|cut| select(&|pair| outcomes.patched[pair][cut]));
+        Ok(Interchanged {
+            source: select(&|pair| outcomes.plain[pair][0])?,
+            base: select(&|pair| outcomes.plain[pair][1])?,
+            patched: patched.collect::<Result<_>>()?,
+            row_layers: batch.row_layers(iterations * self.config.layers),
+        })
+    }
+
+    // A whole pass for every cut: on devices and for models without the kernels, and what tests hold these to.
+    fn interchange_by_hooks(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
+        let pack = |side: usize| self.pack(pairs.iter().map(|pair| pair[side]), Sharing::Nothing);
+        let run = |rows: &Rows, hooks: Hooks| -> Result<(Tensor, Hooks)> {
+            let mut pass = Pass {
+                hooks,
+                ..Pass::default()
+            };
+            let logits = self.forward(rows, iterations, &mut pass)?;
+            Ok((logits, pass.hooks))
+        };
+        let (source_rows, base_rows) = (pack(0)?, pack(1)?);
+        let mut sites: Vec<Site> = cuts.iter().map(|cut| cut.site).collect();
+        sites.sort_unstable();
+        sites.dedup();
+        let (source, recorded) = run(&source_rows, sites.into_iter().fold(Hooks::none(), Hooks::record))?;
+        let patched = cuts.iter().map(|cut| {
+            let rows: Vec<u32> = (0..pairs.len())
+                .map(|pair| base_rows.of_query(pair)[cut.column])
+                .collect();
+            let state = recorded.recorded(cut.site)?;
+            let values = state.index_select(&Tensor::new(rows.as_slice(), state.device())?, 0)?;
+            Ok(run(&base_rows, Hooks::none().replace(cut.site, rows, values))?.0)
+        });
+        Ok(Interchanged {
+            patched: patched.collect::<Result<_>>()?,
+            base: run(&base_rows, Hooks::none())?.0,
+            source,
+            row_layers: (base_rows.len() * (cuts.len() + 2) * iterations * self.config.layers) as u64,
+        })
+    }
+}
+
+impl Interchanged {
+    // The pairs of several batches, one after the other.
+    fn joined(parts: Vec<Self>) -> Result<Self> {
+        let all = |of: &dyn Fn(&Self) -> Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0);
+        let cuts = parts.first().map_or(0, |part| part.patched.len());
+        Ok(Self {
+            source: all(&|part| part.source.clone())?,
+            base: all(&|part| part.base.clone())?,
+            patched: (0..cuts)
+                .map(|cut| Ok(all(&|part| part.patched[cut].clone())?))
+                .collect::<Result<_>>()?,
+            row_layers: parts.iter().map(|part| part.row_layers).sum(),
+        })
+    }
+}
