@@ -15,7 +15,7 @@ use loopscope::experiment::{
     Experiment, Folders, MeasuredResult, Observer, Outcome, Phase, Preset, Recurrence, ShippedPreset,
 };
 use loopscope::measure::{Comparison, Eval, Lens, Patch};
-use loopscope::train::{self, Evaluation, Occasion, Trainer};
+use loopscope::train::{self, CheckpointReason, Evaluation, Trainer};
 
 /// The systematic preset at its smallest, trained for a few steps.
 fn tiny() -> String {
@@ -191,7 +191,7 @@ struct Witness {
 struct Evaluations<'a>(&'a Witness, String);
 
 impl train::Observer for Evaluations<'_> {
-    fn evaluated(&mut self, _: &Trainer, _: &Evaluation, _: &[Occasion]) -> Result<(), Error> {
+    fn on_evaluation(&mut self, _: &Trainer, _: &Evaluation, _: &[CheckpointReason]) -> Result<(), Error> {
         *self.0.evaluations.lock().unwrap().entry(self.1.clone()).or_default() += 1;
         Ok(())
     }

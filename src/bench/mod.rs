@@ -61,6 +61,7 @@ pub struct Measurement {
 }
 
 /// Medians of the milliseconds of a forward pass over one batch; the three kinds alternate.
+#[expect(clippy::struct_field_names, reason = "the names of keys in JSON have their unit")]
 #[derive(Debug, Clone, Serialize)]
 pub struct Forward {
     /// As training does it, keeping what the backward pass needs.

@@ -19,7 +19,9 @@ pub struct RunId(usize);
 pub struct ExperimentRun {
     /// The name that the preset gives it.
     pub name: String,
+    /// What it is in the experiment.
     pub role: RunRole,
+    /// Its model.
     pub model: ModelConfig,
     /// Its checkpoints, the end of training last.
     pub checkpoints: Vec<CheckpointSummary>,

@@ -44,7 +44,9 @@ pub struct Folders {
 pub struct Experiment {
     /// What it is called.
     pub name: String,
+    /// What it does.
     pub preset: Preset,
+    /// Where it does it.
     pub folders: Folders,
     device: Device,
     // The data sets that the preset makes.
@@ -54,6 +56,7 @@ pub struct Experiment {
 
 /// What an experiment found.
 pub struct Outcome {
+    /// The results of all methods on all runs.
     pub evidence: Evidence,
     /// The content hash of each of its data sets with the tails of their relations: of a depth experiment the one over
     /// permutations, then the many-to-one one.

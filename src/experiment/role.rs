@@ -18,6 +18,7 @@ pub enum Recurrence {
 /// What a run is in its experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunRole {
+    /// How it loops.
     pub recurrence: Recurrence,
     /// Whether the embedding is added again before every iteration.
     pub injection: bool,

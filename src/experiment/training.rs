@@ -18,15 +18,19 @@ use crate::train::{self, CheckpointReason, Evaluation, RunConfig, Trainer};
 pub struct TrainingRun {
     /// What it is called.
     pub name: String,
+    /// Its settings.
     pub config: RunConfig,
+    /// What it trains on.
     pub data: Arc<Dataset>,
 }
 
 /// Where runs are trained, and who follows them.
 pub struct Training<'a> {
+    /// Where tensors live.
     pub device: &'a Device,
     /// Ends the training of all runs once it is set; what is done is saved.
     pub stop: &'a AtomicBool,
+    /// Who is told what happens.
     pub observer: &'a dyn Observer,
 }
 

@@ -169,7 +169,9 @@ pub fn last_of_each(found: Vec<CheckpointPath>) -> Result<Vec<CheckpointPath>> {
 /// What a comparison looks at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparisonSettings {
+    /// Settings of `lens`.
     pub lens: Lens,
+    /// Settings of `patch`.
     pub patch: Patch,
 }
 

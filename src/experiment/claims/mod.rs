@@ -98,6 +98,7 @@ impl ClaimId {
 /// Where something is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
+    /// The paper.
     pub paper: &'static str,
     /// Section or figure; empty where it is the whole paper.
     pub part: &'static str,
@@ -115,12 +116,15 @@ impl fmt::Display for Source {
 
 /// A claim: what is claimed, where, and how it is tested.
 pub struct Claim {
+    /// Its identity.
     pub id: ClaimId,
+    /// Where the paper makes it.
     pub source: Source,
     /// What is claimed, without its label.
     pub statement: &'static str,
     /// The methods whose results it needs, by name.
     pub needs: &'static [&'static str],
+    /// The verdict from evidence.
     pub test: Test,
 }
 
@@ -154,7 +158,9 @@ pub struct Judgement {
 /// Whether a criterion was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// The criterion is met.
     Reproduced,
+    /// The criterion is not met.
     NotReproduced,
     /// What the criterion needs was not there to measure.
     NotTested,
@@ -183,11 +189,13 @@ impl fmt::Display for Verdict {
 
 /// A claim held against an experiment.
 pub struct Finding {
+    /// The claim.
     pub claim: &'static Claim,
     /// The run that it was held against; absent where it was all of them together.
     pub run: Option<String>,
     /// The criterion in words.
     pub criterion: String,
+    /// Whether its criterion is met.
     pub verdict: Verdict,
     /// The numbers, a line each.
     pub numbers: Vec<String>,

@@ -29,12 +29,17 @@ pub enum Preset {
 pub struct SystematicPreset {
     /// Whether the experiment is long enough to hold the paper's claims against it.
     pub claims: bool,
+    /// The data set.
     pub data: Systematic,
     /// The config of each run by name, in the preset's order; `data` is left empty.
     pub runs: Vec<(String, RunConfig)>,
+    /// Settings of `eval`.
     pub eval: Eval,
+    /// Settings of `lens`.
     pub lens: Lens,
+    /// Settings of `probe`.
     pub probe: Probe,
+    /// Settings of `patch`.
     pub patch: Patch,
 }
 
@@ -45,18 +50,29 @@ pub struct DepthPreset {
     pub claims: bool,
     /// The data over permutations; that over many-to-one relations differs in its tails alone.
     pub data: Chains,
+    /// The curriculum of all runs.
     pub curriculum: Curriculum,
     /// The config of each run by name with the tails of its relations, in the preset's order; `data` is left empty.
     pub runs: Vec<(String, Tails, RunConfig)>,
+    /// Which depths are looked into.
     pub inside: Inside,
+    /// Settings of `extrapolate`.
     pub extrapolate: Extrapolate,
+    /// Settings of `settle`.
     pub settle: Settle,
+    /// Settings of `eval`.
     pub eval: Eval,
+    /// Settings of `margin`.
     pub margin: Margin,
+    /// Settings of `halt`.
     pub halt: Halt,
+    /// Settings of `lens`.
     pub lens: Lens,
+    /// Settings of `reach`.
     pub reach: Reach,
+    /// Settings of `patch`.
     pub patch: Patch,
+    /// Settings of `probe`.
     pub probe: Probe,
 }
 

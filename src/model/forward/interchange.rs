@@ -62,7 +62,7 @@ impl Model {
         for pairs in pairs.chunks(pairs_at_once) {
             parts.push(self.interchange_fused(pairs, cuts, iterations)?);
         }
-        Interchanged::joined(parts)
+        Interchanged::joined(&parts)
     }
 
     // One batch by the kernels.
@@ -147,7 +147,7 @@ impl Model {
 
 impl Interchanged {
     // The pairs of several batches, one after the other.
-    fn joined(parts: Vec<Self>) -> Result<Self> {
+    fn joined(parts: &[Self]) -> Result<Self> {
         let all = |of: &dyn Fn(&Self) -> Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0);
         let cuts = parts.first().map_or(0, |part| part.patched.len());
         Ok(Self {
