@@ -76,7 +76,7 @@
 //!
 //! # Modules
 //!
-//! Data flows one way, and the modules stand in that order:
+//! Data flows one way, in the order of this table:
 //!
 //! | module | what it has |
 //! |---|---|
@@ -86,8 +86,9 @@
 //! | [`train`] | the trainer, the optimizer, stages, the curriculum, metrics |
 //! | [`checkpoint`] | safetensors files, run folders, import of published weights |
 //! | [`measure`] | the analyses |
+//! | [`experiment`] | presets, plans of runs, evidence, and the claims that are tested on it |
 //! | [`figure`] | a figure for each analysis |
-//! | [`report`] | the summaries of `reproduce`, and the claims that they test |
+//! | [`report`] | the summary of an experiment |
 //!
 //! [`random`] has the portable random streams that every one of them draws from. Errors are one type, [`Error`].
 //!
@@ -97,9 +98,9 @@
 //!
 //! Some of candle's element-wise operations would start threads of their own, which spin while they wait and cost more than
 //! they save for models of this size. The first [`Model`](model::Model) of a process therefore sets the environment variable
-//! `CANDLE_NUM_THREADS` to 1, where you have not set it. It can do so safely only while the process has no other thread (on
-//! Linux; always on Windows). If you make models on other threads alone, or on another system, set the variable before the
-//! process starts. Results do not depend on it.
+//! `CANDLE_NUM_THREADS` to 1, where you have not set it. That is sound only while the process has no other thread, which Linux
+//! tells, or on Windows. In a program that starts threads before it makes a model, or on another system, set the variable before
+//! the process starts. Results do not depend on it.
 // Only the kernels and one environment variable need unsafe code, each block with its proof.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
