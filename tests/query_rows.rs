@@ -104,7 +104,11 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     means_agree(at, "patch", &by_site, "gap", |row| {
         number(row, "clean_difference") - number(row, "corrupt_difference")
     });
-    let by_component = [&PLACE[..], &["hops", "logit_of", "label", "component", "head"]].concat();
+    let by_component = [
+        &PLACE[..],
+        &["hops", "logit_of", "label", "component", "attention_head"],
+    ]
+    .concat();
     means_agree(at, "attribute", &by_component, "contribution", |row| {
         number(row, "contribution")
     });

@@ -79,13 +79,14 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
     let (batch, columns) = (tokens.len(), tokens[0].len());
     let flat: Vec<i64> = tokens.into_iter().flatten().map(i64::from).collect();
     let tokens = Tensor::from_vec(flat, (batch, columns), &Device::Cpu)?;
-    let mut tensors = vec![("tokens".to_owned(), tokens)];
-    tensors.extend(labels.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)));
-    tensors.extend(
-        taken
-            .into_iter()
-            .map(|(point, tensor)| (point.name().to_owned(), tensor)),
-    );
+    let labels = labels
+        .into_iter()
+        .map(|label| (label.name, label.axes.to_vec(), label.values));
+    let states = taken
+        .into_iter()
+        .map(|(point, state)| (point.name(), axes(point), state));
+    let tokens = ("tokens", vec!["batch", "position"], tokens);
+    let named: Vec<(&str, Vec<&str>, Tensor)> = std::iter::once(tokens).chain(labels).chain(states).collect();
     let of_data = data.as_ref().map(|data| data.vocab.tokens().to_vec());
     let made = Made {
         checkpoint: &checkpoint.hash,
@@ -95,11 +96,15 @@ pub(super) fn run(args: &ActivationsArgs) -> Result<()> {
         vocab: of_data.or_else(|| checkpoint.info.vocab.clone()),
         data_hash: data.map(|data| data.hash),
         splits: args.split.iter().map(ToString::to_string).collect(),
-        axes: tensors.iter().map(|(name, _)| (name.clone(), axes(name))).collect(),
+        axes: named
+            .iter()
+            .map(|(name, axes, _)| ((*name).to_owned(), axes.clone()))
+            .collect(),
     };
-    for (name, tensor) in &tensors {
+    for (name, _, tensor) in &named {
         out!("{name:<13} {:?}", tensor.dims());
     }
+    let tensors = named.into_iter().map(|(name, _, tensor)| (name.to_owned(), tensor));
     write_tensors(&args.out, tensors, &made)?;
     out!("{}", args.out.display());
     Ok(())

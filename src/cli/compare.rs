@@ -27,7 +27,7 @@ pub(super) struct CompareArgs {
     /// Patching pairs a split, at most
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
-    /// Seed of the patching pairs
+    /// Seed of the patching pairs and the bootstrap
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(flatten)]

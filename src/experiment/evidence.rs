@@ -38,7 +38,6 @@ pub struct Evidence {
 
 struct StoredResult {
     method: TypeId,
-    name: &'static str,
     runs: Vec<RunId>,
     // A Report of the method.
     report: Box<dyn Any>,
@@ -75,10 +74,10 @@ impl Evidence {
             .and_then(|result| result.report.downcast_ref())
     }
 
-    /// Whether there is a result of the method with this name on a run.
-    pub fn has(&self, method: &str, run: RunId) -> bool {
+    /// Whether there is a result of this method on a run.
+    pub fn has(&self, need: &Need, run: RunId) -> bool {
         let mut results = self.results.iter();
-        results.any(|result| result.name == method && result.runs.contains(&run))
+        results.any(|result| result.method == need.method && result.runs.contains(&run))
     }
 
     /// Adds a result of these runs. It takes the place of an earlier one of the same method.
@@ -90,7 +89,6 @@ impl Evidence {
         }
         self.results.push(StoredResult {
             method: TypeId::of::<M>(),
-            name: M::NAME,
             runs: runs.to_vec(),
             report: Box::new(report),
         });
@@ -128,6 +126,24 @@ impl Evidence {
         })?;
         self.insert(runs, report);
         Ok(())
+    }
+}
+
+/// A method whose result a claim needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    method: TypeId,
+    /// What the method is called.
+    pub name: &'static str,
+}
+
+impl Need {
+    /// The need of this method's result.
+    pub const fn of<M: Method + 'static>() -> Self {
+        Self {
+            method: TypeId::of::<M>(),
+            name: M::NAME,
+        }
     }
 }
 
@@ -184,9 +200,9 @@ impl<'a> RunView<'a> {
         last_reached(checkpoints.iter().map(|checkpoint| checkpoint.role)).map(|place| &checkpoints[place])
     }
 
-    /// Whether there is a result of the method with this name on it.
-    pub fn has(self, method: &str) -> bool {
-        self.evidence.has(method, self.id)
+    /// Whether there is a result of this method on it.
+    pub fn has(self, need: &Need) -> bool {
+        self.evidence.has(need, self.id)
     }
 
     /// The result of a method on it, perhaps with other runs.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Device;
 use serde::Serialize;
 
-pub use evidence::{Evidence, ExperimentRun, RunId, RunView};
+pub use evidence::{Evidence, ExperimentRun, Need, RunId, RunView};
 pub use observer::{MeasuredResult, Observer, Phase, Unobserved};
 pub use preset::{DepthPreset, Inside, Preset, PresetSource, ShippedPreset, SystematicPreset};
 pub use role::{Recurrence, RunRole, effective_layers};

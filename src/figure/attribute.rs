@@ -8,13 +8,14 @@ use crate::measure::{Attribute, AttributeRow, Component, LogitOf, Report};
 
 impl Draw for Attribute {
     /// A column a checkpoint, a row a split and number of hops: what each head, the MLP and the bias of attention add to the
-    /// lead of the target over the best other token, by effective layer; the embedding at 0.
+    /// logit difference of the target and the best other token, by effective layer; the embedding at 0.
     fn draw(report: &Report<Self>) -> Figure {
-        let is_drawn =
-            |row: &&AttributeRow| row.of.logit_of == LogitOf::Lead && row.component.component != Component::FinalBias;
+        let is_drawn = |row: &&AttributeRow| {
+            row.of.logit_of == LogitOf::LogitDifference && row.component.component != Component::FinalBias
+        };
         let rows: Vec<&AttributeRow> = report.rows.iter().filter(is_drawn).collect();
         let populations = Populations::of(&rows, |row| (&row.split, row.hops));
-        let lines = distinct(&rows, |row| (row.component.component, row.component.head));
+        let lines = distinct(&rows, |row| (row.component.component, row.component.attention_head));
         let several = several_runs(&report.checkpoints);
         let layers = rows.iter().map(|row| row.component.place.effective_layer);
         let deepest = layers.max().unwrap_or(1) as f64;
@@ -29,7 +30,7 @@ impl Draw for Attribute {
                     let is_of_line = |row: &&&AttributeRow| {
                         report.checkpoint_of(row) == Some(checkpoint)
                             && (&row.split, row.hops) == (split, hops)
-                            && (row.component.component, row.component.head) == *of
+                            && (row.component.component, row.component.attention_head) == *of
                     };
                     let point = |row: &&AttributeRow| {
                         let layer = row.component.place.effective_layer;
@@ -45,7 +46,7 @@ impl Draw for Attribute {
                             range: (-0.15, deepest + 0.15),
                             log: false,
                         },
-                        y_label: "adds to target − best other".to_owned(),
+                        y_label: "logit of target − best other".to_owned(),
                         y_range,
                         series: lines.iter().enumerate().map(line).collect(),
                         marks: Vec::new(),
@@ -56,7 +57,7 @@ impl Draw for Attribute {
         });
         let entry = |(index, of): (usize, &(Component, Option<usize>))| (name(*of), cycled_line(index));
         Figure {
-            title: "Direct logit attribution: what each component adds to the target's lead".to_owned(),
+            title: "Direct logit attribution: what each component adds to the logit difference".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(

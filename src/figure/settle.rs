@@ -13,32 +13,30 @@ impl Draw for Settle {
     fn draw(report: &Report<Self>) -> Figure {
         let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
         let several = several_runs(&report.checkpoints);
-        let quantities: [(&str, Of); 5] = [
-            ("state norm", |row| Some((row.state, row.state_low.zip(row.state_high)))),
-            ("step / state norm", |row| {
+        let quantities: [(&str, Option<(f64, f64)>, Of); 5] = [
+            ("state norm", None, |row| {
+                Some((row.state, row.state_low.zip(row.state_high)))
+            }),
+            ("step / state norm", None, |row| {
                 Some((row.moved, row.moved_low.zip(row.moved_high)))
             }),
-            ("cosine of steps", |row| {
+            ("cosine of steps", None, |row| {
                 Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
             }),
-            ("layers apart", |row| {
+            ("layers apart", None, |row| {
                 Some((row.apart?, row.apart_low.zip(row.apart_high)))
             }),
-            ("accuracy", |row| {
+            ("accuracy", Some(UNIT), |row| {
                 Some((row.accuracy, Some((row.accuracy_low, row.accuracy_high))))
             }),
         ];
-        let row = |(label, of): &(&str, Of)| {
+        let row = |(label, range, of): &(&str, Option<(f64, f64)>, Of)| {
             let ends = |row| {
                 let (value, interval) = of(row)?;
                 let (low, high) = interval.unwrap_or((value, value));
                 Some([value, low, high])
             };
-            let y_range = if *label == "accuracy" {
-                UNIT
-            } else {
-                span(report.rows.iter().filter_map(ends).flatten(), 0.0)
-            };
+            let y_range = range.unwrap_or_else(|| span(report.rows.iter().filter_map(ends).flatten(), 0.0));
             let panel = |checkpoint: &CheckpointSummary| {
                 let line = |((split, hops), line): ((&Split, usize), Series)| {
                     let of_line = report
@@ -66,7 +64,7 @@ impl Draw for Settle {
         };
         let measured = quantities
             .iter()
-            .filter(|(_, of)| report.rows.iter().any(|row| of(row).is_some()));
+            .filter(|(.., of)| report.rows.iter().any(|row| of(row).is_some()));
         Figure {
             title: "The loop's settling, at the readout position".to_owned(),
             conditions: vec![

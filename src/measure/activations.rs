@@ -8,6 +8,16 @@ use crate::graph::{Dataset, PAD, Query, Split};
 use crate::model::{Hooks, Model, Pass, Point, Rows, Site};
 use crate::train::answers;
 
+/// One label of every query.
+pub struct Label {
+    /// What it is.
+    pub name: &'static str,
+    /// What the axes of its values are.
+    pub axes: &'static [&'static str],
+    /// Of int64.
+    pub values: Tensor,
+}
+
 /// The queries of splits as a rectangle of tokens, with what a notebook needs to know of each.
 pub struct LabelledTokens {
     /// `[batch][position]`, padded right with 0 to the column at which the last answer is read.
@@ -25,7 +35,7 @@ pub struct LabelledTokens {
     /// | `target` | `[batch]` | right answer |
     /// | `answer` | `[batch]` | the model's answer |
     /// | `readout` | `[batch]` | position at which the answer is read |
-    pub labels: Vec<(&'static str, Tensor)>,
+    pub labels: Vec<Label>,
 }
 
 impl LabelledTokens {
@@ -57,16 +67,26 @@ impl LabelledTokens {
                 .flat_map(|(.., query)| (1..=longest).map(move |hop| one(query, hop)));
             Tensor::from_vec(all.collect::<Vec<i64>>(), (batch, longest), &Device::Cpu)
         };
+        let one = |name, values| Label {
+            name,
+            axes: &["batch"],
+            values,
+        };
+        let by_hop = |name, values| Label {
+            name,
+            axes: &["batch", "hop, from 1"],
+            values,
+        };
         let labels = vec![
-            ("split", of_each(&|i| queries[i].0)?),
-            ("row", of_each(&|i| queries[i].1)?),
-            ("hops", of_each(&|i| queries[i].2.hops() as i64)?),
-            ("head", of_each(&|i| i64::from(queries[i].2.tokens[0]))?),
-            ("relations", of_hops(&|query, hop| query.tokens.get(hop).copied())?),
-            ("entities", of_hops(&|query, hop| query.entity_after(hop))?),
-            ("target", of_each(&|i| i64::from(queries[i].2.target))?),
-            ("answer", of_each(&|i| i64::from(answers[i]))?),
-            ("readout", of_each(&|i| readout(queries[i].2) as i64)?),
+            one("split", of_each(&|i| queries[i].0)?),
+            one("row", of_each(&|i| queries[i].1)?),
+            one("hops", of_each(&|i| queries[i].2.hops() as i64)?),
+            one("head", of_each(&|i| i64::from(queries[i].2.tokens[0]))?),
+            by_hop("relations", of_hops(&|query, hop| query.tokens.get(hop).copied())?),
+            by_hop("entities", of_hops(&|query, hop| query.entity_after(hop))?),
+            one("target", of_each(&|i| i64::from(queries[i].2.target))?),
+            one("answer", of_each(&|i| i64::from(answers[i]))?),
+            one("readout", of_each(&|i| readout(queries[i].2) as i64)?),
         ];
         let padded = queries.iter().map(|(.., query)| {
             let mut tokens = query.tokens.to_vec();
@@ -80,21 +100,21 @@ impl LabelledTokens {
     }
 }
 
-/// What the axes of a tensor of [`activations`] or [`LabelledTokens`] are, by its name.
-pub fn axes(name: &str) -> Vec<&'static str> {
+/// What the axes of a tensor of [`activations`] are.
+pub fn axes(point: Point) -> Vec<&'static str> {
     const LAYER: &str = "effective layer, from 1";
-    match name {
-        "embed" => vec!["batch", "position", "d_model"],
-        "resid_post" => vec!["effective layer, 0 the embedding", "batch", "position", "d_model"],
-        "attn_pattern" => vec![LAYER, "batch", "head", "query position", "key position"],
-        "z" => vec![LAYER, "batch", "position", "head", "d_head"],
-        "mlp_post" => vec![LAYER, "batch", "position", "MLP unit"],
-        "final" => vec!["iteration, from 1", "batch", "position", "d_model"],
-        "logits" => vec!["iteration, from 1", "batch", "position", "token"],
-        "tokens" => vec!["batch", "position"],
-        "relations" | "entities" => vec!["batch", "hop, from 1"],
-        "resid_pre" | "attn_out" | "resid_mid" | "mlp_out" => vec![LAYER, "batch", "position", "d_model"],
-        _ => vec!["batch"],
+    const ITERATION: &str = "iteration, from 1";
+    match point {
+        Point::Embed => vec!["batch", "position", "d_model"],
+        Point::ResidPost => vec!["effective layer, 0 the embedding", "batch", "position", "d_model"],
+        Point::AttnPattern => vec![LAYER, "batch", "head", "query position", "key position"],
+        Point::Z => vec![LAYER, "batch", "position", "head", "d_head"],
+        Point::MlpPost => vec![LAYER, "batch", "position", "MLP unit"],
+        Point::ResidPre | Point::AttnOut | Point::ResidMid | Point::MlpOut => {
+            vec![LAYER, "batch", "position", "d_model"]
+        }
+        Point::Final => vec![ITERATION, "batch", "position", "d_model"],
+        Point::Logits => vec![ITERATION, "batch", "position", "token"],
     }
 }
 

@@ -69,7 +69,7 @@ pub enum LogitOf {
     /// The most likely token but the target.
     BestOther,
     /// The target's logit minus that of the best other token.
-    Lead,
+    LogitDifference,
 }
 
 /// A logit, or a difference of logits, that contributions add up to.
@@ -86,8 +86,8 @@ pub struct Logit {
 pub struct ComponentAt {
     /// The component.
     pub component: Component,
-    /// Which head, from 1, where it is one.
-    pub head: Option<usize>,
+    /// Which attention head, from 1, where it is one.
+    pub attention_head: Option<usize>,
     /// The iteration and the layer.
     #[serde(flatten)]
     pub place: Place,
@@ -122,7 +122,7 @@ pub struct AttributeRow {
     /// Mean logit, which the contributions of all components add up to.
     pub logit: f64,
     /// The largest difference of any query between its logit and the sum of contributions.
-    pub residual: f64,
+    pub sum_error: f64,
 }
 
 columns! {
@@ -132,14 +132,14 @@ columns! {
     Column::of("logit_of").titled("logit of"),
     Column::of("label"),
     Column::of("component"),
-    Column::of("head"),
+    Column::of("attention_head").titled("head"),
     Column::of("iteration"),
     Column::of("layer"),
     Column::of("n"),
     Column::of("contribution")
         .titled("contribution (95 %)")
         .within("low", "high"),
-    Column::of("logit").titled("of the logit"),
+    Column::of("logit").titled("sum of all"),
 }
 
 // A per-query row.
@@ -182,16 +182,16 @@ impl Method for Attribute {
         })
     }
 
-    // The ten components that add most to the lead of the target, either way, of each checkpoint and population.
+    // The ten components that add most to the logit difference, either way, of each checkpoint and population.
     fn shown(report: &Report<Self>) -> Vec<&AttributeRow> {
         const MAX: usize = 10;
         let population = |row: &AttributeRow| (row.origin.clone(), row.split.clone(), row.hops);
-        let mut of_lead: Vec<&AttributeRow> = report
+        let mut of_difference: Vec<&AttributeRow> = report
             .rows
             .iter()
-            .filter(|row| row.of.logit_of == LogitOf::Lead)
+            .filter(|row| row.of.logit_of == LogitOf::LogitDifference)
             .collect();
-        of_lead.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+        of_difference.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
         let mut populations = Vec::new();
         for row in &report.rows {
             if !populations.contains(&population(row)) {
@@ -199,14 +199,14 @@ impl Method for Attribute {
             }
         }
         let largest = |of: &(Origin, Split, usize)| {
-            let rows = of_lead.iter().filter(|row| population(row) == *of);
+            let rows = of_difference.iter().filter(|row| population(row) == *of);
             rows.take(MAX).copied().collect::<Vec<_>>()
         };
         populations.iter().flat_map(largest).collect()
     }
 }
 
-// The logits of the target, of every bridge that all queries know, of the best other token, and the lead.
+// The logits of the target, of every bridge that all queries know, of the best other token, and their difference.
 fn logits_of(population: &Population) -> Vec<Logit> {
     let hops = population.hops.unwrap_or_default();
     let is_known = |hop: &usize| {
@@ -220,7 +220,7 @@ fn logits_of(population: &Population) -> Vec<Logit> {
         logit_of: LogitOf::Entity,
         label: Some(Target::entity(hop, hops)),
     };
-    let others = [LogitOf::BestOther, LogitOf::Lead].map(|logit_of| Logit { logit_of, label: None });
+    let others = [LogitOf::BestOther, LogitOf::LogitDifference].map(|logit_of| Logit { logit_of, label: None });
     entities.map(of_entity).chain(others).collect()
 }
 
@@ -235,7 +235,7 @@ impl Logit {
         match self.logit_of {
             LogitOf::Entity => entity.map(|id| (id, 1.0)).into_iter().collect(),
             LogitOf::BestOther => best_other.map(|id| (id, 1.0)).into_iter().collect(),
-            LogitOf::Lead => target.into_iter().chain(best_other.map(|id| (id, -1.0))).collect(),
+            LogitOf::LogitDifference => target.into_iter().chain(best_other.map(|id| (id, -1.0))).collect(),
         }
     }
 }
@@ -300,7 +300,7 @@ impl Attribution {
             .iter()
             .enumerate()
             .map(|(query, logit)| (sum(query) - logit).abs());
-        let residual = differences.fold(0.0, f64::max);
+        let sum_error = differences.fold(0.0, f64::max);
         let resamples = population.resamples();
         for (&component, values) in self.components.iter().zip(contributions) {
             for (query, &contribution) in values.iter().enumerate() {
@@ -325,7 +325,7 @@ impl Attribution {
                 high: interval.map(|(_, high)| high),
                 interval: resamples.clustering(),
                 logit: mean(logits.iter().copied()),
-                residual,
+                sum_error,
             });
         }
         Ok(())
@@ -337,7 +337,7 @@ fn components(checkpoint: &LoadedCheckpoint, iterations: usize) -> Vec<Component
     let (config, layers) = (checkpoint.model.config(), checkpoint.info.layers);
     let at = |component, site| ComponentAt {
         component,
-        head: None,
+        attention_head: None,
         place: Place::of(site, layers),
     };
     let mut found = vec![at(Component::Embedding, Site::embed())];
@@ -346,7 +346,7 @@ fn components(checkpoint: &LoadedCheckpoint, iterations: usize) -> Vec<Component
             found.push(at(Component::Injection, site));
         }
         found.extend((1..=config.heads).map(|head| ComponentAt {
-            head: Some(head),
+            attention_head: Some(head),
             ..at(Component::Head, site)
         }));
         found.push(at(Component::AttentionBias, site));

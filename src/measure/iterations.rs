@@ -63,7 +63,9 @@ impl Iterations {
         if text.trim() == TRAINED {
             return Ok(Self::Trained);
         }
-        Self::number(text).map(Self::exactly)
+        Self::number(text)
+            .map(Self::exactly)
+            .map_err(|allowed| format!("{allowed}, one number, or {TRAINED}"))
     }
 
     /// Reads a maximum: all from 1 to that number.
@@ -90,7 +92,7 @@ impl Iterations {
                 Some((first, last)) => {
                     let range = Self::number(first).map_err(allowed)?..=Self::number(last).map_err(allowed)?;
                     if range.is_empty() {
-                        return Err(allowed("allowed: a first number up to the last".to_owned()));
+                        return Err(allowed("allowed: ranges that rise".to_owned()));
                     }
                     list.extend(range);
                 }

@@ -75,13 +75,13 @@ columns! {
     LensRow:
     Column::of("split"),
     Column::of("hops"),
-    Column::of("label").titled("entity"),
-    Column::of("position").titled("at"),
+    Column::of("label"),
+    Column::of("position"),
     Column::of("n"),
     Column::of("top1")
         .titled("max top-1 (95 % of the max)")
         .within("max_low", "max_high"),
-    Column::of("effective_layer").titled("at layer"),
+    Column::of("effective_layer").titled("effective layer"),
     Column::of("mrr"),
     Column::of("probability"),
 }

@@ -29,7 +29,7 @@ mod tests;
 
 use candle_core::Tensor;
 
-pub use activations::{LabelledTokens, activations, axes};
+pub use activations::{Label, LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 pub use columns::{Column, Table};
 pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};

@@ -72,6 +72,14 @@ impl QueryRows {
                 .chain(of_answer)
                 .chain(values.keys().cloned())
                 .collect();
+            let mut names: Vec<&String> = header.iter().collect();
+            names.sort_unstable();
+            if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Error::failed(format!(
+                    "the rows of queries have two columns {}",
+                    twice[0]
+                )));
+            }
             self.columns = header.len();
             self.write(header)?;
         }

@@ -65,14 +65,14 @@ fn the_contributions_of_all_components_add_up_to_the_logit() {
         for of in [
             (LogitOf::Entity, Some(Target::Answer)),
             (LogitOf::Entity, Some(Target::Bridge)),
-            (LogitOf::Lead, None),
+            (LogitOf::LogitDifference, None),
         ] {
             let is_of = |row: &&AttributeRow| row.hops == 2 && (row.of.logit_of, row.of.label) == of;
             let rows: Vec<&AttributeRow> = report.rows.iter().filter(is_of).collect();
             // 5 iterations of 2 layers with 2 heads, a bias and an MLP; the embedding and the last bias; four injections.
             assert_eq!(rows.len(), 5 * 2 * 4 + 2 + if injection { 4 } else { 0 });
             let sum: f64 = rows.iter().map(|row| row.contribution).sum();
-            assert!(rows[0].residual < 1e-4, "{of:?}: off by {}", rows[0].residual);
+            assert!(rows[0].sum_error < 1e-4, "{of:?}: off by {}", rows[0].sum_error);
             assert!(
                 (sum - rows[0].logit).abs() < 1e-4,
                 "{of:?}: {sum}, not {}",

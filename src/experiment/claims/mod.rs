@@ -16,7 +16,7 @@ pub(crate) mod words;
 
 use std::fmt;
 
-use super::evidence::{Evidence, RunView};
+use super::evidence::{Evidence, Need, RunView};
 pub use tables::{DEPTH, SYSTEMATIC};
 
 /// Which claim it is.
@@ -122,8 +122,8 @@ pub struct Claim {
     pub source: Source,
     /// What is claimed, without its label.
     pub statement: &'static str,
-    /// The methods whose results it needs, by name.
-    pub needs: &'static [&'static str],
+    /// The methods whose results it needs.
+    pub needs: &'static [Need],
     /// The verdict from evidence.
     pub test: Test,
 }
@@ -220,7 +220,7 @@ impl Claim {
             Test::EachLooped(criterion) => self.hold_each(evidence, true, criterion),
             Test::EachVanilla(criterion) => self.hold_each(evidence, false, criterion),
             Test::Together(criterion) => {
-                let is_there = |need: &&str| evidence.runs().any(|run| run.has(need));
+                let is_there = |need: &&Need| evidence.runs().any(|run| run.has(need));
                 vec![self.finding(None, criterion, evidence, is_there)]
             }
         }
@@ -234,7 +234,7 @@ impl Claim {
     ) -> Vec<Finding> {
         let runs = evidence.runs().filter(|run| run.role().is_looped() == looped);
         let hold = |run: RunView<'a>| {
-            let is_there = |need: &&str| run.has(need);
+            let is_there = |need: &&Need| run.has(need);
             self.finding(Some(run.name().to_owned()), criterion, run, is_there)
         };
         runs.map(hold).collect()
@@ -246,9 +246,14 @@ impl Claim {
         run: Option<String>,
         criterion: &dyn Criterion<E>,
         evidence: E,
-        is_there: impl Fn(&&str) -> bool,
+        is_there: impl Fn(&&Need) -> bool,
     ) -> Finding {
-        let missing: Vec<&str> = self.needs.iter().copied().filter(|need| !is_there(need)).collect();
+        let missing: Vec<&str> = self
+            .needs
+            .iter()
+            .filter(|need| !is_there(need))
+            .map(|need| need.name)
+            .collect();
         let judgement = if missing.is_empty() {
             criterion.judge(evidence)
         } else {

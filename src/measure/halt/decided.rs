@@ -2,10 +2,39 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// Shares of queries by the criterion that made its rule fire: the one that was not met an iteration before. Absent where
-/// it decided for no query.
+use super::rule::{Criterion, Rule};
+
+/// What made a query leave the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DecidedBy {
+    /// The one criterion of the rule that was not met an iteration before.
+    Criterion(Criterion),
+    /// Several of them at once.
+    Together,
+    /// None: the rule was never met, and this was the last iteration.
+    Never,
+}
+
+impl DecidedBy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Criterion(criterion) => criterion.name(),
+            Self::Together => "together",
+            Self::Never => "end",
+        }
+    }
+}
+
+impl Serialize for DecidedBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Shares of queries by the criterion that made its rule fire: the one that was not met an iteration before. Absent for
+/// criteria that are not of the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Decided {
     /// The criterion `kl`.
@@ -33,61 +62,58 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// Of what decided for each query: a criterion's name, `together` or `end`.
-    pub(super) fn of(decided: impl ExactSizeIterator<Item = &'static str>) -> Self {
-        let one = 1.0 / decided.len() as f64;
+    /// Of what decided for each query under a rule.
+    pub(super) fn of(rule: &Rule, decided: &[DecidedBy]) -> Self {
         let mut shares = Self::default();
-        for name in decided {
-            if let Some(share) = shares.share_of(name) {
-                *share = Some(share.unwrap_or(0.0) + one);
-            }
+        for by in Self::possible(rule) {
+            let count = decided.iter().filter(|&&other| other == by).count();
+            *shares.share_of(by) = Some(count as f64 / decided.len() as f64);
         }
         shares
     }
 
-    // Alphabetical, as text lists them.
-    fn shares(&self) -> [(&'static str, Option<f64>); 11] {
-        [
-            ("argmax", self.decided_argmax),
-            ("cosine", self.decided_cosine),
-            ("end", self.never_met),
-            ("entropy", self.decided_entropy),
-            ("entropy-difference", self.decided_entropy_difference),
-            ("kl", self.decided_kl),
-            ("latent-difference", self.decided_latent_difference),
-            ("min-p-kl", self.decided_min_p_kl),
-            ("oracle", self.decided_oracle),
-            ("second-difference", self.decided_second_difference),
-            ("together", self.decided_together),
-        ]
+    // What can decide under a rule.
+    fn possible(rule: &Rule) -> Vec<DecidedBy> {
+        let criteria = rule
+            .criteria()
+            .iter()
+            .map(|&(criterion, _)| DecidedBy::Criterion(criterion));
+        let several = (rule.criteria().len() > 1).then_some(DecidedBy::Together);
+        criteria.chain(several).chain([DecidedBy::Never]).collect()
     }
 
-    fn share_of(&mut self, name: &str) -> Option<&mut Option<f64>> {
-        Some(match name {
-            "kl" => &mut self.decided_kl,
-            "entropy" => &mut self.decided_entropy,
-            "second-difference" => &mut self.decided_second_difference,
-            "entropy-difference" => &mut self.decided_entropy_difference,
-            "latent-difference" => &mut self.decided_latent_difference,
-            "min-p-kl" => &mut self.decided_min_p_kl,
-            "argmax" => &mut self.decided_argmax,
-            "cosine" => &mut self.decided_cosine,
-            "oracle" => &mut self.decided_oracle,
-            "together" => &mut self.decided_together,
-            "end" => &mut self.never_met,
-            _ => return None,
-        })
+    fn share_of(&mut self, by: DecidedBy) -> &mut Option<f64> {
+        match by {
+            DecidedBy::Criterion(Criterion::Kl) => &mut self.decided_kl,
+            DecidedBy::Criterion(Criterion::Entropy) => &mut self.decided_entropy,
+            DecidedBy::Criterion(Criterion::SecondDifference) => &mut self.decided_second_difference,
+            DecidedBy::Criterion(Criterion::EntropyDifference) => &mut self.decided_entropy_difference,
+            DecidedBy::Criterion(Criterion::LatentDifference) => &mut self.decided_latent_difference,
+            DecidedBy::Criterion(Criterion::MinPKl) => &mut self.decided_min_p_kl,
+            DecidedBy::Criterion(Criterion::Argmax) => &mut self.decided_argmax,
+            DecidedBy::Criterion(Criterion::Cosine) => &mut self.decided_cosine,
+            DecidedBy::Criterion(Criterion::Oracle) => &mut self.decided_oracle,
+            DecidedBy::Together => &mut self.decided_together,
+            DecidedBy::Never => &mut self.never_met,
+        }
     }
 }
 
 /// `end 0.042, entropy 0.958`.
 impl fmt::Display for Decided {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let told = self
-            .shares()
+        let all = Criterion::ALL.map(DecidedBy::Criterion);
+        let mut shares: Vec<(&str, f64)> = all
             .into_iter()
-            .filter_map(|(name, share)| Some((name, share?)));
-        let shares: Vec<String> = told.map(|(name, share)| format!("{name} {share:.3}")).collect();
-        f.write_str(&shares.join(", "))
+            .chain([DecidedBy::Together, DecidedBy::Never])
+            .filter_map(|by| Some((by.name(), (*self.clone().share_of(by))?)))
+            .filter(|(_, share)| *share > 0.0)
+            .collect();
+        shares.sort_unstable_by_key(|(name, _)| *name);
+        let texts: Vec<String> = shares
+            .iter()
+            .map(|(name, share)| format!("{name} {share:.3}"))
+            .collect();
+        f.write_str(&texts.join(", "))
     }
 }

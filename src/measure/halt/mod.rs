@@ -9,6 +9,7 @@ mod watch;
 
 use serde::{Deserialize, Serialize};
 
+use self::decided::DecidedBy;
 use self::rule::Change;
 use self::watch::Watch;
 use super::BATCH;
@@ -110,8 +111,8 @@ columns! {
     Column::of("decided_argmax").titled("argmax"),
     Column::of("decided_cosine").titled("cosine"),
     Column::of("decided_oracle").titled("oracle"),
-    Column::of("decided_together").titled("several at once"),
-    Column::of("never_met").titled("none: the end"),
+    Column::of("decided_together").titled("together"),
+    Column::of("never_met").titled("never met"),
 }
 
 // How one query left the loop.
@@ -120,10 +121,8 @@ struct Exit {
     iterations: usize,
     answer: u32,
     right: bool,
-    decided: &'static str,
+    decided: DecidedBy,
 }
-
-const END: &str = "end";
 
 // A per-query row.
 #[derive(Serialize)]
@@ -131,7 +130,7 @@ struct QueryHalt {
     rule: Rule,
     swept: bool,
     iterations: usize,
-    decided: &'static str,
+    decided: DecidedBy,
 }
 
 impl Method for Halt {
@@ -255,7 +254,7 @@ impl Halted<'_> {
             median: f64::midpoint(used[(used.len() - 1) / 2], used[used.len() / 2]),
             std: mean(used.iter().map(|x| (x - average).powi(2))).sqrt(),
             work,
-            decided: Decided::of(exits.iter().map(|exit| exit.decided)),
+            decided: Decided::of(rule, &exits.iter().map(|exit| exit.decided).collect::<Vec<_>>()),
         }
     }
 }
@@ -303,7 +302,11 @@ fn leave(rule: &Rule, before: Option<&Change>, now: &Change) -> Exit {
         iterations: now.iteration,
         answer: now.answer,
         right: now.right,
-        decided: if rule.met(now) { rule.decided(before, now) } else { END },
+        decided: if rule.met(now) {
+            rule.decided(before, now)
+        } else {
+            DecidedBy::Never
+        },
     }
 }
 

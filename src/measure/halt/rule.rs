@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::decided::DecidedBy;
+
 /// A quantity that is watched from iteration to iteration. Each has the threshold that its source uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -151,15 +153,15 @@ impl Rule {
             .all(|&(criterion, threshold)| criterion.met(threshold, change))
     }
 
-    /// What made the rule fire now: the criterion that was not met an iteration ago, `together` where several were not.
-    pub(super) fn decided(&self, before: Option<&Change>, now: &Change) -> &'static str {
+    /// What made the rule fire now: the criterion that was not met an iteration ago, or several at once.
+    pub(super) fn decided(&self, before: Option<&Change>, now: &Change) -> DecidedBy {
         let was_met =
             |(criterion, threshold): &(Criterion, f64)| before.is_some_and(|before| criterion.met(*threshold, before));
         debug_assert!(self.met(now));
         let mut late = self.0.iter().filter(|criterion| !was_met(criterion));
         match (late.next(), late.next()) {
-            (Some((criterion, _)), None) => criterion.name(),
-            _ => "together",
+            (Some((criterion, _)), None) => DecidedBy::Criterion(*criterion),
+            _ => DecidedBy::Together,
         }
     }
 }
@@ -266,8 +268,14 @@ mod tests {
         let rule: Rule = "kl+entropy".parse().unwrap();
         let now = change(0.001, 1.0);
         assert!(rule.met(&now) && !rule.met(&change(0.1, 1.0)));
-        assert_eq!(rule.decided(Some(&change(0.1, 1.0)), &now), "kl");
-        assert_eq!(rule.decided(Some(&change(0.001, 4.0)), &now), "entropy");
-        assert_eq!(rule.decided(Some(&change(0.1, 4.0)), &now), "together");
+        assert_eq!(
+            rule.decided(Some(&change(0.1, 1.0)), &now),
+            DecidedBy::Criterion(Criterion::Kl)
+        );
+        assert_eq!(
+            rule.decided(Some(&change(0.001, 4.0)), &now),
+            DecidedBy::Criterion(Criterion::Entropy)
+        );
+        assert_eq!(rule.decided(Some(&change(0.1, 4.0)), &now), DecidedBy::Together);
     }
 }

@@ -49,6 +49,18 @@ pub struct Patch {
     pub seed: u64,
 }
 
+/// How much of a hook point is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// The state at one position.
+    One,
+    /// Those at all positions.
+    All,
+    /// None.
+    Nothing,
+}
+
 /// The effect of one restored state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatchRow {
@@ -59,6 +71,8 @@ pub struct PatchRow {
     pub split: Split,
     /// What the corrupt query has in place of the clean one's.
     pub corrupt: Corrupt,
+    /// How much is restored: one state, or, in the self-checks, all or nothing.
+    pub restored: Extent,
     /// The hook point; absent in the self-check that restores nothing.
     pub hook: Option<Point>,
     /// Absent in the self-checks, which restore all positions or none.
@@ -90,9 +104,10 @@ pub struct PatchRow {
 columns! {
     PatchRow:
     Column::of("split"),
+    Column::of("restored"),
     Column::of("hook"),
-    Column::of("position").titled("at"),
-    Column::of("effective_layer").titled("layer"),
+    Column::of("position"),
+    Column::of("effective_layer").titled("effective layer"),
     Column::of("n"),
     Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
     Column::of("flips"),
@@ -314,6 +329,11 @@ impl Patch {
                 origin: checkpoint.info.origin.clone(),
                 split: clean.split.clone(),
                 corrupt: self.corrupt,
+                restored: match (site, position) {
+                    (None, _) => Extent::Nothing,
+                    (Some(_), None) => Extent::All,
+                    (Some(_), Some(_)) => Extent::One,
+                },
                 hook: site.map(Site::point),
                 position,
                 place: site.map_or(Place::EMBEDDING, |site| Place::of(site, checkpoint.info.layers)),

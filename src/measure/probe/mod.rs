@@ -116,11 +116,11 @@ impl ProbeRow {
 columns! {
     ProbeRow:
     Column::of("probe"),
-    Column::of("position").titled("at"),
+    Column::of("position"),
     Column::of("split"),
     Column::of("n"),
     Column::of("classifier"),
-    Column::of("effective_layer").titled("layer"),
+    Column::of("effective_layer").titled("effective layer"),
     Column::of("validation"),
     Column::of("accuracy").titled("accuracy (95 %)").within("low", "high"),
     Column::of("control"),

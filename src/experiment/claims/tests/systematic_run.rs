@@ -3,7 +3,8 @@
 use super::*;
 use crate::graph::{Position, Target};
 use crate::measure::{
-    ClassifierKind, Corrupt, Eval, EvalRow, Lens, LensRow, Patch, PatchRow, Place, Probe, ProbeRow, RunSummary, SplitBy,
+    ClassifierKind, Corrupt, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Place, Probe, ProbeRow, RunSummary,
+    SplitBy,
 };
 use crate::model::Point;
 use crate::train::{Reached, Stage, StageOutcome};
@@ -179,6 +180,7 @@ impl Run {
         self.patch.retain(|row| row.split.name() != split);
         let layers = self.layers;
         let row = |(place, &recovery): (usize, &Option<f64>)| PatchRow {
+            restored: Extent::One,
             origin: origin(&self.name, END, 1000),
             split: split.into(),
             corrupt: Corrupt::Prefix,
