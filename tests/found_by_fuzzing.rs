@@ -50,16 +50,16 @@ fn pickles_that_lie_are_refused() {
     refused(&tensor(b"(tQK\0)))"), "the tensor a: it has no storage");
     // Larger than its storage, than all memory, and than can be counted.
     let view = |offset: &[u8], shape: &[u8], strides: &[u8]| tensor(&[STORAGE, offset, shape, strides].concat());
-    refused(&view(b"K\0", b"K\x11\x85", b"K\x01\x85"), "holds 16 numbers");
-    refused(&view(b"K\x0f", b"K\x02\x85", b"K\x01\x85"), "holds 16 numbers");
+    refused(&view(b"K\0", b"K\x11\x85", b"K\x01\x85"), "has 16 numbers");
+    refused(&view(b"K\x0f", b"K\x02\x85", b"K\x01\x85"), "has 16 numbers");
     let large = b"J\xff\xff\xff\x7f";
     let [two, four] = [2, 4].map(|n| [b"(", &large.repeat(n)[..], b"t"].concat());
-    refused(&view(b"K\0", &two, &two), "holds 16 numbers");
+    refused(&view(b"K\0", &two, &two), "has 16 numbers");
     refused(&view(b"K\0", &four, &four), "absurd");
     refused(&view(b"K\0", b"J\xff\xff\xff\xff\x85", b"K\x01\x85"), "-1 is no size");
     refused(
         &view(b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"K\x02\x85", b"K\x01\x85"),
-        "holds 16 numbers",
+        "has 16 numbers",
     );
     refused(&view(b"K\0", b"K\x02K\x02\x86", b"K\x01\x85"), "strides");
     // Pairs of pairs, 2¹⁰⁰ values in all; tuples nested a million deep; a text of four gigabytes.
