@@ -3,7 +3,7 @@
 //! A looped transformer applies the same few layers several times. loopscope trains such models and vanilla controls on
 //! synthetic knowledge graphs, keeps checkpoints at the stages of training, and measures what happens inside: every hook
 //! point is addressed by its iteration and its layer. The task is ⟨h⟩⟨r1⟩⟨r2⟩ → t: a head entity and two relations are
-//! answered by the target t = r2(b), by way of the bridge b = r1(h), which the model never sees. The science is that of
+//! answered by the target t = r2(b), by way of the bridge b = r1(h), which the query does not contain. The science is that of
 //! *Loop, Think, & Generalize* (Kohli et al. 2026, arXiv 2604.07822).
 //!
 //! # Quick start

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use loopscope::checkpoint::{RunRecord, StagesFile, Target, subjects};
+use loopscope::checkpoint::{RunPath, RunRecord, StagesFile, find_checkpoints};
 use loopscope_fuzz::{Scratch, expect_named, parts};
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(|| {
@@ -24,14 +24,14 @@ fuzz_target!(|data: &[u8]| {
     SCRATCH.write("run/stages.json", stages);
     SCRATCH.write("run/metrics.jsonl", metrics);
     let folder = SCRATCH.path("run");
-    let target = Target {
+    let target = RunPath {
         name: None,
         path: folder.clone(),
     };
-    match subjects(&[target]) {
+    match find_checkpoints(&[target]) {
         Ok(found) => {
-            for subject in found {
-                assert_eq!(subject.path.parent(), Some(&*folder), "{:?}", subject.path);
+            for checkpoint in found {
+                assert_eq!(checkpoint.path.parent(), Some(&*folder), "{:?}", checkpoint.path);
             }
         }
         Err(error) => expect_named(&error, &folder),

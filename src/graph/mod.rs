@@ -3,6 +3,25 @@
 //! The task is ⟨h⟩⟨r1⟩…⟨rk⟩ → t: a head entity and k relations, answered by the entity that the chain of facts leads to. The
 //! entities on the way are the bridges. A [`Dataset`] has queries of this form by [`Split`].
 
+// The conversions that serde's `into` and `try_from` need, for a type with `Display` and `FromStr`.
+macro_rules! text_conversions {
+    ($Type:ty) => {
+        impl From<$Type> for String {
+            fn from(value: $Type) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $Type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+    };
+}
+
 mod chains;
 mod dataset;
 mod json;

@@ -70,19 +70,7 @@ impl FromStr for Position {
     }
 }
 
-impl From<Position> for String {
-    fn from(position: Position) -> Self {
-        position.to_string()
-    }
-}
-
-impl TryFrom<String> for Position {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+text_conversions!(Position);
 
 #[cfg(test)]
 mod tests {

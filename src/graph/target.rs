@@ -134,19 +134,7 @@ impl FromStr for Target {
     }
 }
 
-impl From<Target> for String {
-    fn from(target: Target) -> Self {
-        target.to_string()
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+text_conversions!(Target);
 
 #[cfg(test)]
 mod tests {

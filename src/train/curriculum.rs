@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{Stage, allow};
+use super::config::allow;
+use super::stages::Stage;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query, Split, TRAIN};
 use crate::random::Stream;
