@@ -5,6 +5,7 @@ mod classifier;
 mod closed_form;
 mod control;
 mod logistic;
+mod samples;
 mod spec;
 mod split;
 mod states;

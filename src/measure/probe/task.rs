@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::baseline::Against;
-use super::classifier::{Classifier, Fit, Samples};
+use super::classifier::{Classifier, Fit};
 use super::control::{ControlTask, shuffled};
+use super::samples::Samples;
 use super::spec::ProbeSpec;
 use super::split::{Partition, Sample};
 use super::states::{States, record};
