@@ -7,7 +7,6 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::baseline::Against;
 use super::classifier::{Classifier, Fit};
 use super::control::{ControlTask, shuffled};
 use super::samples::Samples;
@@ -96,6 +95,14 @@ impl Decoded {
     fn accuracy(&self, test: usize) -> f64 {
         share(&self.right[test])
     }
+}
+
+/// What is decoded, site by site, where nothing was learned.
+pub(super) struct Against<'b> {
+    /// From the same architecture with new initial weights.
+    pub(super) untrained: &'b [Decoded],
+    /// From the run's own checkpoint of step 0, where its folder has one.
+    pub(super) step_0: Option<&'b [Decoded]>,
 }
 
 fn samples(x: &Array2<f64>, y: &[usize]) -> Samples {
