@@ -20,6 +20,7 @@ mod amx;
 mod backend;
 mod panels;
 mod reference;
+mod tile;
 
 use std::cell::RefCell;
 
@@ -27,9 +28,10 @@ use rayon::prelude::*;
 
 use super::{BetaTerm, Matrix};
 use amx::Amx;
-use backend::{BlockProduct, Int8Backend};
-use panels::{MicroPanel, PACK_WIDTH, Panels, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, begin, pack, panel_tiles};
+use backend::{BlockProduct, Int8Backend, begin, pack};
+use panels::Panels;
 use reference::Reference;
+use tile::{MicroPanel, PACK_WIDTH, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, panel_tiles};
 
 // The most steps of TILE_DEPTH terms that are summed in int32 before the sum is added to the product in f32: with more,
 // micro-panels would not fit the L1 cache, and the largest sums would need more than the 24 bits of an f32.
