@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::curriculum::{Curriculum, Dynamic};
 use super::interval::Interval;
 use super::overrides;
-use crate::error::{Error, Result};
+use super::stages::{Stage, grokking_stages};
+use crate::error::{Error, Result, allow};
 use crate::files;
-use crate::graph::Split;
 use crate::model::ModelConfig;
 
 /// The settings of a run: with the content of the data, everything that the trained weights depend on.
@@ -162,76 +162,6 @@ fn default_checkpoint_growth() -> f64 {
 }
 fn default_save_every_seconds() -> f64 {
     30.0
-}
-
-/// Refuses a value unless `condition` holds.
-pub(super) fn allow(condition: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
-    if condition {
-        Ok(())
-    } else {
-        Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
-    }
-}
-
-/// A threshold on the accuracy of a split. The stage is reached once `hold` evaluations in a row have met it, and a
-/// checkpoint is written then.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stage {
-    /// The name of the stage; its checkpoint is `stage-N-NAME.safetensors`.
-    pub name: String,
-    /// The split whose accuracy is measured.
-    pub split: Split,
-    /// The smallest accuracy that meets the threshold, from 0 to 1.
-    pub accuracy: f64,
-    /// The number of evaluations in a row; by default 3, so that a single lucky evaluation is not taken for a stage.
-    #[serde(default = "default_hold")]
-    pub hold: u32,
-}
-
-fn default_hold() -> u32 {
-    3
-}
-
-impl Stage {
-    /// Checks the values of the stage with this index in `stages`. Its name becomes part of a file name.
-    ///
-    /// # Errors
-    /// With the key, the value, and what is allowed.
-    pub(crate) fn check(&self, index: usize) -> Result<()> {
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let key = |field: &str| format!("stages.{index}.{field}");
-        allow(
-            !self.name.is_empty() && self.name.chars().all(word),
-            &key("name"),
-            &format!("{:?}", self.name),
-            "letters, digits, - and _",
-        )?;
-        allow(
-            (0.0..=1.0).contains(&self.accuracy),
-            &key("accuracy"),
-            &self.accuracy,
-            "0 to 1",
-        )?;
-        allow(self.hold > 0, &key("hold"), &self.hold, "1 or more")
-    }
-}
-
-/// The three grokking stages of Kohli et al. 2026, Section 5: memorization (training accuracy 0.99), in-distribution
-/// generalization (0.95 on held-out chains), systematic generalization (0.50 on OOD chains).
-pub fn grokking_stages() -> Vec<Stage> {
-    [
-        ("memorization", Split::train(), 0.99),
-        ("id", Split::in_distribution(), 0.95),
-        ("systematic", Split::ood(), 0.50),
-    ]
-    .map(|(name, split, accuracy)| Stage {
-        name: name.to_owned(),
-        split,
-        accuracy,
-        hold: default_hold(),
-    })
-    .into()
 }
 
 impl RunConfig {

@@ -13,11 +13,11 @@ mod progress;
 mod stages;
 mod trainer;
 
-pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Stage, grokking_stages};
+pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig};
 pub use curriculum::{Curriculum, Dynamic};
 pub use interval::Interval;
 pub(crate) use metrics::NOT_A_NUMBER;
 pub use metrics::{Evaluation, accuracy, answers, rank, top1};
 pub use progress::{CheckpointReason, Observer, Progress, SavedParameter};
-pub use stages::{Reached, StageOutcome, StageTracker};
+pub use stages::{Reached, Stage, StageOutcome, StageTracker, grokking_stages};
 pub use trainer::Trainer;

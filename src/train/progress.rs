@@ -3,9 +3,8 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::config::Stage;
 use super::metrics::Evaluation;
-use super::stages::StageTracker;
+use super::stages::{Stage, StageTracker};
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
 

@@ -4,9 +4,70 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Stage;
 use super::metrics::Evaluation;
+use crate::error::{Result, allow};
 use crate::graph::Split;
+
+/// A threshold on the accuracy of a split. The stage is reached once `hold` evaluations in a row have met it, and a
+/// checkpoint is written then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The name of the stage; its checkpoint is `stage-N-NAME.safetensors`.
+    pub name: String,
+    /// The split whose accuracy is measured.
+    pub split: Split,
+    /// The smallest accuracy that meets the threshold, from 0 to 1.
+    pub accuracy: f64,
+    /// The number of evaluations in a row; by default 3, so that a single lucky evaluation is not taken for a stage.
+    #[serde(default = "default_hold")]
+    pub hold: u32,
+}
+
+fn default_hold() -> u32 {
+    3
+}
+
+impl Stage {
+    /// Checks the values of the stage with this index in `stages`. Its name becomes part of a file name.
+    ///
+    /// # Errors
+    /// With the key, the value, and what is allowed.
+    pub(crate) fn check(&self, index: usize) -> Result<()> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let key = |field: &str| format!("stages.{index}.{field}");
+        allow(
+            !self.name.is_empty() && self.name.chars().all(word),
+            &key("name"),
+            &format!("{:?}", self.name),
+            "letters, digits, - and _",
+        )?;
+        allow(
+            (0.0..=1.0).contains(&self.accuracy),
+            &key("accuracy"),
+            &self.accuracy,
+            "0 to 1",
+        )?;
+        allow(self.hold > 0, &key("hold"), &self.hold, "1 or more")
+    }
+}
+
+/// The three grokking stages of Kohli et al. 2026, Section 5: memorization (training accuracy 0.99), in-distribution
+/// generalization (0.95 on held-out chains), systematic generalization (0.50 on OOD chains).
+pub fn grokking_stages() -> Vec<Stage> {
+    [
+        ("memorization", Split::train(), 0.99),
+        ("id", Split::in_distribution(), 0.95),
+        ("systematic", Split::ood(), 0.50),
+    ]
+    .map(|(name, split, accuracy)| Stage {
+        name: name.to_owned(),
+        split,
+        accuracy,
+        hold: default_hold(),
+    })
+    .into()
+}
 
 /// When a stage was reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

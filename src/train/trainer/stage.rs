@@ -4,8 +4,9 @@ use super::Trainer;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query, Role, Split};
 use crate::random::Stream;
-use crate::train::config::{RunConfig, Stage, grokking_stages};
+use crate::train::config::RunConfig;
 use crate::train::curriculum::Curriculum;
+use crate::train::stages::{Stage, grokking_stages};
 
 impl Trainer {
     // Selects the training rows and the evaluation sets of the present stage: all of them where there is no curriculum.
