@@ -154,7 +154,7 @@ impl Packed {
     }
 
     /// Packs `matrix` for `engine`, on the threads of the current pool.
-    pub(super) fn pack(&mut self, engine: Int8Engine, matrix: Matrix) {
+    pub(crate) fn pack(&mut self, engine: Int8Engine, matrix: Matrix) {
         self.engine = Some(engine);
         (self.depth, self.columns) = (matrix.rows, matrix.columns);
         match engine {
@@ -179,7 +179,7 @@ impl Packed {
     }
 
     /// out = A · this, plus the beta term where there is one.
-    pub(super) fn gemm(&self, out: &mut [f32], a: Matrix, beta: Option<BetaTerm>) {
+    pub(crate) fn gemm(&self, out: &mut [f32], a: Matrix, beta: Option<BetaTerm>) {
         assert_eq!(a.columns, self.depth, "the inner dimensions agree");
         match self.engine.expect("an operand is packed before it is multiplied") {
             Int8Engine::Amx(amx) => self.gemm_by(amx, out, a, beta),
