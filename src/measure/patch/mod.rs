@@ -10,10 +10,12 @@ use self::pairs::Pair;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Method, Output, columns};
+use super::method::Method;
+use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean};
 use super::{BATCH, positive, rows_of};
@@ -157,7 +159,7 @@ impl Method for Patch {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<PatchRow>) -> Result<()> {
         group.each(&self.splits, Per::Split, out, |population, checkpoint, out| {
             let (pairs, notes) = pairs::pairs(population, group.data, self.corrupt, self.pairs, self.seed)?;
             out.notes.extend(notes);
@@ -191,7 +193,7 @@ fn pair_rows(
     clean: &Population,
     pairs: &[Pair],
     runs: &Runs,
-    out: &mut Output<Patch>,
+    out: &mut Output<PatchRow>,
 ) -> Result<()> {
     let tokens = checkpoint.data.vocab.tokens();
     let name = |&id: &u32| tokens[id as usize].as_str();
@@ -277,7 +279,7 @@ impl Patch {
         clean: &Population,
         pairs: &[Pair],
         runs: &Runs,
-        out: &mut Output<Self>,
+        out: &mut Output<PatchRow>,
     ) {
         let n = pairs.len();
         let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {

@@ -7,17 +7,17 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::ProbeRow;
 use super::classifier::{Classifier, Fit};
 use super::control::{ControlTask, shuffled};
 use super::samples::Samples;
 use super::spec::ProbeSpec;
 use super::split::{Partition, Sample};
 use super::states::{States, record};
-use super::{Probe, ProbeRow};
 use crate::error::Result;
 use crate::graph::{Position, Query};
 use crate::measure::checkpoint::LoadedCheckpoint;
-use crate::measure::method::Output;
+use crate::measure::output::Output;
 use crate::measure::place::Place;
 use crate::measure::query_rows::Asked;
 use crate::measure::statistics::{Clusters, share};
@@ -186,7 +186,7 @@ impl<'a> Task<'a> {
         sites: &[Site],
         iterations: usize,
         against: &Against,
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let places = record(&checkpoint.model, sites, iterations, self.position, &self.partition)?;
         let (embeddings, _) = self.choose(&places[sites.len()])?;
@@ -227,7 +227,7 @@ impl<'a> Task<'a> {
         checkpoint: &LoadedCheckpoint,
         sites: &[Site],
         probes: &[Decoded],
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let (mut weights, mut biases) = (Vec::new(), Vec::new());
         for probe in probes {
@@ -274,7 +274,7 @@ impl<'a> Task<'a> {
         sites: &[Site],
         iterations: usize,
         probes: &[Decoded],
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let tokens = checkpoint.data.vocab.tokens();
         let name = |label: u32| tokens[label as usize].clone();
