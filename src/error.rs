@@ -126,6 +126,18 @@ impl Error {
     }
 }
 
+/// Refuses the value of a key unless `condition` holds.
+///
+/// # Errors
+/// With the key, the value, and what is allowed.
+pub(crate) fn allow(condition: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
+    if condition {
+        Ok(())
+    } else {
+        Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::kernels::gemm::relative_error;
+use crate::kernels::matmul::relative_error;
 use crate::model::Backend;
 use crate::random::Stream;
 

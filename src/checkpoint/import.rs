@@ -11,6 +11,7 @@ use super::tensors::read_tensors;
 use crate::error::{Error, Result};
 use crate::graph::Vocab;
 use crate::model::{Activation, Init, ModelConfig, Positions, Readout, Weights};
+use crate::wording::listed;
 
 /// The properties of a model that a file of weights does not contain.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,16 +108,6 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
     Ok((info, weights))
 }
 
-// The first `max` of `names`, and their number where there are more.
-pub(super) fn list(names: &[String], max: usize) -> String {
-    let first = names[..names.len().min(max)].join(", ");
-    match names.len() {
-        n if n > max => format!("{first}, … ({n} in all)"),
-        0 => "nothing".to_owned(),
-        _ => first,
-    }
-}
-
 // The error for a file in another layout: the keys that were expected and those that were found.
 fn other_layout(path: &Path, settings: &ImportSettings, tensors: &HashMap<String, Tensor>) -> Error {
     let expected = config(settings, 1, 1, Positions::None, true);
@@ -125,7 +116,7 @@ fn other_layout(path: &Path, settings: &ImportSettings, tensors: &HashMap<String
     names.sort_unstable();
     let (location, found) = match is_pickle(path).then(|| pickle::outline(path)) {
         Some(Ok(outline)) => (format!(" at the top or under `{}`", pickle::KEY), outline),
-        _ => (String::new(), list(&names, 20)),
+        _ => (String::new(), listed(&names, 20)),
     };
     Error::file(
         path,

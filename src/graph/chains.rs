@@ -5,12 +5,10 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::split::ATOMIC_FACTS;
 use super::{Dataset, Graph, Ids, Query, Split, Vocab};
 use crate::error::{Error, Result};
 use crate::random::Stream;
-
-/// The published name and type of sampled atomic facts.
-pub(super) const ATOMIC_FACTS: &str = "atomic_facts";
 
 /// The published type of a training row of `hops` hops.
 pub(super) fn training_type(hops: usize) -> String {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::chains::ATOMIC_FACTS;
-
 /// The name of the split that holds every row of `train.json`.
 pub const TRAIN: &str = "train";
 /// The name of the split that holds every row of `valid.json`.
 pub const VALID: &str = "valid";
+/// The published name and type of sampled atomic facts.
+pub(super) const ATOMIC_FACTS: &str = "atomic_facts";
 
 const DEPTH_TEST: &str = "hop_test";
 

@@ -21,7 +21,7 @@
 //!  c₃: layers 1 … D      c₄: layers 1 … D     operand of every GEMM  x, QKV, pattern, z, resid_mid, MLP before GELU
 //!  …                     …
 //!  ═════════════════════════════════════════
-//!  LOSS: gemm::accumulate_in_parallel, cross_entropy
+//!  LOSS: matmul::accumulate_in_parallel, cross_entropy
 //!  128 rows of logits    128 rows of logits   int8: W_E
 //!  ═════════════════════════════════════════
 //!  loss and dL/d(logits) of all rows
@@ -59,6 +59,7 @@ mod buffer;
 pub(crate) mod cross_entropy;
 mod gelu;
 pub(crate) mod gemm;
+pub(crate) mod matmul;
 pub(crate) mod norm;
 mod parameters;
 mod simd;

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
@@ -169,7 +170,7 @@ impl Method for Attribute {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<AttributeRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let purpose = format!("attribute queries {}", population.split);
             let sample = population.sample(&mut Stream::new(self.seed, &purpose, 0), self.queries);
@@ -292,7 +293,7 @@ impl Attribution {
         of: usize,
         checkpoint: &LoadedCheckpoint,
         population: &Population,
-        out: &mut Output<Attribute>,
+        out: &mut Output<AttributeRow>,
     ) -> Result<()> {
         let (logits, contributions) = (&self.logits[of], &self.contributions[of]);
         let sum = |query: usize| contributions.iter().map(|values| values[query]).sum::<f64>();

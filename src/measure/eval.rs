@@ -10,9 +10,11 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
 use super::largest::{Fall, Largest};
-use super::method::{Method, Output, columns};
+use super::method::Method;
+use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, Resamples, first_largest, share};
 use crate::error::Result;
@@ -107,7 +109,7 @@ impl Method for Eval {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<EvalRow>) -> Result<()> {
         group.each(&self.splits, Per::Split, out, |population, checkpoint, out| {
             let iterations = self.iterations.list(checkpoint.info.iterations);
             let answers = answers_after(checkpoint, &population.queries, &iterations)?;
@@ -119,12 +121,12 @@ impl Method for Eval {
 }
 
 /// Adds the per-query rows of answers after each of these iterations.
-pub(super) fn query_rows<M: Method>(
+pub(super) fn query_rows<R>(
     checkpoint: &LoadedCheckpoint,
     population: &Population,
     iterations: &[usize],
     answers: &[Vec<u32>],
-    out: &mut Output<M>,
+    out: &mut Output<R>,
 ) -> Result<()> {
     if !out.wants_queries() {
         return Ok(());

@@ -6,8 +6,10 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::eval::{self, EvalRow};
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::{Method, Output, Row};
+use super::method::Method;
+use super::output::Output;
 use super::population::{Group, Per};
+use super::row::Row;
 use super::statistics::Clustering;
 use super::unit_interval;
 use crate::error::{Error, Result};
@@ -117,7 +119,7 @@ impl Method for Extrapolate {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<ExtrapolateRow>) -> Result<()> {
         let depths = group.data.depths();
         if depths.is_empty() {
             return Err(Error::input(format!(

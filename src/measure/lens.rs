@@ -7,11 +7,12 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
 use super::largest::Largest;
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean, share};
 use super::{BATCH, rows_of};
@@ -134,7 +135,7 @@ impl Method for Lens {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<LensRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let known = known_bridges(population, out);
             self.read(known.as_ref().unwrap_or(population), checkpoint, out)
@@ -156,7 +157,7 @@ impl Method for Lens {
 }
 
 // The queries of a population whose bridges are all known, where some are not; how many are left out is noted.
-fn known_bridges<'a>(population: &Population<'a>, out: &mut Output<Lens>) -> Option<Population<'a>> {
+fn known_bridges<'a>(population: &Population<'a>, out: &mut Output<LensRow>) -> Option<Population<'a>> {
     let known = population.only(|query| (1..=query.hops()).all(|hop| query.entity_after(hop).is_some()));
     let left_out = population.queries.len() - known.queries.len();
     if left_out == 0 {
@@ -170,7 +171,7 @@ fn known_bridges<'a>(population: &Population<'a>, out: &mut Output<Lens>) -> Opt
 }
 
 impl Lens {
-    fn read(&self, population: &Population, checkpoint: &LoadedCheckpoint, out: &mut Output<Self>) -> Result<()> {
+    fn read(&self, population: &Population, checkpoint: &LoadedCheckpoint, out: &mut Output<LensRow>) -> Result<()> {
         let queries = &population.queries;
         // A population by hops that has queries has one number of them.
         let Some(hops) = population.hops else {

@@ -7,10 +7,11 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
 use super::largest::{Fall, Largest};
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
@@ -115,7 +116,7 @@ impl Method for Margin {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<MarginRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let max = self.iterations.max(checkpoint.info.iterations);
             let leads = leads(checkpoint, &population.queries, max)?;

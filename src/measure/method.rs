@@ -1,22 +1,23 @@
-//! The shape of every method: settings that measure checkpoints into rows.
+//! The shape of every method: settings that measure checkpoints into rows. Its report holds the rows with everything that
+//! made them, as JSON and as a tidy table.
 
 use std::fmt::Debug;
+use std::path::Path;
 
-use candle_core::Tensor;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
-use super::columns::Column;
+use super::checkpoint::{CheckpointSummary, LoadedCheckpoint, data_sets};
+use super::columns::{Column, Table, csv};
 use super::fitted::Fitted;
-use super::population::{Group, Population};
-use super::query_rows::{Asked, QueryRows};
-use super::report::Report;
-use super::statistics::Clustering;
+use super::output::{Extras, Output};
+use super::population::Group;
+use super::query_rows::QueryRows;
+use super::row::Row;
+use super::statistics::intervals_in_words;
 use crate::checkpoint::RunPath;
 use crate::error::{Error, Result};
-use crate::graph::Split;
-use crate::train::answers;
+use crate::files;
 
 /// A way of looking at checkpoints. The settings are the type itself: they are the flags of its subcommand, a part of its
 /// result, and what a preset holds.
@@ -60,7 +61,7 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     ///
     /// # Errors
     /// When a setting does not fit the data or the models, or the device fails.
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()>;
+    fn measure(&self, group: &Group, out: &mut Output<Self::Row>) -> Result<()>;
 
     /// The rows that the printed table has.
     fn shown(report: &Report<Self>) -> Vec<&Self::Row> {
@@ -80,12 +81,7 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// # Errors
     /// As [`Method::run`].
     fn run_with(&self, extras: Extras, checkpoints: &[LoadedCheckpoint]) -> Result<Measured<Self>> {
-        let mut out = Output {
-            rows: Vec::new(),
-            notes: Vec::new(),
-            queries: extras.queries.then(|| QueryRows::new(checkpoints)),
-            fitted: extras.fitted.then(Vec::new),
-        };
+        let mut out = Output::new(Self::NAME, extras, checkpoints);
         let report = measured(self.resolved(checkpoints)?, checkpoints, &mut out)?;
         Ok(Measured {
             report,
@@ -105,46 +101,6 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     }
 }
 
-/// A row of a result; its fields name the columns of CSV, JSON and the printed table.
-pub trait Row: Debug + Clone + PartialEq + Serialize + DeserializeOwned {
-    /// What the printed table shows of it, after the run and the checkpoint.
-    const COLUMNS: &'static [Column];
-
-    /// The checkpoint that it is of.
-    fn origin(&self) -> &Origin;
-
-    /// What its interval counts for, and the split that it is over; `None` where it has no interval.
-    fn clustering(&self) -> Option<(&Split, Clustering)>;
-}
-
-/// Implements [`Row`] for a type that has `origin`, `split` and `interval`, with these columns.
-macro_rules! columns {
-    ($Row:ty: $($column:expr),+ $(,)?) => {
-        impl $crate::measure::Row for $Row {
-            const COLUMNS: &'static [$crate::measure::Column] = &[$($column),+];
-
-            fn origin(&self) -> &$crate::measure::Origin {
-                &self.origin
-            }
-
-            fn clustering(&self) -> Option<(&$crate::graph::Split, $crate::measure::statistics::Clustering)> {
-                Some((&self.split, self.interval))
-            }
-        }
-    };
-}
-
-pub(super) use columns;
-
-/// What is asked for beside the rows of the result.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Extras {
-    /// A row for every query.
-    pub queries: bool,
-    /// What was fitted.
-    pub fitted: bool,
-}
-
 /// A finished measurement with what was asked for beside it.
 pub struct Measured<M: Method> {
     /// The result.
@@ -155,76 +111,8 @@ pub struct Measured<M: Method> {
     pub fitted: Vec<Fitted>,
 }
 
-/// What a method writes into while it measures.
-pub struct Output<M: Method> {
-    /// The rows of the result so far.
-    pub rows: Vec<M::Row>,
-    /// What was left out, and other things to know.
-    pub notes: Vec<String>,
-    queries: Option<QueryRows>,
-    fitted: Option<Vec<Fitted>>,
-}
-
-impl<M: Method> Output<M> {
-    /// Whether what is fitted is asked for.
-    pub fn wants_fitted(&self) -> bool {
-        self.fitted.is_some()
-    }
-
-    /// Adds what was fitted to a checkpoint under a name where that is asked for; `info` says what the tensors are.
-    ///
-    /// # Errors
-    /// When `info` has no named fields.
-    pub fn fit(
-        &mut self,
-        checkpoint: &LoadedCheckpoint,
-        name: &str,
-        tensors: Vec<(String, Tensor)>,
-        info: &impl Serialize,
-    ) -> Result<()> {
-        if let Some(fitted) = &mut self.fitted {
-            fitted.push(Fitted::new(M::NAME, name, checkpoint, tensors, info)?);
-        }
-        Ok(())
-    }
-
-    /// Whether per-query rows are asked for.
-    pub fn wants_queries(&self) -> bool {
-        self.queries.is_some()
-    }
-
-    /// Adds a per-query row where these are asked for: the query with its answer, and the fields of `values`.
-    ///
-    /// # Errors
-    /// When `values` has no named fields.
-    pub fn query_row(&mut self, checkpoint: &LoadedCheckpoint, asked: &Asked, values: &impl Serialize) -> Result<()> {
-        match &mut self.queries {
-            Some(queries) => queries.push(checkpoint, asked, values),
-            None => Ok(()),
-        }
-    }
-
-    /// The checkpoint's answers to a population where per-query rows are asked for, for methods that do not compute them
-    /// themselves; nothing otherwise.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn answers(
-        &self,
-        checkpoint: &LoadedCheckpoint,
-        population: &Population,
-        iterations: usize,
-    ) -> Result<Vec<u32>> {
-        if !self.wants_queries() {
-            return Ok(Vec::new());
-        }
-        let tokens = population.queries.iter().map(|query| &*query.tokens);
-        answers(&checkpoint.model, tokens, iterations)
-    }
-}
-
 // Measures each data set's checkpoints with resolved settings.
-fn measured<M: Method>(settings: M, checkpoints: &[LoadedCheckpoint], out: &mut Output<M>) -> Result<Report<M>> {
+fn measured<M: Method>(settings: M, checkpoints: &[LoadedCheckpoint], out: &mut Output<M::Row>) -> Result<Report<M>> {
     let mut report = Report::new(settings, checkpoints)?;
     out.notes
         .extend(report.checkpoints.iter().filter_map(CheckpointSummary::other_data));
@@ -254,4 +142,168 @@ fn measured<M: Method>(settings: M, checkpoints: &[LoadedCheckpoint], out: &mut 
     report.rows = std::mem::take(&mut out.rows);
     report.notes = std::mem::take(&mut out.notes);
     Ok(report)
+}
+
+/// A finished measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Report<M: Method> {
+    /// What was measured: `lens`, `probe`, …
+    pub method: String,
+    /// The version of loopscope that did it.
+    pub loopscope: String,
+    /// The system that it was built for, and how it multiplies matrices there.
+    pub build: String,
+    /// The command line that did it.
+    pub command: Vec<String>,
+    /// [`Method::FORMAT`] of the code that did it.
+    pub format: u32,
+    /// With everything filled in that was left open.
+    pub settings: M,
+    /// The first 16 digits of the SHA-256 of the settings as JSON.
+    pub settings_hash: String,
+    /// The checkpoints that were measured.
+    pub checkpoints: Vec<CheckpointSummary>,
+    /// As [`Method::baseline_hashes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline_hashes: Vec<String>,
+    /// What was left out, and other things to know.
+    pub notes: Vec<String>,
+    /// The rows of the result.
+    pub rows: Vec<M::Row>,
+}
+
+/// What of a report says what it was made of.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Provenance {
+    method: String,
+    loopscope: String,
+    format: u32,
+    settings_hash: String,
+    checkpoints: Vec<CheckpointSummary>,
+    #[serde(default)]
+    baseline_hashes: Vec<String>,
+}
+
+impl<M: Method> Report<M> {
+    // A report without rows.
+    pub(super) fn new(settings: M, checkpoints: &[LoadedCheckpoint]) -> Result<Self> {
+        // Settings are plain data; nothing in them refuses to be JSON.
+        let text = serde_json::to_string(&settings).unwrap_or_default();
+        Ok(Self {
+            method: M::NAME.to_owned(),
+            loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+            build: format!(
+                "{} {}, matrix products by {}",
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+                crate::model::Backend::default().matmul()
+            ),
+            command: std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            format: M::FORMAT,
+            settings_hash: files::short_hash(text.as_bytes()),
+            baseline_hashes: settings.baseline_hashes(checkpoints)?,
+            settings,
+            checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
+            notes: Vec::new(),
+            rows: Vec::new(),
+        })
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            method: self.method.clone(),
+            loopscope: self.loopscope.clone(),
+            format: self.format,
+            settings_hash: self.settings_hash.clone(),
+            checkpoints: self.checkpoints.clone(),
+            baseline_hashes: self.baseline_hashes.clone(),
+        }
+    }
+
+    /// The report of this very measurement (resolved settings, checkpoints, data, format) in `folder`, if it is there whole.
+    /// One that is there and cannot be read is said to be so.
+    pub fn found(settings: &M, folder: &Path, checkpoints: &[LoadedCheckpoint]) -> Option<Self> {
+        let path = folder.join(format!("{}.json", M::NAME));
+        if !path.exists() {
+            return None;
+        }
+        let again = |error: &Error| tracing::warn!("an earlier result is measured again: {error}");
+        let of_file: Provenance = files::read_json(&path).inspect_err(again).ok()?;
+        // A baseline that cannot be read is an error of the measurement, which tells it.
+        let expected = Self::new(settings.clone(), checkpoints).ok()?;
+        if of_file != expected.provenance() {
+            tracing::info!(
+                "{} is of other settings, checkpoints or code; measured again",
+                path.display()
+            );
+            return None;
+        }
+        if !path.with_extension("csv").is_file() {
+            return None;
+        }
+        Self::read(folder).inspect_err(again).ok()
+    }
+
+    /// Writes `NAME.json` (all) and `NAME.csv` (the rows) into `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.write_as(folder, M::NAME)
+    }
+
+    /// As [`Report::write`], under another name.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_as(&self, folder: &Path, name: &str) -> Result<()> {
+        files::write(&folder.join(format!("{name}.csv")), &csv(&self.rows)?)?;
+        files::write_json(&folder.join(format!("{name}.json")), self)
+    }
+
+    /// Reads `NAME.json` from `folder`.
+    ///
+    /// # Errors
+    /// When it is missing or does not fit.
+    pub fn read(folder: &Path) -> Result<Self> {
+        files::read_json(&folder.join(format!("{}.json", M::NAME)))
+    }
+
+    /// The printed table: the run and checkpoint of each row that it shows, and the columns of its type.
+    ///
+    /// # Errors
+    /// When a row has no named fields.
+    pub fn table(&self) -> Result<Table> {
+        let columns: Vec<Column> = [Column::of("run"), Column::of("checkpoint")]
+            .into_iter()
+            .chain(M::Row::COLUMNS.iter().copied())
+            .collect();
+        Table::new(&columns, M::shown(self))
+    }
+
+    /// What its intervals count for, in words.
+    pub fn intervals(&self) -> String {
+        let found = self.rows.iter().filter_map(Row::clustering);
+        intervals_in_words(found.map(|(split, clustering)| (split.to_string(), clustering)))
+    }
+
+    /// The checkpoint that a row is of.
+    pub fn checkpoint_of(&self, row: &M::Row) -> Option<&CheckpointSummary> {
+        self.checkpoints.iter().find(|checkpoint| checkpoint.owns(row.origin()))
+    }
+}
+
+#[cfg(test)]
+impl<M: Method> Report<M> {
+    /// A result that nothing was measured for.
+    pub(crate) fn made_up(settings: M, checkpoints: Vec<CheckpointSummary>, rows: Vec<M::Row>) -> Self {
+        Self {
+            checkpoints,
+            rows,
+            ..Self::new(settings, &[]).unwrap()
+        }
+    }
 }

@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 
 use super::checkpoint::LoadedCheckpoint;
-use super::method::{Method, Output};
 use super::statistics::{Clusters, Resamples};
 use crate::error::Result;
 use crate::graph::{Dataset, Query, Split};
@@ -91,27 +90,6 @@ impl<'a> Population<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Looks at each population of these splits with each checkpoint. Splits without rows are noted.
-    ///
-    /// # Errors
-    /// When a split does not exist, and those of `look`.
-    pub fn each<M: Method>(
-        &self,
-        splits: &'a [Split],
-        per: Per,
-        out: &mut Output<M>,
-        mut look: impl FnMut(&Population<'a>, &'a LoadedCheckpoint, &mut Output<M>) -> Result<()>,
-    ) -> Result<()> {
-        for split in splits {
-            for population in self.populations(split, per, &mut out.notes)? {
-                for checkpoint in &self.checkpoints {
-                    look(&population, checkpoint, out)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The populations of a split, fewest hops first; that it has no rows is noted.
     ///
     /// # Errors

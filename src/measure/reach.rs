@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use super::{positive, unit_interval};
@@ -127,7 +128,7 @@ impl Method for Reach {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<ReachRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let (split, hops) = (population.split, population.hops.unwrap_or_default());
             let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
@@ -186,7 +187,7 @@ impl Reach {
         checkpoint: &LoadedCheckpoint,
         population: &Population,
         exchanges: &[Exchanged],
-        out: &mut Output<Self>,
+        out: &mut Output<ReachRow>,
     ) -> Result<()> {
         let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
         let iterations = self.iterations.max(checkpoint.info.iterations);

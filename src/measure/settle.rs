@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, Interval, mean, share};
 use super::{BATCH, dot, minus, norm, rows_of};
@@ -126,7 +127,7 @@ impl Method for Settle {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<SettleRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let max = self.iterations.max(checkpoint.info.iterations);
             for motions in motions(checkpoint, &population.queries, max)? {

@@ -9,7 +9,7 @@ use super::curriculum::{Curriculum, Dynamic};
 use super::interval::Interval;
 use super::overrides;
 use super::stages::{Stage, grokking_stages};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, allow};
 use crate::files;
 use crate::model::ModelConfig;
 
@@ -162,15 +162,6 @@ fn default_checkpoint_growth() -> f64 {
 }
 fn default_save_every_seconds() -> f64 {
     30.0
-}
-
-/// Refuses a value unless `condition` holds.
-pub(super) fn allow(condition: bool, key: &str, value: &dyn std::fmt::Display, allowed: &str) -> Result<()> {
-    if condition {
-        Ok(())
-    } else {
-        Err(Error::input(format!("{key} = {value}; allowed: {allowed}")))
-    }
 }
 
 impl RunConfig {

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::allow;
 use super::stages::Stage;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, allow};
 use crate::graph::{Dataset, Query, Split, TRAIN};
 use crate::random::Stream;
 

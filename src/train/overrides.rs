@@ -1,6 +1,8 @@
 //! `--set KEY=VALUE`: settings put over those of a config file.
 
-use super::config::RunConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Result};
 
 /// The sections that a config may leave out, with those of their keys that have no default.
@@ -22,7 +24,7 @@ pub(super) fn set_section(settings: &[String], section: &str) -> bool {
 /// # Errors
 /// When a setting is not of this form, its key does not exist, its value is of another kind, or a section that `config`
 /// leaves out lacks a key that has no default; the message has the setting.
-pub(super) fn apply(config: &RunConfig, settings: &[String]) -> Result<RunConfig> {
+pub(super) fn apply<C: Clone + Serialize + DeserializeOwned>(config: &C, settings: &[String]) -> Result<C> {
     let wrong =
         |settings: &[String], e: &dyn std::fmt::Display| Error::input(format!("--set {}: {e}", settings.join(" ")));
     let mut config = config.clone();
@@ -118,7 +120,7 @@ fn set_value(root: &mut toml::Value, setting: &str) -> std::result::Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{Decay, Dynamic};
+    use crate::train::{Decay, Dynamic, RunConfig};
 
     const TEXT: &str = r#"
         data = "data"

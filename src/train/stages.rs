@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::allow;
 use super::metrics::Evaluation;
-use crate::error::Result;
+use crate::error::{Result, allow};
 use crate::graph::Split;
 
 /// A threshold on the accuracy of a split. The stage is reached once `hold` evaluations in a row have met it, and a

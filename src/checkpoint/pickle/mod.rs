@@ -11,10 +11,10 @@ use candle_core::{DType, Device, Layout, Shape, Tensor};
 use zip::ZipArchive;
 
 use self::machine::{Id, Parsed, Pickle, Value};
-use super::import::list;
 use super::tensors::elements;
 use crate::error::{Error, Result, sentence};
 use crate::files;
+use crate::wording::listed;
 
 /// The key of the published checkpoints under which their tensors are.
 pub(super) const KEY: &str = "model_state_dict";
@@ -63,11 +63,11 @@ pub(super) fn outline(path: &Path) -> Result<String> {
     let keys = pickle.items(pickle.top()).map(|(key, value)| match pickle.get(value) {
         Value::Dict(inner) => {
             let keys = sorted(inner.iter().map(|&(key, _)| name(key)));
-            format!("{} (a dictionary of {}: {})", name(key), keys.len(), list(&keys, 3))
+            format!("{} (a dictionary of {}: {})", name(key), keys.len(), listed(&keys, 3))
         }
         _ => name(key),
     });
-    Ok(list(&sorted(keys), 20))
+    Ok(listed(&sorted(keys), 20))
 }
 
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {

@@ -55,7 +55,7 @@ macro_rules! kernel {
 
 impl F32Kernel {
     /// out = A · B, or out += A · B where `accumulate`.
-    pub(super) fn gemm(self, out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
+    pub(crate) fn gemm(self, out: &mut [f32], a: Matrix, b: Matrix, accumulate: bool) {
         assert_eq!(a.columns, b.rows, "the inner dimensions agree");
         assert_eq!(out.len(), a.rows * b.columns, "the product has the shape of its slice");
         // SAFETY: `Matrix::new` has checked that each operand's strides stay inside its slice and `rows` keeps that so, the

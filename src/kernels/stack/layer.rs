@@ -6,7 +6,8 @@
 //! ```
 
 use super::super::buffer::Buffer;
-use super::super::gemm::{Matrix, RightOperand};
+use super::super::gemm::Matrix;
+use super::super::matmul::RightOperand;
 use super::super::parameters::Parameters;
 use super::super::{attention, gelu};
 use super::ops::{Ops, Residual};

@@ -22,7 +22,7 @@ use super::attention::Geometry;
 use super::backend::Backend;
 use super::batch::{Branches, DistinctEmbeddings};
 use super::buffer::Buffer;
-use super::gemm::RightOperand;
+use super::matmul::RightOperand;
 use super::parameters::{Layer, Parameters};
 use backward::ChunkGradients;
 use embeddings::EmbeddingBuffers;

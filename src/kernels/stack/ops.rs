@@ -4,7 +4,8 @@ use pulp::{Simd, WithSimd};
 
 use super::super::backend::Backend;
 use super::super::buffer::Buffer;
-use super::super::gemm::{Matrix, RightOperand};
+use super::super::gemm::Matrix;
+use super::super::matmul::RightOperand;
 use super::super::norm;
 use super::super::parameters::{Affine, Layer, Parameters};
 

@@ -1,7 +1,8 @@
 //! The weight matrices of the block, packed for GEMM: all layers where memory allows, otherwise one layer at a time.
 
 use super::super::backend::Backend;
-use super::super::gemm::{Matrix, PackedOperand, RightOperand};
+use super::super::gemm::Matrix;
+use super::super::matmul::{PackedOperand, RightOperand};
 use super::super::parameters::{LAYER, Layer};
 
 // The most bytes that a block's packed weights may take; of a larger block, one layer is packed at a time.

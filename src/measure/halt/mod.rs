@@ -16,10 +16,11 @@ use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
-use super::report::Report;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean, share};
 use crate::error::Result;
@@ -157,7 +158,7 @@ impl Method for Halt {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<HaltRow>) -> Result<()> {
         group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
             let max = self.iterations.max(checkpoint.info.iterations);
             let of = Halted {
@@ -211,7 +212,7 @@ struct Halted<'a> {
 }
 
 impl Halted<'_> {
-    fn write(&self, rule: &Rule, exits: &[Exit], work: Option<f64>, out: &mut Output<Halt>) -> Result<()> {
+    fn write(&self, rule: &Rule, exits: &[Exit], work: Option<f64>, out: &mut Output<HaltRow>) -> Result<()> {
         if out.wants_queries() {
             for (query, exit) in exits.iter().enumerate() {
                 let values = QueryHalt {

@@ -10,10 +10,12 @@ use self::pairs::Pair;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Method, Output, columns};
+use super::method::Method;
+use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean};
 use super::{BATCH, positive, rows_of};
@@ -172,7 +174,7 @@ impl Method for Patch {
         Ok(())
     }
 
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<PatchRow>) -> Result<()> {
         group.each(&self.splits, Per::Split, out, |population, checkpoint, out| {
             let (pairs, notes) = pairs::pairs(population, group.data, self.corrupt, self.pairs, self.seed)?;
             out.notes.extend(notes);
@@ -206,7 +208,7 @@ fn pair_rows(
     clean: &Population,
     pairs: &[Pair],
     runs: &Runs,
-    out: &mut Output<Patch>,
+    out: &mut Output<PatchRow>,
 ) -> Result<()> {
     let tokens = checkpoint.data.vocab.tokens();
     let name = |&id: &u32| tokens[id as usize].as_str();
@@ -292,7 +294,7 @@ impl Patch {
         clean: &Population,
         pairs: &[Pair],
         runs: &Runs,
-        out: &mut Output<Self>,
+        out: &mut Output<PatchRow>,
     ) {
         let n = pairs.len();
         let accuracy = |outcome: &Outcome, answer: &dyn Fn(&Pair) -> u32| {

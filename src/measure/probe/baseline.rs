@@ -3,21 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::task::{Decoded, Task};
+use super::task::{Against, Decoded, Task};
 use crate::checkpoint::{Checkpoint, initial_checkpoint};
 use crate::error::Result;
 use crate::files;
 use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::model::{Model, ModelConfig, Site, Weights};
 use crate::random::Stream;
-
-/// What is decoded, site by site, where nothing was learned.
-pub(super) struct Against<'b> {
-    /// From the same architecture with new initial weights.
-    pub(super) untrained: &'b [Decoded],
-    /// From the run's own checkpoint of step 0, where its folder has one.
-    pub(super) step_0: Option<&'b [Decoded]>,
-}
 
 /// The hashes of the step-0 checkpoints of the runs that `checkpoints` are of, each once.
 ///

@@ -4,12 +4,11 @@ use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 
 use super::closed_form::{ClosedForm, discriminant, inverse_root, ridge};
 use super::logistic::Logistic;
+use super::samples::Samples;
 use super::spec::ClassifierKind;
 use crate::error::{Error, Result};
 use crate::measure::statistics::share;
 
-/// The score of a class that was never seen: it never wins.
-pub(super) const NEVER: f64 = -1e9;
 /// The relative residual of linear equations that counts as solved.
 const RESIDUAL_TOLERANCE: f64 = 1e-6;
 /// The penalties, per sample, among which a classifier chooses, the largest first: each logistic fit starts where the one
@@ -21,22 +20,6 @@ const PATIENCE: usize = 2;
 /// What whitening adds to the variance of each direction, as a share of the mean variance: far above the rounding of f32
 /// states, so that a direction in which they do not differ is not blown up.
 const WHITENING_FLOOR: f64 = 1e-8;
-
-/// States with their labels `0..classes`; x `[n, features]`.
-#[derive(Debug, Clone)]
-pub(super) struct Samples {
-    pub(super) x: Array2<f64>,
-    pub(super) y: Vec<usize>,
-}
-
-impl Samples {
-    fn rows(&self, range: std::ops::Range<usize>) -> Self {
-        Self {
-            x: self.x.slice(s![range.clone(), ..]).to_owned(),
-            y: self.y[range].to_vec(),
-        }
-    }
-}
 
 /// How a fit came out.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,7 +5,7 @@ use linfa_linalg::cholesky::Cholesky;
 use linfa_linalg::triangular::{SolveTriangular, SolveTriangularInplace, UPLO};
 use ndarray::{Array1, Array2, Axis};
 
-use super::classifier::{NEVER, Samples};
+use super::samples::{Samples, counts, log_share};
 use crate::error::{Error, Result};
 
 /// Weights `[features, classes]`, intercept `[classes]`, and the relative residual of the linear equations.
@@ -13,15 +13,6 @@ pub(super) type Solution = (Array2<f64>, Array1<f64>, f64);
 
 /// Fits a classifier in closed form to standardised samples: the samples, the number of classes, the penalty.
 pub(super) type ClosedForm = fn(&Samples, usize, f64) -> Result<Solution>;
-
-// How often each class occurs.
-fn counts(labels: &[usize], classes: usize) -> Vec<f64> {
-    let mut counts = vec![0.0; classes];
-    for &label in labels {
-        counts[label] += 1.0;
-    }
-    counts
-}
 
 /// Linear discriminant analysis (Hastie et al. 2009, Section 4.3): with class means μ, shares π and the covariance Σ
 /// within classes, the score of class k is x · Σ⁻¹μₖ − ½ μₖ · Σ⁻¹μₖ + ln πₖ. Σ gets the penalty on its diagonal.
@@ -48,7 +39,7 @@ pub(super) fn discriminant(samples: &Samples, classes: usize, penalty: f64) -> R
     let (weights, residual) = solve_symmetric(&covariance, &means)?;
     let mut intercept = (&means * &weights).sum_axis(Axis(0)) * -0.5;
     for (intercept, &count) in intercept.iter_mut().zip(&counts) {
-        *intercept += if count > 0.0 { (count / n).ln() } else { NEVER };
+        *intercept += log_share(count, n);
     }
     Ok((weights, intercept, residual))
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use ndarray::{Array1, Array2, Axis, Zip, concatenate, s};
 
-use super::classifier::NEVER;
+use super::samples::{NEVER, counts, log_share};
 
 /// The gradient norm, relative to that of the best classifier without weights, that counts as converged.
 const GRADIENT_TOLERANCE: f64 = 1e-3;
@@ -46,14 +46,10 @@ impl<'a> Logistic<'a> {
         let n = labels.len() as f64;
         let ones = Array2::ones((labels.len(), 1));
         let x = concatenate![Axis(1), x.view(), ones.view()];
-        let mut counts = Array1::<f64>::zeros(classes);
-        for &label in labels {
-            counts[label] += 1.0;
-        }
         Self {
             x,
             labels,
-            log_shares: counts.mapv(|count| if count > 0.0 { (count / n).ln() } else { NEVER }),
+            log_shares: counts(labels, classes).mapv(|count| log_share(count, n)),
         }
     }
 

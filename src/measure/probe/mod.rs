@@ -5,6 +5,7 @@ mod classifier;
 mod closed_form;
 mod control;
 mod logistic;
+mod samples;
 mod spec;
 mod split;
 mod states;
@@ -18,10 +19,11 @@ use self::task::Task;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
-use super::method::{Method, Output, columns};
+use super::method::{Method, Report};
+use super::output::Output;
 use super::place::Place;
 use super::population::Group;
-use super::report::Report;
+use super::row::columns;
 use super::statistics::Clustering;
 use crate::checkpoint::RunPath;
 use crate::error::{Error, Result};
@@ -172,7 +174,7 @@ impl Method for Probe {
     }
 
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
-    fn measure(&self, group: &Group, out: &mut Output<Self>) -> Result<()> {
+    fn measure(&self, group: &Group, out: &mut Output<ProbeRow>) -> Result<()> {
         for spec in &self.specs {
             let mut refused = None;
             let mut tested = false;
@@ -219,7 +221,7 @@ impl Probe {
         position: Position,
         partition: Partition,
         group: &Group,
-        out: &mut Output<Self>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let task = Task::new(spec, position, partition, self.seed);
         let mut baselines = Baselines::new(&task);

@@ -7,17 +7,17 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::baseline::Against;
-use super::classifier::{Classifier, Fit, Samples};
+use super::ProbeRow;
+use super::classifier::{Classifier, Fit};
 use super::control::{ControlTask, shuffled};
+use super::samples::Samples;
 use super::spec::ProbeSpec;
 use super::split::{Partition, Sample};
 use super::states::{States, record};
-use super::{Probe, ProbeRow};
 use crate::error::Result;
 use crate::graph::{Position, Query};
 use crate::measure::checkpoint::LoadedCheckpoint;
-use crate::measure::method::Output;
+use crate::measure::output::Output;
 use crate::measure::place::Place;
 use crate::measure::query_rows::Asked;
 use crate::measure::statistics::{Clusters, share};
@@ -95,6 +95,14 @@ impl Decoded {
     fn accuracy(&self, test: usize) -> f64 {
         share(&self.right[test])
     }
+}
+
+/// What is decoded, site by site, where nothing was learned.
+pub(super) struct Against<'b> {
+    /// From the same architecture with new initial weights.
+    pub(super) untrained: &'b [Decoded],
+    /// From the run's own checkpoint of step 0, where its folder has one.
+    pub(super) step_0: Option<&'b [Decoded]>,
 }
 
 fn samples(x: &Array2<f64>, y: &[usize]) -> Samples {
@@ -178,7 +186,7 @@ impl<'a> Task<'a> {
         sites: &[Site],
         iterations: usize,
         against: &Against,
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let places = record(&checkpoint.model, sites, iterations, self.position, &self.partition)?;
         let (embeddings, _) = self.choose(&places[sites.len()])?;
@@ -219,7 +227,7 @@ impl<'a> Task<'a> {
         checkpoint: &LoadedCheckpoint,
         sites: &[Site],
         probes: &[Decoded],
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let (mut weights, mut biases) = (Vec::new(), Vec::new());
         for probe in probes {
@@ -266,7 +274,7 @@ impl<'a> Task<'a> {
         sites: &[Site],
         iterations: usize,
         probes: &[Decoded],
-        out: &mut Output<Probe>,
+        out: &mut Output<ProbeRow>,
     ) -> Result<()> {
         let tokens = checkpoint.data.vocab.tokens();
         let name = |label: u32| tokens[label as usize].clone();

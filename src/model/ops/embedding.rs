@@ -4,7 +4,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 
 use super::gradients::GradientBuffers;
 use super::{gradient_of, slice, with_numbers};
-use crate::kernels::gemm::{Matrix, accumulate_in_parallel};
+use crate::kernels::gemm::Matrix;
+use crate::kernels::matmul::accumulate_in_parallel;
 use crate::kernels::{self, Backend};
 
 /// Rows of a table; table `[n, d]` → `[indices, d]`.

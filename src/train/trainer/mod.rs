@@ -1,18 +1,18 @@
-//! The trainer: the training loop and one step of it. Its stages, evaluations and saved state have a file each.
+//! The trainer and one step of it. Its loop, stages, evaluations and saved state have a file each.
 
 mod evaluate;
+mod run;
 mod stage;
 mod state;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
 
 use super::config::RunConfig;
 use super::optimizer::{self, Gradients, Parameter};
-use super::progress::{Observer, Progress};
+use super::progress::Progress;
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Query, Split, TRAIN};
@@ -269,29 +269,6 @@ impl Trainer {
         match self.config.curriculum {
             Some(curriculum) if curriculum.reset_optimizer => self.stage_step(),
             _ => self.progress.step,
-        }
-    }
-
-    /// Trains to the end of the run. Setting `stop` ends training after the present step: the observer then saves the state,
-    /// and the result is [`Error::Interrupted`].
-    ///
-    /// # Errors
-    /// Those of [`Trainer::step`] and of the observer.
-    pub fn run(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<()> {
-        loop {
-            if self.evaluation_is_due() {
-                let (evaluation, reasons) = self.evaluate()?;
-                observer.on_evaluation(self, &evaluation, &reasons)?;
-            }
-            if self.finished() {
-                return Ok(());
-            }
-            if stop.load(Ordering::Relaxed) {
-                observer.on_interrupt(self)?;
-                return Err(Error::Interrupted);
-            }
-            let loss = self.step(|| observer.last_good_checkpoint())?;
-            observer.on_step(self, loss)?;
         }
     }
 }

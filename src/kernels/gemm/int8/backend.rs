@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::Matrix;
-use super::panels::{MicroPanel, SLICES, Side, TILE_ROWS, Tile, Units};
+use super::tile::{MicroPanel, SLICES, Side, TILE_ROWS, Tile, Units, panel_tiles};
 
 /// An implementation of the scheme. All give the same bits, because each scales, rounds and sums in the same order.
 pub(super) trait Int8Backend: Copy + Send + Sync {
@@ -53,4 +53,26 @@ pub(super) trait BlockProduct {
             }
         }
     }
+}
+
+/// [`Int8Backend::pack`] after a check of the lengths.
+pub(super) fn pack(
+    backend: impl Int8Backend,
+    tiles: &mut [Tile],
+    units: &mut [Units],
+    matrices: &[Matrix],
+    first: usize,
+    side: Side,
+) {
+    let size = panel_tiles(matrices);
+    assert_eq!(tiles.len(), units.len() * size, "every micro-panel has its tiles");
+    if size > 0 {
+        backend.pack(tiles, units, matrices, first, side);
+    }
+}
+
+/// [`Int8Backend::begin`] after a check of the length.
+pub(super) fn begin<B: Int8Backend>(backend: B, out: &mut [f32], rows: usize, columns: usize) -> B::Product<'_> {
+    assert_eq!(out.len(), rows * columns, "the product has the shape of its slice");
+    backend.begin(out, rows, columns)
 }

@@ -20,6 +20,7 @@ mod amx;
 mod backend;
 mod panels;
 mod reference;
+mod tile;
 
 use std::cell::RefCell;
 
@@ -27,9 +28,10 @@ use rayon::prelude::*;
 
 use super::{BetaTerm, Matrix};
 use amx::Amx;
-use backend::{BlockProduct, Int8Backend};
-use panels::{MicroPanel, PACK_WIDTH, Panels, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, begin, pack, panel_tiles};
+use backend::{BlockProduct, Int8Backend, begin, pack};
+use panels::Panels;
 use reference::Reference;
+use tile::{MicroPanel, PACK_WIDTH, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, panel_tiles};
 
 // The most steps of TILE_DEPTH terms that are summed in int32 before the sum is added to the product in f32: with more,
 // micro-panels would not fit the L1 cache, and the largest sums would need more than the 24 bits of an f32.
@@ -152,7 +154,7 @@ impl Packed {
     }
 
     /// Packs `matrix` for `engine`, on the threads of the current pool.
-    pub(super) fn pack(&mut self, engine: Int8Engine, matrix: Matrix) {
+    pub(crate) fn pack(&mut self, engine: Int8Engine, matrix: Matrix) {
         self.engine = Some(engine);
         (self.depth, self.columns) = (matrix.rows, matrix.columns);
         match engine {
@@ -177,7 +179,7 @@ impl Packed {
     }
 
     /// out = A · this, plus the beta term where there is one.
-    pub(super) fn gemm(&self, out: &mut [f32], a: Matrix, beta: Option<BetaTerm>) {
+    pub(crate) fn gemm(&self, out: &mut [f32], a: Matrix, beta: Option<BetaTerm>) {
         assert_eq!(a.columns, self.depth, "the inner dimensions agree");
         match self.engine.expect("an operand is packed before it is multiplied") {
             Int8Engine::Amx(amx) => self.gemm_by(amx, out, a, beta),

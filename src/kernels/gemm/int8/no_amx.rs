@@ -2,8 +2,8 @@
 
 use super::super::Matrix;
 use super::backend::Int8Backend;
-use super::panels::{Side, Tile, Units};
 use super::reference;
+use super::tile::{Side, Tile, Units};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Amx {}

@@ -4,7 +4,7 @@ use std::array;
 
 use super::super::Matrix;
 use super::backend::{BlockProduct, Int8Backend};
-use super::panels::{
+use super::tile::{
     HIGHEST_SLICE, MAX_INTEGER, MIN_LARGEST, MicroPanel, SLICE_RATIO, SLICES, SUMS, Side, TILE_DEPTH, TILE_ROWS, Tile,
     Units, WORD_BYTES, panel_tiles,
 };

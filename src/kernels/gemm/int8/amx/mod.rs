@@ -11,7 +11,7 @@ use pulp::x86::V4;
 
 use super::super::Matrix;
 use super::backend::Int8Backend;
-use super::panels::{Side, Tile, Units};
+use super::tile::{Side, Tile, Units};
 use multiply::TileUnit;
 use pipeline::Product;
 

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
 };
 
-use super::super::panels::{MicroPanel, SLICE_RATIO, SLICES, SUMS, TILE_ROWS, Tile, Units};
+use super::super::tile::{MicroPanel, SLICE_RATIO, SLICES, SUMS, TILE_ROWS, Tile, Units};
 use super::Amx;
 
 /// Where a block lies in the product, and how its sums become f32.

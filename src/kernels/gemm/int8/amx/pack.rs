@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 use pulp::x86::V4;
 
 use super::super::super::Matrix;
-use super::super::panels::{
+use super::super::tile::{
     HIGHEST_SLICE, MAX_INTEGER, MIN_LARGEST, PACK_WIDTH, SLICES, Side, TILE_DEPTH, TILE_ROWS, Tile, Units, WORD_BYTES,
     panel_tiles,
 };

@@ -1,7 +1,7 @@
 //! The order of blocks: each is multiplied while the one before it is stored and the one before that is recombined.
 
 use super::super::backend::BlockProduct;
-use super::super::panels::{MicroPanel, SLICES, SUMS, TILE_ROWS, Tile};
+use super::super::tile::{MicroPanel, SLICES, SUMS, TILE_ROWS, Tile};
 use super::multiply::{Block, Multiplier, Recombination, recombine};
 
 /// A product that is computed block by block.

@@ -6,8 +6,8 @@ use std::arch::x86_64::{_mm512_loadu_ps, _mm512_set1_ps};
 use pulp::x86::V4;
 
 use super::super::super::backend::Int8Backend;
-use super::super::super::panels::{SLICE_RATIO, Side, Units, panel_tiles};
 use super::super::super::reference::{self, Reference};
+use super::super::super::tile::{SLICE_RATIO, Side, Units, panel_tiles};
 use super::super::multiply::{recombine_row, recombining_asm};
 use super::*;
 use crate::kernels::gemm::Matrix;
