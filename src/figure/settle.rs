@@ -5,6 +5,8 @@ use super::{Draw, Populations, column_title, conditions, intervals, iteration_ax
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Report, Settle, SettleRow};
 
+// A quantity: its name, its range where that is fixed, and its value in a row.
+type Quantity = (&'static str, Option<(f64, f64)>, Of);
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 
 impl Draw for Settle {
@@ -13,7 +15,7 @@ impl Draw for Settle {
     fn draw(report: &Report<Self>) -> Figure {
         let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
         let several = several_runs(&report.checkpoints);
-        let quantities: [(&str, Option<(f64, f64)>, Of); 5] = [
+        let quantities: [Quantity; 5] = [
             ("state norm", None, |row| {
                 Some((row.state, row.state_low.zip(row.state_high)))
             }),
@@ -30,7 +32,7 @@ impl Draw for Settle {
                 Some((row.accuracy, Some((row.accuracy_low, row.accuracy_high))))
             }),
         ];
-        let row = |(label, range, of): &(&str, Option<(f64, f64)>, Of)| {
+        let row = |(label, range, of): &Quantity| {
             let ends = |row| {
                 let (value, interval) = of(row)?;
                 let (low, high) = interval.unwrap_or((value, value));

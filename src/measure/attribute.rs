@@ -183,27 +183,11 @@ impl Method for Attribute {
         })
     }
 
-    // The ten components that add most to the logit difference, either way, of each checkpoint and population.
+    // The components that add a hundredth of the logit difference or more, either way.
     fn shown(report: &Report<Self>) -> Vec<&AttributeRow> {
-        const MAX: usize = 10;
-        let population = |row: &AttributeRow| (row.origin.clone(), row.split.clone(), row.hops);
-        let mut of_difference: Vec<&AttributeRow> = report
-            .rows
-            .iter()
-            .filter(|row| row.of.logit_of == LogitOf::LogitDifference)
-            .collect();
-        of_difference.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
-        let mut populations = Vec::new();
-        for row in &report.rows {
-            if !populations.contains(&population(row)) {
-                populations.push(population(row));
-            }
-        }
-        let largest = |of: &(Origin, Split, usize)| {
-            let rows = of_difference.iter().filter(|row| population(row) == *of);
-            rows.take(MAX).copied().collect::<Vec<_>>()
-        };
-        populations.iter().flat_map(largest).collect()
+        let is_difference = |row: &&AttributeRow| row.of.logit_of == LogitOf::LogitDifference;
+        let is_large = |row: &&AttributeRow| row.contribution.abs() >= 0.01 * row.logit.abs();
+        report.rows.iter().filter(is_difference).filter(is_large).collect()
     }
 }
 

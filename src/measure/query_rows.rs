@@ -74,11 +74,12 @@ impl QueryRows {
                 .collect();
             let mut names: Vec<&String> = header.iter().collect();
             names.sort_unstable();
-            if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(Error::failed(format!(
-                    "the rows of queries have two columns {}",
-                    twice[0]
-                )));
+            let repeated = names.windows(2).find_map(|pair| match pair {
+                [a, b] if a == b => Some(*a),
+                _ => None,
+            });
+            if let Some(name) = repeated {
+                return Err(Error::failed(format!("the rows of queries have two columns {name}")));
             }
             self.columns = header.len();
             self.write(header)?;

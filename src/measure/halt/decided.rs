@@ -2,36 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::rule::{Criterion, Rule};
-
-/// What made a query leave the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DecidedBy {
-    /// The one criterion of the rule that was not met an iteration before.
-    Criterion(Criterion),
-    /// Several of them at once.
-    Together,
-    /// None: the rule was never met, and this was the last iteration.
-    Never,
-}
-
-impl DecidedBy {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Criterion(criterion) => criterion.name(),
-            Self::Together => "together",
-            Self::Never => "end",
-        }
-    }
-}
-
-impl Serialize for DecidedBy {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
+use super::rule::{Criterion, DecidedBy, Rule};
 
 /// Shares of queries by the criterion that made its rule fire: the one that was not met an iteration before. Absent for
 /// criteria that are not of the rule.

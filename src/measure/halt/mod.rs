@@ -9,8 +9,7 @@ mod watch;
 
 use serde::{Deserialize, Serialize};
 
-use self::decided::DecidedBy;
-use self::rule::Change;
+use self::rule::{Change, DecidedBy};
 use self::watch::Watch;
 use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use super::decided::DecidedBy;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A quantity that is watched from iteration to iteration. Each has the threshold that its source uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +119,34 @@ impl Criterion {
             Self::Cosine => changed && change.cosine < threshold,
             Self::Oracle => change.right,
         }
+    }
+}
+
+/// What made a query leave the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DecidedBy {
+    /// The one criterion of the rule that was not met an iteration before.
+    Criterion(Criterion),
+    /// Several of them at once.
+    Together,
+    /// None: the rule was never met, and this was the last iteration.
+    Never,
+}
+
+impl DecidedBy {
+    /// What tables call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Criterion(criterion) => criterion.name(),
+            Self::Together => "together",
+            Self::Never => "end",
+        }
+    }
+}
+
+impl Serialize for DecidedBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

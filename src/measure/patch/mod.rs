@@ -2,11 +2,12 @@
 //! at one (iteration, layer, position), and see how much of the answer returns.
 
 mod pairs;
+mod runs;
 
-use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use self::pairs::Pair;
+use self::runs::{Outcome, outcome, plain, self_checks};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
@@ -18,10 +19,10 @@ use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean};
-use super::{BATCH, positive, rows_of};
+use super::{BATCH, positive};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
-use crate::model::{Cut, Hooks, Model, Pass, Point, Rows, Sharing, Site};
+use crate::model::{Cut, Point, Site};
 
 pub use pairs::Corrupt;
 
@@ -116,13 +117,6 @@ columns! {
     Column::of("gap").decimals(2),
     Column::of("clean_accuracy").titled("clean"),
     Column::of("corrupt_accuracy").titled("corrupt"),
-}
-
-// One run's outcome for each pair.
-#[derive(Default)]
-struct Outcome {
-    difference: Vec<f64>,
-    top1: Vec<u32>,
 }
 
 // A per-pair row.
@@ -239,20 +233,14 @@ impl Patch {
     fn answered_right(&self, checkpoint: &LoadedCheckpoint, pairs: Vec<Pair>) -> Result<Vec<Pair>> {
         let mut right = Vec::with_capacity(pairs.len());
         for chunk in pairs.chunks(BATCH) {
-            let clean = self.plain(checkpoint, chunk, false)?.top1;
-            let corrupt = self.plain(checkpoint, chunk, true)?.top1;
+            let clean = plain(&checkpoint.model, chunk, false, self.iterations(checkpoint))?.top1;
+            let corrupt = plain(&checkpoint.model, chunk, true, self.iterations(checkpoint))?.top1;
             for (pair, (clean, corrupt)) in chunk.iter().zip(clean.into_iter().zip(corrupt)) {
                 right.push(clean == pair.clean.target && corrupt == pair.corrupt_answer);
             }
         }
         let all = pairs.into_iter().zip(right);
         Ok(all.filter(|(_, right)| *right).map(|(pair, _)| pair).collect())
-    }
-
-    fn plain(&self, checkpoint: &LoadedCheckpoint, pairs: &[Pair], corrupt: bool) -> Result<Outcome> {
-        let rows = pack(&checkpoint.model, pairs, corrupt)?;
-        let logits = run(&checkpoint.model, &rows, self.iterations(checkpoint), Hooks::none())?;
-        outcome(&logits, pairs)
     }
 
     // The clean and the corrupt run, and a run for each site and position with the clean state restored there.
@@ -352,63 +340,4 @@ impl Patch {
         };
         out.rows.extend(runs.restored.iter().zip(&runs.patched).map(row));
     }
-}
-
-impl Outcome {
-    fn extend(&mut self, other: Self) {
-        self.difference.extend(other.difference);
-        self.top1.extend(other.top1);
-    }
-}
-
-fn pack(model: &Model, pairs: &[Pair], corrupt: bool) -> Result<Rows> {
-    let tokens = |pair: &'_ Pair| -> Vec<u32> {
-        if corrupt {
-            pair.corrupt.clone()
-        } else {
-            pair.clean.tokens.to_vec()
-        }
-    };
-    let queries: Vec<Vec<u32>> = pairs.iter().map(tokens).collect();
-    model.pack(queries.iter().map(Vec::as_slice), Sharing::Nothing)
-}
-
-fn run(model: &Model, rows: &Rows, iterations: usize, hooks: Hooks) -> Result<Tensor> {
-    let mut pass = Pass {
-        hooks,
-        ..Pass::default()
-    };
-    model.forward(rows, iterations, &mut pass)
-}
-
-// The corrupt queries with the whole embedding of the clean ones, which brings everything back, and with nothing of them: whole
-// passes with hooks, which share nothing with the sweep.
-fn self_checks(model: &Model, pairs: &[Pair], iterations: usize) -> Result<[Tensor; 2]> {
-    let (clean, corrupt) = (pack(model, pairs, false)?, pack(model, pairs, true)?);
-    let mut pass = Pass {
-        hooks: Hooks::none().record(Site::embed()),
-        ..Pass::default()
-    };
-    model.forward(&clean, 1, &mut pass)?;
-    let all = (0..corrupt.len() as u32).collect();
-    let whole = Hooks::none().replace(Site::embed(), all, pass.hooks.recorded(Site::embed())?);
-    Ok([
-        run(model, &corrupt, iterations, whole)?,
-        run(model, &corrupt, iterations, Hooks::none())?,
-    ])
-}
-
-fn outcome(logits: &Tensor, pairs: &[Pair]) -> Result<Outcome> {
-    let logits_by_pair = rows_of(logits)?;
-    let difference = logits_by_pair
-        .iter()
-        .zip(pairs)
-        .map(|(logits, pair)| {
-            f64::from(logits[pair.clean.target as usize]) - f64::from(logits[pair.corrupt_answer as usize])
-        })
-        .collect();
-    Ok(Outcome {
-        difference,
-        top1: crate::train::top1(logits)?,
-    })
 }
