@@ -39,6 +39,9 @@ pub fn chains(rows: &[Query]) -> Vec<Query> {
 }
 
 /// The accuracy of the model where the state at `ablated` is replaced by its mean at each position.
+///
+/// # Errors
+/// When a query does not fit the model, or the device fails.
 pub fn accuracy(model: &Model, queries: &[Query], iterations: usize, ablated: Option<Site>) -> Result<f64> {
     // Every query has rows of its own, because a row that several queries share could not be replaced for one of them.
     let rows = model.pack(queries.iter().map(|query| &*query.tokens), Sharing::Nothing)?;

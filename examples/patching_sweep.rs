@@ -46,6 +46,9 @@ pub struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     /// Pairs each 2-hop chain of training with the first that has the same relations, another head and another answer.
+    ///
+    /// # Errors
+    /// When a query does not fit the model, or the device fails.
     pub fn new(checkpoint: &'a LoadedCheckpoint) -> Result<Self> {
         let chains: Vec<&Query> = checkpoint
             .data
@@ -74,6 +77,9 @@ impl<'a> Sweep<'a> {
     }
 
     /// The recovery with the clean state at `site` restored at these positions of the corrupt queries.
+    ///
+    /// # Errors
+    /// When a query does not fit the model, or the device fails.
     pub fn recovery(&self, site: Site, positions: &[Position]) -> Result<f64> {
         // Record the state of the clean run.
         let rows = self.pack(&self.clean)?;

@@ -28,7 +28,10 @@ pub fn main() -> Result<()> {
     Ok(())
 }
 
-/// A row for each effective layer, from 1.
+/// Fits the probe; gives a row for each effective layer, from 1.
+///
+/// # Errors
+/// When the device fails, or files cannot be written.
 pub fn probe(folder: &Path) -> Result<Vec<ProbeRow>> {
     let checkpoint = tiny::train(folder)?;
     let spec = ProbeSpec {

@@ -13,6 +13,9 @@ use loopscope::{Device, Error, Result};
 
 /// Trains one layer, applied twice, on 2-hop chains over 12 entities and 5 relations. The run is written to `folder/tiny`;
 /// gives its final checkpoint with the data.
+///
+/// # Errors
+/// When the device fails, or files cannot be written.
 pub fn train(folder: &Path) -> Result<LoadedCheckpoint> {
     let graph = Systematic {
         entities: 12,

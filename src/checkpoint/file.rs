@@ -120,7 +120,7 @@ impl Checkpoint {
             return Err(Error::file(
                 path,
                 format!(
-                    "its vocabulary has {} tokens, the data's has {}; a model can only be looked at on data with its \
+                    "its vocabulary has {} tokens, the data's has {}; a model can only be measured on data with its \
                      own vocabulary",
                     self.info.vocab_size,
                     vocab.len()

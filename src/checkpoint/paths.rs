@@ -44,28 +44,28 @@ impl FromStr for RunPath {
     }
 }
 
-/// One checkpoint to look at.
+/// The location of a checkpoint, and its names in results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPath {
-    /// The run's name, unlike that of every other run named beside it; the file's where it stands alone.
+    /// The name of the run, unique among the runs named together; that of the file where it belongs to no run.
     pub run: String,
-    /// The stage, or the file's name.
+    /// The stage, or the name of the file.
     pub label: String,
-    /// What it is in its run.
+    /// The role of the checkpoint in its run.
     pub role: CheckpointRole,
     /// The checkpoint file.
     pub path: PathBuf,
-    /// The run folder, or the file where it stands alone; absolute.
+    /// The absolute path of the run folder, or of the file where it belongs to no run.
     pub folder: PathBuf,
     /// Whether the checkpoint was named by itself and not as part of its run.
     pub alone: bool,
-    /// The data that its run trained on, where a run folder tells.
+    /// The data folder of its run; absent where it belongs to no run.
     pub data: Option<PathBuf>,
 }
 
 #[cfg(test)]
 impl CheckpointPath {
-    /// One that nothing is at.
+    /// A location where there is no file.
     pub(crate) fn made_up(file: &str) -> Self {
         Self {
             run: "run".to_owned(),
@@ -103,7 +103,8 @@ impl CheckpointPath {
 }
 
 /// The checkpoints that the targets stand for: each file itself, or all stages that the run in a folder reached and its
-/// end. Runs whose folders share a name are told apart by as much of their paths as it takes.
+/// end. Runs whose folders share a name are distinguished by the shortest ends of their paths that
+/// differ.
 ///
 /// # Errors
 /// When a target is neither a file nor a run folder, a run has no checkpoints yet, a checkpoint is named twice, or two
@@ -226,10 +227,10 @@ fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
     } else {
         Vec::new()
     };
-    let stages = outcomes.iter().enumerate().map(|(place, outcome)| {
+    let stages = outcomes.iter().enumerate().map(|(index, outcome)| {
         let name = &outcome.stage.name;
-        let role = CheckpointRole::Stage(place + 1);
-        (role, format!("{role}: {name}"), stage_file(place, name))
+        let role = CheckpointRole::Stage(index + 1);
+        (role, format!("{role}: {name}"), stage_file(index, name))
     });
     let end = CheckpointRole::End;
     let found: Vec<CheckpointPath> = stages
@@ -264,9 +265,9 @@ fn role_of_file(folder: &Path, file: &Path) -> CheckpointRole {
         return CheckpointRole::Initial;
     }
     let outcomes = StagesFile::read(folder).map(|file| file.stages).unwrap_or_default();
-    let is_stage = |(place, outcome): (usize, &StageOutcome)| is(&stage_file(place, &outcome.stage.name));
+    let is_stage = |(index, outcome): (usize, &StageOutcome)| is(&stage_file(index, &outcome.stage.name));
     match outcomes.iter().enumerate().position(is_stage) {
-        Some(place) => CheckpointRole::Stage(place + 1),
+        Some(index) => CheckpointRole::Stage(index + 1),
         None => CheckpointRole::Other,
     }
 }

@@ -85,7 +85,7 @@ impl Token {
     /// (entity after hop j − 1, r_j) for the entity after hop j; `None` where that entity is not known.
     ///
     /// The head and the relations are tokens of the chain, so no fact yields them. What a probe could memorize of them is
-    /// a causal prefix as a whole, the tokens up to `position`, which stands in for the fact.
+    /// a causal prefix as a whole, the tokens up to `position`, which takes the place of the fact.
     pub fn fact(self, query: &Query, position: usize) -> Option<Ids> {
         match self {
             Self::Entity(hop) if hop > 0 => {

@@ -187,7 +187,7 @@ impl<'a> Machine<'a> {
                     _ => Value::Call { callable, arguments },
                 })?;
             }
-            // BUILD gives an object its attributes; none of them is looked at.
+            // BUILD gives an object its attributes; none of them is read.
             b'b' => {
                 self.pop()?;
                 self.last()?;
@@ -264,7 +264,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    // `height`, unless a mark is open above it: what stands below a mark is out of reach until the mark is gone.
+    // `height`, unless a mark is open above it: values below a mark cannot be taken until the mark is gone.
     fn above_mark(&self, height: usize) -> Parsed<usize> {
         match self.marks.last() {
             Some(&mark) if height < mark => Err(EMPTY.to_owned()),
