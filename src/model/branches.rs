@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::config::ModelConfig;
 use super::hooks::{Point, Site};
 use super::rows::Rows;
+use super::taps::site_of;
 use crate::kernels::stack::{Tap, Taps};
 use crate::kernels::{Ancestry, Branches};
 
@@ -321,17 +322,7 @@ impl Grafts {
     }
 
     fn of(&self, tap: Tap, effective_layer: usize) -> impl Iterator<Item = &Graft> {
-        let point = match tap {
-            Tap::ResidPre => Point::ResidPre,
-            Tap::AttnPattern => Point::AttnPattern,
-            Tap::Z => Point::Z,
-            Tap::AttnOut => Point::AttnOut,
-            Tap::ResidMid => Point::ResidMid,
-            Tap::MlpPost => Point::MlpPost,
-            Tap::MlpOut => Point::MlpOut,
-            Tap::ResidPost => Point::ResidPost,
-        };
-        let site = Site::new(point, effective_layer / self.layers, effective_layer % self.layers);
+        let site = site_of(tap, effective_layer, self.layers);
         self.grafts.iter().filter(move |graft| graft.site == site)
     }
 }

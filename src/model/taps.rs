@@ -26,6 +26,21 @@ struct Replacement<'a> {
     numbers: Vec<f32>,
 }
 
+/// The site of a tap in a model whose block has `layers` layers.
+pub(super) fn site_of(tap: Tap, effective_layer: usize, layers: usize) -> Site {
+    let point = match tap {
+        Tap::ResidPre => Point::ResidPre,
+        Tap::AttnPattern => Point::AttnPattern,
+        Tap::Z => Point::Z,
+        Tap::AttnOut => Point::AttnOut,
+        Tap::ResidMid => Point::ResidMid,
+        Tap::MlpPost => Point::MlpPost,
+        Tap::MlpOut => Point::MlpOut,
+        Tap::ResidPost => Point::ResidPost,
+    };
+    Site::new(point, effective_layer / layers, effective_layer % layers)
+}
+
 /// What the hooks of one pass record and replace inside the loop.
 pub(super) struct HookTaps<'a> {
     // The records of the hooks, then one of the readout rows for each iteration of `ends`.
@@ -106,32 +121,15 @@ impl<'a> HookTaps<'a> {
     }
 }
 
-impl HookTaps<'_> {
-    // The site of a tap.
-    fn site(&self, tap: Tap, effective_layer: usize) -> Site {
-        let point = match tap {
-            Tap::ResidPre => Point::ResidPre,
-            Tap::AttnPattern => Point::AttnPattern,
-            Tap::Z => Point::Z,
-            Tap::AttnOut => Point::AttnOut,
-            Tap::ResidMid => Point::ResidMid,
-            Tap::MlpPost => Point::MlpPost,
-            Tap::MlpOut => Point::MlpOut,
-            Tap::ResidPost => Point::ResidPost,
-        };
-        Site::new(point, effective_layer / self.layers, effective_layer % self.layers)
-    }
-}
-
 impl Taps for HookTaps<'_> {
     fn wants(&self, tap: Tap, effective_layer: usize) -> bool {
-        let site = self.site(tap, effective_layer);
+        let site = site_of(tap, effective_layer, self.layers);
         self.records.iter().any(|record| record.site == site)
             || self.replacements.iter().any(|replacement| replacement.site == site)
     }
 
     fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]) {
-        let site = self.site(tap, effective_layer);
+        let site = site_of(tap, effective_layer, self.layers);
         let width = state.len() / rows.len().max(1);
         // For each row of `named` that is in this state, the index of its numbers in the list and in the state.
         let in_state = |named: &[u32]| {
