@@ -277,4 +277,4 @@ impl At<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

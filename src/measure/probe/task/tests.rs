@@ -1,25 +1,11 @@
 //! The control task and the chosen layer, on states that are known.
 
 use super::*;
-use crate::graph::{Dataset, Systematic};
 use crate::measure::SplitBy;
 use crate::measure::probe::split::partition;
+use crate::measure::probe::split::tests::data;
 
 const R2: Position = Position::Relation(2);
-
-fn data() -> Dataset {
-    let settings = Systematic {
-        entities: 20,
-        relations: 10,
-        out_degree: 10,
-        ood_share: 0.1,
-        held_out: 0.05,
-        phi: 5.0,
-        test_rows: 500,
-        seed: 2,
-    };
-    settings.generate().unwrap()
-}
 
 // States that say which fact (h, r1) a chain begins with and nothing else: the bridge can be had from them by memory
 // alone.
