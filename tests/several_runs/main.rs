@@ -1,5 +1,6 @@
 //! Several runs in one result: whose each row is, on which data, and where results go.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::BTreeSet;

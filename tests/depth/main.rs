@@ -1,5 +1,6 @@
 //! Chains of many hops: the curriculum, more iterations than in training, halting, and what looks inside.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::Path;
