@@ -150,6 +150,14 @@ fn a_bad_preset_is_refused_with_its_key_and_what_is_allowed() {
         &edit("[\"bridge-at-r2\"]", "[\"bridge\"]"),
         &["measure.probe.specs.0", "allowed: bridge-at-r1"],
     );
+    refused(
+        &edit("pairs = 5", "pairs = 5\nsplit = \"nope\""),
+        &["measure.patch.split = \"nope\"", "test_inferred_ood"],
+    );
+    refused(
+        &edit("pairs = 5", "pairs = 5\nhook = \"logits\""),
+        &["measure.patch", "hook logits", "allowed"],
+    );
     let depth = ShippedPreset::DepthQuick.text();
     refused(
         &edited(depth, "iterations = 1.5", "iterations = 0"),

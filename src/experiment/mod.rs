@@ -72,6 +72,9 @@ impl Experiment {
         let made = preset
             .data_sets()
             .map_err(|e| Error::input(format!("[data] of preset {name}: {e}")))?;
+        preset
+            .check_against(&made)
+            .map_err(|e| Error::input(format!("preset {name}: {e}")))?;
         files::create_folder(&folders.runs)?;
         let lock = RunLock::acquire(&folders.runs)?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod file;
 mod source;
+mod splits;
 
 use serde::{Deserialize, Serialize};
 

@@ -157,12 +157,7 @@ impl Method for Patch {
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        if !(self.hook.in_block() || self.hook == Point::Embed) {
-            return Err(Error::input(format!(
-                "hook {}; allowed: embed and the points of a layer",
-                self.hook.name()
-            )));
-        }
+        self.check()?;
         self.splits = Wants::HeldOutChains.splits(&self.splits, checkpoints)?;
         self.iterations.resolve(checkpoints);
         Ok(())
@@ -226,6 +221,17 @@ fn pair_rows(
 }
 
 impl Patch {
+    /// Refuses a hook point that no state can be restored at.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.hook.in_block() || self.hook == Point::Embed {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "hook {}; allowed: embed and the points of a layer",
+            self.hook.name()
+        )))
+    }
+
     fn iterations(&self, checkpoint: &LoadedCheckpoint) -> usize {
         self.iterations.max(checkpoint.info.iterations)
     }
