@@ -91,7 +91,7 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     let by_rule = ["split", "hops", "rule"];
     means_agree(at, "halt", &by_rule, "accuracy", |row| is(row, "right"));
     means_agree(at, "halt", &by_rule, "mean", |row| number(row, "iterations"));
-    let by_exchange = ["split", "hops", "exchange", "position"];
+    let by_exchange = ["split", "hops", "interchange", "position"];
     let changes = |row: &QueryRow| f64::from(u8::from(row["answer_after"] != row["answer"]));
     means_agree(at, "reach", &by_exchange, "changed", changes);
     let by_reading = [&PLACE[..], &["hops", "label", "position"]].concat();

@@ -3,21 +3,21 @@
 use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{Draw, Populations, column_title, conditions, intervals, sample_size, several_runs};
 use crate::graph::Split;
-use crate::measure::{CheckpointSummary, Exchange, Reach, ReachRow, Report};
+use crate::measure::{CheckpointSummary, Interchange, Reach, ReachRow, Report};
 
 impl Draw for Reach {
-    /// A column a checkpoint: answers that change when one token is exchanged, and when all before a suffix are; solid the
+    /// A column a checkpoint: answers that change when one token is interchanged, and when all before a suffix are; solid the
     /// model's, dotted the true ones.
     fn draw(report: &Report<Self>) -> Figure {
         let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
         let deepest = report.rows.iter().map(|row| row.hops).max().unwrap_or(1) as f64;
         let several = several_runs(&report.checkpoints);
-        let row = |(exchange, label): (Exchange, &str)| {
+        let row = |(interchange, label): (Interchange, &str)| {
             let panel = |checkpoint: &CheckpointSummary| {
                 let lines = |((split, hops), line): ((&Split, usize), Series)| -> [Series; 2] {
                     let is_of_line = |row: &&ReachRow| {
                         checkpoint.owns(&row.origin)
-                            && row.exchange == exchange
+                            && row.interchange == interchange
                             && row.split == *split
                             && row.hops == hops
                     };
@@ -58,8 +58,8 @@ impl Draw for Reach {
             ],
             legend: populations.legend(),
             panels: [
-                (Exchange::One, "the exchanged token, counted from the end"),
-                (Exchange::Before, "relations kept at the end"),
+                (Interchange::One, "the interchanged token, counted from the end"),
+                (Interchange::Before, "relations kept at the end"),
             ]
             .map(row)
             .into(),

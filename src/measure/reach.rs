@@ -1,5 +1,5 @@
-//! How far back a chain the answer reaches (Kohli et al. 2026, Appendix K): each token exchanged alone, and everything
-//! before a suffix exchanged, beside what the same exchanges do to the true answer. Many-to-one relations forget where
+//! How far back a chain the answer reaches (Kohli et al. 2026, Appendix K): each token interchanged alone, and everything
+//! before a suffix interchanged, beside what the same interchanges do to the true answer. Many-to-one relations forget where
 //! a chain began, so that a model may answer from a suffix; permutations never do.
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::graph::{Graph, Position, Query, Split};
 use crate::random::Stream;
 use crate::train::answers;
 
-/// What to exchange.
+/// What to interchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Reach {
     /// Splits, separated by commas [default: the held-out chains of every depth]
@@ -43,14 +43,14 @@ pub struct Reach {
 /// Which tokens of a query others take the places of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Exchange {
+pub enum Interchange {
     /// The one at the position.
     One,
     /// All before the position; from there on the suffix is kept.
     Before,
 }
 
-/// One exchange, over the queries of one number of hops.
+/// One interchange, over the queries of one number of hops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReachRow {
     /// The checkpoint and the data.
@@ -60,9 +60,9 @@ pub struct ReachRow {
     pub split: Split,
     /// Hops of the chains.
     pub hops: usize,
-    /// What was exchanged.
-    pub exchange: Exchange,
-    /// The token exchanged alone, or the first that is kept; absent where everything was exchanged.
+    /// What was interchanged.
+    pub interchange: Interchange,
+    /// The token interchanged alone, or the first that is kept; absent where everything was interchanged.
     pub position: Option<Position>,
     /// Relations from the position to the end, that one included.
     pub from_end: usize,
@@ -78,9 +78,9 @@ pub struct ReachRow {
     pub interval: Clustering,
     /// Share of queries whose true answer changes: 1 minus the rate at which such chains collide.
     pub truth_changed: f64,
-    /// Share of right answers before and after the exchange.
+    /// Share of right answers before and after the interchange.
     pub accuracy: f64,
-    /// Share of right answers after the exchange.
+    /// Share of right answers after the interchange.
     pub accuracy_after: f64,
     /// Whether this is the shortest suffix that keeps the model's answer.
     pub shortest: bool,
@@ -90,7 +90,7 @@ columns! {
     ReachRow:
     Column::of("split"),
     Column::of("hops"),
-    Column::of("exchange"),
+    Column::of("interchange"),
     Column::of("position").titled("at"),
     Column::of("from_end").titled("relations kept"),
     Column::of("n"),
@@ -105,7 +105,7 @@ columns! {
 // A per-query row.
 #[derive(Serialize)]
 struct QueryReach {
-    exchange: Exchange,
+    interchange: Interchange,
     position: Option<Position>,
     answer_after: String,
     target_after: String,
@@ -133,38 +133,38 @@ impl Method for Reach {
             let (split, hops) = (population.split, population.hops.unwrap_or_default());
             let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
             let sample = population.sample(&mut stream, self.queries);
-            let exchanges = self.exchanges(&sample, &group.data.graph)?;
-            self.rows(checkpoint, &sample, &exchanges, out)
+            let interchanges = self.interchanges(&sample, &group.data.graph)?;
+            self.rows(checkpoint, &sample, &interchanges, out)
         })
     }
 
     // What another head does, and the suffix that keeps the answer.
     fn shown(report: &Report<Self>) -> Vec<&ReachRow> {
-        let is_of_head = |row: &ReachRow| row.exchange == Exchange::One && row.position == Some(Position::Head);
+        let is_of_head = |row: &ReachRow| row.interchange == Interchange::One && row.position == Some(Position::Head);
         let is_shown = |row: &&ReachRow| row.shortest || is_of_head(row);
         report.rows.iter().filter(is_shown).collect()
     }
 }
 
-// The queries after an exchange, with their true answers.
-struct Exchanged {
-    exchange: Exchange,
+// The queries after an interchange, with their true answers.
+struct Interchanged {
+    interchange: Interchange,
     position: usize,
     queries: Vec<(Vec<u32>, u32)>,
 }
 
 impl Reach {
-    fn exchanges(&self, population: &Population, graph: &Graph) -> Result<Vec<Exchanged>> {
+    fn interchanges(&self, population: &Population, graph: &Graph) -> Result<Vec<Interchanged>> {
         let (split, hops) = (population.split, population.hops.unwrap_or_default());
-        let one = (0..=hops).map(|position| (Exchange::One, position));
-        let before = (1..=hops + 1).map(|position| (Exchange::Before, position));
-        let all = one.chain(before).map(|(exchange, position)| {
-            let purpose = format!("reach {split} {hops} {exchange:?}");
+        let one = (0..=hops).map(|position| (Interchange::One, position));
+        let before = (1..=hops + 1).map(|position| (Interchange::Before, position));
+        let all = one.chain(before).map(|(interchange, position)| {
+            let purpose = format!("reach {split} {hops} {interchange:?}");
             let mut stream = Stream::new(self.seed, &purpose, position as u64);
-            let exchanged = population.queries.iter().map(|query| {
-                let places = match exchange {
-                    Exchange::One => position..position + 1,
-                    Exchange::Before => 0..position,
+            let interchanged = population.queries.iter().map(|query| {
+                let places = match interchange {
+                    Interchange::One => position..position + 1,
+                    Interchange::Before => 0..position,
                 };
                 another(query, places, graph, &mut stream).ok_or_else(|| {
                     Error::input(format!(
@@ -173,10 +173,10 @@ impl Reach {
                     ))
                 })
             });
-            Ok(Exchanged {
-                exchange,
+            Ok(Interchanged {
+                interchange,
                 position,
-                queries: exchanged.collect::<Result<_>>()?,
+                queries: interchanged.collect::<Result<_>>()?,
             })
         });
         all.collect()
@@ -186,7 +186,7 @@ impl Reach {
         &self,
         checkpoint: &LoadedCheckpoint,
         population: &Population,
-        exchanges: &[Exchanged],
+        interchanges: &[Interchanged],
         out: &mut Output<ReachRow>,
     ) -> Result<()> {
         let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
@@ -198,18 +198,18 @@ impl Reach {
         // The tokens that are put in are drawn for each query by itself: what queries share is their own facts.
         let clusters = population.clusters();
         let first = out.rows.len();
-        for exchanged in exchanges {
-            let now = &exchanged.queries;
+        for interchanged in interchanges {
+            let now = &interchanged.queries;
             let after = answers(model, now.iter().map(|(tokens, _)| tokens.as_slice()), iterations)?;
             let changed = all(&|i| after[i] != clean[i]);
             let (low, high) = clusters.share(&changed);
-            let is_there = exchanged.position <= hops;
-            let position = is_there.then(|| Position::of_index(exchanged.position));
+            let is_there = interchanged.position <= hops;
+            let position = is_there.then(|| Position::of_index(interchanged.position));
             if out.wants_queries() {
                 let tokens = checkpoint.data.vocab.tokens();
                 for (i, &answer) in clean.iter().enumerate() {
                     let values = QueryReach {
-                        exchange: exchanged.exchange,
+                        interchange: interchanged.interchange,
                         position,
                         answer_after: tokens[after[i] as usize].clone(),
                         target_after: tokens[now[i].1 as usize].clone(),
@@ -221,9 +221,9 @@ impl Reach {
                 origin: checkpoint.info.origin.clone(),
                 split: population.split.clone(),
                 hops,
-                exchange: exchanged.exchange,
+                interchange: interchanged.interchange,
                 position,
-                from_end: hops + 1 - exchanged.position,
+                from_end: hops + 1 - interchanged.position,
                 n: queries.len(),
                 changed: share(&changed),
                 low,
@@ -235,7 +235,7 @@ impl Reach {
                 shortest: false,
             });
         }
-        let keeps = |row: &&mut ReachRow| row.exchange == Exchange::Before && row.changed <= self.tolerance;
+        let keeps = |row: &&mut ReachRow| row.interchange == Interchange::Before && row.changed <= self.tolerance;
         if let Some(row) = out.rows[first..]
             .iter_mut()
             .filter(keeps)
@@ -293,7 +293,7 @@ mod tests {
     use crate::graph::{Chains, Tails};
 
     #[test]
-    fn exchanges_change_what_they_say_and_permutations_never_collide_at_one_relation_s_head() {
+    fn interchanges_change_what_they_say_and_permutations_never_collide_at_one_relation_s_head() {
         let data = Chains {
             entities: 10,
             relations: 4,

@@ -6,7 +6,7 @@ use super::words::or_dash;
 use super::{Criterion, Judgement};
 use crate::experiment::{Evidence, Recurrence, RunView};
 use crate::graph::{Position, Tails};
-use crate::measure::{Exchange, Reach, ReachRow, Settle, SettleRow};
+use crate::measure::{Interchange, Reach, ReachRow, Settle, SettleRow};
 use crate::wording::counted;
 
 /// A short suffix keeps the answers on many-to-one relations, and none does on permutations.
@@ -18,16 +18,16 @@ pub struct Shortcut {
 }
 
 impl<'a> RunView<'a> {
-    // What becomes of the answers at the learned depth when tokens are exchanged like this.
-    fn exchanged(self, exchange: Exchange) -> impl Iterator<Item = &'a ReachRow> {
+    // What becomes of the answers at the learned depth when tokens are interchanged like this.
+    fn interchanged(self, interchange: Interchange) -> impl Iterator<Item = &'a ReachRow> {
         let hops = self.depth();
         self.rows::<Reach>()
-            .filter(move |row| row.hops == hops && row.exchange == exchange)
+            .filter(move |row| row.hops == hops && row.interchange == interchange)
     }
 
     // The relations of the shortest suffix that keeps the answers.
     fn shortest_suffix(self) -> Option<usize> {
-        self.exchanged(Exchange::Before)
+        self.interchanged(Interchange::Before)
             .find(|row| row.shortest)
             .map(|row| row.from_end)
     }
@@ -40,8 +40,8 @@ impl Shortcut {
     }
 
     fn line(run: RunView) -> Option<String> {
-        let mut exchanged = run.exchanged(Exchange::One);
-        let head = exchanged.find(|row| row.position == Some(Position::Head))?;
+        let mut interchanged = run.interchanged(Interchange::One);
+        let head = interchanged.find(|row| row.position == Some(Position::Head))?;
         let suffix = match run.shortest_suffix() {
             Some(n) => format!("shortest suffix that keeps the answer: {}", counted(n, "relation")),
             None => "no suffix keeps the answer".to_owned(),
@@ -73,7 +73,7 @@ impl Criterion<&Evidence> for Shortcut {
         let as_here = |run: RunView| {
             let result = run.get::<Reach>();
             result.is_some_and(|result| result.settings.tolerance == self.tolerance)
-                && run.exchanged(Exchange::Before).next().is_some()
+                && run.interchanged(Interchange::Before).next().is_some()
         };
         let measured = |tails: Tails| {
             let mut runs = of_kind(tails).peekable();

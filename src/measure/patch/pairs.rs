@@ -7,7 +7,7 @@ use crate::graph::{Dataset, Graph, Query};
 use crate::measure::population::Population;
 use crate::random::Stream;
 
-/// What of a clean query is exchanged to make the corrupt one.
+/// What of a clean query is interchanged to make the corrupt one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Corrupt {
@@ -106,7 +106,7 @@ pub(super) fn pairs(
 }
 
 // Every query that differs from `query` as asked, with its answer; bridge and answer are others, or, where the second
-// relation is exchanged, the answer alone.
+// relation is interchanged, the answer alone.
 fn partners(query: &Query, corrupt: Corrupt, graph: &Graph) -> Vec<(Vec<u32>, u32)> {
     let (head, relation1) = (query.tokens[0], query.tokens[1]);
     let bridge = query.entity_after(1);

@@ -3,8 +3,8 @@
 use super::*;
 use crate::graph::{Position, Split};
 use crate::measure::{
-    Decided, Eval, EvalRow, Exchange, Extrapolate, ExtrapolateRow, Halt, HaltRow, Margin, MarginRow, Reach, ReachRow,
-    Settle, SettleRow,
+    Decided, Eval, EvalRow, Extrapolate, ExtrapolateRow, Halt, HaltRow, Interchange, Margin, MarginRow, Reach,
+    ReachRow, Settle, SettleRow,
 };
 
 pub(super) struct Run {
@@ -74,14 +74,14 @@ impl Run {
         let of_splits = json!({"splits": [], "iterations": [1], "seed": 1});
         let answered = json!({"iterations": [1], "accuracy": self.min_accuracy, "seed": 1});
         let rules = json!({"splits": [], "rules": [], "iterations": [1], "sweep": false});
-        let exchanges =
+        let interchanges =
             json!({"splits": [], "queries": 1, "iterations": "trained", "tolerance": self.tolerance, "seed": 1});
         evidence.insert(&[id], report::<Extrapolate>(answered, self.extrapolate));
         evidence.insert(&[id], report::<Eval>(of_splits.clone(), self.eval));
         evidence.insert(&[id], report::<Margin>(of_splits.clone(), self.margin));
         evidence.insert(&[id], report::<Settle>(of_splits, self.settle));
         evidence.insert(&[id], report::<Halt>(rules, self.halt));
-        evidence.insert(&[id], report::<Reach>(exchanges, self.reach));
+        evidence.insert(&[id], report::<Reach>(interchanges, self.reach));
     }
 
     pub(super) fn dynamic(mut self) -> Self {
@@ -221,7 +221,7 @@ impl Run {
             origin: self.origin(),
             split: Split::depth_test(hops),
             hops,
-            exchange: Exchange::Before,
+            interchange: Interchange::Before,
             position: Some(Position::Relation(hops)),
             from_end,
             n: 500,
