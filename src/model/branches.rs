@@ -6,14 +6,14 @@
 //! What is known without computing has no rows: where the source's state equals the base's, the outcome is that of the base; a
 //! column that depends on no other column in which the two differ continues as the source's does.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::config::ModelConfig;
-use super::hooks::{Point, Site};
 use super::rows::Rows;
+use super::site::{Point, Site};
 use super::taps::site_of;
-use crate::kernels::stack::{Tap, Taps};
+use super::write::Write;
+use crate::kernels::stack::{Tap, TapRows, Taps};
 use crate::kernels::{Ancestry, Branches};
 
 /// A place at which the state of a source query is put into its base query.
@@ -23,6 +23,41 @@ pub struct Cut {
     pub site: Site,
     /// The index of the row in its chain, the head at 0.
     pub column: usize,
+}
+
+/// A change of the state of one row at one site.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// Any point of a layer, or the embedding.
+    pub site: Site,
+    /// The index of the row in its chain, the head at 0.
+    pub column: usize,
+    /// The head whose slice is edited, at `z` and `attn_pattern`; `None` means the whole state.
+    pub head: Option<usize>,
+    /// What becomes of the state: `[d_model]`, of `mlp_post` `[4 × d_model]`, of `attn_pattern` `[heads, ancestors of the row]`,
+    /// or a head's slice of it.
+    pub write: Write,
+}
+
+impl Edit {
+    /// An edit of a whole state.
+    pub fn new(site: Site, column: usize, write: Write) -> Self {
+        Self {
+            site,
+            column,
+            head: None,
+            write,
+        }
+    }
+}
+
+/// A query with edits. They are made in the order of the pass; those of one row and site, in the order in which they are given.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The index of the query.
+    pub query: usize,
+    /// The edits.
+    pub edits: Vec<Edit>,
 }
 
 /// Which readout row has the outcome of each run.
@@ -332,15 +367,12 @@ impl Taps for Grafts {
         self.of(tap, effective_layer).next().is_some()
     }
 
-    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]) {
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: TapRows, state: &mut [f32]) {
         let width = state.len() / rows.len().max(1);
-        let place = |row: u32| (row as usize - rows.start) * width;
-        for graft in self
-            .of(tap, effective_layer)
-            .filter(|graft| rows.contains(&(graft.to as usize)))
-        {
-            let from = place(graft.from);
-            state.copy_within(from..from + width, place(graft.to));
+        for graft in self.of(tap, effective_layer) {
+            if let Some((from, to)) = rows.position(graft.from).zip(rows.position(graft.to)) {
+                state.copy_within(from * width..(from + 1) * width, to * width);
+            }
         }
     }
 }

@@ -1,149 +1,45 @@
-//! Hook points: what one forward pass can record or replace. Every analysis goes through this one mechanism.
-//!
-//! The names are those of TransformerLens. A recurrent block runs once an iteration, so a site always names its
-//! iteration too: a cache keyed by layer alone would silently keep the last iteration.
+//! Hooks: what one forward pass can record or change. Every analysis goes through this one mechanism.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
 
+use super::rows::Rows;
+use super::site::{Point, Site};
+use super::write::{Write, with_slice};
 use crate::error::{Error, Result};
 
-/// A kind of place in the forward pass; shapes are those of the recorded tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Point {
-    /// Token plus position embedding, `[rows, d_model]`.
-    Embed,
-    /// The residual stream before a layer, `[rows, d_model]`.
-    ResidPre,
-    /// Attention probabilities over each row's ancestors, oldest first, `[rows, heads, ancestors]`.
-    AttnPattern,
-    /// What each head gathers, before the output projection, `[rows, heads, d_head]`.
-    Z,
-    /// What attention adds to the stream, `[rows, d_model]`.
-    AttnOut,
-    /// The residual stream between attention and MLP, `[rows, d_model]`.
-    ResidMid,
-    /// MLP activations after the non-linearity, `[rows, 4 × d_model]`.
-    MlpPost,
-    /// What the MLP adds to the stream, `[rows, d_model]`.
-    MlpOut,
-    /// The residual stream after a layer, `[rows, d_model]`.
-    ResidPost,
-    /// After the final layer norm, at the readout rows, `[readouts, d_model]`.
-    Final,
-    /// The logits, at the readout rows, `[readouts, vocab]`.
-    Logits,
+/// A change of these rows at one site.
+pub(super) struct Change {
+    pub(super) rows: Vec<u32>,
+    /// The head whose slice of the state changes; `None` means the whole state.
+    pub(super) head: Option<usize>,
+    pub(super) by: By,
 }
 
-impl Point {
-    /// The name that users type.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embed => "embed",
-            Self::ResidPre => "resid_pre",
-            Self::AttnPattern => "attn_pattern",
-            Self::Z => "z",
-            Self::AttnOut => "attn_out",
-            Self::ResidMid => "resid_mid",
-            Self::MlpPost => "mlp_post",
-            Self::MlpOut => "mlp_out",
-            Self::ResidPost => "resid_post",
-            Self::Final => "final",
-            Self::Logits => "logits",
-        }
-    }
-
-    /// Whether the point is inside a layer, and so has an iteration and a layer.
-    pub fn in_block(self) -> bool {
-        !matches!(self, Self::Embed | Self::Final | Self::Logits)
-    }
+/// What a change does.
+pub(super) enum By {
+    /// The rows become these, `[rows, …]`.
+    Values(Tensor),
+    /// Each row is written to.
+    Write(Write),
 }
 
-/// One place in one forward pass. Iterations and layers count from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Site {
-    point: Point,
-    iteration: usize,
-    layer: usize,
-}
-
-impl Site {
-    /// The embedding.
-    pub fn embed() -> Self {
-        Self {
-            point: Point::Embed,
-            iteration: 0,
-            layer: 0,
-        }
-    }
-
-    /// `point` in `layer` at `iteration`. For `embed`, `final` and `logits` the layer has no meaning and is dropped.
-    pub fn new(point: Point, iteration: usize, layer: usize) -> Self {
-        match point {
-            Point::Embed => Self::embed(),
-            _ => Self {
-                point,
-                iteration,
-                layer: if point.in_block() { layer } else { 0 },
-            },
-        }
-    }
-
-    /// Every site of `point` in a pass of `iterations` iterations of `layers` layers, in the order of the pass.
-    pub fn all(point: Point, iterations: usize, layers: usize) -> Vec<Self> {
-        match point {
-            Point::Embed => vec![Self::embed()],
-            Point::Final | Point::Logits => (0..iterations).map(|i| Self::new(point, i, 0)).collect(),
-            _ => (0..iterations)
-                .flat_map(|i| (0..layers).map(move |l| Self::new(point, i, l)))
-                .collect(),
-        }
-    }
-
-    /// The kind of place.
-    pub fn point(self) -> Point {
-        self.point
-    }
-
-    /// The iteration, from 0.
-    pub fn iteration(self) -> usize {
-        self.iteration
-    }
-
-    /// The layer, from 0.
-    pub fn layer(self) -> usize {
-        self.layer
-    }
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.point {
-            Point::Embed => write!(f, "embed"),
-            Point::Final | Point::Logits => write!(f, "{} at iteration {}", self.point.name(), self.iteration),
-            _ => write!(
-                f,
-                "{} at iteration {}, layer {}",
-                self.point.name(),
-                self.iteration,
-                self.layer
-            ),
-        }
-    }
-}
-
-/// What a forward pass is to record and replace, and afterwards what it recorded.
+/// What a forward pass is to record and change, and afterwards what it recorded.
 ///
-/// Replacement comes before recording: the recorded state is the one that the pass continues with.
+/// Changes of one site are made in the order in which they are given, and before recording: the recorded state is the one that
+/// the pass continues with.
 #[derive(Default)]
 pub struct Hooks {
     records: BTreeMap<Site, Option<Vec<u32>>>,
-    replacements: BTreeMap<Site, Vec<(Vec<u32>, Tensor)>>,
+    changes: BTreeMap<Site, Vec<Change>>,
     recorded: BTreeMap<Site, Tensor>,
+    differentiated: BTreeSet<Site>,
+    // Zeros that are added to the state at a site, whose gradient is that of the state.
+    zeros: BTreeMap<Site, Var>,
+    gradients: BTreeMap<Site, Tensor>,
 }
 
 impl Hooks {
@@ -166,10 +62,43 @@ impl Hooks {
         self
     }
 
+    /// Records all rows at `site` and keeps their gradient, which [`Model::gradients`](super::Model::gradients) computes.
+    #[must_use]
+    pub fn record_with_gradient(mut self, site: Site) -> Self {
+        self.differentiated.insert(site);
+        self.record(site)
+    }
+
     /// Puts `values` (`[rows.len(), …]` as the point is shaped) in place of these rows at `site`.
     #[must_use]
-    pub fn replace(mut self, site: Site, rows: Vec<u32>, values: Tensor) -> Self {
-        self.replacements.entry(site).or_default().push((rows, values));
+    pub fn replace(self, site: Site, rows: Vec<u32>, values: Tensor) -> Self {
+        self.change(site, rows, None, By::Values(values))
+    }
+
+    /// Applies `f` to the state of each of these rows at `site`. At `z` it gets the heads one after the other, at `attn_pattern`
+    /// `[heads, ancestors of the row]`. No gradient flows through it.
+    #[must_use]
+    pub fn edit(self, site: Site, rows: Vec<u32>, f: impl Fn(&mut [f32]) + Send + Sync + 'static) -> Self {
+        self.change(site, rows, None, By::Write(Write::Apply(Arc::new(f))))
+    }
+
+    /// Applies `f` to one head's slice of each of these rows at `site`: `[d_head]` of `z`, `[ancestors of the row]` of
+    /// `attn_pattern`.
+    #[must_use]
+    pub fn edit_head(
+        self,
+        site: Site,
+        rows: Vec<u32>,
+        head: usize,
+        f: impl Fn(&mut [f32]) + Send + Sync + 'static,
+    ) -> Self {
+        self.change(site, rows, Some(head), By::Write(Write::Apply(Arc::new(f))))
+    }
+
+    /// Adds a change.
+    #[must_use]
+    pub(super) fn change(mut self, site: Site, rows: Vec<u32>, head: Option<usize>, by: By) -> Self {
+        self.changes.entry(site).or_default().push(Change { rows, head, by });
         self
     }
 
@@ -184,41 +113,53 @@ impl Hooks {
             .ok_or_else(|| Error::input(format!("nothing was recorded for {site}; the pass does not reach it")))
     }
 
-    /// Whether any site is to be replaced.
+    /// The gradient with respect to the state that was recorded at `site`, of the same shape.
+    ///
+    /// # Errors
+    /// When none was asked for there, or none was computed.
+    pub fn gradient(&self, site: Site) -> Result<Tensor> {
+        self.gradients.get(&site).cloned().ok_or_else(|| {
+            Error::input(format!(
+                "there is no gradient for {site}; Hooks::record_with_gradient asks for one, and Model::gradients computes it"
+            ))
+        })
+    }
+
+    /// Whether any site is to be changed.
     pub fn replaces(&self) -> bool {
-        !self.replacements.is_empty()
+        !self.changes.is_empty()
     }
 
-    /// Whether `site` is to be recorded or replaced.
+    /// Whether `site` is to be recorded or changed.
     pub(super) fn wants(&self, site: Site) -> bool {
-        self.records.contains_key(&site) || self.replacements.contains_key(&site)
+        self.records.contains_key(&site) || self.changes.contains_key(&site)
     }
 
-    /// Whether there is nothing to record or replace.
+    /// Whether there is nothing to record or change.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.replacements.is_empty()
+        self.records.is_empty() && self.changes.is_empty()
     }
 
     fn sites(&self) -> impl Iterator<Item = Site> {
-        self.records.keys().chain(self.replacements.keys()).copied()
+        self.records.keys().chain(self.changes.keys()).copied()
     }
 
     /// Whether any site inside a layer is wanted.
     pub(super) fn wants_block(&self) -> bool {
-        self.sites().any(|site| site.point.in_block())
+        self.sites().any(|site| site.point().in_block())
     }
 
     /// Whether any site inside this layer of this iteration is wanted.
     pub(super) fn wants_layer(&self, iteration: usize, layer: usize) -> bool {
         self.sites()
-            .any(|site| site.point.in_block() && (site.iteration, site.layer) == (iteration, layer))
+            .any(|site| site.point().in_block() && (site.iteration(), site.layer()) == (iteration, layer))
     }
 
     /// Whether a hook visits the state of each row before the first layer reads it, so that rows with the same
     /// embedding may differ.
     pub(super) fn visits_entry(&self) -> bool {
         let entry = Site::new(Point::ResidPre, 0, 0);
-        self.wants(Site::embed()) || self.replacements().any(|(site, ..)| site == entry)
+        self.wants(Site::embed()) || self.changes.contains_key(&entry)
     }
 
     /// Whether the states are to be read out after this iteration.
@@ -231,11 +172,13 @@ impl Hooks {
         self.records.iter().map(|(&site, rows)| (site, rows.as_deref()))
     }
 
-    /// The rows to replace at each site, and by what.
-    pub(super) fn replacements(&self) -> impl Iterator<Item = (Site, &[u32], &Tensor)> {
-        self.replacements
+    /// The changes of each site, in the order in which they are made.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (Site, &Change)> {
+        let of_site = |(&site, changes): (&Site, _)| (site, changes);
+        self.changes
             .iter()
-            .flat_map(|(&site, parts)| parts.iter().map(move |(rows, values)| (site, rows.as_slice(), values)))
+            .map(of_site)
+            .flat_map(|(site, changes): (_, &Vec<Change>)| changes.iter().map(move |change| (site, change)))
     }
 
     /// Keeps what was recorded.
@@ -243,13 +186,66 @@ impl Hooks {
         self.recorded.extend(recorded);
     }
 
+    /// Keeps the gradients of a backward pass; a state that the loss does not depend on has zeros.
+    pub(super) fn keep_gradients(&mut self, store: &GradStore) -> Result<()> {
+        for (site, zeros) in std::mem::take(&mut self.zeros) {
+            let gradient = match store.get(&zeros) {
+                Some(gradient) => gradient.clone(),
+                None => zeros.zeros_like()?,
+            };
+            self.gradients.insert(site, gradient.detach());
+        }
+        match self
+            .differentiated
+            .iter()
+            .find(|site| !self.gradients.contains_key(site))
+        {
+            Some(site) => Err(Error::input(format!(
+                "there is no gradient for {site}; the pass does not reach it"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Applies the hooks of `site` to its state `x`, and returns the state that the pass continues with.
-    pub(super) fn visit(&mut self, site: Site, mut x: Tensor) -> Result<Tensor> {
+    pub(super) fn visit(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
+        self.visit_rows(site, x, None)
+    }
+
+    /// [`Hooks::visit`] of the attention pattern of `rows`, whose padding stays as it is.
+    pub(super) fn visit_pattern(&mut self, site: Site, x: Tensor, rows: &Rows) -> Result<Tensor> {
+        self.visit_rows(site, x, Some(rows))
+    }
+
+    fn visit_rows(&mut self, site: Site, mut x: Tensor, pattern_of: Option<&Rows>) -> Result<Tensor> {
         if self.is_empty() {
             return Ok(x);
         }
-        for (rows, values) in self.replacements.get(&site).into_iter().flatten() {
-            x = replace_rows(&x, rows, values, site)?;
+        let mut changes = self.changes.get(&site).map_or(&[][..], Vec::as_slice);
+        while let Some(Change { rows, by, .. }) = changes.first() {
+            let count = match by {
+                By::Values(values) => {
+                    x = replace_rows(&x, rows, values, site)?;
+                    1
+                }
+                By::Write(_) => {
+                    let is_write = |change: &&Change| matches!(change.by, By::Write(_));
+                    let count = changes.iter().take_while(is_write).count();
+                    x = write_rows(&x, &changes[..count], site, pattern_of)?;
+                    count
+                }
+            };
+            changes = &changes[count..];
+        }
+        if self.differentiated.contains(&site) {
+            let zeros = Var::zeros(x.shape(), x.dtype(), x.device())?;
+            let added = match pattern_of {
+                None => zeros.as_tensor().clone(),
+                // Padding is no state: it has no gradient.
+                Some(rows) => zeros.broadcast_mul(&ancestor_mask(rows, &x)?)?,
+            };
+            x = (x + added)?;
+            self.zeros.insert(site, zeros);
         }
         if let Some(rows) = self.records.get(&site) {
             let kept = match rows {
@@ -260,6 +256,14 @@ impl Hooks {
         }
         Ok(x)
     }
+}
+
+// 1 for each ancestor of a row and 0 for padding, `[rows, 1, max_ancestors]`.
+fn ancestor_mask(rows: &Rows, like: &Tensor) -> Result<Tensor> {
+    let (_, mask) = rows.ancestor_table();
+    let mask: Vec<f32> = mask.into_iter().map(|x| if x == 0.0 { 1.0 } else { 0.0 }).collect();
+    let mask = Tensor::from_vec(mask, (rows.len(), 1, rows.max_ancestors()), &Device::Cpu)?;
+    Ok(mask.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 // Exact: the rows become `values` bit for bit, the others stay as they are.
@@ -278,6 +282,30 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
         .scatter(&index, &values.to_dtype(x.dtype())?.contiguous()?, 0)?)
 }
 
+// Makes writes one after the other. Exact: whatever they do not write to stays as it is, and keeps its gradient.
+fn write_rows(x: &Tensor, changes: &[Change], site: Site, pattern_of: Option<&Rows>) -> Result<Tensor> {
+    let mut numbers: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    let mut is_kept = vec![1_u8; numbers.len()];
+    let (count, heads) = (x.dims()[0], x.dims()[1]);
+    let width = numbers.len() / count.max(1);
+    for Change { rows, head, by } in changes {
+        let By::Write(write) = by else { continue };
+        check_write(site, count, rows, *head, heads)?;
+        for &row in rows {
+            let ancestors = pattern_of.map_or(0, |of| of.ancestors(row as usize).len());
+            let state = row as usize * width..(row as usize + 1) * width;
+            let shape = (site.point(), heads, ancestors);
+            with_slice(&mut numbers[state.clone()], shape, *head, |slice| write.to(slice));
+            with_slice(&mut is_kept[state], shape, *head, |slice| slice.fill(0));
+        }
+    }
+    let written = Tensor::from_vec(numbers, x.shape(), &Device::Cpu)?
+        .to_dtype(x.dtype())?
+        .to_device(x.device())?;
+    let is_kept = Tensor::from_vec(is_kept, x.shape(), &Device::Cpu)?.to_device(x.device())?;
+    Ok(is_kept.where_cond(&x.contiguous()?, &written)?)
+}
+
 /// The shape of `values` that replace `rows` in a state of shape `state`.
 ///
 /// # Errors
@@ -291,11 +319,44 @@ pub(super) fn check_replacement(site: Site, state: &[usize], rows: &[u32], value
             values.dims()
         )));
     }
-    if let Some(row) = rows.iter().find(|&&row| row as usize >= state[0]) {
+    check_rows(site, state[0], rows)?;
+    Ok(wanted)
+}
+
+/// Checks a write to `rows` of the `count` rows at `site`, and to this one of `heads` heads.
+///
+/// # Errors
+/// When a row or the head is outside the state, or the state has no heads.
+pub(super) fn check_write(site: Site, count: usize, rows: &[u32], head: Option<usize>, heads: usize) -> Result<()> {
+    check_rows(site, count, rows)?;
+    match head {
+        None => Ok(()),
+        Some(head) => check_head(site, head, heads),
+    }
+}
+
+fn check_rows(site: Site, count: usize, rows: &[u32]) -> Result<()> {
+    match rows.iter().find(|&&row| row as usize >= count) {
+        Some(row) => Err(Error::input(format!("a change of {site} names row {row} of {count}"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the state at `site` has this head.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn check_head(site: Site, head: usize, heads: usize) -> Result<()> {
+    if !site.point().has_heads() {
         return Err(Error::input(format!(
-            "a replacement for {site} names row {row} of {}",
-            state[0]
+            "an edit names head {head} at {site}; only z and attn_pattern have heads"
         )));
     }
-    Ok(wanted)
+    if head >= heads {
+        return Err(Error::input(format!(
+            "an edit names head {head} at {site}; allowed: 0 to {}",
+            heads - 1
+        )));
+    }
+    Ok(())
 }

@@ -1,15 +1,16 @@
 //! Hooks inside the fused loop: states are copied out of its buffers, or into them.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
-use super::hooks::{Hooks, Point, Site, check_replacement};
+use super::hooks::{By, Hooks, check_replacement, check_write};
 use super::rows::Rows;
+use super::site::{Point, Site};
+use super::write::{RowWrites, Written};
 use crate::error::Result;
-use crate::kernels::stack::{Tap, Taps};
+use crate::kernels::stack::{Tap, TapRows, Taps};
 
 type Recorded = Vec<(Site, Tensor)>;
 
@@ -18,12 +19,6 @@ struct Record<'a> {
     rows: Option<&'a [u32]>,
     shape: Vec<usize>,
     numbers: Mutex<Vec<f32>>,
-}
-
-struct Replacement<'a> {
-    site: Site,
-    rows: &'a [u32],
-    numbers: Vec<f32>,
 }
 
 /// The site of a tap in a model whose block has `layers` layers.
@@ -41,12 +36,12 @@ pub(super) fn site_of(tap: Tap, effective_layer: usize, layers: usize) -> Site {
     Site::new(point, effective_layer / layers, effective_layer % layers)
 }
 
-/// What the hooks of one pass record and replace inside the loop.
+/// What the hooks of one pass record and change inside the loop.
 pub(super) struct HookTaps<'a> {
     // The records of the hooks, then one of the readout rows for each iteration of `ends`.
     records: Vec<Record<'a>>,
     ends: usize,
-    replacements: Vec<Replacement<'a>>,
+    writes: RowWrites<'a>,
     layers: usize,
 }
 
@@ -54,7 +49,7 @@ impl<'a> HookTaps<'a> {
     /// The taps of `hooks`, and of the states at the readout rows after the iterations `ends`.
     ///
     /// # Errors
-    /// When a replacement does not fit.
+    /// When a change does not fit.
     pub(super) fn new(
         hooks: &'a Hooks,
         config: &ModelConfig,
@@ -89,19 +84,28 @@ impl<'a> HookTaps<'a> {
             let site = Site::new(Point::ResidPost, iteration, config.layers - 1);
             records.push(record(site, Some(&rows.readout)));
         }
-        let mut replacements = Vec::new();
-        for (site, replaced, values) in hooks.replacements().filter(|(site, _, _)| is_reached(*site)) {
-            check_replacement(site, &shape(site.point(), rows.len()), replaced, values)?;
-            replacements.push(Replacement {
-                site,
-                rows: replaced,
-                numbers: values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?,
-            });
+        let mut writes = RowWrites::none(heads);
+        for (site, change) in hooks.changes().filter(|(site, _)| is_reached(*site)) {
+            let written: Box<dyn Iterator<Item = Written<'a>>> = match &change.by {
+                By::Values(values) => {
+                    check_replacement(site, &shape(site.point(), rows.len()), &change.rows, values)?;
+                    let numbers = values.to_dtype(DType::F32)?.flatten(1, values.rank() - 1)?.to_vec2()?;
+                    Box::new(numbers.into_iter().map(Written::Numbers))
+                }
+                By::Write(write) => {
+                    check_write(site, rows.len(), &change.rows, change.head, heads)?;
+                    Box::new(change.rows.iter().map(move |_| Written::By(write)))
+                }
+            };
+            for (&row, written) in change.rows.iter().zip(written) {
+                let ancestors = rows.ancestors(row as usize).len();
+                writes.push(site, row, change.head, ancestors, written);
+            }
         }
         Ok(Self {
             records,
             ends: ends.len(),
-            replacements,
+            writes: writes.sorted(),
             layers: config.layers,
         })
     }
@@ -124,34 +128,25 @@ impl<'a> HookTaps<'a> {
 impl Taps for HookTaps<'_> {
     fn wants(&self, tap: Tap, effective_layer: usize) -> bool {
         let site = site_of(tap, effective_layer, self.layers);
-        self.records.iter().any(|record| record.site == site)
-            || self.replacements.iter().any(|replacement| replacement.site == site)
+        self.records.iter().any(|record| record.site == site) || self.writes.wants(site)
     }
 
-    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]) {
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: TapRows, state: &mut [f32]) {
         let site = site_of(tap, effective_layer, self.layers);
+        self.writes.make(site, rows, state);
         let width = state.len() / rows.len().max(1);
-        // For each row of `named` that is in this state, the index of its numbers in the list and in the state.
-        let in_state = |named: &[u32]| {
-            named
-                .iter()
-                .enumerate()
-                .filter(|(_, row)| rows.contains(&(**row as usize)))
-                .map(|(i, row)| (i * width, (*row as usize - rows.start) * width))
-                .collect::<Vec<_>>()
-        };
-        for replacement in self.replacements.iter().filter(|r| r.site == site) {
-            for (from, to) in in_state(replacement.rows) {
-                state[to..to + width].copy_from_slice(&replacement.numbers[from..from + width]);
-            }
-        }
         for record in self.records.iter().filter(|r| r.site == site) {
             let mut numbers = record.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keep = |to: usize, from: usize| {
+                numbers[to * width..][..width].copy_from_slice(&state[from * width..][..width]);
+            };
             match record.rows {
-                None => numbers[rows.start * width..rows.end * width].copy_from_slice(state),
+                None => rows.iter().enumerate().for_each(|(from, row)| keep(row as usize, from)),
                 Some(named) => {
-                    for (to, from) in in_state(named) {
-                        numbers[to..to + width].copy_from_slice(&state[from..from + width]);
+                    for (to, &row) in named.iter().enumerate() {
+                        if let Some(from) = rows.position(row) {
+                            keep(to, from);
+                        }
                     }
                 }
             }

@@ -7,7 +7,7 @@ use super::embeddings::EmbeddingBuffers;
 use super::ops::Ops;
 use super::plan::Chunk;
 use super::saved::Scratch;
-use super::taps::Taps;
+use super::taps::{Tap, Taps};
 use super::{ChunkBuffers, Stack, Workspace, for_each_chunk};
 
 // What all chunks of a forward pass share.
@@ -160,6 +160,10 @@ impl Pass<'_> {
                 let source = branches.sources[chunk.rows.start + row] as usize - chunk.rows.start;
                 next.copy_within(source * d..(source + 1) * d, row * d);
             }
+            // A row may also begin with another state than the one that it copies.
+            layer
+                .taps
+                .visit(Tap::ResidPost, &chunk.all[live..later], &mut next[live * d..]);
         }
         if stack.injects_before(effective_layer + 1) {
             let rows = next.chunks_exact_mut(d).zip(stack.rows_of_x(self.x, chunk));

@@ -43,7 +43,7 @@ impl LayerPass<'_> {
     ) {
         let (of, ops, taps) = (self.of, self.ops, &self.taps);
         let (d, queries) = (ops.d, of.queries.len());
-        taps.visit(Tap::ResidPre, saved.x);
+        taps.visit(Tap::ResidPre, self.all, saved.x);
         if let Some((qkv, of_row)) = known {
             for (to, &embedding) in saved.qkv.chunks_exact_mut(3 * d).zip(of_row) {
                 to.copy_from_slice(&qkv[embedding as usize * 3 * d..][..3 * d]);
@@ -63,12 +63,12 @@ impl LayerPass<'_> {
             pattern: saved.pattern,
             z: saved.z,
         });
-        taps.visit(Tap::Z, saved.z);
+        taps.visit(Tap::Z, of.queries, saved.z);
         let linear = (ops.operands.attn_proj, ops.weights.attn_proj.bias);
         let residual = (&*saved.x, of.queries);
         let added = (Tap::AttnOut, &mut scratch.added);
         self.add_to_stream(saved.mid, Matrix::new(saved.z, d), linear, residual, added);
-        taps.visit(Tap::ResidMid, saved.mid);
+        taps.visit(Tap::ResidMid, of.queries, saved.mid);
 
         let (normed_2, post) = (&mut scratch.normed_2, &mut scratch.post);
         ops.norm(normed_2, saved.mid, &ops.weights.ln_2);
@@ -79,12 +79,12 @@ impl LayerPass<'_> {
             bias: ops.weights.c_fc.bias,
             y: post,
         });
-        taps.visit(Tap::MlpPost, post);
+        taps.visit(Tap::MlpPost, of.queries, post);
         let linear = (ops.operands.mlp_proj, ops.weights.mlp_proj.bias);
         let residual = (&*saved.mid, &self.all[..queries]);
         let added = (Tap::MlpOut, &mut scratch.added);
         self.add_to_stream(out, Matrix::new(post, 4 * d), linear, residual, added);
-        taps.visit(Tap::ResidPost, out);
+        taps.visit(Tap::ResidPost, of.queries, out);
     }
 
     // out = residual + x · weight + bias. What is added is computed alone, into `added`, only where its tap wants it.
@@ -101,7 +101,7 @@ impl LayerPass<'_> {
         }
         added.fit(out.len());
         self.ops.linear(added, x, weight, bias, None);
-        self.taps.visit(tap, added);
+        self.taps.visit(tap, self.of.queries, added);
         let (d, (stream, rows)) = (self.of.d, residual);
         for ((out, added), &row) in out.chunks_exact_mut(d).zip(added.chunks_exact(d)).zip(rows) {
             let x = &stream[row as usize * d..][..d];

@@ -34,7 +34,7 @@ use saved::{Saved, Scratch};
 use taps::ChunkTaps;
 
 pub(crate) use plan::Plan;
-pub(crate) use taps::{Tap, Taps};
+pub(crate) use taps::{Tap, TapRows, Taps};
 
 /// The buffers of a stack, and which pass used them last.
 #[derive(Default)]
@@ -146,7 +146,7 @@ impl Stack {
             taps: ChunkTaps {
                 taps,
                 effective_layer,
-                rows: chunk.rows.start..chunk.rows.start + live,
+                first_row: chunk.rows.start,
             },
         }
     }

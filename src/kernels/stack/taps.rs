@@ -1,7 +1,5 @@
 //! Where states inside the loop can be read or replaced.
 
-use std::ops::Range;
-
 use super::super::attention::Geometry;
 
 /// A place in a layer, in the order of the forward pass, with the names of TransformerLens. A state is `[rows, d]`, but
@@ -18,6 +16,46 @@ pub(crate) enum Tap {
     ResidPost,
 }
 
+/// The rows of the batch whose states a tap visits, in increasing order; their states lie one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct TapRows<'a> {
+    // The first row of the chunk, and the rows from there.
+    chunk: u32,
+    rows: &'a [u32],
+}
+
+impl TapRows<'_> {
+    /// The number of rows.
+    pub(crate) fn len(self) -> usize {
+        self.rows.len()
+    }
+
+    /// The first row.
+    pub(crate) fn first(self) -> Option<u32> {
+        Some(self.chunk + self.rows.first()?)
+    }
+
+    /// The last row.
+    pub(crate) fn last(self) -> Option<u32> {
+        Some(self.chunk + self.rows.last()?)
+    }
+
+    /// The index of a row of the batch among these.
+    pub(crate) fn position(self, row: u32) -> Option<usize> {
+        let row = row.checked_sub(self.chunk)?;
+        match self.rows.get(row as usize) {
+            // Mostly they are all rows from the chunk's first on.
+            Some(&found) if found == row => Some(row as usize),
+            _ => self.rows.binary_search(&row).ok(),
+        }
+    }
+
+    /// The rows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.rows.iter().map(|row| self.chunk + row)
+    }
+}
+
 /// Reads and replaces states while the loop runs. Chunks of a batch call it in any order, from any thread.
 pub(crate) trait Taps: Sync {
     /// Whether the state at `tap` of `effective_layer` is to be visited.
@@ -25,7 +63,7 @@ pub(crate) trait Taps: Sync {
 
     /// Visits the state of `rows` of the batch at `tap` of `effective_layer`. The loop continues with what it leaves in
     /// `state`.
-    fn visit(&self, tap: Tap, effective_layer: usize, rows: Range<usize>, state: &mut [f32]);
+    fn visit(&self, tap: Tap, effective_layer: usize, rows: TapRows, state: &mut [f32]);
 }
 
 /// The taps of one chunk at one effective layer.
@@ -33,7 +71,8 @@ pub(crate) trait Taps: Sync {
 pub(super) struct ChunkTaps<'a> {
     pub(super) taps: Option<&'a dyn Taps>,
     pub(super) effective_layer: usize,
-    pub(super) rows: Range<usize>,
+    /// The first row of the chunk.
+    pub(super) first_row: usize,
 }
 
 impl ChunkTaps<'_> {
@@ -41,11 +80,13 @@ impl ChunkTaps<'_> {
         self.taps.is_some_and(|taps| taps.wants(tap, self.effective_layer))
     }
 
-    pub(super) fn visit(&self, tap: Tap, state: &mut [f32]) {
+    /// Visits the state of `rows`, counted from the chunk's first row.
+    pub(super) fn visit(&self, tap: Tap, rows: &[u32], state: &mut [f32]) {
         if let Some(taps) = self.taps
             && self.wants(tap)
         {
-            taps.visit(tap, self.effective_layer, self.rows.clone(), state);
+            let chunk = self.first_row as u32;
+            taps.visit(tap, self.effective_layer, TapRows { chunk, rows }, state);
         }
     }
 
@@ -62,7 +103,7 @@ impl ChunkTaps<'_> {
                 table[entry(query, i, count)] = p;
             }
         });
-        self.visit(Tap::AttnPattern, &mut table);
+        self.visit(Tap::AttnPattern, of.queries, &mut table);
         of.for_each_pattern(pattern, |query, pattern, count| {
             for (i, p) in pattern.iter_mut().enumerate() {
                 *p = table[entry(query, i, count)];

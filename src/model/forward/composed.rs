@@ -16,8 +16,8 @@ use super::{EPSILON, Model, Pass};
 use crate::error::Result;
 use crate::kernels::{Affine, Parameters};
 use crate::model::config::Activation;
-use crate::model::hooks::{Point, Site};
 use crate::model::rows::Rows;
+use crate::model::site::{Point, Site};
 
 /// ln(x) = (x − mean) / √(variance + ε) × weight + bias, over the last axis.
 pub(super) fn layer_norm(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
@@ -120,7 +120,7 @@ impl Model {
         let q = part(0)?.reshape((count, heads, 1, d_head))?;
         let scores = (q.broadcast_mul(&of_ancestors(1)?)?.sum(D::Minus1)? / (d_head as f64).sqrt())?; // [rows, heads, ancestors]
         let pattern = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
-        let pattern = pass.hooks.visit(at(Point::AttnPattern), pattern)?;
+        let pattern = pass.hooks.visit_pattern(at(Point::AttnPattern), pattern, rows)?;
         let pattern = self.dropout(pattern, pass)?;
         let z = pattern.unsqueeze(D::Minus1)?.broadcast_mul(&of_ancestors(2)?)?.sum(2)?; // [rows, heads, d_head]
         Ok(pass.hooks.visit(at(Point::Z), z)?.reshape((count, d))?)

@@ -9,9 +9,9 @@ use crate::error::Result;
 use crate::kernels::stack::{Plan, Stack};
 use crate::kernels::{Affine, DistinctEmbeddings};
 use crate::model::config::{Activation, ModelConfig, Positions};
-use crate::model::hooks::Site;
 use crate::model::ops::{self, Embed, LayerNorm, Recurrence, Unembed};
 use crate::model::rows::Rows;
+use crate::model::site::Site;
 use crate::model::taps::HookTaps;
 
 /// Whether the kernels compute a model of this config, precision and device. They are GPT-2's: layer norm before

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Model, Pass};
+use super::Model;
 use crate::error::{Error, Result};
 use crate::kernels::DistinctEmbeddings;
 use crate::kernels::stack::{Plan, Stack};
 use crate::model::branches::{BranchBatch, Cut};
+use crate::model::budget::Budget;
 use crate::model::config::Positions;
-use crate::model::hooks::{Hooks, Point, Site};
-use crate::model::rows::{Rows, Sharing};
+use crate::model::hooks::Hooks;
+use crate::model::rows::Sharing;
+use crate::model::site::{Point, Site};
 
 /// The logits of all runs of a sweep, `[pairs, vocab]` each.
 pub struct Interchanged {
@@ -26,29 +28,24 @@ pub struct Interchanged {
     pub row_layers: u64,
 }
 
-// Rows of one batch of a sweep, at most about so many bytes of buffers with those of all its layers.
-const MAX_BATCH_BYTES: usize = 256 << 20;
-
 impl Model {
     /// The logits of pairs of queries (source, base), and of each base with the state of its source at each of `cuts`,
-    /// after `iterations`. Both queries of all pairs have the same length.
+    /// after the iterations of `budget` (or a number of iterations). Both queries of all pairs have the same length.
     ///
     /// The CPU kernels compute a sweep as one batch in which a cut costs only what it changes: the effective layers from it on,
     /// at the columns from it on.
     ///
     /// # Errors
     /// When queries differ in length or do not fit the model, a cut is at no layer of the loop, or the device fails.
-    pub fn interchange(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
+    pub fn interchange(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], budget: impl Into<Budget>) -> Result<Interchanged> {
+        let budget = budget.into();
+        let iterations = budget.iterations;
         let length = pairs.first().map_or(0, |[source, _]| source.len());
         if pairs.iter().flatten().any(|tokens| tokens.len() != length) || length == 0 {
             return Err(Error::input("an interchange needs pairs of queries of one length"));
         }
-        let is_in_loop = |site: Site| site.iteration() < iterations && site.layer() < self.config.layers;
         for Cut { site, .. } in cuts {
-            let is_state = site.point() == Point::Embed || (site.point().in_block() && is_in_loop(*site));
-            if !is_state {
-                return Err(Error::input(format!("{site} is no state of the loop's layers")));
-            }
+            self.check_state(*site, iterations)?;
         }
         // Where the embedding is injected, a state before a layer holds it already: only hooks put in exactly that.
         let is_plain = |cut: &Cut| cut.site.point() != Point::ResidPre || !self.config.injection;
@@ -57,7 +54,7 @@ impl Model {
         }
         // At most: a branch has a row for each column, and a row about 24 numbers of d_model in buffers.
         let bytes_of_pair = (length + 1) * (cuts.len() + 2) * self.config.d_model * 24 * size_of::<f32>();
-        let pairs_at_once = (MAX_BATCH_BYTES / bytes_of_pair.max(1)).clamp(1, 4096);
+        let pairs_at_once = budget.at_once(bytes_of_pair).min(4096);
         let mut parts = Vec::new();
         for pairs in pairs.chunks(pairs_at_once) {
             parts.push(self.interchange_fused(pairs, cuts, iterations)?);
@@ -115,14 +112,7 @@ impl Model {
     // A whole pass for every cut: on devices and for models without the kernels, and what tests hold these to.
     fn interchange_by_hooks(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
         let pack = |side: usize| self.pack(pairs.iter().map(|pair| pair[side]), Sharing::Nothing);
-        let run = |rows: &Rows, hooks: Hooks| -> Result<(Tensor, Hooks)> {
-            let mut pass = Pass {
-                hooks,
-                ..Pass::default()
-            };
-            let logits = self.forward(rows, iterations, &mut pass)?;
-            Ok((logits, pass.hooks))
-        };
+        let run = |rows, hooks| self.run_hooked(rows, iterations, hooks);
         let (source_rows, base_rows) = (pack(0)?, pack(1)?);
         let mut sites: Vec<Site> = cuts.iter().map(|cut| cut.site).collect();
         sites.sort_unstable();

@@ -13,20 +13,24 @@
 mod composed;
 mod direct;
 mod fused;
+mod gradients;
 mod interchange;
+mod intervene;
 
 use std::sync::{Arc, Mutex};
 
 pub use direct::DirectLogits;
 pub use interchange::Interchanged;
+pub use intervene::Intervened;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
 use super::config::{ModelConfig, Positions};
-use super::hooks::{Hooks, Point, Site};
+use super::hooks::Hooks;
 use super::ops::GradientBuffers;
 use super::rows::{Rows, Sharing};
+use super::site::{Point, Site};
 use super::weights::{BLOCK, Weights};
 use crate::error::{Error, Result};
 use crate::kernels::stack::Workspace;
@@ -166,12 +170,12 @@ impl Model {
     /// Runs the block `iterations` times and gives the logits at the readout rows, `[readouts, vocab]`.
     ///
     /// # Errors
-    /// When a hook replaces something in a batch whose queries share rows, a replacement does not fit, or the device
+    /// When a hook changes something in a batch whose queries share rows, a change does not fit, or the device
     /// fails.
     pub fn forward(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
         if pass.hooks.replaces() && rows.sharing() == Sharing::Prefixes {
             return Err(Error::input(
-                "a hook replaces a state, but queries share rows in this batch; pack it with Sharing::Nothing",
+                "a hook changes a state, but queries share rows in this batch; pack it with Sharing::Nothing",
             ));
         }
         if iterations == 0 {

@@ -4,15 +4,6 @@ use clap::ValueEnum;
 
 use super::*;
 
-fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
-    let mut pass = Pass {
-        hooks,
-        ..Pass::default()
-    };
-    let logits = model.forward(rows, model.config().iterations, &mut pass).unwrap();
-    (logits, pass.hooks)
-}
-
 #[test]
 fn replacing_a_state_by_itself_changes_nothing_at_any_point() {
     on_every_backend(|backend| {

@@ -1,5 +1,6 @@
 //! Tests of the model, each on every backend that the machine has.
 
+mod edits;
 mod hooks;
 mod interchange;
 mod kernels;
@@ -9,6 +10,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::tests::tiny;
 use super::*;
+use crate::error::Result;
 use crate::kernels::on_every_backend;
 use crate::random::Stream;
 
@@ -46,6 +48,20 @@ fn trainable(config: &ModelConfig, seed: u64, backend: Backend) -> (Model, Vec<(
 fn untrained(config: &ModelConfig, seed: u64, backend: Backend) -> Model {
     let weights = weights(config, seed);
     Model::new(config.clone(), VOCAB, &weights).unwrap().on(backend)
+}
+
+// The logits of a pass with these hooks, and the hooks with what they recorded.
+fn forward_within(model: &Model, rows: &Rows, iterations: usize, hooks: Hooks) -> Result<(Tensor, Hooks)> {
+    let mut pass = Pass {
+        hooks,
+        ..Pass::default()
+    };
+    let logits = model.forward(rows, iterations, &mut pass)?;
+    Ok((logits, pass.hooks))
+}
+
+fn forward(model: &Model, rows: &Rows, hooks: Hooks) -> (Tensor, Hooks) {
+    forward_within(model, rows, model.config().iterations, hooks).unwrap()
 }
 
 fn queries(seed: u64) -> Vec<Vec<u32>> {
