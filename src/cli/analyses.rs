@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints};
@@ -51,6 +52,9 @@ pub(super) struct Analysis<M: Method> {
     /// Keep what was fitted (directions of probes), in fitted/ beside each checkpoint
     #[arg(long)]
     keep_fitted: bool,
+    /// Memory that a sweep of interventions may take, as in 512MiB
+    #[arg(long, value_name = "SIZE", default_value = "2GiB")]
+    memory: ByteSize,
     #[command(flatten)]
     inputs: Inputs,
 }
@@ -68,6 +72,7 @@ impl<M: Method + Draw> Analysis<M> {
         let extras = Extras {
             queries: self.rows,
             fitted: self.keep_fitted,
+            max_bytes: usize::try_from(self.memory.as_u64()).unwrap_or(usize::MAX),
         };
         let Measured {
             report,

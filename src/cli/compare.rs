@@ -54,6 +54,10 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
                 seed: args.seed,
             },
             hook: Point::ResidPost,
+            window: 1,
+            whole_iteration: false,
+            sites: Vec::new(),
+            attribution: false,
         },
     };
     let comparison = compare(&loaded, &settings)?;

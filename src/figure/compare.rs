@@ -22,7 +22,7 @@ pub fn compare(comparison: &Comparison) -> Figure {
     for split in distinct(&comparison.patch.rows, |row| row.split.clone()) {
         let panel = |(run, checkpoint): &(&RunSummary, &CheckpointSummary)| Panel {
             title: format!("{}: patching, {}", run.name, split.title()),
-            content: patch::cells(&comparison.patch.rows, checkpoint, &split),
+            content: patch::cells(&comparison.patch.rows, checkpoint, &split, None),
         };
         panels.push(columns.iter().map(panel).collect());
     }

@@ -3,17 +3,29 @@
 use super::kit::{Content, Figure, Panel};
 use super::{Draw, column_title, conditions, distinct, several_runs};
 use crate::graph::{Position, Split};
-use crate::measure::{CheckpointSummary, Patch, PatchRow, Report};
+use crate::measure::{CheckpointSummary, Direction, Patch, PatchRow, Report};
 
 impl Draw for Patch {
-    /// A column a checkpoint, a row a split; each cell is the recovery when the clean state is restored there.
+    /// A column a checkpoint and, where states have heads, a head; a row a split. Each cell is the recovery when the source's state
+    /// is put in there; where sites were listed, each of the lists is a cell.
     fn draw(report: &Report<Self>) -> Figure {
         let splits = distinct(&report.rows, |row| row.split.clone());
+        let swept: Vec<&PatchRow> = report.rows.iter().filter(|row| row.patched.states > 0).collect();
+        let heads = distinct(&swept, |row| row.patched.attention_head);
         let several = several_runs(&report.checkpoints);
         let row = |split: &Split| {
-            let columns = report.checkpoints.iter().map(|checkpoint| Panel {
-                title: format!("{}: {}", split.title(), column_title(checkpoint, several)),
-                content: cells(&report.rows, checkpoint, split),
+            let columns = report.checkpoints.iter().flat_map(|checkpoint| {
+                let heads = &heads;
+                let panel = move |head: &Option<usize>| Panel {
+                    title: format!(
+                        "{}: {}{}",
+                        split.title(),
+                        column_title(checkpoint, several),
+                        head.map_or_else(String::new, |head| format!(", head {head}"))
+                    ),
+                    content: cells(&report.rows, checkpoint, split, *head),
+                };
+                heads.iter().map(panel)
             });
             columns.collect()
         };
@@ -23,16 +35,12 @@ impl Draw for Patch {
             .map(|(split, n)| format!("{} n = {n}", split.title()))
             .collect();
         Figure {
-            title: format!(
-                "Activation patching: recovery of the answer when {} is restored (corrupt {})",
-                report.settings.hook.name(),
-                report.settings.pairing.corrupt.name()
-            ),
+            title: title(&report.settings),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "pairs: {}; 1 = clean answer fully back, 0 = none, – = not defined: the gap between clean and corrupt is not \
-                 above 0 (95 % interval)",
+                    "pairs: {}; 1 = all of the logit difference, 0 = none, – = not defined: the gap between clean and corrupt is not \
+                     above 0 (95 % interval)",
                     pairs.join(", ")
                 ),
             ],
@@ -42,32 +50,64 @@ impl Draw for Patch {
     }
 }
 
-pub(super) fn cells(rows: &[PatchRow], checkpoint: &CheckpointSummary, split: &Split) -> Content {
-    let of_panel: Vec<&PatchRow> = rows
-        .iter()
-        .filter(|row| checkpoint.owns(&row.origin) && row.split == *split)
-        .collect();
-    let at_positions: Vec<&PatchRow> = of_panel.iter().copied().filter(|row| row.position.is_some()).collect();
-    let layers = distinct(&at_positions, |row| row.place.effective_layer);
-    let positions = distinct(&of_panel, |row| row.position)
-        .into_iter()
-        .flatten()
-        .collect::<Vec<Position>>();
-    let cell = |position: Position, layer: usize| {
+fn title(settings: &Patch) -> String {
+    let what = match settings.pairing.direction {
+        Direction::Denoise => "recovery of the answer when clean",
+        Direction::Noise => "loss of the answer when corrupt",
+    };
+    let together = match settings.window {
+        _ if settings.whole_iteration => " of a whole iteration".to_owned(),
+        1 => String::new(),
+        layers => format!(" of {layers} effective layers"),
+    };
+    format!(
+        "Activation patching: {what} {}{together} is put in (corrupt {})",
+        settings.hook.name(),
+        settings.pairing.corrupt.name()
+    )
+}
+
+/// The recovery by effective layer (of several the first) and position, of the slices of one head or of whole states; where sites
+/// were listed, a row a list.
+pub(super) fn cells(
+    rows: &[PatchRow],
+    checkpoint: &CheckpointSummary,
+    split: &Split,
+    attention_head: Option<usize>,
+) -> Content {
+    let is_of_panel = |row: &&PatchRow| {
+        checkpoint.owns(&row.origin)
+            && row.split == *split
+            && row.patched.states > 0
+            && row.patched.attention_head == attention_head
+    };
+    let of_panel: Vec<&PatchRow> = rows.iter().filter(is_of_panel).collect();
+    // A list has no layer of its own.
+    let layer = |row: &PatchRow| row.patched.sites.is_none().then_some(row.patched.place.effective_layer);
+    let layers = distinct(&of_panel, |row| layer(row));
+    let places = distinct(&of_panel, |row| (row.patched.position, row.patched.sites.clone()));
+    let cell = |(position, sites): &(Option<Position>, Option<String>), of: Option<usize>| {
         of_panel
             .iter()
-            .find(|row| row.position == Some(position) && row.place.effective_layer == layer)
+            .find(|row| (&row.patched.position, &row.patched.sites) == (position, sites) && layer(row) == of)
             .and_then(|row| row.effect.recovery)
+    };
+    let name = |(position, sites): &(Option<Position>, Option<String>)| {
+        let of_position = position.map(|position| position.to_string());
+        sites.clone().or(of_position).unwrap_or_default()
     };
     Content::Cells {
         x_label: "effective layer".to_owned(),
-        y_label: "restored at".to_owned(),
-        columns: layers.iter().map(ToString::to_string).collect(),
-        cells: positions
+        y_label: "put in at".to_owned(),
+        columns: layers
             .iter()
-            .map(|&position| layers.iter().map(|&layer| cell(position, layer)).collect())
+            .map(|layer| layer.map_or_else(|| "together".to_owned(), |layer| layer.to_string()))
             .collect(),
-        rows: positions.iter().map(ToString::to_string).collect(),
+        cells: places
+            .iter()
+            .map(|place| layers.iter().map(|&layer| cell(place, layer)).collect())
+            .collect(),
+        rows: places.iter().map(name).collect(),
         behind: Vec::new(),
         below: Vec::new(),
     }

@@ -25,6 +25,7 @@ mod reach;
 mod row;
 mod settle;
 mod splits;
+mod states;
 pub mod statistics;
 #[cfg(test)]
 mod tests;

@@ -9,15 +9,28 @@ use super::population::{Group, Per, Population};
 use super::query_rows::{Asked, QueryRows};
 use crate::error::Result;
 use crate::graph::Split;
+use crate::model::Budget;
 use crate::train::answers;
 
 /// What is asked for beside the rows of the result.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Extras {
     /// A row for every query.
     pub queries: bool,
     /// What was fitted.
     pub fitted: bool,
+    /// Bytes that a sweep of interventions may take; results do not depend on it.
+    pub max_bytes: usize,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self {
+            queries: false,
+            fitted: false,
+            max_bytes: Budget::DEFAULT_MAX_BYTES,
+        }
+    }
 }
 
 /// What a method with rows of type `R` writes into while it measures.
@@ -30,6 +43,7 @@ pub struct Output<R> {
     pub notes: Vec<String>,
     pub(super) queries: Option<QueryRows>,
     pub(super) fitted: Option<Vec<Fitted>>,
+    max_bytes: usize,
 }
 
 impl<R> Output<R> {
@@ -41,6 +55,15 @@ impl<R> Output<R> {
             notes: Vec::new(),
             queries: extras.queries.then(|| QueryRows::new(checkpoints)),
             fitted: extras.fitted.then(Vec::new),
+            max_bytes: extras.max_bytes,
+        }
+    }
+
+    /// What a sweep of interventions with this number of iterations may take.
+    pub fn budget(&self, iterations: usize) -> Budget {
+        Budget {
+            iterations,
+            max_bytes: self.max_bytes,
         }
     }
 

@@ -5,18 +5,18 @@ use super::{Criterion, Judgement};
 use crate::checkpoint::CheckpointRole;
 use crate::experiment::RunView;
 use crate::graph::{Split, Target};
-use crate::measure::{Patch, PatchRow};
+use crate::measure::{Extent, Patch, PatchRow};
 
 // The recovery at r1 by effective layer, at the end of training.
 fn recovery<'a>(run: RunView<'a>, split: &Split) -> Vec<&'a PatchRow> {
     run.rows_at::<Patch>(CheckpointRole::End)
-        .filter(|row| row.split == *split && row.position == Some(R1))
+        .filter(|row| row.split == *split && row.patched.restored == Extent::One && row.patched.position == Some(R1))
         .collect()
 }
 
 fn recovery_text(rows: &[&PatchRow]) -> String {
     let cell = |row: &&PatchRow| {
-        let layer = row.place.effective_layer;
+        let layer = row.patched.place.effective_layer;
         match (row.effect.recovery, row.effect.low, row.effect.high) {
             (Some(r), Some(low), Some(high)) => format!("{layer}: {r:.2} ({low:.2}–{high:.2})"),
             (Some(r), ..) => format!("{layer}: {r:.2} (no interval)"),
@@ -54,7 +54,7 @@ impl Criterion<RunView<'_>> for FirstIterationCausal {
             // Not defined where the gap between clean and corrupt is not above 0: then there is no answer to bring back.
             let of_layers: Option<Vec<f64>> = rows
                 .iter()
-                .filter(|row| row.place.iteration == 1)
+                .filter(|row| row.patched.place.iteration == 1)
                 .map(|row| row.effect.recovery)
                 .collect();
             let all_back = of_layers
@@ -95,7 +95,7 @@ impl Criterion<RunView<'_>> for BridgeTooLate {
             .iter()
             .rev()
             .find(|row| row.effect.recovery.is_some_and(|r| r >= self.min_recovery))
-            .map(|row| row.place.effective_layer);
+            .map(|row| row.patched.place.effective_layer);
         let bridge = LensLine::of(run, CheckpointRole::End, &Split::ood(), Target::Bridge, R1);
         let visible = bridge
             .first_at_least(self.min_visible)

@@ -108,20 +108,30 @@ impl Runs {
         Ok(())
     }
 
+    /// Of each pair, the logit difference of the clean run minus that of the corrupt one.
+    pub(crate) fn gaps(&self, set: &PairSet) -> Vec<f64> {
+        let (clean, corrupt) = self.clean_and_corrupt(set);
+        differences(&clean.difference, &corrupt.difference)
+    }
+
+    fn clean_and_corrupt(&self, set: &PairSet) -> (&Outcome, &Outcome) {
+        match set.direction {
+            Direction::Denoise => (&self.source, &self.base),
+            Direction::Noise => (&self.base, &self.source),
+        }
+    }
+
     /// The effect of each intervention; that recovery is not defined is noted.
     pub(crate) fn effects<R>(&self, set: &PairSet, checkpoint: &LoadedCheckpoint, out: &mut Output<R>) -> Vec<Effect> {
         let n = set.pairs.len();
-        let (clean, corrupt) = match set.direction {
-            Direction::Denoise => (&self.source, &self.base),
-            Direction::Noise => (&self.base, &self.source),
-        };
+        let (clean, corrupt) = self.clean_and_corrupt(set);
         let accuracy = |outcome: &Outcome, answer: fn(&Sides) -> u32| {
             let answers = outcome.top1.iter().zip(&set.sides);
             share(&answers.map(|(top1, sides)| *top1 == answer(sides)).collect::<Vec<_>>())
         };
         let clean_accuracy = accuracy(clean, |sides| sides.clean_answer);
         let corrupt_accuracy = accuracy(corrupt, |sides| sides.corrupt_answer);
-        let gaps = differences(&clean.difference, &corrupt.difference);
+        let gaps = self.gaps(set);
         let resamples = set.clean.resamples();
         let gap = mean(gaps.iter().copied());
         let interval_of_gap = resamples.mean(&gaps);
@@ -178,19 +188,13 @@ impl Runs {
 
     /// The model's answer to the clean query of a pair.
     pub(crate) fn clean_answer(&self, set: &PairSet, pair: usize) -> u32 {
-        match set.direction {
-            Direction::Denoise => self.source.top1[pair],
-            Direction::Noise => self.base.top1[pair],
-        }
+        self.clean_and_corrupt(set).0.top1[pair]
     }
 
     /// What an intervention makes of one pair.
     pub(crate) fn of_pair(&self, set: &PairSet, vocab: &Vocab, intervention: usize, pair: usize) -> PairValues {
         let name = |&id: &u32| vocab.tokens()[id as usize].as_str();
-        let (clean, corrupt) = match set.direction {
-            Direction::Denoise => (&self.source, &self.base),
-            Direction::Noise => (&self.base, &self.source),
-        };
+        let (clean, corrupt) = self.clean_and_corrupt(set);
         let edited = &self.edited[intervention];
         PairValues {
             corrupt_query: set.pairs[pair].corrupt.iter().map(name).collect(),

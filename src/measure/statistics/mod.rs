@@ -43,9 +43,11 @@ mod components;
 mod coverage;
 mod decisive;
 mod quantile;
+mod ranks;
 mod resamples;
 
 pub use clusters::{Clustering, Clusters};
+pub use ranks::spearman;
 pub use resamples::{Maximum, Resamples};
 
 use self::quantile::NORMAL;

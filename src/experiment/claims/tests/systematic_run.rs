@@ -3,8 +3,8 @@
 use super::*;
 use crate::graph::{Position, Target};
 use crate::measure::{
-    ClassifierKind, Corrupt, Direction, Effect, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Place, Probe,
-    ProbeRow, RunSummary, SplitBy,
+    ClassifierKind, Corrupt, Direction, Effect, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Patched, Place,
+    Probe, ProbeRow, RunSummary, SplitBy,
 };
 use crate::model::Point;
 use crate::train::{Reached, Stage, StageOutcome};
@@ -71,7 +71,7 @@ impl Run {
             training: Some(training),
         });
         let of_splits = json!({"splits": [], "iterations": "trained", "seed": 1});
-        let of_pairs = json!({"splits": [], "corrupt": "prefix", "direction": "denoise", "hook": "resid_post", "pairs": 1, "correct_only": false,
+        let of_pairs = json!({"splits": [], "corrupt": "prefix", "direction": "denoise", "hook": "resid_post", "window": 1, "whole_iteration": false, "sites": [], "attribution": false, "pairs": 1, "correct_only": false,
             "iterations": "trained", "seed": 1});
         let of_specs = json!({"specs": [], "seed": 1, "iterations": "trained"});
         evidence.insert(&[id], report::<Eval>(of_splits.clone(), self.eval.clone()));
@@ -180,17 +180,22 @@ impl Run {
         self.patch.retain(|row| row.split.name() != split);
         let layers = self.layers;
         let row = |(place, &recovery): (usize, &Option<f64>)| PatchRow {
-            restored: Extent::One,
             origin: origin(&self.name, END, 1000),
             split: split.into(),
             corrupt: Corrupt::Prefix,
             direction: Direction::Denoise,
-            hook: Some(Point::ResidPost),
-            position: Some(Position::Relation(1)),
-            place: Place {
-                effective_layer: place + 1,
-                iteration: place / layers + 1,
-                layer: place % layers + 1,
+            patched: Patched {
+                restored: Extent::One,
+                hook: Some(Point::ResidPost),
+                attention_head: None,
+                position: Some(Position::Relation(1)),
+                place: Place {
+                    effective_layer: place + 1,
+                    iteration: place / layers + 1,
+                    layer: place % layers + 1,
+                },
+                states: 1,
+                sites: None,
             },
             effect: Effect {
                 n: 200,
@@ -213,6 +218,9 @@ impl Run {
                 clean_accuracy: 1.0,
                 corrupt_accuracy: 1.0,
             },
+            estimate: None,
+            estimate_low: None,
+            estimate_high: None,
             interval: FACTS,
         };
         let rows: Vec<PatchRow> = recoveries.iter().enumerate().map(row).collect();

@@ -1,0 +1,295 @@
+//! Activation patching on the recurrent block (Kohli et al. 2026, Appendix E): corrupt a query, restore the clean state
+//! at one (iteration, layer, position), and see how much of the answer returns; or the other way round.
+
+mod estimate;
+mod sites;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::method::Method;
+use super::output::Output;
+use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
+use super::place::Place;
+use super::population::Group;
+use super::positive;
+use super::query_rows::Asked;
+use super::row::columns;
+use super::splits::Wants;
+use super::statistics::{Clustering, spearman};
+use crate::error::{Error, Result};
+use crate::graph::{Position, Split};
+use crate::model::Point;
+
+use self::sites::{Extents, Together};
+pub use self::sites::{JointSites, SiteAt};
+use self::sweep::{Estimate, SELF_CHECKS, Sweep};
+
+/// What to patch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct Patch {
+    /// Which pairs of queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub pairing: Pairing,
+    /// The hook point whose state is put in
+    #[arg(long, value_enum, default_value = "resid_post")]
+    pub hook: Point,
+    /// Put in the states of this number of consecutive effective layers together
+    #[arg(long, value_name = "LAYERS", default_value_t = 1, value_parser = positive)]
+    pub window: usize,
+    /// Put in the states of all layers of an iteration together
+    #[arg(long, conflicts_with = "window")]
+    pub whole_iteration: bool,
+    /// Put in the states of these sites together and sweep none: POSITION@ITERATION.LAYER, perhaps with .HEAD, joined by +
+    #[arg(long, value_name = "SITE+SITE", value_delimiter = ',', conflicts_with_all = ["window", "whole_iteration"])]
+    pub sites: Vec<JointSites>,
+    /// Estimate every effect to first order too, from one backward pass (attribution patching)
+    #[arg(long)]
+    pub attribution: bool,
+}
+
+/// How much of a hook point is put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// The state at one position.
+    One,
+    /// Those of several effective layers at one position.
+    Window,
+    /// Those at the sites that were listed.
+    Listed,
+    /// Those at all positions.
+    All,
+    /// None.
+    Nothing,
+}
+
+/// What one run gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patched {
+    /// How much is put in: a state, several, or, in the self-checks, all or nothing.
+    pub restored: Extent,
+    /// The hook point; absent in the self-check that puts in nothing.
+    pub hook: Option<Point>,
+    /// The attention head whose slice is put in, from 1; absent where it is the whole state.
+    pub attention_head: Option<usize>,
+    /// Absent in the self-checks, which put in all positions or none, and where sites were listed.
+    pub position: Option<Position>,
+    /// The effective layer, of several the first.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The number of states that are put in together; 0 in the self-checks.
+    pub states: usize,
+    /// The sites that were listed.
+    pub sites: Option<String>,
+}
+
+/// The effect of the states that one run gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatchRow {
+    /// The checkpoint and the data.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The split.
+    pub split: Split,
+    /// What the corrupt query has in place of the clean one's.
+    pub corrupt: Corrupt,
+    /// Which way states go.
+    pub direction: Direction,
+    /// What is put in.
+    #[serde(flatten)]
+    pub patched: Patched,
+    /// What comes of it.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// `recovery` estimated to first order, where that is asked for and recovery is defined.
+    pub estimate: Option<f64>,
+    /// 95 % interval of `estimate`.
+    pub estimate_low: Option<f64>,
+    /// The upper end of that interval.
+    pub estimate_high: Option<f64>,
+    /// What the intervals count for, of the clean queries.
+    pub interval: Clustering,
+}
+
+columns! {
+    PatchRow:
+    Column::of("split"),
+    Column::of("restored"),
+    Column::of("hook"),
+    Column::of("attention_head").titled("head"),
+    Column::of("position"),
+    Column::of("effective_layer").titled("effective layer"),
+    Column::of("n"),
+    Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
+    Column::of("estimate").titled("first order (95 %)").within("estimate_low", "estimate_high"),
+    Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
+    Column::of("gap").decimals(2),
+    Column::of("clean_accuracy").titled("clean"),
+    Column::of("corrupt_accuracy").titled("corrupt"),
+}
+
+// A per-pair row.
+#[derive(Serialize)]
+struct PairRow<'a> {
+    #[serde(flatten)]
+    patched: &'a Patched,
+    #[serde(flatten)]
+    values: PairValues,
+}
+
+impl Method for Patch {
+    const NAME: &'static str = "patch";
+    const ABOUT: &'static str = "Activation patching on the recurrent block";
+    const FORMAT: u32 = 4;
+    type Row = PatchRow;
+
+    fn seed(&self) -> u64 {
+        self.pairing.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.check()?;
+        self.pairing.resolve(Wants::HeldOutChains, checkpoints)
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<PatchRow>) -> Result<()> {
+        self.pairing.each(group, out, |set, checkpoint, out| {
+            let model = &checkpoint.model;
+            let positions = set.positions(model);
+            let together = self.together(Extents {
+                iterations: set.iterations,
+                layers: checkpoint.info.layers,
+                heads: model.config().heads,
+                positions: &positions,
+            })?;
+            let found = Sweep::of(model, set, &together, out.budget(set.iterations), self.attribution)?;
+            let effects = found.runs.effects(set, checkpoint, out);
+            let estimates = found.recoveries(set, &effects);
+            if self.attribution {
+                let after_checks = &effects[SELF_CHECKS..];
+                out.notes.push(rank_correlation(
+                    checkpoint,
+                    set,
+                    after_checks,
+                    &estimates[SELF_CHECKS..],
+                ));
+            }
+            let patched = self.patched(&together, &positions, checkpoint);
+            for (index, (patched, effect)) in patched.iter().zip(effects).enumerate() {
+                if out.wants_queries() {
+                    pair_rows(checkpoint, set, patched, &found.runs, index, out)?;
+                }
+                let estimate = estimates[index];
+                out.rows.push(PatchRow {
+                    origin: checkpoint.info.origin.clone(),
+                    split: set.clean.split.clone(),
+                    corrupt: self.pairing.corrupt,
+                    direction: self.pairing.direction,
+                    patched: patched.clone(),
+                    effect,
+                    estimate: estimate.map(|(mean, _)| mean),
+                    estimate_low: estimate.and_then(|(_, interval)| Some(interval?.0)),
+                    estimate_high: estimate.and_then(|(_, interval)| Some(interval?.1)),
+                    interval: set.clustering(),
+                });
+            }
+            Ok(())
+        })
+    }
+}
+
+// A per-pair row for each pair of a run.
+fn pair_rows(
+    checkpoint: &LoadedCheckpoint,
+    set: &PairSet,
+    patched: &Patched,
+    runs: &Runs,
+    run: usize,
+    out: &mut Output<PatchRow>,
+) -> Result<()> {
+    for pair in 0..set.pairs.len() {
+        let values = runs.of_pair(set, &checkpoint.data.vocab, run, pair);
+        let asked = Asked::of(&set.clean, pair, runs.clean_answer(set, pair));
+        out.query_row(checkpoint, &asked, &PairRow { patched, values })?;
+    }
+    Ok(())
+}
+
+// How well the first-order estimates order the sites as the sweep does.
+fn rank_correlation(
+    checkpoint: &LoadedCheckpoint,
+    set: &PairSet,
+    effects: &[Effect],
+    estimates: &[Option<Estimate>],
+) -> String {
+    let both = effects
+        .iter()
+        .zip(estimates)
+        .filter_map(|(effect, estimate)| Some((effect.recovery?, estimate.as_ref()?.0)));
+    let (exact, estimated): (Vec<f64>, Vec<f64>) = both.unzip();
+    let of = spearman(&exact, &estimated).map_or_else(|| "not defined".to_owned(), |rho| format!("{rho:.3}"));
+    format!(
+        "{}, split {}: rank correlation (Spearman) of the first-order estimate with the exact sweep {of}, {} sites",
+        checkpoint.info.name(),
+        set.clean.split,
+        exact.len()
+    )
+}
+
+impl Patch {
+    /// Refuses a hook point that no state can be put in at.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.hook.in_block() || self.hook == Point::Embed {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "hook {}; allowed: embed and the points of a layer",
+            self.hook.name()
+        )))
+    }
+
+    // What each run gets, the self-checks first.
+    fn patched(&self, together: &[Together], positions: &[Position], checkpoint: &LoadedCheckpoint) -> Vec<Patched> {
+        let whole_embedding = Patched {
+            restored: Extent::All,
+            hook: Some(Point::Embed),
+            attention_head: None,
+            position: None,
+            place: Place::EMBEDDING,
+            states: 0,
+            sites: None,
+        };
+        let nothing = Patched {
+            restored: Extent::Nothing,
+            hook: None,
+            ..whole_embedding.clone()
+        };
+        let of_run = |run: &Together| {
+            let first = run.states[0];
+            let is_listed = run.listed.is_some();
+            Patched {
+                restored: match run.states.len() {
+                    _ if is_listed => Extent::Listed,
+                    1 => Extent::One,
+                    _ => Extent::Window,
+                },
+                hook: Some(self.hook),
+                attention_head: first.head.filter(|_| !is_listed).map(|head| head + 1),
+                position: (!is_listed).then(|| positions[first.column]),
+                place: Place::of(first.site, checkpoint.info.layers),
+                states: run.states.len(),
+                sites: run.listed.clone(),
+            }
+        };
+        [whole_embedding, nothing]
+            .into_iter()
+            .chain(together.iter().map(of_run))
+            .collect()
+    }
+}
