@@ -4,29 +4,17 @@
 use std::io::Write;
 
 use candle_core::{DType, Device, Tensor, Var};
-use loopscope::model::{
-    Activation, Backend, Init, Leaf, Model, ModelConfig, Pass, Positions, Readout, Sharing, Weights,
-};
+use loopscope::model::{Backend, Init, Leaf, Model, ModelConfig, Pass, Sharing, Weights};
 
 const VOCAB: usize = 9;
 const STEP: f64 = 1e-5;
 
 fn config() -> ModelConfig {
     ModelConfig {
-        layers: 2,
-        iterations: 3,
-        d_model: 8,
-        heads: 2,
-        positions: Positions::Learned,
         max_positions: 4,
         init: Init::GAUSSIAN,
-        injection: false,
-        activation: Activation::GeluTanh,
         embedding_std: 0.7,
-        dropout: 0.0,
-        tied: true,
-        readout: Readout::LastToken,
-        columns: None,
+        ..ModelConfig::new(2, 3, 8, 2)
     }
 }
 

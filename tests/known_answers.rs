@@ -83,17 +83,7 @@ fn write_model(path: &Path) {
             _ => Ok(leaf.tensor.clone()),
         })
         .unwrap();
-    let info = CheckpointInfo {
-        model: config(),
-        vocab_size: vocab.len(),
-        vocab: Some(vocab.tokens().to_vec()),
-        step: 0,
-        epoch: 0.0,
-        seed: None,
-        data_hash: None,
-        learned_hops: None,
-        accuracy: std::collections::BTreeMap::new(),
-    };
+    let info = CheckpointInfo::of_model(config(), vocab.len(), Some(vocab.tokens().to_vec()));
     Checkpoint::write(path, &info, &weights).unwrap();
 }
 

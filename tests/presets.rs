@@ -140,7 +140,7 @@ fn a_bad_preset_is_refused_with_its_key_and_what_is_allowed() {
     );
     refused(
         &edit("pairs = 5", "pears = 5"),
-        &["measure.patch.pears", "allowed: split, corrupt, hook, pairs"],
+        &["measure.patch.pears", "allowed: split, corrupt, direction, pairs"],
     );
     refused(
         &edit("[measure.eval]", "[measure.evil]"),
@@ -155,7 +155,7 @@ fn a_bad_preset_is_refused_with_its_key_and_what_is_allowed() {
         &["measure.patch.split = \"nope\"", "test_inferred_ood"],
     );
     refused(
-        &edit("pairs = 5", "pairs = 5\nhook = \"logits\""),
+        &edit("hook = \"resid_post\"", "hook = \"logits\""),
         &["measure.patch", "hook logits", "allowed"],
     );
     let depth = ShippedPreset::DepthQuick.text();
@@ -296,7 +296,8 @@ fn the_library_runs_an_experiment_without_a_terminal_and_tells_an_observer_of_it
     let lens = outcome.evidence.get::<Lens>(looped.id()).unwrap();
     assert!(!lens.rows.is_empty() && looped.rows_at::<Lens>(CheckpointRole::End).count() > 0);
     assert_eq!(looped.rows_at::<Lens>(CheckpointRole::Stage(1)).count(), 0);
-    assert_eq!(outcome.evidence.get::<Patch>(looped.id()).unwrap().settings.pairs, 5);
+    let patch = outcome.evidence.get::<Patch>(looped.id()).unwrap();
+    assert_eq!(patch.settings.pairing.pairs, 5);
     assert!(looped.get::<loopscope::measure::Halt>().is_none());
     assert_eq!(looped.training().unwrap().steps, 20);
 }
@@ -326,7 +327,7 @@ fn a_result_that_is_there_is_found_and_one_of_other_settings_measured_again() {
     assert_eq!(fresh, ["patch"; 3]);
     assert_ne!(comparison(), compared);
     let patch = outcome.evidence.runs().next().unwrap().get::<Patch>().unwrap();
-    assert_eq!(patch.settings.pairs, 4);
+    assert_eq!(patch.settings.pairing.pairs, 4);
     // The terminal draws what the library has left undrawn, and measures nothing again.
     std::fs::write(at.join("tiny.toml"), edited(&tiny(), "pairs = 5", "pairs = 4")).unwrap();
     let lens = at.join("figures/looped/lens.json");
@@ -364,7 +365,7 @@ fn a_seed_takes_the_place_of_every_seed_of_a_preset() {
         [
             preset.data.seed,
             preset.runs[0].1.seed,
-            preset.patch.seed,
+            preset.patch.pairing.seed,
             preset.probe.seed,
         ]
     };
@@ -375,5 +376,5 @@ fn a_seed_takes_the_place_of_every_seed_of_a_preset() {
     let Preset::Systematic(own) = Preset::parse(&text, None).unwrap() else {
         panic!("of the other kind")
     };
-    assert_eq!((own.patch.seed, own.eval.seed), (3, 1));
+    assert_eq!((own.patch.pairing.seed, own.eval.seed), (3, 1));
 }

@@ -7,9 +7,8 @@ use std::sync::LazyLock;
 
 use candle_core::Device;
 use libfuzzer_sys::fuzz_target;
-use loopscope::checkpoint::{Checkpoint, ImportSettings, import};
-use loopscope::model::Readout;
-use loopscope_fuzz::{Scratch, expect_named};
+use loopscope::checkpoint::{Checkpoint, import};
+use loopscope_fuzz::{Scratch, expect_named, import_settings};
 use zip::write::SimpleFileOptions;
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
@@ -23,15 +22,7 @@ fuzz_target!(|data: &[u8]| {
     } else {
         SCRATCH.write("x.pt", &zipped(rest))
     };
-    let settings = ImportSettings {
-        heads: 1,
-        iterations: 2,
-        readout: Readout::LastToken,
-        columns: None,
-        sinusoidal: false,
-        vocab: None,
-    };
-    match import(&path, &settings) {
+    match import(&path, &import_settings(2)) {
         Ok((info, weights)) => {
             let imported = SCRATCH.path("imported.safetensors");
             Checkpoint::write(&imported, &info, &weights).expect("weights can be written");

@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use candle_core::Device;
 use libfuzzer_sys::fuzz_target;
-use loopscope::checkpoint::{Checkpoint, CheckpointInfo, ImportSettings, import, read_tensors};
-use loopscope::model::{Pass, Readout, Sharing};
-use loopscope_fuzz::{Scratch, expect_named};
+use loopscope::checkpoint::{Checkpoint, CheckpointInfo, import, read_tensors};
+use loopscope::model::{Pass, Sharing};
+use loopscope_fuzz::{Scratch, expect_named, import_settings};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -31,15 +31,7 @@ fuzz_target!(|data: &[u8]| {
     if let Err(error) = read_tensors(&path) {
         expect_named(&error, &path);
     }
-    let settings = ImportSettings {
-        heads: 1,
-        iterations: 1,
-        readout: Readout::LastToken,
-        columns: None,
-        sinusoidal: false,
-        vocab: None,
-    };
-    match import(&path, &settings) {
+    match import(&path, &import_settings(1)) {
         Ok((info, weights)) => {
             let imported = SCRATCH.path("imported.safetensors");
             Checkpoint::write(&imported, &info, &weights).expect("weights can be written");

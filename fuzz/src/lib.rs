@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use loopscope::checkpoint::ImportSettings;
+use loopscope::model::Readout;
+
 /// A folder of this process alone. Put `TMPDIR` on a file system in memory: every input is written to it.
 pub struct Scratch(tempfile::TempDir);
 
@@ -32,6 +35,18 @@ impl Scratch {
         } else {
             std::fs::remove_file(path)
         };
+    }
+}
+
+/// How weights without a config are brought in.
+pub fn import_settings(iterations: usize) -> ImportSettings {
+    ImportSettings {
+        heads: 1,
+        iterations,
+        readout: Readout::LastToken,
+        columns: None,
+        sinusoidal: false,
+        vocab: None,
     }
 }
 

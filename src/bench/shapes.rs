@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::graph::{Bridges, Dataset, Graph, Query, Split, Systematic, Vocab};
-use crate::model::{Activation, Init, ModelConfig, Positions, Readout};
+use crate::model::{Init, ModelConfig, Positions};
 use crate::random::Stream;
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig};
 
@@ -84,10 +84,6 @@ impl Case {
             data: "data".into(),
             seed: SEED,
             model: ModelConfig {
-                layers,
-                iterations: self.iterations.unwrap_or(iterations),
-                d_model,
-                heads,
                 positions: match self.shape {
                     Shape::Depth => Positions::None,
                     _ => Positions::Learned,
@@ -95,13 +91,7 @@ impl Case {
                 max_positions: 3,
                 // Not zero, so that no gradient is zero.
                 init: Init::GAUSSIAN,
-                injection: false,
-                activation: Activation::GeluTanh,
-                embedding_std: 0.02,
-                dropout: 0.0,
-                tied: true,
-                readout: Readout::LastToken,
-                columns: None,
+                ..ModelConfig::new(layers, self.iterations.unwrap_or(iterations), d_model, heads)
             },
             optimizer: OptimizerConfig {
                 lr: 1e-3,

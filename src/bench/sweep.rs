@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::median;
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
-use crate::model::{Activation, Cut, Init, Interchanged, Model, ModelConfig, Point, Positions, Readout, Site, Weights};
+use crate::model::{Cut, Init, Interchanged, Model, ModelConfig, Point, Site, Weights};
 use crate::random::Stream;
 
 /// A model to patch.
@@ -49,20 +49,9 @@ impl Sweep {
             Self::TwelveHops => (2, 12, 12),
         };
         ModelConfig {
-            layers,
-            iterations,
-            d_model: 64,
-            heads: 2,
-            positions: Positions::Learned,
             max_positions: hops + 1,
             init: Init::GAUSSIAN,
-            injection: false,
-            activation: Activation::GeluTanh,
-            embedding_std: 0.02,
-            dropout: 0.0,
-            tied: true,
-            readout: Readout::LastToken,
-            columns: None,
+            ..ModelConfig::new(layers, iterations, 64, 2)
         }
     }
 

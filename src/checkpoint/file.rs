@@ -41,6 +41,23 @@ pub struct CheckpointInfo {
     pub accuracy: BTreeMap<Split, f64>,
 }
 
+impl CheckpointInfo {
+    /// Of a model that no run of loopscope trained: at step 0, without a seed, data or accuracies.
+    pub fn of_model(model: ModelConfig, vocab_size: usize, vocab: Option<Vec<String>>) -> Self {
+        Self {
+            model,
+            vocab_size,
+            vocab,
+            step: 0,
+            epoch: 0.0,
+            seed: None,
+            data_hash: None,
+            learned_hops: None,
+            accuracy: BTreeMap::new(),
+        }
+    }
+}
+
 /// A checkpoint: metadata and weights of a model, in one safetensors file.
 pub struct Checkpoint {
     /// The metadata.

@@ -94,18 +94,8 @@ pub fn import(path: &Path, settings: &ImportSettings) -> Result<(CheckpointInfo,
             ),
         ));
     }
-    let info = CheckpointInfo {
-        model: config,
-        vocab_size,
-        vocab: settings.vocab.as_ref().map(|vocab| vocab.tokens().to_vec()),
-        step: 0,
-        epoch: 0.0,
-        seed: None,
-        data_hash: None,
-        learned_hops: None,
-        accuracy: std::collections::BTreeMap::new(),
-    };
-    Ok((info, weights))
+    let vocab = settings.vocab.as_ref().map(|vocab| vocab.tokens().to_vec());
+    Ok((CheckpointInfo::of_model(config, vocab_size, vocab), weights))
 }
 
 // The error for a file in another layout: the keys that were expected and those that were found.

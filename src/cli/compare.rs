@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::figure;
 use crate::graph::Split;
 use crate::measure::{
-    Comparison, ComparisonSettings, Corrupt, Iterations, Lens, Patch, RunSummary, Table, compare, last_of_each,
+    Comparison, ComparisonSettings, Corrupt, Direction, Iterations, Lens, Pairing, Patch, RunSummary, Table, compare,
+    last_of_each,
 };
 use crate::model::Point;
 
@@ -43,13 +44,16 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
             seed: args.seed,
         },
         patch: Patch {
-            splits: args.split.clone(),
-            corrupt: Corrupt::Prefix,
+            pairing: Pairing {
+                splits: args.split.clone(),
+                corrupt: Corrupt::Prefix,
+                direction: Direction::Denoise,
+                pairs: args.pairs as usize,
+                correct_only: false,
+                iterations: Iterations::Trained,
+                seed: args.seed,
+            },
             hook: Point::ResidPost,
-            pairs: args.pairs as usize,
-            correct_only: false,
-            iterations: Iterations::Trained,
-            seed: args.seed,
         },
     };
     let comparison = compare(&loaded, &settings)?;

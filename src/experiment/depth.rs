@@ -12,7 +12,7 @@ use crate::checkpoint::find_checkpoints;
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split, Tails};
 use crate::measure::{
-    CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Margin, Patch, Probe, ProbeSpec, Reach, Settle,
+    CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Margin, Probe, ProbeSpec, Reach, Settle,
 };
 use crate::train::RunConfig;
 
@@ -215,10 +215,8 @@ fn look_inside(
         splits: named_or(&preset.reach.splits, &splits),
         ..preset.reach.clone()
     };
-    let patch = Patch {
-        splits: named_or(&preset.patch.splits, &[Split::depth_test(learned)]),
-        ..preset.patch.clone()
-    };
+    let mut patch = preset.patch.clone();
+    patch.pairing.splits = named_or(&patch.pairing.splits, &[Split::depth_test(learned)]);
     let (ids, checkpoints) = ([run.id], std::slice::from_ref(checkpoint));
     let (folder, observer) = (conduct.figures_folder().join(&run.training.name), conduct.observer());
     evidence.measure(&ids, &lens, checkpoints, &folder, observer)?;

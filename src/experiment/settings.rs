@@ -228,11 +228,11 @@ mod tests {
         let mut methods = tables(text, Seed::Usual(Some(5)));
         let patch: Patch = methods.take().unwrap();
         assert_eq!(
-            (patch.corrupt, patch.pairs, patch.correct_only),
+            (patch.pairing.corrupt, patch.pairing.pairs, patch.pairing.correct_only),
             (Corrupt::Head, 7, true)
         );
-        assert_eq!(patch.splits, [Split::from("a"), Split::from("b")]);
-        assert_eq!((patch.iterations, patch.seed), (Iterations::Trained, 5));
+        assert_eq!(patch.pairing.splits, [Split::from("a"), Split::from("b")]);
+        assert_eq!((patch.pairing.iterations, patch.pairing.seed), (Iterations::Trained, 5));
         let halt: Halt = methods.take().unwrap();
         assert_eq!(halt.iterations, Iterations::up_to(6));
         assert_eq!((halt.rules.len(), halt.sweep), (2, false));
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_seed_of_the_user_takes_the_place_of_all_others() {
-        let seed = |text: &str, seed| tables(text, seed).take::<Patch>().unwrap().seed;
+        let seed = |text: &str, seed| tables(text, seed).take::<Patch>().unwrap().pairing.seed;
         assert_eq!(seed("[patch]\nseed = 3", Seed::Usual(Some(5))), 3);
         assert_eq!(seed("[patch]", Seed::Usual(Some(5))), 5);
         assert_eq!(seed("[patch]", Seed::Usual(None)), 1);

@@ -1,9 +1,7 @@
 //! Direct logit attribution over the loop.
 
 use super::kit::{Axis, Content, Figure, Panel};
-use super::{
-    Draw, Populations, column_title, conditions, cycled_line, distinct, intervals, sample_size, several_runs, span,
-};
+use super::{Draw, Populations, bands, column_title, conditions, cycled_line, distinct, several_runs, span};
 use crate::measure::{Attribute, AttributeRow, Component, LogitOf, Report};
 
 impl Draw for Attribute {
@@ -61,9 +59,8 @@ impl Draw for Attribute {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "logits, through the final layer norm at its own scale; bands: {}; {}",
-                    intervals(&report.rows, |row| (&row.split, row.interval)),
-                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
+                    "logits, through the final layer norm at its own scale; {}",
+                    bands(report, |row| (&row.split, row.hops, row.n))
                 ),
             ],
             legend: lines.iter().enumerate().map(entry).collect(),

@@ -38,7 +38,7 @@ pub fn compare(comparison: &Comparison) -> Figure {
                 "bands: {}; cells of patching: recovery of the clean answer, at most {} pairs, – where clean and corrupt are not told \
                  apart (the interval of their gap is not above 0){}",
                 intervals(&comparison.lens.rows, |row| (&row.split, row.interval)),
-                comparison.patch.settings.pairs,
+                comparison.patch.settings.pairing.pairs,
                 if comparison.lens.rows.iter().any(|row| row.hops > 2) {
                     "; of the lens: top-1, dashed: effective layers of training"
                 } else {

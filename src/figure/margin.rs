@@ -1,9 +1,7 @@
 //! The logit margin by iteration (Kohli et al. 2026, Figure 8).
 
 use super::kit::{Content, Figure, Panel, Series};
-use super::{
-    Draw, Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span, wrapped,
-};
+use super::{Draw, Populations, bands, column_title, conditions, iteration_axis, several_runs, span, wrapped};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Margin, MarginRow, Report};
 
@@ -38,11 +36,7 @@ impl Draw for Margin {
             title: "Logit margin: the target minus the best other token".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
-                format!(
-                    "bands: {}; {}",
-                    intervals(&report.rows, |row| (&row.split, row.interval)),
-                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
-                ),
+                bands(report, |row| (&row.split, row.hops, row.n)),
             ],
             legend: populations.legend(),
             panels: wrapped(panels),

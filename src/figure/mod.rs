@@ -21,7 +21,7 @@ pub use kit::Figure;
 use crate::error::Result;
 use crate::graph::{Role, Split};
 use crate::measure::statistics::{Clustering, intervals_in_words};
-use crate::measure::{self, CheckpointSummary, Method, Report};
+use crate::measure::{self, CheckpointSummary, Method, Report, Row};
 use crate::registry::with_every_method;
 use crate::wording::counted;
 use kit::{Axis, Colour, Panel, Series, Stroke};
@@ -187,6 +187,14 @@ fn intervals<'a, R: 'a>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, Cluster
         let (split, clustering) = of(row);
         (split.title().to_owned(), clustering)
     }))
+}
+
+/// What the bands are, and how many queries there are.
+fn bands<'a, M: Method>(report: &'a Report<M>, of: impl Fn(&'a M::Row) -> (&'a Split, usize, usize)) -> String {
+    let samples = sample_size(&report.rows, of);
+    let clusterings = report.rows.iter().filter_map(Row::clustering);
+    let intervals = intervals_in_words(clusterings.map(|(split, clustering)| (split.title().to_owned(), clustering)));
+    format!("bands: {intervals}; {samples}")
 }
 
 /// How many queries there are of each split and number of hops, in few words.

@@ -17,7 +17,7 @@ impl Draw for Patch {
             });
             columns.collect()
         };
-        let pairs = distinct(&report.rows, |row| (row.split.clone(), row.n));
+        let pairs = distinct(&report.rows, |row| (row.split.clone(), row.effect.n));
         let pairs: Vec<String> = pairs
             .iter()
             .map(|(split, n)| format!("{} n = {n}", split.title()))
@@ -26,7 +26,7 @@ impl Draw for Patch {
             title: format!(
                 "Activation patching: recovery of the answer when {} is restored (corrupt {})",
                 report.settings.hook.name(),
-                report.settings.corrupt.name()
+                report.settings.pairing.corrupt.name()
             ),
             conditions: vec![
                 conditions(&report.checkpoints),
@@ -57,7 +57,7 @@ pub(super) fn cells(rows: &[PatchRow], checkpoint: &CheckpointSummary, split: &S
         of_panel
             .iter()
             .find(|row| row.position == Some(position) && row.place.effective_layer == layer)
-            .and_then(|row| row.recovery)
+            .and_then(|row| row.effect.recovery)
     };
     Content::Cells {
         x_label: "effective layer".to_owned(),

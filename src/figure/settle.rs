@@ -1,7 +1,7 @@
 //! How the loop settles, by iteration.
 
 use super::kit::{Content, Figure, Panel, Point, Series, UNIT};
-use super::{Draw, Populations, column_title, conditions, intervals, iteration_axis, sample_size, several_runs, span};
+use super::{Draw, Populations, bands, column_title, conditions, iteration_axis, several_runs, span};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Report, Settle, SettleRow};
 
@@ -71,11 +71,7 @@ impl Draw for Settle {
             title: "The loop's settling, at the readout position".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
-                format!(
-                    "bands: {}; {}",
-                    intervals(&report.rows, |row| (&row.split, row.interval)),
-                    sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
-                ),
+                bands(report, |row| (&row.split, row.hops, row.n)),
             ],
             legend: populations.legend(),
             panels: measured.map(row).collect(),

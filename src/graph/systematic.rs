@@ -203,13 +203,10 @@ impl Systematic {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn small() -> Systematic {
-        Systematic {
+impl Systematic {
+    /// The data of the preset `laptop`.
+    pub(crate) fn laptop() -> Self {
+        Self {
             entities: 50,
             relations: 20,
             out_degree: 20,
@@ -220,10 +217,17 @@ mod tests {
             seed: 1,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
 
     #[test]
     fn counts_are_those_of_the_protocol() {
-        let data = small().generate().unwrap();
+        let data = Systematic::laptop().generate().unwrap();
         let len = |split| data.split(split).unwrap().len();
         assert_eq!(len("id_atomic"), 900);
         assert_eq!(len("ood_atomic"), 100);
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn no_trained_chain_holds_an_ood_fact_and_every_ood_test_chain_holds_two() {
-        let data = small().generate().unwrap();
+        let data = Systematic::laptop().generate().unwrap();
         let ood: HashSet<&[u32]> = data.split("ood_atomic").unwrap().iter().map(|q| &*q.tokens).collect();
         let ood_facts = |q: &Query| {
             let bridge = q.entity_after(1).unwrap();
@@ -256,7 +260,15 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_files_and_another_seed_others() {
-        let hash = |seed| Systematic { seed, ..small() }.generate().unwrap().hash;
+        let hash = |seed| {
+            Systematic {
+                seed,
+                ..Systematic::laptop()
+            }
+            .generate()
+            .unwrap()
+            .hash
+        };
         assert_eq!(hash(1), hash(1));
         assert_ne!(hash(1), hash(2));
         // A promise across machines and versions.
@@ -269,24 +281,30 @@ mod tests {
         assert!(
             refused(Systematic {
                 out_degree: 21,
-                ..small()
+                ..Systematic::laptop()
             })
             .contains("out-degree is 21")
         );
         assert!(
             refused(Systematic {
                 ood_share: 1.5,
-                ..small()
+                ..Systematic::laptop()
             })
             .contains("ood-share is 1.5")
         );
         assert!(
             refused(Systematic {
                 phi: f64::NAN,
-                ..small()
+                ..Systematic::laptop()
             })
             .contains("phi is NaN")
         );
-        assert!(refused(Systematic { entities: 0, ..small() }).contains("entities is 0"));
+        assert!(
+            refused(Systematic {
+                entities: 0,
+                ..Systematic::laptop()
+            })
+            .contains("entities is 0")
+        );
     }
 }

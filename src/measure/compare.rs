@@ -187,10 +187,8 @@ impl ComparisonSettings {
             splits: Wants::OneDepth.splits(&lens.splits, checkpoints)?,
             ..lens.clone()
         };
-        let patch = Patch {
-            splits: Wants::OneHeldOutDepth.splits(&patch.splits, checkpoints)?,
-            ..patch.clone()
-        };
+        let mut patch = patch.clone();
+        patch.pairing.resolve(Wants::OneHeldOutDepth, checkpoints)?;
         Ok(Self {
             lens: lens.resolved(checkpoints)?,
             patch: patch.resolved(checkpoints)?,

@@ -17,14 +17,18 @@ fn recovery<'a>(run: RunView<'a>, split: &Split) -> Vec<&'a PatchRow> {
 fn recovery_text(rows: &[&PatchRow]) -> String {
     let cell = |row: &&PatchRow| {
         let layer = row.place.effective_layer;
-        match (row.recovery, row.low, row.high) {
+        match (row.effect.recovery, row.effect.low, row.effect.high) {
             (Some(r), Some(low), Some(high)) => format!("{layer}: {r:.2} ({low:.2}–{high:.2})"),
             (Some(r), ..) => format!("{layer}: {r:.2} (no interval)"),
             (None, ..) => format!("{layer}: not defined, the gap between clean and corrupt is not above 0"),
         }
     };
     let cells: Vec<String> = rows.iter().map(cell).collect();
-    format!("{}, n = {}", cells.join(", "), rows.first().map_or(0, |row| row.n))
+    format!(
+        "{}, n = {}",
+        cells.join(", "),
+        rows.first().map_or(0, |row| row.effect.n)
+    )
 }
 
 /// Restoring the state at r1 after each layer of the first iteration brings the answer back.
@@ -51,7 +55,7 @@ impl Criterion<RunView<'_>> for FirstIterationCausal {
             let of_layers: Option<Vec<f64>> = rows
                 .iter()
                 .filter(|row| row.place.iteration == 1)
-                .map(|row| row.recovery)
+                .map(|row| row.effect.recovery)
                 .collect();
             let all_back = of_layers
                 .filter(|of_layers| !of_layers.is_empty())
@@ -90,7 +94,7 @@ impl Criterion<RunView<'_>> for BridgeTooLate {
         let last_used = used
             .iter()
             .rev()
-            .find(|row| row.recovery.is_some_and(|r| r >= self.min_recovery))
+            .find(|row| row.effect.recovery.is_some_and(|r| r >= self.min_recovery))
             .map(|row| row.place.effective_layer);
         let bridge = LensLine::of(run, CheckpointRole::End, &Split::ood(), Target::Bridge, R1);
         let visible = bridge

@@ -3,7 +3,6 @@
 use super::Preset;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Split};
-use crate::measure::Patch;
 use crate::train::RunConfig;
 
 impl Preset {
@@ -12,13 +11,17 @@ impl Preset {
     /// # Errors
     /// At the first that there will not be; the message names its key, and lists the splits that there will be.
     pub(crate) fn check_against(&self, made: &[Dataset]) -> Result<()> {
-        let (configs, named, patch): (Vec<&RunConfig>, Vec<(&str, &[Split])>, &Patch) = match self {
+        let (configs, named, patch) = match self {
             Self::Systematic(preset) => (
-                preset.runs.iter().map(|(_, config)| config).collect(),
+                preset
+                    .runs
+                    .iter()
+                    .map(|(_, config)| config)
+                    .collect::<Vec<&RunConfig>>(),
                 vec![
                     ("eval", &preset.eval.splits),
                     ("lens", &preset.lens.splits),
-                    ("patch", &preset.patch.splits),
+                    ("patch", &preset.patch.pairing.splits),
                 ],
                 &preset.patch,
             ),
@@ -31,7 +34,7 @@ impl Preset {
                     ("halt", &preset.halt.splits),
                     ("lens", &preset.lens.splits),
                     ("reach", &preset.reach.splits),
-                    ("patch", &preset.patch.splits),
+                    ("patch", &preset.patch.pairing.splits),
                 ],
                 &preset.patch,
             ),

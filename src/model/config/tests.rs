@@ -4,20 +4,10 @@ use super::*;
 
 pub(crate) fn tiny() -> ModelConfig {
     ModelConfig {
-        layers: 2,
-        iterations: 3,
-        d_model: 8,
-        heads: 2,
-        positions: Positions::Learned,
         max_positions: 5,
         init: Init::GAUSSIAN,
-        injection: false,
-        activation: Activation::GeluTanh,
         embedding_std: 0.5,
-        dropout: 0.0,
-        tied: true,
-        readout: Readout::LastToken,
-        columns: None,
+        ..ModelConfig::new(2, 3, 8, 2)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 use crate::graph::{Position, Target};
 use crate::measure::{
-    ClassifierKind, Corrupt, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Place, Probe, ProbeRow, RunSummary,
-    SplitBy,
+    ClassifierKind, Corrupt, Direction, Effect, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Place, Probe,
+    ProbeRow, RunSummary, SplitBy,
 };
 use crate::model::Point;
 use crate::train::{Reached, Stage, StageOutcome};
@@ -71,7 +71,7 @@ impl Run {
             training: Some(training),
         });
         let of_splits = json!({"splits": [], "iterations": "trained", "seed": 1});
-        let of_pairs = json!({"splits": [], "corrupt": "prefix", "hook": "resid_post", "pairs": 1, "correct_only": false,
+        let of_pairs = json!({"splits": [], "corrupt": "prefix", "direction": "denoise", "hook": "resid_post", "pairs": 1, "correct_only": false,
             "iterations": "trained", "seed": 1});
         let of_specs = json!({"specs": [], "seed": 1, "iterations": "trained"});
         evidence.insert(&[id], report::<Eval>(of_splits.clone(), self.eval.clone()));
@@ -184,6 +184,7 @@ impl Run {
             origin: origin(&self.name, END, 1000),
             split: split.into(),
             corrupt: Corrupt::Prefix,
+            direction: Direction::Denoise,
             hook: Some(Point::ResidPost),
             position: Some(Position::Relation(1)),
             place: Place {
@@ -191,15 +192,28 @@ impl Run {
                 iteration: place / layers + 1,
                 layer: place % layers + 1,
             },
-            n: 200,
-            recovery,
-            low: recovery,
-            high: recovery,
+            effect: Effect {
+                n: 200,
+                recovery,
+                low: recovery,
+                high: recovery,
+                flips: 0.0,
+                flips_low: 0.0,
+                flips_high: 0.02,
+                probability: 0.5,
+                probability_low: None,
+                probability_high: None,
+                kl: 1.0,
+                kl_low: None,
+                kl_high: None,
+                rank: 2.0,
+                rank_low: None,
+                rank_high: None,
+                gap: 1.0,
+                clean_accuracy: 1.0,
+                corrupt_accuracy: 1.0,
+            },
             interval: FACTS,
-            flips: 0.0,
-            gap: 1.0,
-            clean_accuracy: 1.0,
-            corrupt_accuracy: 1.0,
         };
         let rows: Vec<PatchRow> = recoveries.iter().enumerate().map(row).collect();
         self.patch.extend(rows);

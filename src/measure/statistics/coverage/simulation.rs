@@ -6,17 +6,7 @@ use crate::random::Stream;
 
 /// The 211 OOD chains of two hops of the preset `laptop`, made of 98 facts.
 pub(super) fn ood() -> Vec<Query> {
-    let settings = Systematic {
-        entities: 50,
-        relations: 20,
-        out_degree: 20,
-        ood_share: 0.1,
-        held_out: 0.03,
-        phi: 9.0,
-        test_rows: 3000,
-        seed: 1,
-    };
-    settings
+    Systematic::laptop()
         .generate()
         .unwrap()
         .split("test_inferred_ood")

@@ -1,4 +1,4 @@
-//! Clean and corrupt queries.
+//! Draws a corrupt query for every clean one.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +35,15 @@ impl Corrupt {
 
 /// A clean and a corrupt query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pair {
+pub struct Pair {
     /// The place of the clean query in its population.
-    pub(super) place: usize,
-    pub(super) clean: Query,
-    pub(super) corrupt: Vec<u32>,
-    pub(super) corrupt_answer: u32,
+    pub place: usize,
+    /// The clean query.
+    pub clean: Query,
+    /// The tokens of the corrupt query.
+    pub corrupt: Vec<u32>,
+    /// The true answer of the corrupt query.
+    pub corrupt_answer: u32,
 }
 
 /// At most `max` clean queries of a split, of the most hops that it has, each with a partner drawn uniformly from all that
@@ -48,7 +51,7 @@ pub(super) struct Pair {
 ///
 /// # Errors
 /// When the split has no chains of two hops, or no query in it has a partner.
-pub(super) fn pairs(
+pub(super) fn draw(
     population: &Population,
     data: &Dataset,
     corrupt: Corrupt,
@@ -192,7 +195,7 @@ mod tests {
             seed: 1,
         };
         let population = &group.populations(&split, Per::Split, &mut Vec::new()).unwrap()[0];
-        let (pairs, notes) = pairs(population, &data, Corrupt::Head, 100, 1).unwrap();
+        let (pairs, notes) = draw(population, &data, Corrupt::Head, 100, 1).unwrap();
         let [pair] = pairs.as_slice() else { panic!("{pairs:?}") };
         assert_eq!((&pair.clean, &pair.corrupt[..]), (&whole, &[4, 10, 10][..]));
         assert_eq!(
