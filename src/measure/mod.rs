@@ -5,6 +5,7 @@ mod attribute;
 mod checkpoint;
 mod columns;
 mod compare;
+mod cone;
 mod eval;
 mod extrapolate;
 mod fitted;
@@ -28,6 +29,7 @@ mod splits;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+mod transplant;
 
 use candle_core::Tensor;
 
