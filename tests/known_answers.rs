@@ -223,6 +223,52 @@ fn patching_finds_the_one_position_that_matters() {
 }
 
 #[test]
+fn a_transplant_brings_the_same_from_and_to_every_iteration_of_a_block_that_does_nothing() {
+    let rows = rows(
+        "transplant",
+        &["--split", "test_inferred_iid", "--corrupt", "relation2"],
+    );
+    // All positions and each of three, four states of the source, three iterations of the base.
+    assert_eq!(rows.len(), 4 * 4 * 3);
+    for row in &rows {
+        let expected = match row["position"].as_str() {
+            None | Some("r2") => 1.0,
+            Some("head" | "r1") => 0.0,
+            other => panic!("{other:?}"),
+        };
+        assert!((row["recovery"].as_f64().unwrap() - expected).abs() < 1e-6, "{row}");
+        assert_eq!(row["flips"], expected, "{row}");
+        let left = 4 - row["base_iteration"].as_u64().unwrap();
+        assert_eq!(row["iterations_left"], left, "{row}");
+        // No cell differs from another: there is nothing to explain.
+        assert_eq!(row["by_source_and_left"], Value::Null, "{row}");
+    }
+}
+
+#[test]
+fn the_cone_of_a_block_that_does_nothing_has_one_position() {
+    let rows = rows(
+        "cone",
+        &["--split", "test_inferred_iid", "--put", "query", "--before", "1,3"],
+    );
+    // Two iterations and three positions to put it in at; three positions at the embedding and three effective layers.
+    assert_eq!(rows.len(), 6 * 12);
+    for row in &rows {
+        let put_in = row["before"].as_u64().unwrap() - 1;
+        let is_there = row["put_at"] == row["position"];
+        let is_reached = is_there && row["effective_layer"].as_u64().unwrap() >= put_in;
+        assert_eq!(row["relative"].as_f64().unwrap() > 0.0, is_reached, "{row}");
+        assert_eq!(row["arrived"], if is_reached { 1.0 } else { 0.0 }, "{row}");
+        let arrival = if is_there { Value::from(put_in) } else { Value::Null };
+        assert_eq!(row["arrival"], arrival, "{row}");
+        // The answer is read off r2 alone.
+        let changed = if row["put_at"] == "r2" { 1.0 } else { 0.0 };
+        assert_eq!(row["answers_changed"], changed, "{row}");
+        assert_eq!(row["speed"], Value::Null, "{row}");
+    }
+}
+
+#[test]
 fn activations_of_a_split_are_those_of_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

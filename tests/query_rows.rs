@@ -78,6 +78,8 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
         &["lens"],
         &["probe", spec],
         &["patch", "--pairs", "9"],
+        &["transplant", "--pairs", "9"],
+        &["cone", "--queries", "9"],
         &["attribute", "--queries", "9"],
     ] {
         let target = ["r/final.safetensors", "--rows", "--out", "f"];
@@ -103,6 +105,14 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     let by_site = [&PLACE[..], &["hook", "position"]].concat();
     means_agree(at, "patch", &by_site, "gap", |row| {
         number(row, "clean_difference") - number(row, "corrupt_difference")
+    });
+    let by_transplant = ["split", "source_iteration", "base_iteration", "position"];
+    means_agree(at, "transplant", &by_transplant, "probability", |row| {
+        number(row, "patched_probability")
+    });
+    let by_source = ["split", "hops", "before", "put_at", "position"];
+    means_agree(at, "cone", &by_source, "answers_changed", |row| {
+        f64::from(u8::from(row["answer_after"] != row["answer"]))
     });
     let by_component = [
         &PLACE[..],

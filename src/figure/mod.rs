@@ -2,6 +2,7 @@
 
 mod attribute;
 mod compare;
+mod cone;
 mod eval;
 mod extrapolate;
 mod halt;
@@ -12,6 +13,7 @@ mod patch;
 mod probe;
 mod reach;
 mod settle;
+mod transplant;
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@ mod attribute;
 mod checkpoint;
 mod columns;
 mod compare;
+mod cone;
 mod eval;
 mod extrapolate;
 mod fitted;
@@ -29,6 +30,7 @@ mod states;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+mod transplant;
 
 use candle_core::Tensor;
 

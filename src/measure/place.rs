@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Site;
+use crate::model::{Point, Site};
 
 /// A place in the loop. Iterations and layers count from 1, as in the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +34,31 @@ impl Place {
             layer: site.layer() + 1,
         }
     }
+
+    /// The place of the residual stream after `effective_layer` layers of a block of `layers` layers.
+    pub fn after(effective_layer: usize, layers: usize) -> Self {
+        match effective_layer {
+            0 => Self::EMBEDDING,
+            _ => Self::of(residual_stream(effective_layer, layers), layers),
+        }
+    }
+}
+
+/// The site of the residual stream after `effective_layer` layers of a block of `layers` layers.
+///
+/// That is `resid_post` of the last of them: between two iterations the input injection of the next is not added yet, so that a
+/// state that is put in there is followed by the query's own embedding. Before the first layer, where nothing is injected, it is
+/// `resid_pre`.
+pub(super) fn residual_stream(effective_layer: usize, layers: usize) -> Site {
+    match effective_layer.checked_sub(1) {
+        None => Site::new(Point::ResidPre, 0, 0),
+        Some(last) => Site::new(Point::ResidPost, last / layers, last % layers),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Point;
 
     #[test]
     fn places_count_from_one_and_the_embedding_is_0() {

@@ -177,6 +177,21 @@ fn checkpoints() {
     run(at, &["patch", "r", "--hook", "logits"])
         .expect(2)
         .says(&["logits", "points of a layer"]);
+    run(at, &["transplant", "r", "--split", "id_atomic"])
+        .expect(2)
+        .says(&["id_atomic", "two hops"]);
+    run(at, &["transplant", "r", "--iterations", "0"])
+        .expect(2)
+        .says(&["0", "1 to 4096"]);
+    run(at, &["cone", "r", "--before", "1..9"])
+        .expect(2)
+        .says(&["--before 3", "allowed: 1 to 2"]);
+    run(at, &["cone", "r", "--position", "head,r3"])
+        .expect(2)
+        .says(&["--position r3", "allowed: head, r1, r2"]);
+    run(at, &["cone", "r", "--threshold", "0"])
+        .expect(2)
+        .says(&["--threshold", "numbers above 0"]);
     run(at, &["eval", "r", "--iterations", "0"])
         .expect(2)
         .says(&["0", "1 to 4096"]);

@@ -57,6 +57,8 @@ fn rows_of_runs_whose_folders_share_a_name_are_told_apart_everywhere() {
         ("reach", &["reach", "--queries", "5", "--split", "test_inferred_iid"]),
         ("halt", &["halt", "--rules", "argmax=2", "--iterations", "4"]),
         ("patch", &["patch", "--pairs", "5"]),
+        ("transplant", &["transplant", "--pairs", "5"]),
+        ("cone", &["cone", "--queries", "5"]),
     ] {
         let ran = run(at, &[arguments, &FINALS, &["--out", "f"]].concat()).expect(0);
         for run in ["A/looped", "B/looped"] {

@@ -1,0 +1,176 @@
+//! When a change arrives at a position, and how fast it moves.
+
+use crate::measure::statistics::{Interval, Resamples, share};
+
+/// The time of arrival at one position.
+pub(super) struct Arrival {
+    /// The first effective layer at which the change has reached the threshold, of each query.
+    pub(super) of_queries: Vec<Option<usize>>,
+    /// By effective layer from 0 on, the share of queries in which it has arrived, with its interval.
+    pub(super) arrived: Vec<(f64, Interval)>,
+    /// The first effective layer at which that share is at least a half: the median, of which queries in which it never arrives
+    /// are a part.
+    pub(super) median: Option<usize>,
+    /// The ends of its interval, which has every layer at which a half is in the interval of the share (Brookmeyer and Crowley
+    /// 1982).
+    pub(super) low: Option<usize>,
+    pub(super) high: Option<usize>,
+}
+
+impl Arrival {
+    /// Of changes by effective layer and query; `None` where a layer has none to compare.
+    pub(super) fn of(changes: &[Option<Vec<f64>>], threshold: f64, resamples: &Resamples) -> Self {
+        let queries = changes.iter().flatten().map(Vec::len).max().unwrap_or(0);
+        let has_arrived = |of_layer: &Option<Vec<f64>>, query: usize| {
+            of_layer.as_ref().is_some_and(|changes| changes[query] >= threshold)
+        };
+        let arrival = |query| changes.iter().position(|of_layer| has_arrived(of_layer, query));
+        let of_queries: Vec<Option<usize>> = (0..queries).map(arrival).collect();
+        let arrived: Vec<(f64, Interval)> = (0..changes.len())
+            .map(|layer| {
+                let by_now: Vec<bool> = of_queries.iter().map(|at| at.is_some_and(|at| at <= layer)).collect();
+                (share(&by_now), resamples.share(&by_now))
+            })
+            .collect();
+        let first = |of: fn(&(f64, Interval)) -> f64| arrived.iter().position(|share| of(share) >= 0.5);
+        Self {
+            median: first(|(share, _)| *share),
+            low: first(|(_, (_, high))| *high),
+            high: first(|(_, (low, _))| *low),
+            of_queries,
+            arrived,
+        }
+    }
+}
+
+/// The slope of arrival against distance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Slope {
+    /// Iterations a hop.
+    pub(super) iterations: f64,
+    pub(super) interval: Option<Interval>,
+    /// Queries with two arrivals or more.
+    pub(super) n: usize,
+}
+
+impl Slope {
+    /// Least squares of the arrivals at positions of rising distance, in iterations since the change was put in, within each
+    /// query; `None` where no query has two of them.
+    ///
+    /// It is Σ (d − d̄)(t − t̄) / Σ (d − d̄)², both sums over queries and positions: a ratio of two means over queries.
+    pub(super) fn of(arrivals: &[(f64, Vec<Option<f64>>)], resamples: &Resamples) -> Option<Self> {
+        let queries = arrivals.first().map_or(0, |(_, times)| times.len());
+        let products = |query: usize| {
+            let arrived: Vec<(f64, f64)> = arrivals
+                .iter()
+                .filter_map(|(distance, times)| Some((*distance, times[query]?)))
+                .collect();
+            let n = arrived.len().max(1) as f64;
+            let distance = arrived.iter().map(|(d, _)| d).sum::<f64>() / n;
+            let top: f64 = arrived.iter().map(|(d, t)| (d - distance) * t).sum();
+            let bottom: f64 = arrived.iter().map(|(d, _)| (d - distance).powi(2)).sum();
+            (top, bottom)
+        };
+        let (top, bottom): (Vec<f64>, Vec<f64>) = (0..queries).map(products).unzip();
+        let squares: f64 = bottom.iter().sum();
+        (squares > 0.0).then(|| Self {
+            iterations: top.iter().sum::<f64>() / squares,
+            interval: resamples.ratio(&top, &bottom),
+            n: bottom.iter().filter(|&&squares| squares > 0.0).count(),
+        })
+    }
+
+    /// Hops an iteration, where the change moves at all.
+    pub(super) fn speed(self) -> Option<f64> {
+        hops_an_iteration(self.iterations)
+    }
+
+    /// The lower end of its interval.
+    pub(super) fn speed_low(self) -> Option<f64> {
+        hops_an_iteration(self.interval?.1)
+    }
+
+    /// The upper end, where it is finite.
+    pub(super) fn speed_high(self) -> Option<f64> {
+        hops_an_iteration(self.interval?.0)
+    }
+}
+
+fn hops_an_iteration(iterations_a_hop: f64) -> Option<f64> {
+    // Arrivals at all positions at once differ from a slope of 0 in rounding.
+    (iterations_a_hop > 1e-9).then(|| 1.0 / iterations_a_hop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, Query};
+    use crate::measure::statistics::Clusters;
+
+    fn resamples(n: u32) -> Resamples {
+        let mut graph = Graph::default();
+        let facts = (0..n).map(|head| {
+            graph.insert(head, 1000, 0);
+            Query::new(&[head, 1000], 0, &graph)
+        });
+        Resamples::new(Clusters::of_queries(&facts.collect::<Vec<_>>()), 1)
+    }
+
+    #[test]
+    fn the_median_arrival_counts_queries_in_which_nothing_arrives() {
+        // Of ten queries it arrives in six, at layer 2 in four of them and at 3 in two.
+        let changes = |of: fn(usize) -> f64| Some((0..10).map(of).collect::<Vec<f64>>());
+        let layers = [
+            None,
+            changes(|_| 0.49),
+            changes(|query| if query < 4 { 0.5 } else { 0.0 }),
+            changes(|query| if (4..6).contains(&query) { 0.9 } else { 0.1 }),
+        ];
+        let arrival = Arrival::of(&layers, 0.5, &resamples(10));
+        assert_eq!(
+            arrival.of_queries[..7],
+            [Some(2), Some(2), Some(2), Some(2), Some(3), Some(3), None]
+        );
+        let shares: Vec<f64> = arrival.arrived.iter().map(|(share, _)| *share).collect();
+        assert_eq!(shares, [0.0, 0.0, 0.4, 0.6]);
+        // A half is in the interval of the share from layer 2 on, and never below it.
+        assert_eq!((arrival.low, arrival.median, arrival.high), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn the_speed_is_the_slope_of_arrival_within_queries() {
+        let resamples = resamples(40);
+        // Two hops an iteration; every second query an iteration later throughout, every fourth without the last position.
+        let times = |distance: f64| {
+            let time = |query: usize| {
+                let late = (query % 2) as f64;
+                (distance < 3.0 || query % 4 != 0).then_some(distance / 2.0 + late)
+            };
+            (distance, (0..40).map(time).collect())
+        };
+        let slope = Slope::of(&[times(1.0), times(2.0), times(3.0)], &resamples).unwrap();
+        assert!(
+            (slope.speed().unwrap() - 2.0).abs() < 1e-9 && slope.n == 40,
+            "{slope:?}"
+        );
+        assert!((slope.speed_low().unwrap() - 2.0).abs() < 1e-6 && (slope.speed_high().unwrap() - 2.0).abs() < 1e-6);
+        // At once everywhere: no finite speed.
+        let at_once = |distance| (distance, vec![Some(1.0); 40]);
+        let slope = Slope::of(&[at_once(1.0), at_once(2.0)], &resamples).unwrap();
+        assert_eq!((slope.speed(), slope.iterations.abs() < 1e-12), (None, true));
+        // Half of the queries an iteration a hop, half two: two thirds of a hop an iteration.
+        let mixed = |distance: f64| {
+            let time = |query: usize| Some(distance * if query % 2 == 0 { 1.0 } else { 2.0 });
+            (distance, (0..40).map(time).collect())
+        };
+        let slope = Slope::of(&[mixed(1.0), mixed(2.0)], &resamples).unwrap();
+        let (low, high) = (slope.speed_low().unwrap(), slope.speed_high().unwrap());
+        assert!(
+            (slope.iterations - 1.5).abs() < 1e-9 && low < 2.0 / 3.0 && high > 2.0 / 3.0,
+            "{slope:?}"
+        );
+        // One arrival has no slope.
+        assert_eq!(Slope::of(&[at_once(1.0)], &resamples), None);
+        assert_eq!(Slope::of(&[at_once(1.0), (2.0, vec![None; 40])], &resamples), None);
+    }
+}

@@ -1,0 +1,333 @@
+//! Transplants between iterations: the state after iteration i of the source run is put in before iteration j of the base
+//! run, at one position. The weights are the same in every iteration; does it matter which iteration it is?
+//!
+//! Where i + 1 = j this is activation patching between two iterations. A state from a later iteration skips work, one from
+//! an earlier iteration does work again. What else differs between iterations is the states of the other positions, which
+//! stay those of the base: with the states of all positions put in, the run goes on as the source's own does, whatever j.
+
+mod explained;
+#[cfg(test)]
+mod tests;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+pub use self::explained::Explained;
+use self::explained::{Cell, explained};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::method::{Method, Report};
+use super::output::Output;
+use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs, Sides};
+use super::place::residual_stream;
+use super::population::Group;
+use super::query_rows::Asked;
+use super::row::columns;
+use super::splits::Wants;
+use super::statistics::Clustering;
+use super::{BATCH, rows_of};
+use crate::error::Result;
+use crate::graph::{Position, Split};
+use crate::model::{Branch, Cut, Edit, Hooks, Model, Pass, Sharing, Write, log_softmax};
+
+/// What to transplant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+pub struct Transplant {
+    /// Which pairs of queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub pairing: Pairing,
+}
+
+/// The effect of the state after one iteration, put in before another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransplantRow {
+    /// The checkpoint and the data.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The split.
+    pub split: Split,
+    /// What the corrupt query has in place of the clean one's.
+    pub corrupt: Corrupt,
+    /// Which way states go.
+    pub direction: Direction,
+    /// Iterations of the source run that made the state; 0: its embedding.
+    pub source_iteration: usize,
+    /// The iteration of the base run that the state is put in before, from 1.
+    pub base_iteration: usize,
+    /// Iterations that the state has left: all of the run, less those before `base_iteration`.
+    pub iterations_left: usize,
+    /// Absent in the self-check, where the states of all positions are put in.
+    pub position: Option<Position>,
+    /// What comes of it.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// What the effect at this position depends on, over all iterations.
+    #[serde(flatten)]
+    pub explained: Explained,
+    /// What the intervals count for, of the clean queries.
+    pub interval: Clustering,
+}
+
+columns! {
+    TransplantRow:
+    Column::of("split"),
+    Column::of("position"),
+    Column::of("source_iteration").titled("after"),
+    Column::of("base_iteration").titled("before"),
+    Column::of("iterations_left").titled("left"),
+    Column::of("n"),
+    Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
+    Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
+    Column::of("deviation"),
+    Column::of("by_source_and_left")
+        .titled("explained without the base's iteration (95 %)")
+        .within("by_source_and_left_low", "by_source_and_left_high"),
+    Column::of("by_depth").titled("by depth").within("by_depth_low", "by_depth_high"),
+}
+
+// A per-pair row.
+#[derive(Serialize)]
+struct PairRow {
+    source_iteration: usize,
+    base_iteration: usize,
+    iterations_left: usize,
+    position: Option<Position>,
+    #[serde(flatten)]
+    values: PairValues,
+}
+
+impl Method for Transplant {
+    const NAME: &'static str = "transplant";
+    const ABOUT: &'static str = "Patching between iterations: the state after one iteration put in before another; does the loop care which it is?";
+    const FORMAT: u32 = 1;
+    type Row = TransplantRow;
+
+    fn seed(&self) -> u64 {
+        self.pairing.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.pairing.resolve(Wants::OneHeldOutDepth, checkpoints)
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<TransplantRow>) -> Result<()> {
+        self.pairing.each(group, out, |set, checkpoint, out| {
+            let moves = moves(set.iterations, set.positions(&checkpoint.model).len());
+            let (runs, cells) = run_all(&checkpoint.model, set, &moves)?;
+            if out.wants_queries() {
+                pair_rows(checkpoint, set, &moves, &runs, out)?;
+            }
+            let effects = runs.effects(set, checkpoint, out);
+            self.rows(checkpoint, set, &moves, effects, &cells, out);
+            Ok(())
+        })
+    }
+
+    // Where the source's iteration is the base's; all others are drawn.
+    fn shown(report: &Report<Self>) -> Vec<&TransplantRow> {
+        let is_shown = |row: &&TransplantRow| row.source_iteration + 1 == row.base_iteration;
+        report.rows.iter().filter(is_shown).collect()
+    }
+}
+
+impl Transplant {
+    fn rows(
+        &self,
+        checkpoint: &LoadedCheckpoint,
+        set: &PairSet,
+        moves: &[Move],
+        effects: Vec<Effect>,
+        cells: &[Vec<Cell>],
+        out: &mut Output<TransplantRow>,
+    ) {
+        let positions = set.positions(&checkpoint.model);
+        let resamples = set.clean.resamples();
+        let of_columns: Vec<Explained> = cells.iter().map(|cells| explained(cells, resamples)).collect();
+        for (of_move, effect) in moves.iter().zip(effects) {
+            out.rows.push(TransplantRow {
+                origin: checkpoint.info.origin.clone(),
+                split: set.clean.split.clone(),
+                corrupt: self.pairing.corrupt,
+                direction: self.pairing.direction,
+                source_iteration: of_move.source,
+                base_iteration: of_move.base,
+                iterations_left: of_move.left(set.iterations),
+                position: of_move.column.map(|column| positions[column]),
+                effect,
+                explained: of_columns[of_move.group()].clone(),
+                interval: set.clustering(),
+            });
+        }
+    }
+}
+
+// What is put in where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Move {
+    // Iterations of the source run that made the state.
+    source: usize,
+    // The iteration of the base run that it is put in before, from 1.
+    base: usize,
+    // `None` means all.
+    column: Option<usize>,
+}
+
+impl Move {
+    fn left(self, iterations: usize) -> usize {
+        iterations + 1 - self.base
+    }
+
+    // All columns at 0, then each.
+    fn group(self) -> usize {
+        self.column.map_or(0, |column| column + 1)
+    }
+}
+
+// All of a run of `iterations` on queries of this many columns.
+fn moves(iterations: usize, columns: usize) -> Vec<Move> {
+    let columns = std::iter::once(None).chain((0..columns).map(Some));
+    let of_column = |column| {
+        let of_source = move |source| (1..=iterations).map(move |base| Move { source, base, column });
+        (0..=iterations).flat_map(of_source)
+    };
+    columns.flat_map(of_column).collect()
+}
+
+// What comes of the moves of some pairs.
+struct Transplanted {
+    // Of the queries as they are, `[pairs, vocab]`.
+    source: Tensor,
+    base: Tensor,
+    // The logits after each iteration, the first first: `[moves × pairs, vocab]`, all pairs of a move together.
+    after: Vec<Tensor>,
+}
+
+impl Transplanted {
+    // `[pairs, vocab]`
+    fn logits(&self, of_move: usize, iterations: usize) -> Result<Tensor> {
+        let pairs = self.base.dim(0)?;
+        Ok(self.after[iterations - 1].narrow(0, of_move * pairs, pairs)?)
+    }
+}
+
+// Branches of one call: what is recorded of them must fit in memory.
+const MAX_BRANCHES: usize = 1 << 13;
+
+// Every run, and by column (all first) the probability of the source's answer in every cell.
+fn run_all(model: &Model, set: &PairSet, moves: &[Move]) -> Result<(Runs, Vec<Vec<Cell>>)> {
+    let iterations = set.iterations;
+    let mut runs = Runs::new(moves.len());
+    // [move][iterations left − 1][pair]
+    let mut probabilities: Vec<Vec<Vec<f64>>> = moves
+        .iter()
+        .map(|of_move| vec![Vec::new(); of_move.left(iterations)])
+        .collect();
+    for sides in set.sides.chunks((MAX_BRANCHES / moves.len()).clamp(1, BATCH)) {
+        let found = transplant(model, sides, moves, iterations)?;
+        let edited = (0..moves.len()).map(|index| found.logits(index, iterations));
+        let edited: Vec<Tensor> = edited.collect::<Result<_>>()?;
+        runs.extend(sides, &found.source, &found.base, &edited)?;
+        for (index, of_left) in probabilities.iter_mut().enumerate() {
+            for (left, of_pairs) in of_left.iter_mut().enumerate() {
+                let logits = found.logits(index, moves[index].base + left)?;
+                let rows = rows_of(&log_softmax(&logits)?)?;
+                let answers = rows.iter().zip(sides);
+                of_pairs.extend(answers.map(|(log, sides)| f64::from(log[sides.source_answer as usize]).exp()));
+            }
+        }
+    }
+    let groups = moves.iter().map(|of_move| of_move.group() + 1).max().unwrap_or(0);
+    let mut cells: Vec<Vec<Cell>> = (0..groups).map(|_| Vec::new()).collect();
+    for (of_move, of_left) in moves.iter().zip(probabilities) {
+        let of_column = of_left.into_iter().zip(1..).map(|(values, left)| Cell {
+            source: of_move.source,
+            base: of_move.base,
+            left,
+            values,
+        });
+        cells[of_move.group()].extend(of_column);
+    }
+    Ok((runs, cells))
+}
+
+fn transplant(model: &Model, sides: &[Sides], moves: &[Move], iterations: usize) -> Result<Transplanted> {
+    let layers = model.config().layers;
+    let (source, states) = source_states(model, sides, iterations)?;
+    let base: Vec<&[u32]> = sides.iter().map(|sides| &*sides.base).collect();
+    let branch = |of_move: &Move, query: usize| {
+        let states = &states[of_move.source][query];
+        let columns = of_move.column.map_or(0..states.len(), |column| column..column + 1);
+        let site = residual_stream((of_move.base - 1) * layers, layers);
+        let edit = |column: usize| Edit::new(site, column, Write::Set(states[column].clone()));
+        Branch {
+            query,
+            edits: columns.map(edit).collect(),
+        }
+    };
+    let of_move = |of_move| (0..sides.len()).map(move |query| (of_move, query));
+    let all = moves.iter().flat_map(of_move);
+    let branches: Vec<Branch> = all.map(|(of_move, query)| branch(of_move, query)).collect();
+    // The logits after every iteration but the last are those of the states there.
+    let readout = states[0].first().map_or(0, |columns| columns.len() - 1);
+    let places: Vec<Cut> = (1..iterations)
+        .map(|after| Cut {
+            site: residual_stream(after * layers, layers),
+            column: readout,
+        })
+        .collect();
+    let found = model.intervene_recording(&base, &branches, &places, iterations)?;
+    let mut after = Vec::with_capacity(iterations);
+    for states in &found.recorded {
+        after.push(model.unembed(states)?);
+    }
+    after.push(found.edited);
+    Ok(Transplanted {
+        source,
+        base: found.base,
+        after,
+    })
+}
+
+// The logits of the source queries, and their states after each number of iterations, 0 first: [iterations][query][column].
+fn source_states(model: &Model, sides: &[Sides], iterations: usize) -> Result<(Tensor, Vec<Vec<Vec<Vec<f32>>>>)> {
+    let rows = model.pack(sides.iter().map(|sides| &*sides.source), Sharing::Nothing)?;
+    let layers = model.config().layers;
+    let sites = (0..=iterations).map(|after| residual_stream(after * layers, layers));
+    let mut pass = Pass {
+        hooks: sites.clone().fold(Hooks::none(), Hooks::record),
+        ..Pass::default()
+    };
+    let logits = model.forward(&rows, iterations, &mut pass)?;
+    let of_site = |site| -> Result<Vec<Vec<Vec<f32>>>> {
+        let states = rows_of(&pass.hooks.recorded(site)?)?;
+        let of_query = |query| rows.of_query(query).iter().map(|&row| states[row as usize].clone());
+        Ok((0..rows.queries()).map(|query| of_query(query).collect()).collect())
+    };
+    Ok((logits, sites.map(of_site).collect::<Result<_>>()?))
+}
+
+// A per-pair row for each move.
+fn pair_rows(
+    checkpoint: &LoadedCheckpoint,
+    set: &PairSet,
+    moves: &[Move],
+    runs: &Runs,
+    out: &mut Output<TransplantRow>,
+) -> Result<()> {
+    let positions = set.positions(&checkpoint.model);
+    for (index, of_move) in moves.iter().enumerate() {
+        for pair in 0..set.pairs.len() {
+            let values = PairRow {
+                source_iteration: of_move.source,
+                base_iteration: of_move.base,
+                iterations_left: of_move.left(set.iterations),
+                position: of_move.column.map(|column| positions[column]),
+                values: runs.of_pair(set, &checkpoint.data.vocab, index, pair),
+            };
+            let answer = runs.clean_answer(set, pair);
+            out.query_row(checkpoint, &Asked::of(&set.clean, pair, answer), &values)?;
+        }
+    }
+    Ok(())
+}
