@@ -43,8 +43,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
             iterations: Iterations::Trained,
             seed: args.seed,
         },
-        patch: Patch {
-            pairing: Pairing {
+        patch: Patch::sweep(
+            Pairing {
                 splits: args.split.clone(),
                 corrupt: Corrupt::Prefix,
                 direction: Direction::Denoise,
@@ -53,12 +53,8 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
                 iterations: Iterations::Trained,
                 seed: args.seed,
             },
-            hook: Point::ResidPost,
-            window: 1,
-            whole_iteration: false,
-            sites: Vec::new(),
-            attribution: false,
-        },
+            Point::ResidPost,
+        ),
     };
     let comparison = compare(&loaded, &settings)?;
     say(&comparison);

@@ -6,28 +6,31 @@ use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Direction, Patch, PatchRow, Report};
 
 impl Draw for Patch {
-    /// A column a checkpoint and, where states have heads, a head; a row a split. Each cell is the recovery when the source's state
-    /// is put in there; where sites were listed, each of the lists is a cell.
+    /// A column a checkpoint, a row a split and, where states have heads, a head; the heads of one checkpoint are columns. Each cell
+    /// is the recovery when the source's state is put in there; where sites were listed, each of the lists is a cell.
     fn draw(report: &Report<Self>) -> Figure {
         let splits = distinct(&report.rows, |row| row.split.clone());
         let swept: Vec<&PatchRow> = report.rows.iter().filter(|row| row.patched.states > 0).collect();
         let heads = distinct(&swept, |row| row.patched.attention_head);
         let several = several_runs(&report.checkpoints);
-        let row = |split: &Split| {
-            let columns = report.checkpoints.iter().flat_map(|checkpoint| {
-                let heads = &heads;
-                let panel = move |head: &Option<usize>| Panel {
-                    title: format!(
-                        "{}: {}{}",
-                        split.title(),
-                        column_title(checkpoint, several),
-                        head.map_or_else(String::new, |head| format!(", head {head}"))
-                    ),
-                    content: cells(&report.rows, checkpoint, split, *head),
-                };
-                heads.iter().map(panel)
-            });
-            columns.collect()
+        let panel = |split: &Split, checkpoint: &CheckpointSummary, head: Option<usize>| Panel {
+            title: format!(
+                "{}: {}{}",
+                split.title(),
+                column_title(checkpoint, several),
+                head.map_or_else(String::new, |head| format!(", head {head}"))
+            ),
+            content: cells(&report.rows, checkpoint, split, head),
+        };
+        let of_split = |split: &Split| -> Vec<Vec<Panel>> {
+            let of_checkpoints = |&head: &Option<usize>| {
+                let checkpoints = report.checkpoints.iter();
+                checkpoints.map(|checkpoint| panel(split, checkpoint, head)).collect()
+            };
+            match &report.checkpoints[..] {
+                [one] => vec![heads.iter().map(|&head| panel(split, one, head)).collect()],
+                _ => heads.iter().map(of_checkpoints).collect(),
+            }
         };
         let pairs = distinct(&report.rows, |row| (row.split.clone(), row.effect.n));
         let pairs: Vec<String> = pairs
@@ -45,7 +48,7 @@ impl Draw for Patch {
                 ),
             ],
             legend: Vec::new(),
-            panels: splits.iter().map(row).collect(),
+            panels: splits.iter().flat_map(of_split).collect(),
         }
     }
 }
@@ -96,12 +99,13 @@ pub(super) fn cells(
         let of_position = position.map(|position| position.to_string());
         sites.clone().or(of_position).unwrap_or_default()
     };
+    let is_listed = of_panel.iter().any(|row| row.patched.sites.is_some());
     Content::Cells {
-        x_label: "effective layer".to_owned(),
-        y_label: "put in at".to_owned(),
+        x_label: if is_listed { "" } else { "effective layer" }.to_owned(),
+        y_label: if is_listed { "" } else { "put in at" }.to_owned(),
         columns: layers
             .iter()
-            .map(|layer| layer.map_or_else(|| "together".to_owned(), |layer| layer.to_string()))
+            .map(|layer| layer.map_or_else(|| "these states together".to_owned(), |layer| layer.to_string()))
             .collect(),
         cells: places
             .iter()

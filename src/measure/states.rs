@@ -37,6 +37,11 @@ impl States {
         })
     }
 
+    /// Of each query.
+    pub(super) fn columns(&self) -> usize {
+        self.rows.of_query(0).len()
+    }
+
     /// The states as an edit sets them: of `head` (from 0) or whole, a pattern without what pads it.
     pub(super) fn states(&self, site: Site, column: usize, head: Option<usize>) -> Result<Vec<Vec<f32>>> {
         slices(&self.rows, &self.hooks.recorded(site)?, site.point(), column, head)

@@ -245,7 +245,13 @@ impl Figure {
         } else {
             LEGEND * self.legend_lines().len() as u32
         };
-        TITLE + self.condition_lines().len() as u32 * LINE + legend + 8
+        let colours = if self.has_cells() { LEGEND } else { 0 };
+        TITLE + self.condition_lines().len() as u32 * LINE + legend + colours + 8
+    }
+
+    fn has_cells(&self) -> bool {
+        let mut panels = self.panels.iter().flatten();
+        panels.any(|panel| matches!(panel.content, Content::Cells { .. }))
     }
 
     fn size(&self) -> (u32, u32) {
@@ -319,6 +325,9 @@ impl Figure {
                 root.draw(&Text::new(name.clone(), (x + px(32), y), text))
                     .map_err(text_of)?;
             }
+        }
+        if self.has_cells() {
+            panel::draw_scale(root, (px(MARGIN), px(MARGIN + self.header() - LEGEND)), scale)?;
         }
         let (_, below) = root
             .margin(px(MARGIN), px(MARGIN), px(MARGIN), px(MARGIN))

@@ -4,14 +4,22 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Axis, Colour, Content, Drawn, FAINT_INK, FRAME, GRID, INK, Panel, Series, Stroke, style, text_of};
+use super::{
+    Axis, Colour, Content, Drawn, FAINT_INK, FRAME, GRID, INK, LINE, PANEL_WIDTH, Panel, Series, Stroke, style, text_of,
+};
+
+// The width of the labels of the vertical axis, where they are short.
+const Y_LABELS: u32 = 42;
+// The width of a character of labels, on the wide side.
+const CHARACTER: u32 = 6;
 
 impl Panel {
-    // Title and margins, the same for every panel.
+    // Title and margins, the same for every panel; the labels of the vertical axis take this width.
     fn frame<'a, DB: DrawingBackend>(
         &self,
         area: &'a DrawingArea<DB, Shift>,
         scale: u32,
+        y_labels: u32,
     ) -> ChartBuilder<'a, 'static, DB> {
         // A title that is too long for its panel is set smaller, never cut.
         const CHARACTERS: u32 = 46;
@@ -23,7 +31,7 @@ impl Panel {
             .margin_right(12 * scale)
             .caption(&self.title, style(size, scale, INK, true))
             .x_label_area_size(34 * scale)
-            .y_label_area_size(42 * scale);
+            .y_label_area_size(y_labels * scale);
         builder
     }
 
@@ -66,7 +74,7 @@ impl Panel {
             1 + usize::from(height <= 2.0)
         };
         let mut chart = self
-            .frame(area, scale)
+            .frame(area, scale, Y_LABELS)
             .build_cartesian_2d(x.range.0..x.range.1, floor..ceiling)
             .map_err(text_of)?;
         let tick = |value: &f64| match (x.log, value.fract().abs() < 1e-6) {
@@ -165,8 +173,10 @@ impl Panel {
         [behind, below]: [&[usize]; 2],
     ) -> Drawn {
         let (width, height) = (columns.len() as f64, rows.len() as f64);
+        let longest = rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
+        let y_labels = (longest * CHARACTER + LINE).clamp(Y_LABELS, PANEL_WIDTH / 2);
         let mut chart = self
-            .frame(area, scale)
+            .frame(area, scale, y_labels)
             .build_cartesian_2d(0.0..width, 0.0..height)
             .map_err(text_of)?;
         chart
@@ -250,6 +260,25 @@ fn power_of_ten(exponent: f64) -> String {
         n @ 6..9 => format!("{}M", 10_i32.pow(n as u32 - 6)),
         n => format!("1e{n}"),
     }
+}
+
+/// The colours of cells from 0 to 1.
+pub(super) fn draw_scale<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, (x, y): (i32, i32), scale: u32) -> Drawn {
+    const STEPS: i32 = 50;
+    let s = scale as i32;
+    let label = |text: &'static str, x: i32| {
+        let text_style = style(10, scale, INK, false).pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw(&Text::new(text, (x, y), text_style)).map_err(text_of)
+    };
+    let (left, width) = (x + 12 * s, 2 * s);
+    label("0", x)?;
+    for step in 0..STEPS {
+        let from = left + step * width;
+        let colour = shade(f64::from(step) / f64::from(STEPS - 1));
+        let corners = [(from, y - 5 * s), (from + width, y + 5 * s)];
+        root.draw(&Rectangle::new(corners, colour.filled())).map_err(text_of)?;
+    }
+    label("1", left + STEPS * width + 5 * s)
 }
 
 // White to blue; what is beyond 0 and 1 is shown as 0 and 1.

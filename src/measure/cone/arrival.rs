@@ -144,7 +144,7 @@ mod tests {
         let times = |distance: f64| {
             let time = |query: usize| {
                 let late = (query % 2) as f64;
-                (distance < 3.0 || query % 4 != 0).then_some(distance / 2.0 + late)
+                (distance < 3.0 || !query.is_multiple_of(4)).then_some(distance / 2.0 + late)
             };
             (distance, (0..40).map(time).collect())
         };
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((slope.speed(), slope.iterations.abs() < 1e-12), (None, true));
         // Half of the queries an iteration a hop, half two: two thirds of a hop an iteration.
         let mixed = |distance: f64| {
-            let time = |query: usize| Some(distance * if query % 2 == 0 { 1.0 } else { 2.0 });
+            let time = |query: usize| Some(distance * if query.is_multiple_of(2) { 1.0 } else { 2.0 });
             (distance, (0..40).map(time).collect())
         };
         let slope = Slope::of(&[mixed(1.0), mixed(2.0)], &resamples).unwrap();

@@ -6,7 +6,7 @@ use crate::measure::place::residual_stream;
 use crate::measure::population::Population;
 use crate::measure::statistics::{Interval, Resamples, mean};
 use crate::measure::{BATCH, minus, norm, rows_of};
-use crate::model::{Branch, Cut, Edit, Model, Write};
+use crate::model::{Branch, Budget, Cut, Edit, Model, Write};
 use crate::random::Stream;
 use crate::train::top1;
 
@@ -36,6 +36,9 @@ pub(super) struct Influence {
     distances: Vec<Vec<f64>>,
 }
 
+// A mean change, with its 95 % interval.
+type Change = (f64, Option<Interval>);
+
 // The states of queries as they are: [effective layer][column][query][d_model].
 type States = Vec<Vec<Vec<Vec<f32>>>>;
 
@@ -46,9 +49,9 @@ impl Influence {
         model: &Model,
         population: &Population,
         sources: &[Source],
-        iterations: usize,
+        budget: Budget,
     ) -> Result<Self> {
-        let sweep = Sweep::new(model, population, sources.len(), iterations);
+        let sweep = Sweep::new(model, population, sources.len(), budget);
         let (answers, states) = sweep.unchanged(population)?;
         let put: Vec<Vec<Vec<f32>>> = sources
             .iter()
@@ -81,7 +84,7 @@ impl Influence {
                 chunk.iter().enumerate().map(branch).collect::<Vec<_>>()
             };
             let branches: Vec<Branch> = sources.iter().zip(&put).flat_map(of_source).collect();
-            let run = model.intervene_recording(&queries, &branches, &sweep.places, iterations)?;
+            let run = model.intervene_recording(&queries, &branches, &sweep.places, budget)?;
             for (after, answers) in found
                 .answers_after
                 .iter_mut()
@@ -121,7 +124,7 @@ impl Influence {
         layer: usize,
         column: usize,
         resamples: &Resamples,
-    ) -> (Option<(f64, Option<Interval>)>, (f64, Option<Interval>)) {
+    ) -> (Option<Change>, Change) {
         let (changes, norms) = (&self.changes[source][layer][column], &self.norms[layer][column]);
         let distance = self.distances[layer][column];
         let change = mean(changes.iter().copied());
@@ -138,7 +141,7 @@ impl Influence {
 // The runs of one population, and what is recorded of them.
 struct Sweep<'a> {
     model: &'a Model,
-    iterations: usize,
+    budget: Budget,
     effective_layers: usize,
     columns: usize,
     // Every column after every effective layer, the columns of one layer together.
@@ -147,13 +150,10 @@ struct Sweep<'a> {
     at_once: usize,
 }
 
-// Numbers that one call records, at most.
-const MAX_NUMBERS: usize = 1 << 25;
-
 impl<'a> Sweep<'a> {
-    fn new(model: &'a Model, population: &Population, sources: usize, iterations: usize) -> Self {
+    fn new(model: &'a Model, population: &Population, sources: usize, budget: Budget) -> Self {
         let config = model.config();
-        let effective_layers = iterations * config.layers;
+        let effective_layers = budget.iterations * config.layers;
         let hops = population.hops.unwrap_or_default();
         let columns = Position::of_chain(hops, config.reads_apart(hops)).len();
         let place = |layer| {
@@ -161,20 +161,21 @@ impl<'a> Sweep<'a> {
             (0..columns).map(move |column| Cut { site, column })
         };
         let places: Vec<Cut> = (0..=effective_layers).flat_map(place).collect();
-        let numbers = places.len() * sources * config.d_model;
+        // What a call records takes half of the memory at most.
+        let of_query = places.len() * sources * config.d_model * size_of::<f32>();
         Self {
             model,
-            iterations,
+            budget,
             effective_layers,
             columns,
-            at_once: (MAX_NUMBERS / numbers.max(1)).clamp(1, BATCH),
+            at_once: (budget.max_bytes / 2 / of_query.max(1)).clamp(1, BATCH),
             places,
         }
     }
 
     // Layers that are done when a source is put in.
     fn effective_layer(&self, source: Source) -> usize {
-        (source.before - 1) * self.effective_layers / self.iterations
+        (source.before - 1) * self.effective_layers / self.budget.iterations
     }
 
     // The answers to the queries as they are, and their states.
@@ -190,7 +191,7 @@ impl<'a> Sweep<'a> {
             let branches: Vec<Branch> = (0..chunk.len()).map(branch).collect();
             let run = self
                 .model
-                .intervene_recording(&queries, &branches, &self.places, self.iterations)?;
+                .intervene_recording(&queries, &branches, &self.places, self.budget)?;
             answers.extend(top1(&run.edited)?);
             for (place, recorded) in run.recorded.iter().enumerate() {
                 states[place / self.columns][place % self.columns].extend(rows_of(recorded)?);
@@ -200,8 +201,8 @@ impl<'a> Sweep<'a> {
     }
 }
 
-fn over_states<T>(states: &States, of: impl Fn(&Vec<Vec<f32>>) -> T) -> Vec<Vec<T>> {
-    let of_layer = |columns: &Vec<Vec<Vec<f32>>>| columns.iter().map(&of).collect();
+fn over_states<T>(states: &States, of: impl Fn(&[Vec<f32>]) -> T) -> Vec<Vec<T>> {
+    let of_layer = |columns: &Vec<Vec<Vec<f32>>>| columns.iter().map(|states| of(states)).collect();
     states.iter().map(of_layer).collect()
 }
 
@@ -218,7 +219,7 @@ fn variances(states: &[Vec<f32>]) -> Vec<f64> {
 }
 
 // The root of the mean squared distance between two queries: twice the variance, in all dimensions together.
-fn distance(states: &Vec<Vec<f32>>) -> f64 {
+fn distance(states: &[Vec<f32>]) -> f64 {
     (2.0 * variances(states).iter().sum::<f64>()).sqrt()
 }
 

@@ -216,7 +216,7 @@ impl Method for Cone {
             let sample = population.sample(&mut Stream::new(self.seed, &purpose, hops as u64), self.queries);
             let iterations = self.iterations.max(checkpoint.info.iterations);
             let sources = self.sources(checkpoint, &sample, iterations)?;
-            let found = Influence::of(self, &checkpoint.model, &sample, &sources, iterations)?;
+            let found = Influence::of(self, &checkpoint.model, &sample, &sources, out.budget(iterations))?;
             for of_source in 0..sources.len() {
                 self.rows(&found, of_source, checkpoint, &sample, out)?;
             }

@@ -23,9 +23,12 @@ fn without(mut checkpoint: LoadedCheckpoint, is_zero: impl Fn(&str) -> bool) -> 
     let weights = Weights::init(&config, vocab, 5, &Device::Cpu).unwrap();
     let weights = weights.map(|leaf| {
         let views = leaf.views(&leaf.tensor)?.into_iter().zip(&leaf.slots);
-        let slots = views.map(|(view, slot)| match is_zero(&slot.name) {
-            true => view.zeros_like(),
-            false => Ok(view),
+        let slots = views.map(|(view, slot)| {
+            if is_zero(&slot.name) {
+                view.zeros_like()
+            } else {
+                Ok(view)
+            }
         });
         leaf.join(&slots.collect::<candle_core::Result<Vec<_>>>()?)
     });
@@ -39,9 +42,10 @@ fn each(rows: &[ConeRow], look: impl Fn(&ConeRow, bool, bool)) {
         let put_in = (row.before - 1) * 2;
         let (layer, is_there) = (row.place.effective_layer, row.position == row.put_at);
         // Through attention it takes a layer.
-        let is_reached = match is_there {
-            true => layer >= put_in,
-            false => row.position > row.put_at && layer > put_in,
+        let is_reached = if is_there {
+            layer >= put_in
+        } else {
+            row.position > row.put_at && layer > put_in
         };
         look(row, is_reached, is_there && layer == put_in);
     }

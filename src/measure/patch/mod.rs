@@ -243,6 +243,19 @@ fn rank_correlation(
 }
 
 impl Patch {
+    /// Each state of a hook point alone.
+    #[must_use]
+    pub fn sweep(pairing: Pairing, hook: Point) -> Self {
+        Self {
+            pairing,
+            hook,
+            window: 1,
+            whole_iteration: false,
+            sites: Vec::new(),
+            attribution: false,
+        }
+    }
+
     /// Refuses a hook point that no state can be put in at.
     pub(crate) fn check(&self) -> Result<()> {
         if self.hook.in_block() || self.hook == Point::Embed {

@@ -9,22 +9,16 @@ use crate::measure::{Direction, Extras, Iterations, rows_of};
 use crate::model::{Branch, Edit, Model, Write};
 
 fn settings() -> Patch {
-    Patch {
-        pairing: Pairing {
-            splits: vec![Split::depth_test(2)],
-            corrupt: Corrupt::Prefix,
-            direction: Direction::Denoise,
-            pairs: 12,
-            correct_only: false,
-            iterations: Iterations::exactly(3),
-            seed: 1,
-        },
-        hook: Point::ResidPost,
-        window: 1,
-        whole_iteration: false,
-        sites: Vec::new(),
-        attribution: false,
-    }
+    let pairing = Pairing {
+        splits: vec![Split::depth_test(2)],
+        corrupt: Corrupt::Prefix,
+        direction: Direction::Denoise,
+        pairs: 12,
+        correct_only: false,
+        iterations: Iterations::exactly(3),
+        seed: 1,
+    };
+    Patch::sweep(pairing, Point::ResidPost)
 }
 
 fn rows(patch: &Patch) -> Vec<PatchRow> {

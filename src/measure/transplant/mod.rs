@@ -24,11 +24,12 @@ use super::population::Group;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
+use super::states::States;
 use super::statistics::Clustering;
 use super::{BATCH, rows_of};
 use crate::error::Result;
 use crate::graph::{Position, Split};
-use crate::model::{Branch, Cut, Edit, Hooks, Model, Pass, Sharing, Write, log_softmax};
+use crate::model::{Branch, Budget, Cut, Edit, Model, Write, log_softmax};
 
 /// What to transplant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -114,7 +115,7 @@ impl Method for Transplant {
     fn measure(&self, group: &Group, out: &mut Output<TransplantRow>) -> Result<()> {
         self.pairing.each(group, out, |set, checkpoint, out| {
             let moves = moves(set.iterations, set.positions(&checkpoint.model).len());
-            let (runs, cells) = run_all(&checkpoint.model, set, &moves)?;
+            let (runs, cells) = run_all(checkpoint, set, &moves, out.budget(set.iterations))?;
             if out.wants_queries() {
                 pair_rows(checkpoint, set, &moves, &runs, out)?;
             }
@@ -211,20 +212,26 @@ impl Transplanted {
     }
 }
 
-// Branches of one call: what is recorded of them must fit in memory.
-const MAX_BRANCHES: usize = 1 << 13;
-
 // Every run, and by column (all first) the probability of the source's answer in every cell.
-fn run_all(model: &Model, set: &PairSet, moves: &[Move]) -> Result<(Runs, Vec<Vec<Cell>>)> {
+fn run_all(
+    checkpoint: &LoadedCheckpoint,
+    set: &PairSet,
+    moves: &[Move],
+    budget: Budget,
+) -> Result<(Runs, Vec<Vec<Cell>>)> {
     let iterations = set.iterations;
+    let model = &checkpoint.model;
+    // What comes of a call, the states and logits of every branch after every iteration, takes half of the memory at most.
+    let of_pair = moves.len() * iterations * (model.config().d_model + checkpoint.data.vocab.len()) * size_of::<f32>();
+    let at_once = (budget.max_bytes / 2 / of_pair).clamp(1, BATCH);
     let mut runs = Runs::new(moves.len());
     // [move][iterations left − 1][pair]
     let mut probabilities: Vec<Vec<Vec<f64>>> = moves
         .iter()
         .map(|of_move| vec![Vec::new(); of_move.left(iterations)])
         .collect();
-    for sides in set.sides.chunks((MAX_BRANCHES / moves.len()).clamp(1, BATCH)) {
-        let found = transplant(model, sides, moves, iterations)?;
+    for sides in set.sides.chunks(at_once) {
+        let found = transplant(model, sides, moves, budget)?;
         let edited = (0..moves.len()).map(|index| found.logits(index, iterations));
         let edited: Vec<Tensor> = edited.collect::<Result<_>>()?;
         runs.extend(sides, &found.source, &found.base, &edited)?;
@@ -251,60 +258,51 @@ fn run_all(model: &Model, set: &PairSet, moves: &[Move]) -> Result<(Runs, Vec<Ve
     Ok((runs, cells))
 }
 
-fn transplant(model: &Model, sides: &[Sides], moves: &[Move], iterations: usize) -> Result<Transplanted> {
-    let layers = model.config().layers;
-    let (source, states) = source_states(model, sides, iterations)?;
+fn transplant(model: &Model, sides: &[Sides], moves: &[Move], budget: Budget) -> Result<Transplanted> {
+    let (layers, iterations) = (model.config().layers, budget.iterations);
+    let sites = (0..=iterations).map(|after| residual_stream(after * layers, layers));
+    let source = States::of(
+        model,
+        sides.iter().map(|sides| &*sides.source),
+        &sites.collect(),
+        iterations,
+    )?;
     let base: Vec<&[u32]> = sides.iter().map(|sides| &*sides.base).collect();
-    let branch = |of_move: &Move, query: usize| {
-        let states = &states[of_move.source][query];
-        let columns = of_move.column.map_or(0..states.len(), |column| column..column + 1);
-        let site = residual_stream((of_move.base - 1) * layers, layers);
-        let edit = |column: usize| Edit::new(site, column, Write::Set(states[column].clone()));
-        Branch {
-            query,
-            edits: columns.map(edit).collect(),
-        }
-    };
-    let of_move = |of_move| (0..sides.len()).map(move |query| (of_move, query));
-    let all = moves.iter().flat_map(of_move);
-    let branches: Vec<Branch> = all.map(|(of_move, query)| branch(of_move, query)).collect();
+    let mut branches = Vec::with_capacity(moves.len() * sides.len());
+    for of_move in moves {
+        let [from, to] = [of_move.source, of_move.base - 1].map(|after| residual_stream(after * layers, layers));
+        let columns = of_move.column.map_or(0..source.columns(), |column| column..column + 1);
+        let states: Vec<(usize, Vec<Vec<f32>>)> = columns
+            .map(|column| Ok((column, source.states(from, column, None)?)))
+            .collect::<Result<_>>()?;
+        branches.extend((0..sides.len()).map(|query| {
+            let edit =
+                |(column, states): &(usize, Vec<Vec<f32>>)| Edit::new(to, *column, Write::Set(states[query].clone()));
+            Branch {
+                query,
+                edits: states.iter().map(edit).collect(),
+            }
+        }));
+    }
     // The logits after every iteration but the last are those of the states there.
-    let readout = states[0].first().map_or(0, |columns| columns.len() - 1);
+    let readout = source.columns() - 1;
     let places: Vec<Cut> = (1..iterations)
         .map(|after| Cut {
             site: residual_stream(after * layers, layers),
             column: readout,
         })
         .collect();
-    let found = model.intervene_recording(&base, &branches, &places, iterations)?;
+    let found = model.intervene_recording(&base, &branches, &places, budget)?;
     let mut after = Vec::with_capacity(iterations);
     for states in &found.recorded {
         after.push(model.unembed(states)?);
     }
     after.push(found.edited);
     Ok(Transplanted {
-        source,
+        source: source.logits,
         base: found.base,
         after,
     })
-}
-
-// The logits of the source queries, and their states after each number of iterations, 0 first: [iterations][query][column].
-fn source_states(model: &Model, sides: &[Sides], iterations: usize) -> Result<(Tensor, Vec<Vec<Vec<Vec<f32>>>>)> {
-    let rows = model.pack(sides.iter().map(|sides| &*sides.source), Sharing::Nothing)?;
-    let layers = model.config().layers;
-    let sites = (0..=iterations).map(|after| residual_stream(after * layers, layers));
-    let mut pass = Pass {
-        hooks: sites.clone().fold(Hooks::none(), Hooks::record),
-        ..Pass::default()
-    };
-    let logits = model.forward(&rows, iterations, &mut pass)?;
-    let of_site = |site| -> Result<Vec<Vec<Vec<f32>>>> {
-        let states = rows_of(&pass.hooks.recorded(site)?)?;
-        let of_query = |query| rows.of_query(query).iter().map(|&row| states[row as usize].clone());
-        Ok((0..rows.queries()).map(|query| of_query(query).collect()).collect())
-    };
-    Ok((logits, sites.map(of_site).collect::<Result<_>>()?))
 }
 
 // A per-pair row for each move.

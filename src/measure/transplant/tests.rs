@@ -2,7 +2,7 @@ use super::*;
 use crate::measure::pairs::Direction;
 use crate::measure::tests::untrained_checkpoint;
 use crate::measure::{Iterations, Patch};
-use crate::model::{Point, Site};
+use crate::model::{Hooks, Pass, Point, Sharing, Site};
 
 // Pairs of chains of the same length, whatever their answers.
 fn sides(checkpoint: &LoadedCheckpoint) -> Vec<Sides> {
@@ -39,7 +39,7 @@ fn source_after(checkpoint: &LoadedCheckpoint, sides: &[Sides], iterations: usiz
 fn with_the_states_of_all_positions_the_run_goes_on_as_the_source_s_own() {
     let checkpoint = untrained_checkpoint(false);
     let (sides, moves) = (sides(&checkpoint), moves(4, 4));
-    let found = transplant(&checkpoint.model, &sides, &moves, 4).unwrap();
+    let found = transplant(&checkpoint.model, &sides, &moves, 4.into()).unwrap();
     for (index, of_move) in moves.iter().enumerate().filter(|(_, of_move)| of_move.column.is_none()) {
         for after in of_move.base..=4 {
             let expected = source_after(&checkpoint, &sides, of_move.source + after + 1 - of_move.base);
@@ -58,7 +58,7 @@ fn a_query_s_own_state_of_the_iteration_before_changes_nothing() {
             sides.source.clone_from(&sides.base);
         }
         let moves = moves(3, 4);
-        let found = transplant(&checkpoint.model, &sides, &moves, 3).unwrap();
+        let found = transplant(&checkpoint.model, &sides, &moves, 3.into()).unwrap();
         let mut changed = 0;
         for (index, of_move) in moves.iter().enumerate() {
             let logits = found.logits(index, 3).unwrap();
@@ -84,7 +84,7 @@ fn the_base_s_own_embedding_is_injected_after_a_transplant() {
         base: 3,
         column: Some(2),
     };
-    let found = transplant(model, &sides, &[put], 4).unwrap();
+    let found = transplant(model, &sides, &[put], 4.into()).unwrap();
     // By hand: what the third iteration reads is the source's state after the first plus the embedding of the base.
     let record = |tokens: Vec<&[u32]>, site| {
         let rows = model.pack(tokens, Sharing::Nothing).unwrap();
@@ -134,16 +134,16 @@ fn between_the_same_iterations_it_is_patching() {
         // All positions and each of four, i from 0 to 3, j from 1 to 3.
         assert_eq!(rows.len(), 5 * 4 * 3);
         let patched = |hook| {
-            let pairing = pairing(direction);
-            Patch { pairing, hook }.run(&checkpoints).unwrap().rows
+            let patch = Patch::sweep(pairing(direction), hook);
+            patch.run(&checkpoints).unwrap().rows
         };
         let mut compared = 0;
         for (hook, is_embedding) in [(Point::Embed, true), (Point::ResidPost, false)] {
-            for patch in patched(hook).iter().filter(|row| row.position.is_some()) {
+            for patch in patched(hook).iter().filter(|row| row.patched.position.is_some()) {
                 let is_same = |row: &&TransplantRow| {
-                    row.position == patch.position
+                    row.position == patch.patched.position
                         && row.source_iteration + 1 == row.base_iteration
-                        && row.source_iteration * 2 == patch.place.effective_layer
+                        && row.source_iteration * 2 == patch.patched.place.effective_layer
                         && (row.source_iteration == 0) == is_embedding
                 };
                 let Some(row) = rows.iter().find(is_same) else { continue };
