@@ -13,6 +13,8 @@ macro_rules! with_every_method {
             lens::Lens,
             probe::Probe,
             patch::Patch,
+            path::PathPatching,
+            ablate::Ablate,
             attribute::Attribute,
         }
     };

@@ -151,7 +151,7 @@ pub(super) enum Content {
         /// Vertical marks with their names.
         marks: Vec<(f64, String)>,
     },
-    /// Cells between 0 and 1, `cells[row][column]`, the first row on top; a cell without a value is left grey.
+    /// Cells between −1 and 1, `cells[row][column]`, the first row on top; a cell without a value is left grey.
     Cells {
         x_label: String,
         y_label: String,

@@ -216,7 +216,11 @@ impl Panel {
                     .draw_series([Rectangle::new(corners, colour.filled())])
                     .map_err(text_of)?;
                 if columns.len() <= 10 && rows.len() <= 10 {
-                    let ink = if value.is_some_and(|v| v > 0.55) { WHITE } else { INK };
+                    let ink = if value.is_some_and(|v| v.abs() > 0.55) {
+                        WHITE
+                    } else {
+                        INK
+                    };
                     let text = style(10, scale, ink, false).pos(Pos::new(HPos::Center, VPos::Center));
                     let label = value.map_or_else(
                         || "–".to_owned(),
@@ -252,9 +256,14 @@ fn power_of_ten(exponent: f64) -> String {
     }
 }
 
-// White to blue; what is beyond 0 and 1 is shown as 0 and 1.
+// White at 0, blue at 1, vermilion at −1; what is beyond is shown as 1 and −1.
 fn shade(value: f64) -> RGBColor {
-    let t = value.clamp(0.0, 1.0);
+    let t = value.abs().min(1.0);
     let mix = |from: f64, to: f64| (from + (to - from) * t) as u8;
-    RGBColor(mix(247.0, 8.0), mix(250.0, 69.0), mix(253.0, 148.0))
+    let (red, green, blue) = if value < 0.0 {
+        (213.0, 94.0, 0.0)
+    } else {
+        (8.0, 69.0, 148.0)
+    };
+    RGBColor(mix(247.0, red), mix(250.0, green), mix(253.0, blue))
 }
