@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::rows_of;
 use crate::error::Result;
-use crate::model::{Hooks, Model, Pass, Rows, Sharing, Site};
+use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site};
 
 /// What one pass recorded: the states of all its queries at some sites, at every column.
 pub(super) struct States {
@@ -37,16 +37,34 @@ impl States {
         })
     }
 
-    /// The state of every query at a site and column, `[queries, …]` as the point is shaped.
-    pub(super) fn at(&self, site: Site, column: usize) -> Result<Tensor> {
-        let rows = (0..self.rows.queries()).map(|query| self.rows.of_query(query)[column]);
-        let state = self.hooks.recorded(site)?;
-        let rows = Tensor::new(rows.collect::<Vec<u32>>(), state.device())?;
-        Ok(state.index_select(&rows, 0)?)
+    /// The states as an edit sets them: of `head` (from 0) or whole, a pattern without what pads it.
+    pub(super) fn states(&self, site: Site, column: usize, head: Option<usize>) -> Result<Vec<Vec<f32>>> {
+        slices(&self.rows, &self.hooks.recorded(site)?, site.point(), column, head)
     }
+}
 
-    /// [`States::at`] as numbers, the heads of a state side by side.
-    pub(super) fn numbers(&self, site: Site, column: usize) -> Result<Vec<Vec<f32>>> {
-        rows_of(&self.at(site, column)?.flatten_from(1)?)
+/// What was recorded of each query at a column, as an edit sets it: of `head` (from 0) or whole, a pattern without what pads it.
+pub(super) fn slices(
+    rows: &Rows,
+    recorded: &Tensor,
+    point: Point,
+    column: usize,
+    head: Option<usize>,
+) -> Result<Vec<Vec<f32>>> {
+    let at: Vec<u32> = (0..rows.queries()).map(|query| rows.of_query(query)[column]).collect();
+    let ancestors = at.first().map_or(0, |&row| rows.ancestors(row as usize).len());
+    let states = recorded.index_select(&Tensor::new(at, recorded.device())?, 0)?;
+    if !matches!(point, Point::Z | Point::AttnPattern) {
+        return rows_of(&states);
+    }
+    // [queries, heads, width]
+    let width = match point {
+        Point::AttnPattern => ancestors,
+        _ => states.dim(2)?,
+    };
+    let states = states.narrow(2, 0, width)?;
+    match head {
+        None => rows_of(&states.flatten_from(1)?),
+        Some(head) => rows_of(&states.narrow(1, head, 1)?.squeeze(1)?),
     }
 }

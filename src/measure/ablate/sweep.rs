@@ -211,7 +211,7 @@ impl<'a> Sweep<'a> {
         let states = States::of(self.model, tokens, sites, iterations)?;
         let at = |site| (0..self.width).map(move |column| (site, column));
         let keys = sites.iter().copied().flat_map(at);
-        keys.map(|(site, column)| Ok(((site, column), states.numbers(site, column)?)))
+        keys.map(|(site, column)| Ok(((site, column), states.states(site, column, None)?)))
             .collect()
     }
 

@@ -117,12 +117,14 @@ impl<'a> Recorded<'a> {
 
     // What the sender wrote in the source's run less what it wrote in the base's, [pairs, d_model].
     fn difference(&self, path: &DirectPath) -> Result<Tensor> {
-        let site = path.sender.site();
-        let written = (self.source.at(site, path.column)? - self.base.at(site, path.column)?)?;
+        let written = |states: &States| self.state(states, path.sender.site(), path.column);
+        let written = (written(&self.source)? - written(&self.base)?)?;
         match path.sender {
             Sender::Head(head) => {
                 // The bias of the output projection, which is no head's, cancels.
-                let outputs = self.model.head_outputs(head.at.layer - 1, &written)?; // [pairs, heads, d_model]
+                let heads = self.model.config().heads;
+                let z = written.reshape((written.dim(0)?, heads, written.dim(1)? / heads))?;
+                let outputs = self.model.head_outputs(head.at.layer - 1, &z)?; // [pairs, heads, d_model]
                 Ok(outputs.narrow(1, head.head - 1, 1)?.squeeze(1)?)
             }
             _ => Ok(written),
@@ -132,7 +134,15 @@ impl<'a> Recorded<'a> {
     // The base's stream where the receiver reads it, [pairs, d_model].
     fn stream(&self, receiver: Receiver, column: usize) -> Result<Tensor> {
         let site = receiver.site(self.iterations, self.model.config().layers);
-        self.base.at(site, column)
+        self.state(&self.base, site, column)
+    }
+
+    // The states of one side at a site and column, the heads side by side: [pairs, d_model].
+    fn state(&self, states: &States, site: Site, column: usize) -> Result<Tensor> {
+        Ok(Tensor::new(
+            states.states(site, column, None)?,
+            self.base.logits.device(),
+        )?)
     }
 
     // What the receiver makes of the base's stream with the path's part in it.
