@@ -38,6 +38,11 @@ impl Draw for Ablate {
             });
             columns.collect()
         };
+        let whole = if report.settings.positions.is_empty() {
+            ", at all positions a run of one iteration less or more, whichever it is"
+        } else {
+            ""
+        };
         Figure {
             title: format!(
                 "Ablation ({}): accuracy lost without each component",
@@ -46,8 +51,8 @@ impl Draw for Ablate {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "blue 1, white 0, red below 0 (accuracy gained); right of the line: at every iteration at once; below the line: \
-                     whole iterations; in brackets: accuracy without ablation; {}",
+                    "blue 1, white 0, red below 0 (accuracy gained); right of the line: at every iteration at once, layer by layer; below \
+                     the line: whole iterations skipped or repeated{whole}; in brackets: accuracy without ablation; {}",
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
                 ),
             ],
@@ -95,7 +100,7 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
     Content::Cells {
         x_label: "effective layer".to_owned(),
         y_label: String::new(),
-        columns: places.iter().map(|place| name_of_place(*place, checkpoint)).collect(),
+        columns: places.iter().map(|place| name_of_place(*place)).collect(),
         rows: components.iter().map(|&component| name(component)).collect(),
         cells: components
             .iter()
@@ -106,11 +111,10 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
     }
 }
 
-fn name_of_place(place: Place, checkpoint: &CheckpointSummary) -> String {
+fn name_of_place(place: Place) -> String {
     match place {
         Place::Effective(layer) => layer.to_string(),
-        Place::Everywhere(_) if checkpoint.layers == 1 => "all".to_owned(),
-        Place::Everywhere(layer) => format!("all {layer}"),
+        Place::Everywhere(_) => "all".to_owned(),
     }
 }
 

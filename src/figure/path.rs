@@ -8,11 +8,14 @@ use crate::measure::{CheckpointSummary, Component, PathPatching, PathRow, Receiv
 // What a row of panels shares.
 type Line = (Split, Receiver, Position, Position);
 
+// Of many receivers most read nothing that matters: where a path moves this share, those without such a path are not drawn.
+const MIN_RECOVERY: f64 = 0.05;
+
 impl Draw for PathPatching {
     /// A column a checkpoint, a row a split, receiver, position and reader; each cell is the recovery by one path, of the component
-    /// in its row at the effective layer of its column, the embedding at 0.
+    /// in its row at the effective layer of its column, the embedding at 0. Receivers that no path moves are left out.
     fn draw(report: &Report<Self>) -> Figure {
-        let lines = distinct(&report.rows, line_of);
+        let (lines, left_out) = lines(&report.rows);
         let several = several_runs(&report.checkpoints);
         let row = |line: &Line| {
             let (split, receiver, position, reader) = line;
@@ -43,7 +46,7 @@ impl Draw for PathPatching {
                 conditions(&report.checkpoints),
                 format!(
                     "pairs: {}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such path, or \
-                     not defined: the gap between clean and corrupt is not above 0 (95 % interval)",
+                     not defined: the gap between clean and corrupt is not above 0 (95 % interval){left_out}",
                     pairs.join(", ")
                 ),
             ],
@@ -55,6 +58,23 @@ impl Draw for PathPatching {
 
 fn line_of(row: &PathRow) -> Line {
     (row.split.clone(), row.receiver, row.position, row.reader)
+}
+
+// The rows of panels, and what is said of those that are not drawn.
+fn lines(rows: &[PathRow]) -> (Vec<Line>, String) {
+    let all = distinct(rows, line_of);
+    let is_large = |row: &&PathRow| {
+        let recovery = row.effect.recovery;
+        recovery.is_some_and(|recovery| recovery.abs() >= MIN_RECOVERY)
+    };
+    let large = rows.iter().filter(is_large).map(line_of).collect::<Vec<_>>();
+    let drawn: Vec<Line> = all.iter().filter(|line| large.contains(line)).cloned().collect();
+    if drawn.is_empty() || drawn.len() == all.len() {
+        return (all, String::new());
+    }
+    let left_out = all.len() - drawn.len();
+    let said = format!("; not drawn: {left_out} receivers that no path moves by {MIN_RECOVERY} or more");
+    (drawn, said)
 }
 
 fn cells(rows: &[PathRow], checkpoint: &CheckpointSummary, line: &Line) -> Content {
