@@ -39,7 +39,7 @@ impl Draw for Ablate {
             columns.collect()
         };
         let whole = if report.settings.positions.is_empty() {
-            ", at all positions a run of one iteration less or more, whichever it is"
+            ", at all positions (without input injection) a run of one iteration less or more, whichever it is"
         } else {
             ""
         };

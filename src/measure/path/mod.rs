@@ -16,6 +16,8 @@
 //! A key or a value is read from other positions: the head's output is replaced at one *reader*, the position itself or a later one;
 //! for all other receivers it is the position itself. Logits read the readout alone.
 
+#[cfg(test)]
+mod known_circuit;
 mod nodes;
 mod sweep;
 #[cfg(test)]
