@@ -15,6 +15,8 @@ macro_rules! with_every_method {
             patch::Patch,
             transplant::Transplant,
             cone::Cone,
+            path::PathPatching,
+            ablate::Ablate,
             attribute::Attribute,
         }
     };

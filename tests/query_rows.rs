@@ -80,6 +80,16 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
         &["patch", "--pairs", "9"],
         &["transplant", "--pairs", "9"],
         &["cone", "--queries", "9"],
+        &["path", "--pairs", "9", "--to", "logits,2.1.1.v"],
+        &[
+            "ablate",
+            "--queries",
+            "9",
+            "--position",
+            "head,r2",
+            "--split",
+            "test_inferred_iid",
+        ],
         &["attribute", "--queries", "9"],
     ] {
         let target = ["r/final.safetensors", "--rows", "--out", "f"];
@@ -114,6 +124,17 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     means_agree(at, "cone", &by_source, "answers_changed", |row| {
         f64::from(u8::from(row["answer_after"] != row["answer"]))
     });
+    let by_path = [
+        &PLACE[..],
+        &["component", "attention_head", "receiver", "position", "reader"],
+    ]
+    .concat();
+    means_agree(at, "path", &by_path, "probability", |row| {
+        number(row, "patched_probability")
+    });
+    let by_ablation = [&PLACE[..], &["hops", "ablated", "attention_head", "layer", "position"]].concat();
+    means_agree(at, "ablate", &by_ablation, "accuracy", |row| is(row, "ablated_right"));
+    means_agree(at, "ablate", &by_ablation, "drop", |row| number(row, "drop"));
     let by_component = [
         &PLACE[..],
         &["hops", "logit_of", "label", "component", "attention_head"],

@@ -1,5 +1,6 @@
 //! Figures: one drawing kit, one file a figure. They take tables only and never run a model.
 
+mod ablate;
 mod attribute;
 mod compare;
 mod cone;
@@ -10,6 +11,7 @@ mod kit;
 mod lens;
 mod margin;
 mod patch;
+mod path;
 mod probe;
 mod reach;
 mod settle;

@@ -22,6 +22,8 @@ macro_rules! text_conversions {
     };
 }
 
+pub(crate) use text_conversions;
+
 mod chains;
 mod dataset;
 mod json;

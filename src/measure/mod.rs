@@ -1,5 +1,6 @@
 //! The analyses: each a small type with its settings, a `measure`, and a result that knows its conditions.
 
+mod ablate;
 mod activations;
 mod attribute;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod method;
 mod output;
 mod pairs;
 mod patch;
+mod path;
 mod place;
 mod population;
 mod probe;
@@ -51,6 +53,7 @@ pub use row::Row;
 pub use splits::{Wants, test_splits};
 
 use crate::error::{Error, Result};
+use crate::graph::{Position, Split};
 use crate::registry::with_every_method;
 use crate::train::NOT_A_NUMBER;
 
@@ -88,6 +91,17 @@ fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
         return Err(Error::failed(NOT_A_NUMBER));
     }
     Ok(rows)
+}
+
+// The column of a position that `--position` names, in queries of a split that have these positions.
+fn column_of(position: Position, positions: &[Position], split: &Split) -> Result<usize> {
+    positions.iter().position(|other| *other == position).ok_or_else(|| {
+        let allowed: Vec<String> = positions.iter().map(ToString::to_string).collect();
+        Error::input(format!(
+            "--position {position}: split {split} has no such position; allowed: {}",
+            allowed.join(", ")
+        ))
+    })
 }
 
 fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {

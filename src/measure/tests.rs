@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::checkpoint::{CheckpointPath, CheckpointRole};
-use crate::graph::{Chains, Split, Tails, Target};
+use crate::graph::{Chains, Dataset, Split, Tails, Target};
 use crate::model::{Model, ModelConfig, Weights};
 
 /// A model whose block does something from the start, on chains of 2 to 4 hops.
@@ -27,6 +27,11 @@ pub(super) fn untrained_checkpoint(injection: bool) -> LoadedCheckpoint {
     );
     let config: ModelConfig = serde_json::from_str(&text).unwrap();
     let weights = Weights::init(&config, data.vocab.len(), 5, &Device::Cpu).unwrap();
+    loaded(Model::new(config, data.vocab.len(), &weights).unwrap(), data)
+}
+
+/// A checkpoint of this model, to be looked at on this data.
+pub(super) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
     let info = CheckpointSummary {
         origin: Origin {
             run: "run".to_owned(),
@@ -37,15 +42,15 @@ pub(super) fn untrained_checkpoint(injection: bool) -> LoadedCheckpoint {
         },
         role: CheckpointRole::End,
         seed: None,
-        layers: 2,
-        iterations: 4,
+        layers: model.config().layers,
+        iterations: model.config().iterations,
         learned_hops: None,
         trained_on: None,
     };
     LoadedCheckpoint {
         info,
         path: CheckpointPath::made_up("m.safetensors"),
-        model: Model::new(config, data.vocab.len(), &weights).unwrap(),
+        model,
         data: Arc::new(data),
     }
 }

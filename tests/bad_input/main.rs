@@ -192,6 +192,18 @@ fn checkpoints() {
     run(at, &["cone", "r", "--threshold", "0"])
         .expect(2)
         .says(&["--threshold", "numbers above 0"]);
+    run(at, &["path", "r", "--from", "2.1.1", "--to", "1.1.mlp"])
+        .expect(2)
+        .says(&["--from 2.1.1 --to 1.1.mlp", "reads before the sender writes"]);
+    run(at, &["path", "r", "--to", "3.1.mlp"])
+        .expect(2)
+        .says(&["--to 3.1.mlp", "iteration 3", "1 to 2"]);
+    run(at, &["path", "r", "--from", "mlp"])
+        .expect(2)
+        .says(&["mlp", "ITERATION.LAYER.HEAD"]);
+    run(at, &["ablate", "r", "--position", "r3"])
+        .expect(2)
+        .says(&["--position r3", "head, r1, r2"]);
     run(at, &["eval", "r", "--iterations", "0"])
         .expect(2)
         .says(&["0", "1 to 4096"]);

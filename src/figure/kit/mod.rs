@@ -151,7 +151,7 @@ pub(super) enum Content {
         /// Vertical marks with their names.
         marks: Vec<(f64, String)>,
     },
-    /// Cells between 0 and 1, `cells[row][column]`, the first row on top; a cell without a value is left grey.
+    /// Cells between −1 and 1, `cells[row][column]`, the first row on top; a cell without a value is left grey.
     Cells {
         x_label: String,
         y_label: String,
@@ -245,13 +245,19 @@ impl Figure {
         } else {
             LEGEND * self.legend_lines().len() as u32
         };
-        let colours = if self.has_cells() { LEGEND } else { 0 };
+        let colours = self.colours_from().map_or(0, |_| LEGEND);
         TITLE + self.condition_lines().len() as u32 * LINE + legend + colours + 8
     }
 
-    fn has_cells(&self) -> bool {
-        let mut panels = self.panels.iter().flatten();
-        panels.any(|panel| matches!(panel.content, Content::Cells { .. }))
+    // Where the colours of cells begin, 0 or −1, where there are cells.
+    fn colours_from(&self) -> Option<i32> {
+        let cells = self.panels.iter().flatten().filter_map(|panel| match &panel.content {
+            Content::Cells { cells, .. } => Some(cells),
+            Content::Lines { .. } => None,
+        });
+        let lowest = cells.map(|cells| cells.iter().flatten().flatten().copied().fold(0.0, f64::min));
+        // What is hardly below 0 has no colour.
+        lowest.reduce(f64::min).map(|lowest| -i32::from(lowest < -0.05))
     }
 
     fn size(&self) -> (u32, u32) {
@@ -326,8 +332,8 @@ impl Figure {
                     .map_err(text_of)?;
             }
         }
-        if self.has_cells() {
-            panel::draw_scale(root, (px(MARGIN), px(MARGIN + self.header() - LEGEND)), scale)?;
+        if let Some(from) = self.colours_from() {
+            panel::draw_scale(root, (px(MARGIN), px(MARGIN + self.header() - LEGEND)), from, scale)?;
         }
         let (_, below) = root
             .margin(px(MARGIN), px(MARGIN), px(MARGIN), px(MARGIN))

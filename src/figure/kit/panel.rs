@@ -226,7 +226,11 @@ impl Panel {
                     .draw_series([Rectangle::new(corners, colour.filled())])
                     .map_err(text_of)?;
                 if columns.len() <= 10 && rows.len() <= 10 {
-                    let ink = if value.is_some_and(|v| v > 0.55) { WHITE } else { INK };
+                    let ink = if value.is_some_and(|v| v.abs() > 0.55) {
+                        WHITE
+                    } else {
+                        INK
+                    };
                     let text = style(10, scale, ink, false).pos(Pos::new(HPos::Center, VPos::Center));
                     let label = value.map_or_else(
                         || "–".to_owned(),
@@ -262,28 +266,41 @@ fn power_of_ten(exponent: f64) -> String {
     }
 }
 
-/// The colours of cells from 0 to 1.
-pub(super) fn draw_scale<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, (x, y): (i32, i32), scale: u32) -> Drawn {
+/// The colours of cells, from 0 or −1 to 1.
+pub(super) fn draw_scale<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    (x, y): (i32, i32),
+    from: i32,
+    scale: u32,
+) -> Drawn {
+    // Of the width from 0 to 1.
     const STEPS: i32 = 50;
     let s = scale as i32;
-    let label = |text: &'static str, x: i32| {
-        let text_style = style(10, scale, INK, false).pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw(&Text::new(text, (x, y), text_style)).map_err(text_of)
+    let width = 2 * s;
+    let zero = x + 16 * s - from * STEPS * width;
+    let label = |number: i32, x: i32, side: HPos| {
+        let text_style = style(10, scale, INK, false).pos(Pos::new(side, VPos::Center));
+        root.draw(&Text::new(number.to_string(), (x, y), text_style))
+            .map_err(text_of)
     };
-    let (left, width) = (x + 12 * s, 2 * s);
-    label("0", x)?;
-    for step in 0..STEPS {
-        let from = left + step * width;
-        let colour = shade(f64::from(step) / f64::from(STEPS - 1));
-        let corners = [(from, y - 5 * s), (from + width, y + 5 * s)];
+    for step in from * STEPS..STEPS {
+        let left = zero + step * width;
+        let colour = shade((f64::from(step) + 0.5) / f64::from(STEPS));
+        let corners = [(left, y - 5 * s), (left + width, y + 5 * s)];
         root.draw(&Rectangle::new(corners, colour.filled())).map_err(text_of)?;
     }
-    label("1", left + STEPS * width + 5 * s)
+    label(from, x + 11 * s, HPos::Right)?;
+    label(1, zero + STEPS * width + 5 * s, HPos::Left)
 }
 
-// White to blue; what is beyond 0 and 1 is shown as 0 and 1.
+// White at 0, blue at 1, vermilion at −1; what is beyond is shown as 1 and −1.
 fn shade(value: f64) -> RGBColor {
-    let t = value.clamp(0.0, 1.0);
+    let t = value.abs().min(1.0);
     let mix = |from: f64, to: f64| (from + (to - from) * t) as u8;
-    RGBColor(mix(247.0, 8.0), mix(250.0, 69.0), mix(253.0, 148.0))
+    let (red, green, blue) = if value < 0.0 {
+        (213.0, 94.0, 0.0)
+    } else {
+        (8.0, 69.0, 148.0)
+    };
+    RGBColor(mix(247.0, red), mix(250.0, green), mix(253.0, blue))
 }

@@ -27,8 +27,8 @@ pub(super) fn layer_norm(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -
     Ok(normed.broadcast_mul(weight)?.broadcast_add(bias)?)
 }
 
-// x · weight + bias; weight [in, out], bias [out].
-fn linear(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
+/// x · weight + bias; weight [in, out], bias [out].
+pub(super) fn linear(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
     Ok(x.matmul(weight)?.broadcast_add(bias)?)
 }
 
@@ -81,14 +81,18 @@ impl Model {
         let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
 
         let hidden = linear(&layer.c_fc, &layer_norm(&layer.ln_2, &mid)?)?; // [rows, 4 × d_model]
-        let post = match self.config.activation {
-            Activation::GeluTanh => hidden.gelu()?,
-            Activation::Relu => hidden.relu()?,
-        };
-        let post = pass.hooks.visit(at(Point::MlpPost), post)?;
+        let post = pass.hooks.visit(at(Point::MlpPost), self.activate(&hidden)?)?;
         let mlp_out = pass.hooks.visit(at(Point::MlpOut), linear(&layer.mlp_proj, &post)?)?;
         let out = (mid + self.dropout(mlp_out, pass)?)?;
         pass.hooks.visit(at(Point::ResidPost), out)
+    }
+
+    /// The non-linearity of the MLP.
+    pub(super) fn activate(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(match self.config.activation {
+            Activation::GeluTanh => hidden.gelu()?,
+            Activation::Relu => hidden.relu()?,
+        })
     }
 
     // z = softmax(q · kᵀ / √d_head) · v, the heads side by side: [rows, d_model].

@@ -17,12 +17,14 @@ mod fused;
 mod gradients;
 mod interchange;
 mod intervene;
+mod parts;
 
 use std::sync::{Arc, Mutex};
 
 pub use direct::DirectLogits;
 pub use interchange::Interchanged;
 pub use intervene::Intervened;
+pub use parts::HeadInputs;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};

@@ -1,0 +1,307 @@
+//! Ablation: what is lost when a head, an MLP or a whole iteration does not do its work.
+//!
+//! The output of a head or an MLP is replaced by zeros, by its mean over the queries at that position, or by what it was for another
+//! query (resampled, as in causal scrubbing; Chan et al. 2022): at one iteration, or at every iteration, each of which has a
+//! replacement of its own. The mean and the other query's outputs are those of runs without ablation.
+//!
+//! A whole iteration is *skipped* or *repeated* at a position: the state at its end becomes that at its start, or that of the run one
+//! iteration later. The other positions go on as they do, and read this position's state from then on. At all positions at once, a
+//! skipped iteration is a run of one iteration less, a repeated one a run of one more, whichever it is: the block is always the same
+//! (with input injection, for all but the first iteration skipped).
+
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use self::sweep::{Outcome, Sweep};
+use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::columns::Column;
+use super::iterations::Iterations;
+use super::method::{Method, Report};
+use super::output::Output;
+use super::population::{Group, Per, Population};
+use super::query_rows::Asked;
+use super::row::columns;
+use super::splits::Wants;
+use super::statistics::{Clustering, differences, mean, share};
+use super::{column_of, positive};
+use crate::error::{Error, Result};
+use crate::graph::{Position, Split};
+use crate::random::Stream;
+
+/// What to ablate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+pub struct Ablate {
+    /// Splits, separated by commas [default: trained, ID and OOD chains, or those of the most hops that all runs learned]
+    #[arg(long = "split", value_delimiter = ',')]
+    pub splits: Vec<Split>,
+    /// Queries of each number of hops, at most
+    #[arg(long, default_value_t = 500, value_parser = positive)]
+    pub queries: usize,
+    /// What takes the place of the output of a head or an MLP
+    #[arg(long, value_enum, default_value = "mean")]
+    pub replacement: Replacement,
+    /// Ablate at each of these positions by itself, separated by commas [default: at all positions at once]
+    #[arg(long = "position", value_delimiter = ',', value_name = "POSITION")]
+    pub positions: Vec<Position>,
+    /// Inference iterations [default: the model's own]
+    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
+    pub iterations: Iterations,
+    /// Seed of the queries, of those that others are resampled from, and of the bootstrap
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// What takes the place of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replacement {
+    /// Zeros.
+    Zero,
+    /// Its mean over the queries, at the same position.
+    Mean,
+    /// The same output for another query, drawn at random.
+    Resample,
+}
+
+impl Replacement {
+    /// The name that users type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Mean => "mean",
+            Self::Resample => "resample",
+        }
+    }
+}
+
+/// What is ablated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ablated {
+    /// A head of attention.
+    Head,
+    /// An MLP.
+    Mlp,
+    /// A whole iteration, which is skipped.
+    SkippedIteration,
+    /// A whole iteration, which is run twice.
+    RepeatedIteration,
+}
+
+/// What is ablated, and where. Iterations, layers and heads count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AblatedAt {
+    /// What.
+    pub ablated: Ablated,
+    /// Which attention head, where it is one.
+    pub attention_head: Option<usize>,
+    /// The layer inside the block; absent where it is a whole iteration.
+    pub layer: Option<usize>,
+    /// The iteration; absent where it is every iteration.
+    pub iteration: Option<usize>,
+    /// (iteration − 1) × layers + layer, of a whole iteration that of its last layer; absent where it is every iteration.
+    pub effective_layer: Option<usize>,
+    /// The position; absent where it is at all positions at once.
+    pub position: Option<Position>,
+}
+
+/// What one ablation does to the answers of a population; all intervals are of 95 %.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AblateRow {
+    /// The checkpoint and the data.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The split.
+    pub split: Split,
+    /// Hops of the chains.
+    pub hops: usize,
+    /// What is ablated.
+    #[serde(flatten)]
+    pub at: AblatedAt,
+    /// Queries.
+    pub n: usize,
+    /// Accuracy without ablation.
+    pub before: f64,
+    /// The lower end of the interval of `before`.
+    pub before_low: f64,
+    /// The upper end of that interval.
+    pub before_high: f64,
+    /// Accuracy with it.
+    pub accuracy: f64,
+    /// The lower end of the interval of `accuracy`.
+    pub low: f64,
+    /// The upper end of that interval.
+    pub high: f64,
+    /// Accuracy lost: `before` minus `accuracy`.
+    pub lost: f64,
+    /// The lower end of the interval of that paired difference; absent where no two queries differ in their facts.
+    pub lost_low: Option<f64>,
+    /// The upper end of that interval.
+    pub lost_high: Option<f64>,
+    /// Mean drop of the log-probability of the target, in nats.
+    pub drop: f64,
+    /// The lower end of the interval of `drop`; absent as that of `lost`.
+    pub drop_low: Option<f64>,
+    /// The upper end of that interval.
+    pub drop_high: Option<f64>,
+    /// What the intervals count for.
+    pub interval: Clustering,
+}
+
+columns! {
+    AblateRow:
+    Column::of("split"),
+    Column::of("hops"),
+    Column::of("ablated"),
+    Column::of("attention_head").titled("head"),
+    Column::of("iteration"),
+    Column::of("layer"),
+    Column::of("position"),
+    Column::of("n"),
+    Column::of("before").titled("before (95 %)").within("before_low", "before_high"),
+    Column::of("accuracy").titled("ablated (95 %)").within("low", "high"),
+    Column::of("lost").titled("lost (95 %)").within("lost_low", "lost_high"),
+    Column::of("drop").titled("log-prob. drop (95 %)").within("drop_low", "drop_high"),
+}
+
+// A per-query row.
+#[derive(Serialize)]
+struct QueryAblate {
+    #[serde(flatten)]
+    at: AblatedAt,
+    ablated_answer: String,
+    ablated_right: bool,
+    drop: f64,
+}
+
+impl Method for Ablate {
+    const NAME: &'static str = "ablate";
+    const ABOUT: &'static str = "Ablation: accuracy without a head or an MLP, or with an iteration skipped or repeated";
+    const FORMAT: u32 = 1;
+    type Row = AblateRow;
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        self.splits = Wants::OneDepth.splits(&self.splits, checkpoints)?;
+        self.iterations.resolve(checkpoints);
+        Ok(())
+    }
+
+    fn measure(&self, group: &Group, out: &mut Output<AblateRow>) -> Result<()> {
+        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+            let mut stream = Stream::new(self.seed, &format!("ablate queries {}", population.split), 0);
+            let sample = population.sample(&mut stream, self.queries);
+            if self.replacement == Replacement::Resample && sample.queries.len() < 2 {
+                return Err(Error::input(format!(
+                    "split {}: there is 1 query of its hops, and no other to resample from; allowed: --replacement zero or mean",
+                    sample.split
+                )));
+            }
+            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let positions = self.at_once(checkpoint, &sample)?;
+            let sweep = Sweep::of(checkpoint, &positions, iterations);
+            let partners = partners(sample.queries.len(), &mut stream);
+            let (before, after) = sweep.run(&sample, self.replacement, &partners)?;
+            for (at, after) in sweep.ablations().zip(&after) {
+                write_queries(checkpoint, &sample, at, &before, after, out)?;
+                out.rows.push(row(checkpoint, &sample, at, &before, after));
+            }
+            Ok(())
+        })
+    }
+
+    // What costs a fiftieth of the accuracy or more, or adds as much.
+    fn shown(report: &Report<Self>) -> Vec<&AblateRow> {
+        report.rows.iter().filter(|row| row.lost.abs() >= 0.02).collect()
+    }
+}
+
+impl Ablate {
+    // The positions that are ablated by themselves, each with its column; without any, all at once.
+    fn at_once(
+        &self,
+        checkpoint: &LoadedCheckpoint,
+        population: &Population,
+    ) -> Result<Vec<(Option<Position>, Vec<usize>)>> {
+        let hops = population.hops.unwrap_or_default();
+        let there = Position::of_chain(hops, checkpoint.model.config().reads_apart(hops));
+        if self.positions.is_empty() {
+            return Ok(vec![(None, (0..there.len()).collect())]);
+        }
+        let column = |&position: &Position| {
+            let column = column_of(position, &there, population.split)?;
+            Ok((Some(position), vec![column]))
+        };
+        self.positions.iter().map(column).collect()
+    }
+}
+
+// For each of `n` queries another one.
+fn partners(n: usize, stream: &mut Stream) -> Vec<usize> {
+    let other = |query| (query + 1 + stream.below(n - 1)) % n;
+    if n < 2 { vec![0; n] } else { (0..n).map(other).collect() }
+}
+
+fn row(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    at: AblatedAt,
+    before: &Outcome,
+    after: &Outcome,
+) -> AblateRow {
+    let resamples = population.resamples();
+    let (before_low, before_high) = resamples.share(&before.right);
+    let (low, high) = resamples.share(&after.right);
+    let lost = resamples.max_difference(&[after.right.clone(), before.right.clone()], 0, 1..2);
+    let drops = differences(&before.log_probability, &after.log_probability);
+    let drop = resamples.mean(&drops);
+    AblateRow {
+        origin: checkpoint.info.origin.clone(),
+        split: population.split.clone(),
+        hops: population.hops.unwrap_or_default(),
+        at,
+        n: after.right.len(),
+        before: share(&before.right),
+        before_low,
+        before_high,
+        accuracy: share(&after.right),
+        low,
+        high,
+        lost: share(&before.right) - share(&after.right),
+        lost_low: lost.map(|lost| lost.low),
+        lost_high: lost.map(|lost| lost.high),
+        drop: mean(drops),
+        drop_low: drop.map(|(low, _)| low),
+        drop_high: drop.map(|(_, high)| high),
+        interval: resamples.clustering(),
+    }
+}
+
+fn write_queries(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    at: AblatedAt,
+    before: &Outcome,
+    after: &Outcome,
+    out: &mut Output<AblateRow>,
+) -> Result<()> {
+    if !out.wants_queries() {
+        return Ok(());
+    }
+    for (query, &answer) in before.answers.iter().enumerate() {
+        let values = QueryAblate {
+            at,
+            ablated_answer: checkpoint.data.vocab.tokens()[after.answers[query] as usize].clone(),
+            ablated_right: after.right[query],
+            drop: before.log_probability[query] - after.log_probability[query],
+        };
+        out.query_row(checkpoint, &Asked::of(population, query, answer), &values)?;
+    }
+    Ok(())
+}
