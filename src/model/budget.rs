@@ -18,7 +18,7 @@ impl Budget {
     const MAX_PART_BYTES: usize = 256 << 20;
 
     /// The number of things of this many bytes that a part of the sweep holds, at least one.
-    pub(super) fn at_once(self, bytes: usize) -> usize {
+    pub(crate) fn at_once(self, bytes: usize) -> usize {
         (self.max_bytes.min(Self::MAX_PART_BYTES) / bytes.max(1)).max(1)
     }
 }

@@ -205,7 +205,7 @@ impl Method for Ablate {
             }
             let iterations = self.iterations.max(checkpoint.info.iterations);
             let positions = self.at_once(checkpoint, &sample)?;
-            let sweep = Sweep::of(checkpoint, &positions, iterations);
+            let sweep = Sweep::of(checkpoint, &positions, out.budget(iterations));
             let partners = partners(sample.queries.len(), &mut stream);
             let (before, after) = sweep.run(&sample, self.replacement, &partners)?;
             for (at, after) in sweep.ablations().zip(&after) {

@@ -12,11 +12,8 @@ use crate::measure::place::Place;
 use crate::measure::population::Population;
 use crate::measure::states::States;
 use crate::measure::{BATCH, rows_of};
-use crate::model::{Branch, Edit, Model, Point, Site, Write, log_softmax};
+use crate::model::{Branch, Budget, Edit, Model, Point, Site, Write, log_softmax};
 use crate::train::top1;
-
-// Branches in one sweep of the engine, which bounds the memory of their edits and logits.
-const MAX_BRANCHES: usize = 1 << 14;
 
 /// What comes out for every query.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,7 +27,7 @@ pub(super) struct Outcome {
 /// The ablations of one model.
 pub(super) struct Sweep<'a> {
     model: &'a Model,
-    iterations: usize,
+    budget: Budget,
     // Each with its columns.
     ablations: Vec<(AblatedAt, Vec<usize>)>,
     // One past the last column of a query.
@@ -63,8 +60,10 @@ impl<'a> Sweep<'a> {
     pub(super) fn of(
         checkpoint: &'a LoadedCheckpoint,
         positions: &[(Option<Position>, Vec<usize>)],
-        iterations: usize,
+        budget: impl Into<Budget>,
     ) -> Self {
+        let budget = budget.into();
+        let iterations = budget.iterations;
         let layers = checkpoint.info.layers;
         let heads = checkpoint.model.config().heads;
         let mut ablations = Vec::new();
@@ -98,7 +97,7 @@ impl<'a> Sweep<'a> {
         }
         Self {
             model: &checkpoint.model,
-            iterations,
+            budget,
             width: positions
                 .iter()
                 .flat_map(|(_, columns)| columns)
@@ -127,14 +126,16 @@ impl<'a> Sweep<'a> {
             Replacement::Zero | Replacement::Resample => Replaced::Zero(vec![0.0; self.model.config().d_model]),
         };
         let (mut before, mut after) = (Outcome::default(), vec![Outcome::default(); self.ablations.len()]);
-        let at_once = (MAX_BRANCHES / self.ablations.len()).clamp(1, BATCH);
+        let states = self.budget.iterations * self.width * self.model.config().d_model;
+        let of_query = self.ablations.len() * (states + self.model.vocab()) * size_of::<f32>();
+        let at_once = self.budget.at_once(of_query).min(BATCH);
         for (chunk, partners) in queries.chunks(at_once).zip(partners.chunks(at_once)) {
             if replacement == Replacement::Resample {
                 let partners: Vec<&Query> = partners.iter().map(|&partner| queries[partner]).collect();
-                replaced = Replaced::Resampled(self.record(&partners, &self.outputs(), self.iterations)?);
+                replaced = Replaced::Resampled(self.record(&partners, &self.outputs(), self.budget.iterations)?);
             }
             // One iteration more than is asked for, which a repeated one may be.
-            let ends = self.record(chunk, &self.ends(), self.iterations + 1)?;
+            let ends = self.record(chunk, &self.ends(), self.budget.iterations + 1)?;
             let mut branches = Vec::new();
             for (at, columns) in &self.ablations {
                 branches.extend((0..chunk.len()).map(|query| Branch {
@@ -143,7 +144,7 @@ impl<'a> Sweep<'a> {
                 }));
             }
             let tokens: Vec<&[u32]> = chunk.iter().map(|query| &*query.tokens).collect();
-            let found = self.model.intervene(&tokens, &branches, self.iterations)?;
+            let found = self.model.intervene(&tokens, &branches, self.budget)?;
             before.extend(chunk, &found.base)?;
             for (ablation, after) in after.iter_mut().enumerate() {
                 after.extend(chunk, &found.edited.narrow(0, ablation * chunk.len(), chunk.len())?)?;
@@ -156,7 +157,7 @@ impl<'a> Sweep<'a> {
     fn edits(&self, at: &AblatedAt, columns: &[usize], query: usize, replaced: &Replaced, ends: &Numbers) -> Vec<Edit> {
         let iterations = at
             .iteration
-            .map_or(0..self.iterations, |iteration| iteration - 1..iteration);
+            .map_or(0..self.budget.iterations, |iteration| iteration - 1..iteration);
         let (head, d_head) = (at.attention_head.map(|head| head - 1), self.d_head());
         let edit = |iteration: usize, column: usize| {
             let (point, layer) = match at.ablated {
@@ -197,12 +198,14 @@ impl<'a> Sweep<'a> {
 
     // The stream after every number of iterations, up to one more than is asked for.
     fn ends(&self) -> BTreeSet<Site> {
-        (0..=self.iterations + 1).map(|count| self.end_of(count)).collect()
+        (0..=self.budget.iterations + 1)
+            .map(|count| self.end_of(count))
+            .collect()
     }
 
     // The outputs of all heads and MLPs.
     fn outputs(&self) -> BTreeSet<Site> {
-        let all = |point| Site::all(point, self.iterations, self.model.config().layers);
+        let all = |point| Site::all(point, self.budget.iterations, self.model.config().layers);
         [Point::Z, Point::MlpOut].into_iter().flat_map(all).collect()
     }
 
@@ -218,7 +221,7 @@ impl<'a> Sweep<'a> {
     fn means(&self, queries: &[&Query]) -> Result<BTreeMap<(Site, usize), Vec<f32>>> {
         let mut sums: BTreeMap<(Site, usize), Vec<f64>> = BTreeMap::new();
         for chunk in queries.chunks(BATCH) {
-            for (key, states) in self.record(chunk, &self.outputs(), self.iterations)? {
+            for (key, states) in self.record(chunk, &self.outputs(), self.budget.iterations)? {
                 let sum = sums
                     .entry(key)
                     .or_insert_with(|| vec![0.0; self.model.config().d_model]);

@@ -161,14 +161,13 @@ impl<'a> Sweep<'a> {
             (0..columns).map(move |column| Cut { site, column })
         };
         let places: Vec<Cut> = (0..=effective_layers).flat_map(place).collect();
-        // What a call records takes half of the memory at most.
         let of_query = places.len() * sources * config.d_model * size_of::<f32>();
         Self {
             model,
             budget,
             effective_layers,
             columns,
-            at_once: (budget.max_bytes / 2 / of_query.max(1)).clamp(1, BATCH),
+            at_once: budget.at_once(of_query).min(BATCH),
             places,
         }
     }

@@ -41,6 +41,7 @@ use super::statistics::Clustering;
 use super::{BATCH, column_of};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
+use crate::model::Budget;
 
 /// Which paths to patch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -136,7 +137,7 @@ impl Method for PathPatching {
         self.pairing.each(group, out, |set, checkpoint, out| {
             let positions = set.positions(&checkpoint.model);
             let paths = self.paths(checkpoint, set, &positions)?;
-            let runs = run_all(checkpoint, set, &paths)?;
+            let runs = run_all(checkpoint, set, &paths, out.budget(set.iterations))?;
             if out.wants_queries() {
                 pair_rows(checkpoint, set, &paths, &runs, out)?;
             }
@@ -220,10 +221,10 @@ impl PathPatching {
     }
 }
 
-fn run_all(checkpoint: &LoadedCheckpoint, set: &PairSet, paths: &[DirectPath]) -> Result<Runs> {
+fn run_all(checkpoint: &LoadedCheckpoint, set: &PairSet, paths: &[DirectPath], budget: Budget) -> Result<Runs> {
     let mut runs = Runs::new(paths.len());
     for sides in set.sides.chunks(BATCH) {
-        let found = sweep::run(&checkpoint.model, sides, paths, set.iterations)?;
+        let found = sweep::run(&checkpoint.model, sides, paths, budget)?;
         runs.extend(sides, &found.source, &found.base, &found.patched)?;
     }
     Ok(runs)

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::measure::pairs::Sides;
 use crate::measure::rows_of;
 use crate::measure::states::States;
-use crate::model::{Branch, Edit, HeadInputs, Model, Point, Site, Write};
+use crate::model::{Branch, Budget, Edit, HeadInputs, Model, Point, Site, Write};
 
 /// A path from a sender to a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,6 @@ pub(super) struct PathRuns {
     pub(super) patched: Vec<Tensor>,
 }
 
-// Branches in one sweep of the engine, which bounds the memory of their edits and logits.
-const MAX_BRANCHES: usize = 1 << 14;
-
 /// The columns at which a receiver reads, each with the column that its output changes at, in queries of `columns` columns;
 /// `reads_apart`: whether the last of these is a `<pad>`, which no row attends to.
 pub(super) fn columns_read(receiver: Receiver, columns: usize, reads_apart: bool) -> Vec<(usize, usize)> {
@@ -45,11 +42,12 @@ pub(super) fn columns_read(receiver: Receiver, columns: usize, reads_apart: bool
 }
 
 /// The logits of pairs of queries, and of each base with the source's part of each path.
-pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], iterations: usize) -> Result<PathRuns> {
-    let pass = Recorded::of(model, sides, paths, iterations)?;
+pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], budget: Budget) -> Result<PathRuns> {
+    let pass = Recorded::of(model, sides, paths, budget.iterations)?;
     let base: Vec<&[u32]> = sides.iter().map(|sides| &*sides.base).collect();
     let mut patched = Vec::new();
-    for paths in paths.chunks((MAX_BRANCHES / sides.len()).max(1)) {
+    let of_path = sides.len() * (model.config().d_model + model.vocab()) * size_of::<f32>();
+    for paths in paths.chunks(budget.at_once(of_path)) {
         let outputs = paths.iter().map(|path| pass.output(path)).collect::<Result<Vec<_>>>()?;
         let mut branches = Vec::new();
         for output in &outputs {
@@ -63,7 +61,7 @@ pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], iteratio
                 }));
             }
         }
-        let edited = model.intervene(&base, &branches, iterations)?.edited; // [edits × pairs, vocab]
+        let edited = model.intervene(&base, &branches, budget)?.edited; // [edits × pairs, vocab]
         let mut begin = 0;
         for output in outputs {
             patched.push(match output {

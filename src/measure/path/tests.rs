@@ -268,7 +268,7 @@ fn a_path_is_a_whole_pass_in_which_everything_else_is_frozen() {
                 }));
             }
         }
-        let found = run(&model, &sides, &paths, config.iterations).unwrap();
+        let found = run(&model, &sides, &paths, config.iterations.into()).unwrap();
         let mut moved = 0;
         for (path, found_logits) in paths.iter().zip(&found.patched) {
             let difference = relative_difference(found_logits, &reference.logits(path));

@@ -221,16 +221,15 @@ fn run_all(
 ) -> Result<(Runs, Vec<Vec<Cell>>)> {
     let iterations = set.iterations;
     let model = &checkpoint.model;
-    // What comes of a call, the states and logits of every branch after every iteration, takes half of the memory at most.
-    let of_pair = moves.len() * iterations * (model.config().d_model + checkpoint.data.vocab.len()) * size_of::<f32>();
-    let at_once = (budget.max_bytes / 2 / of_pair).clamp(1, BATCH);
+    // The state and the logits of every branch after every iteration.
+    let of_pair = moves.len() * iterations * (model.config().d_model + model.vocab()) * size_of::<f32>();
     let mut runs = Runs::new(moves.len());
     // [move][iterations left − 1][pair]
     let mut probabilities: Vec<Vec<Vec<f64>>> = moves
         .iter()
         .map(|of_move| vec![Vec::new(); of_move.left(iterations)])
         .collect();
-    for sides in set.sides.chunks(at_once) {
+    for sides in set.sides.chunks(budget.at_once(of_pair).min(BATCH)) {
         let found = transplant(model, sides, moves, budget)?;
         let edited = (0..moves.len()).map(|index| found.logits(index, iterations));
         let edited: Vec<Tensor> = edited.collect::<Result<_>>()?;
