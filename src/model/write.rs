@@ -71,6 +71,8 @@ pub(super) enum Written<'a> {
     By(&'a Write),
     /// These numbers take its place, padding included.
     Numbers(Vec<f32>),
+    /// The state of another row of the same chunk takes its place.
+    OfRow(u32),
 }
 
 struct RowWrite<'a> {
@@ -114,6 +116,11 @@ impl<'a> RowWrites<'a> {
         self
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_site.is_empty()
+    }
+
     /// Whether there is one at `site`.
     pub(super) fn wants(&self, site: Site) -> bool {
         self.by_site.contains_key(&site)
@@ -134,6 +141,11 @@ impl<'a> RowWrites<'a> {
             match &write.written {
                 Written::By(by) => with_slice(&mut state[to], shape, write.head, |slice| by.to(slice)),
                 Written::Numbers(numbers) => state[to].copy_from_slice(numbers),
+                Written::OfRow(row) => {
+                    if let Some(from) = rows.position(*row) {
+                        state.copy_within(from * width..(from + 1) * width, to.start);
+                    }
+                }
             }
         }
     }
