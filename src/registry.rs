@@ -14,6 +14,8 @@ macro_rules! with_every_method {
             probe::Probe,
             patch::Patch,
             attribute::Attribute,
+            edit::Edit,
+            routing::Routing,
         }
     };
 }

@@ -2,6 +2,7 @@
 
 mod attribute;
 mod compare;
+mod edit;
 mod eval;
 mod extrapolate;
 mod halt;
@@ -11,6 +12,7 @@ mod margin;
 mod patch;
 mod probe;
 mod reach;
+mod routing;
 mod settle;
 
 use std::path::Path;

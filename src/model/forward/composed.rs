@@ -27,8 +27,8 @@ pub(super) fn layer_norm(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -
     Ok(normed.broadcast_mul(weight)?.broadcast_add(bias)?)
 }
 
-// x · weight + bias; weight [in, out], bias [out].
-fn linear(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
+/// x · weight + bias; weight [in, out], bias [out].
+pub(super) fn linear(Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
     Ok(x.matmul(weight)?.broadcast_add(bias)?)
 }
 

@@ -17,6 +17,7 @@ mod fused;
 mod gradients;
 mod interchange;
 mod intervene;
+mod values;
 
 use std::sync::{Arc, Mutex};
 
