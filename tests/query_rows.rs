@@ -79,6 +79,8 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
         &["probe", spec],
         &["patch", "--pairs", "9"],
         &["attribute", "--queries", "9"],
+        &["edit", "--queries", "9", "--clamp"],
+        &["routing", "--pairs", "9"],
     ] {
         let target = ["r/final.safetensors", "--rows", "--out", "f"];
         run(at, &[arguments, &target].concat()).expect(0);
@@ -113,6 +115,15 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
         number(row, "contribution")
     });
     means_agree(at, "attribute", &by_component, "logit", |row| number(row, "logit"));
+    let by_edit = [&PLACE[..], &["position", "direction", "kind", "clamped"]].concat();
+    let is_redirected = |row: &QueryRow| f64::from(u8::from(row["edited_answer"] == row["counterfactual_answer"]));
+    means_agree(at, "edit", &by_edit, "counterfactual", is_redirected);
+    means_agree(at, "edit", &by_edit, "original_logit", |row| {
+        number(row, "original_logit")
+    });
+    let by_put = [&PLACE[..], &["carried", "giver", "from_iteration", "head", "from_head"]].concat();
+    means_agree(at, "routing", &by_put, "keeps", |row| is(row, "keeps"));
+    means_agree(at, "routing", &by_put, "rank", |row| number(row, "patched_rank"));
 }
 
 #[test]

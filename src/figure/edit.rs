@@ -31,7 +31,10 @@ impl Draw for Edit {
         let labels = distinct(&rows, |row| row.label.to_string()).join(", ");
         let directions = distinct(&rows, |row| row.direction);
         Figure {
-            title: format!("Edits of the residual stream: another {labels} in its place"),
+            title: format!(
+                "Edits of {}: another {labels} in its place",
+                report.settings.hook.name()
+            ),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
@@ -129,12 +132,8 @@ fn window(rows: &[&EditRow]) -> Vec<(f64, String)> {
     let layers: Vec<usize> = whole.map(|row| row.place.effective_layer).collect();
     let is_first = |layer: &&usize| !layers.contains(&(**layer - 1));
     let is_last = |layer: &&usize| !layers.contains(&(**layer + 1));
-    let first = layers
-        .iter()
-        .filter(is_first)
-        .map(|&layer| (layer as f64, "read".to_owned()));
-    let last = layers.iter().filter(is_last).filter(|layer| !is_first(layer));
-    first.chain(last.map(|&layer| (layer as f64, String::new()))).collect()
+    let ends = layers.iter().filter(|layer| is_first(layer) || is_last(layer));
+    ends.map(|&layer| (layer as f64, String::new())).collect()
 }
 
 fn name(of: Changed) -> &'static str {

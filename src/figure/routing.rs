@@ -6,8 +6,8 @@ use crate::graph::Split;
 use crate::measure::{Carried, CheckpointSummary, Giver, Report, Routing, RoutingRow};
 
 impl Draw for Routing {
-    /// A column for routing, content and both; a row a checkpoint, split and giver. From a source: how much of the source's answer
-    /// comes over. From the base itself at another iteration: the share of pairs that keep the base's answer.
+    /// A row a checkpoint and split; columns for pattern, values and both. Of the source: the share of pairs that take its answer.
+    /// Of the base itself at another iteration: the share that keeps the base's answer.
     fn draw(report: &Report<Self>) -> Figure {
         let all_heads: Vec<&RoutingRow> = report.rows.iter().filter(|row| row.put.head.is_none()).collect();
         let several = several_runs(&report.checkpoints);
@@ -15,18 +15,18 @@ impl Draw for Routing {
         let mut panels = Vec::new();
         for checkpoint in &report.checkpoints {
             for split in &splits {
-                for giver in [Giver::Source, Giver::Base] {
-                    let panel = |carried| Panel {
-                        title: format!(
-                            "{}, {}: {}",
-                            name(carried, giver),
-                            split.title(),
-                            column_title(checkpoint, several)
-                        ),
-                        content: cells(&all_heads, checkpoint, split, giver, carried),
-                    };
-                    panels.push(Carried::ALL.into_iter().map(panel).collect());
-                }
+                let panel = |(giver, carried)| Panel {
+                    title: format!(
+                        "{}, {}: {}",
+                        name(carried, giver),
+                        split.title(),
+                        column_title(checkpoint, several)
+                    ),
+                    content: cells(&all_heads, checkpoint, split, giver, carried),
+                };
+                let of_giver = |giver| Carried::ALL.map(|carried| (giver, carried));
+                let columns = [Giver::Source, Giver::Base].into_iter().flat_map(of_giver);
+                panels.push(columns.map(panel).collect());
             }
         }
         let pairs = distinct(&all_heads, |row| format!("{} n = {}", row.split.title(), row.effect.n));
@@ -40,8 +40,8 @@ impl Draw for Routing {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!("pairs: {}; all heads together", pairs.join(", ")),
-                "from the source: recovery, 1 = its answer whole; from the base at another iteration: share that keeps the base's \
-                 answer; – = nothing is put in, or recovery is not defined"
+                "of the source: share of pairs that take its answer; own, of another iteration: share that keeps the base's answer; \
+                 – = nothing is put in"
                     .to_owned(),
             ],
             legend: Vec::new(),
@@ -79,7 +79,7 @@ fn cells(
         let is_cell = |row: &&&RoutingRow| (row.put.from_iteration, row.place.effective_layer) == (iteration, layer);
         let row = of_panel.iter().find(is_cell)?;
         match giver {
-            Giver::Source => row.effect.recovery,
+            Giver::Source => Some(row.effect.flips),
             Giver::Base => Some(row.keeps),
         }
     };

@@ -22,8 +22,8 @@ pub(super) struct FitSet<'a> {
     hop: usize,
     seed: u64,
     /// The chains, each with its entity; those from `held_out` on are of facts of their own.
-    chains: Vec<(&'a Query, u32)>,
-    held_out: usize,
+    pub(super) chains: Vec<(&'a Query, u32)>,
+    pub(super) held_out: usize,
     /// The entities, in increasing order.
     pub(super) entities: Vec<u32>,
     /// Whether no fact that leads to the entity of a tested query leads to one of these.

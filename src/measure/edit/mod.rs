@@ -3,8 +3,9 @@
 //! A query (h, r1, r2) has the bridge b. Another bridge b′ is drawn, and at one place the state is changed in one direction, from b
 //! to b′; where that direction is what later layers read, the answer becomes the counterfactual r2(b′). Beside it stands the swap
 //! of the whole state, from a query (h′, r1′, r2) whose bridge is b′: the most that any edit there can do. The effective layers at
-//! which it redirects at least half of the answers are the *read window*: the bridge is there and has not been read yet. A random
-//! direction, along which the state moves as far as by the furthest of the other edits, is the placebo.
+//! which it redirects at least half of the answers are the *read window*: what the answer depends on is there and has not been read
+//! yet. (Where the answer is read that is, in the end, the answer itself.) A random direction, along which the state moves as far
+//! as by the furthest of the other edits, is the placebo.
 //!
 //! Coordinates are counted from the mean state at that place, along unit vectors. A write into a loop can be overwritten by the
 //! next iteration; a clamped one is held at the same layer of all later iterations.
@@ -13,6 +14,8 @@ mod counterfactual;
 mod directions;
 mod move_to;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +35,7 @@ use super::splits::Wants;
 use super::statistics::Clustering;
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split, Target};
+use crate::model::Point;
 use crate::random::Stream;
 use crate::train::answers;
 
@@ -45,6 +49,9 @@ pub struct Edit {
     /// The entity that is edited: bridge, bridge1, …, target [default: that after half of the hops]
     #[arg(long)]
     pub label: Option<Target>,
+    /// The point of the residual stream: resid_pre, resid_mid or resid_post
+    #[arg(long, value_enum, default_value = "resid_post")]
+    pub hook: Point,
     /// What is done along the direction, separated by commas
     #[arg(long = "kind", value_enum, value_delimiter = ',', default_value = "swap")]
     pub kinds: Vec<EditKind>,
@@ -118,9 +125,11 @@ pub struct EditRow {
     pub hops: usize,
     /// The entity that is edited.
     pub label: Target,
+    /// The point of the residual stream.
+    pub hook: Point,
     /// The position of the edited state.
     pub position: Position,
-    /// The effective layer after which it is edited.
+    /// The effective layer of the edited state.
     #[serde(flatten)]
     pub place: Place,
     /// What of the state is changed.
@@ -180,6 +189,7 @@ columns! {
     EditRow:
     Column::of("split"),
     Column::of("label"),
+    Column::of("hook"),
     Column::of("position"),
     Column::of("direction"),
     Column::of("kind"),
@@ -208,6 +218,12 @@ impl Method for Edit {
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        if !matches!(self.hook, Point::ResidPre | Point::ResidMid | Point::ResidPost) {
+            return Err(Error::input(format!(
+                "hook {}; allowed: resid_pre, resid_mid, resid_post",
+                self.hook.name()
+            )));
+        }
         self.splits = Wants::OneHeldOutDepth.splits(&self.splits, checkpoints)?;
         self.iterations.resolve(checkpoints);
         Ok(())
@@ -218,13 +234,14 @@ impl Method for Edit {
             // A population by hops that has queries has one number of them.
             let hops = population.hops.unwrap_or_default();
             let label = self.label.unwrap_or(Target::entity((hops / 2).max(1), hops));
-            let hop = self.hop(label, hops)?;
+            let hop = hop_of(label, hops)?;
             let positions = self.positions(hop, hops, checkpoint)?;
             let iterations = self.iterations.max(checkpoint.info.iterations);
             let (population, fit, drawn) = self.draw(population, group, hop, checkpoint, out)?;
-            let drawn = match self.correct_only {
-                true => answered_right(checkpoint, &population, drawn, iterations)?,
-                false => drawn,
+            let drawn = if self.correct_only {
+                answered_right(checkpoint, &population, drawn, iterations)?
+            } else {
+                drawn
             };
             if drawn.is_empty() {
                 out.notes.push(format!(
@@ -238,6 +255,7 @@ impl Method for Edit {
                 population: population.at(drawn.iter().map(|drawn| drawn.place)),
                 drawn,
                 checkpoint,
+                hook: self.hook,
                 label,
                 positions,
                 iterations,
@@ -255,20 +273,6 @@ impl Method for Edit {
 }
 
 impl Edit {
-    // The hop after which a chain has reached `label`.
-    fn hop(&self, label: Target, hops: usize) -> Result<usize> {
-        let hop = label.hop(hops).filter(|hop| (1..=hops).contains(hop));
-        let of_length = hop.filter(|&hop| Target::entity(hop, hops) == label);
-        of_length.ok_or_else(|| {
-            let names: Vec<String> = (1..=hops).map(|hop| Target::entity(hop, hops).to_string()).collect();
-            let hops = crate::wording::counted(hops, "hop");
-            Error::input(format!(
-                "label {label} cannot be edited in chains of {hops}; allowed: {}",
-                names.join(", ")
-            ))
-        })
-    }
-
     // The positions to edit at: those at which a state of a causal model can depend on the entity after `hop`.
     fn positions(&self, hop: usize, hops: usize, checkpoint: &LoadedCheckpoint) -> Result<Vec<Position>> {
         let reads_apart = checkpoint.model.config().reads_apart(hops);
@@ -369,6 +373,20 @@ impl Edit {
         }
         Ok((usable, fit, drawn))
     }
+}
+
+// The hop after which a chain has reached `label`.
+fn hop_of(label: Target, hops: usize) -> Result<usize> {
+    let hop = label.hop(hops).filter(|hop| (1..=hops).contains(hop));
+    let of_length = hop.filter(|&hop| Target::entity(hop, hops) == label);
+    of_length.ok_or_else(|| {
+        let names: Vec<String> = (1..=hops).map(|hop| Target::entity(hop, hops).to_string()).collect();
+        let hops = crate::wording::counted(hops, "hop");
+        Error::input(format!(
+            "label {label} cannot be edited in chains of {hops}; allowed: {}",
+            names.join(", ")
+        ))
+    })
 }
 
 fn answered_right(

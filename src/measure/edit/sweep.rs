@@ -37,6 +37,7 @@ pub(super) struct Sweep<'a> {
     /// In the order of the population.
     pub(super) drawn: Vec<Counterfactual>,
     pub(super) checkpoint: &'a LoadedCheckpoint,
+    pub(super) hook: Point,
     pub(super) label: Target,
     pub(super) positions: Vec<Position>,
     pub(super) iterations: usize,
@@ -65,6 +66,7 @@ struct Outcome {
 #[derive(Serialize)]
 struct QueryEdit<'a> {
     label: Target,
+    hook: Point,
     position: Position,
     #[serde(flatten)]
     place: Place,
@@ -86,7 +88,7 @@ impl Sweep<'_> {
     /// # Errors
     /// When a direction cannot be fitted, or the device fails.
     pub(super) fn run(&self, fit: &FitSet, out: &mut Output<EditRow>) -> Result<()> {
-        let sites = Site::all(Point::ResidPost, self.iterations, self.checkpoint.info.layers);
+        let sites = Site::all(self.hook, self.iterations, self.checkpoint.info.layers);
         let positions: Vec<AtPosition> = (self.positions.iter())
             .map(|&position| self.at_position(position, &sites, fit))
             .collect::<Result<_>>()?;
@@ -146,10 +148,10 @@ impl Sweep<'_> {
     fn at_position(&self, position: Position, sites: &[Site], fit: &FitSet) -> Result<AtPosition> {
         let (model, hops) = (&self.checkpoint.model, self.population.hops.unwrap_or_default());
         // The placebo is as long as something.
-        let wanted: Vec<Changed> = match self.fitted().is_empty() {
-            true => vec![Changed::Mean],
-            false => self.fitted().iter().map(|(of, _)| *of).collect(),
-        };
+        let mut wanted: Vec<Changed> = self.fitted().iter().map(|(of, _)| *of).collect();
+        if wanted.is_empty() {
+            wanted.push(Changed::Mean);
+        }
         let base: Vec<&[u32]> = self.population.queries.iter().map(|query| &*query.tokens).collect();
         let source: Vec<&[u32]> = self.drawn.iter().map(|drawn| &*drawn.source).collect();
         Ok(AtPosition {
@@ -268,6 +270,7 @@ impl Sweep<'_> {
                     split: self.population.split.clone(),
                     hops: self.population.hops.unwrap_or_default(),
                     label: self.label,
+                    hook: self.hook,
                     position,
                     place,
                     direction: form.direction,
@@ -317,6 +320,7 @@ impl Sweep<'_> {
         for (query, drawn) in self.drawn.iter().enumerate() {
             let values = QueryEdit {
                 label: self.label,
+                hook: self.hook,
                 position,
                 place,
                 direction: form.direction,

@@ -19,6 +19,8 @@
 //!    iteration it loses nothing.
 
 mod mix;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
