@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::site::{Point, Site};
 use crate::kernels::stack::TapRows;
 
+/// A function that changes a state in place.
+pub type StateFn = dyn Fn(&mut [f32]) + Send + Sync;
+
 /// What an edit does to a state: to that of a whole row, or to one head's slice of it.
 #[derive(Clone)]
 pub enum Write {
     /// The state becomes these numbers.
     Set(Vec<f32>),
     /// A function changes the state in place.
-    Apply(Arc<dyn Fn(&mut [f32]) + Send + Sync>),
+    Apply(Arc<StateFn>),
 }
 
 impl Write {
@@ -161,7 +164,9 @@ mod tests {
         let changed = |head| {
             let mut row = padded;
             with_slice(&mut row, (Point::AttnPattern, 2, 2), head, |slice| {
-                slice.iter_mut().for_each(|x| *x += 10);
+                for x in slice {
+                    *x += 10;
+                }
             });
             row
         };

@@ -28,7 +28,30 @@ impl Model {
     /// The logits of queries, and of branches of them: each is one of the queries with some states edited. Queries may differ in
     /// length.
     ///
-    /// `budget`: the number of iterations, or a [`Budget`].
+    /// The CPU kernels compute a branch from the effective layer on in which it differs from its query, at the columns that can
+    /// see an edit; everything else is shared with the query. `budget`: the number of iterations, or a [`Budget`].
+    ///
+    /// ```
+    /// # use loopscope::Device;
+    /// use std::sync::Arc;
+    /// use loopscope::model::{Branch, Edit, Model, ModelConfig, Point, Site, Weights, Write};
+    ///
+    /// # fn main() -> loopscope::Result<()> {
+    /// let config = ModelConfig::new(1, 4, 32, 2);
+    /// let model = Model::new(config.clone(), 10, &Weights::init(&config, 10, 1, &Device::Cpu)?)?;
+    /// // Head 1 silenced at every iteration at the last column, and the state there scaled after iteration 2.
+    /// let zero = Write::Apply(Arc::new(|z: &mut [f32]| z.fill(0.0)));
+    /// let silence = |site| Edit { head: Some(1), ..Edit::new(site, 2, zero.clone()) };
+    /// let scale = Write::Apply(Arc::new(|state: &mut [f32]| state.iter_mut().for_each(|x| *x *= 0.5)));
+    /// let branches = [
+    ///     Branch { query: 0, edits: Site::all(Point::Z, 4, 1).into_iter().map(silence).collect() },
+    ///     Branch { query: 0, edits: vec![Edit::new(Site::new(Point::ResidPost, 1, 0), 2, scale)] },
+    /// ];
+    /// let found = model.intervene(&[&[1, 5, 6]], &branches, 4)?;
+    /// assert_eq!((found.base.dims(), found.edited.dims()), (&[1, 10][..], &[2, 10][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a query does not fit the model, an edit is at no state of the loop or does not fit it, or the device fails.
@@ -105,15 +128,11 @@ impl Model {
     }
 
     fn check_edit(&self, edit: &Edit, ancestors: usize) -> Result<()> {
-        let (d, heads) = (self.config.d_model, self.config.heads);
+        let heads = self.config.heads;
         if let Some(head) = edit.head {
             check_head(edit.site, head, heads)?;
         }
-        let whole = match edit.site.point() {
-            Point::AttnPattern => heads * ancestors,
-            Point::MlpPost => 4 * d,
-            _ => d,
-        };
+        let whole: usize = edit.site.point().state_shape(&self.config, ancestors).iter().product();
         let width = if edit.head.is_some() { whole / heads } else { whole };
         match &edit.write {
             Write::Set(numbers) if numbers.len() != width => Err(Error::input(format!(
@@ -140,10 +159,8 @@ impl Model {
         let numbers =
             24 * self.config.d_model + (2 * self.config.heads + 3) * columns + 2 * self.vocab.div_ceil(columns);
         let max_rows = budget.at_once(numbers * size_of::<f32>());
-        let shapes: Vec<Vec<usize>> = places
-            .iter()
-            .map(|place| self.shape_of(place.site.point(), rows))
-            .collect();
+        let shape = |place: &Cut| place.site.point().state_shape(&self.config, rows.max_ancestors());
+        let shapes: Vec<Vec<usize>> = places.iter().map(shape).collect();
         let record = |shape: &Vec<usize>| Record::new(branches.len(), shape.iter().product());
         let records: Vec<Record> = shapes.iter().map(record).collect();
         let mut base = vec![0.0; rows.queries() * self.vocab];
@@ -174,17 +191,6 @@ impl Model {
             edited: tensor(edited, &[branches.len(), self.vocab])?,
             row_layers,
         })
-    }
-
-    // The shape of a row's state as hooks record it.
-    fn shape_of(&self, point: Point, rows: &Rows) -> Vec<usize> {
-        let (d, heads) = (self.config.d_model, self.config.heads);
-        match point {
-            Point::AttnPattern => vec![heads, rows.max_ancestors()],
-            Point::Z => vec![heads, d / heads],
-            Point::MlpPost => vec![4 * d],
-            _ => vec![d],
-        }
     }
 
     /// The logits of a pass with these hooks, and the hooks with what they recorded.
@@ -219,8 +225,9 @@ impl Model {
             row_count += rows.len();
         }
         let mut edited = vec![Tensor::zeros((0, self.vocab), DType::F32, &self.device)?];
+        let state_shape = |place: &Cut| place.site.point().state_shape(&self.config, rows.max_ancestors());
         let empty = |place: &Cut| -> Result<Vec<Tensor>> {
-            let shape = [vec![0], self.shape_of(place.site.point(), rows)].concat();
+            let shape = [vec![0], state_shape(place)].concat();
             Ok(vec![Tensor::zeros(shape, DType::F32, &self.device)?])
         };
         let mut recorded: Vec<Vec<Tensor>> = places.iter().map(empty).collect::<Result<_>>()?;

@@ -63,7 +63,9 @@ fn write(config: &ModelConfig, site: Site, head: Option<usize>, ancestors: usize
         let (scale, shift) = (stream.uniform() as f32, stream.normal() as f32);
         Write::Apply(Arc::new(move |state: &mut [f32]| {
             assert_eq!(state.len(), width, "the width of a state");
-            state.iter_mut().for_each(|x| *x = scale * *x + shift);
+            for x in state {
+                *x = scale * *x + shift;
+            }
         }))
     }
 }
