@@ -27,6 +27,7 @@ mod routing;
 mod row;
 mod settle;
 mod splits;
+mod states;
 pub mod statistics;
 #[cfg(test)]
 mod tests;

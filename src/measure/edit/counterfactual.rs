@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::error::Result;
 use crate::graph::{Graph, Query};
+use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::measure::population::Population;
 use crate::random::Stream;
+use crate::train::answers;
 
 /// A query with another entity in place of the one after some hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +98,26 @@ pub(super) fn draw(
         })
     };
     population.queries.iter().enumerate().filter_map(of_query).collect()
+}
+
+/// Those whose query and source are both answered right.
+///
+/// # Errors
+/// When the queries do not fit the model, or the device fails.
+pub(super) fn answered_right(
+    checkpoint: &LoadedCheckpoint,
+    population: &Population,
+    drawn: Vec<Counterfactual>,
+    iterations: usize,
+) -> Result<Vec<Counterfactual>> {
+    let queries = drawn.iter().map(|drawn| &*population.queries[drawn.place].tokens);
+    let base = answers(&checkpoint.model, queries, iterations)?;
+    let source = answers(&checkpoint.model, drawn.iter().map(|drawn| &*drawn.source), iterations)?;
+    let is_right = |(drawn, (base, source)): &(Counterfactual, (u32, u32))| {
+        *base == population.queries[drawn.place].target && *source == drawn.answer
+    };
+    let all = drawn.into_iter().zip(base.into_iter().zip(source));
+    Ok(all.filter(is_right).map(|(drawn, _)| drawn).collect())
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use super::move_to::{Geometry, unit};
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Ids, Position, Query, Split, Token};
 use crate::measure::probe::directions;
-use crate::measure::{BATCH, dot, rows_of};
-use crate::model::{DirectLogits, Hooks, Model, Pass, Sharing, Site};
+use crate::measure::states::States;
+use crate::measure::{BATCH, dot};
+use crate::model::{DirectLogits, Model, Site};
 use crate::random::Stream;
 
 /// Causal prefixes that the directions of a place are fitted on, at most.
@@ -121,7 +122,8 @@ impl<'a> FitSet<'a> {
         let (chains, held_out) = self.prefixes(position, hops);
         let queries: Vec<&[u32]> = chains.iter().map(|(query, _)| &*query.tokens).collect();
         let labels: Vec<usize> = chains.iter().filter_map(|&(_, entity)| self.index(entity)).collect();
-        let states = states(model, &queries, sites, position, iterations)?;
+        let column = position.column(hops, model.config().reads_apart(hops));
+        let states = states(model, &queries, sites, column, iterations)?;
         let direct = model.direct_logits()?;
         let at_site = |states: &Vec<Vec<f32>>| self.at_site(states, &labels, held_out, &direct, wanted);
         states.par_iter().map(at_site).collect()
@@ -198,29 +200,20 @@ fn mean_of<'a>(states: impl Iterator<Item = &'a Vec<f32>>, width: usize) -> Vec<
     sum.iter().map(|x| (x / count.max(1) as f64) as f32).collect()
 }
 
-/// The states of queries at a position, `[site][query][d_model]`.
-///
-/// # Errors
-/// When the device fails, or a state is not a number.
-pub(super) fn states(
+// The states of queries at a column, `[site][query][d_model]`; a batch at a time, since every column of it is held.
+fn states(
     model: &Model,
     queries: &[&[u32]],
     sites: &[Site],
-    position: Position,
+    column: usize,
     iterations: usize,
 ) -> Result<Vec<Vec<Vec<f32>>>> {
     let mut found = vec![Vec::with_capacity(queries.len()); sites.len()];
+    let all: BTreeSet<Site> = sites.iter().copied().collect();
     for chunk in queries.chunks(BATCH) {
-        let rows = model.pack(chunk.iter().copied(), Sharing::Prefixes)?;
-        let read: Vec<u32> = (0..chunk.len()).map(|query| rows.row_at(query, position)).collect();
-        let record = |hooks: Hooks, &site: &Site| hooks.record_rows(site, read.clone());
-        let mut pass = Pass {
-            hooks: sites.iter().fold(Hooks::none(), record),
-            ..Pass::default()
-        };
-        model.forward(&rows, iterations, &mut pass)?;
+        let states = States::of(model, chunk.iter().copied(), &all, iterations)?;
         for (&site, found) in sites.iter().zip(&mut found) {
-            found.extend(rows_of(&pass.hooks.recorded(site)?)?);
+            found.extend(states.states(site, column, None)?);
         }
     }
     Ok(found)

@@ -37,7 +37,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Position, Split, Target};
 use crate::model::Point;
 use crate::random::Stream;
-use crate::train::answers;
 
 /// What to edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -239,7 +238,7 @@ impl Method for Edit {
             let iterations = self.iterations.max(checkpoint.info.iterations);
             let (population, fit, drawn) = self.draw(population, group, hop, checkpoint, out)?;
             let drawn = if self.correct_only {
-                answered_right(checkpoint, &population, drawn, iterations)?
+                counterfactual::answered_right(checkpoint, &population, drawn, iterations)?
             } else {
                 drawn
             };
@@ -387,20 +386,4 @@ fn hop_of(label: Target, hops: usize) -> Result<usize> {
             names.join(", ")
         ))
     })
-}
-
-fn answered_right(
-    checkpoint: &LoadedCheckpoint,
-    population: &Population,
-    drawn: Vec<Counterfactual>,
-    iterations: usize,
-) -> Result<Vec<Counterfactual>> {
-    let queries = drawn.iter().map(|drawn| &*population.queries[drawn.place].tokens);
-    let base = answers(&checkpoint.model, queries, iterations)?;
-    let source = answers(&checkpoint.model, drawn.iter().map(|drawn| &*drawn.source), iterations)?;
-    let is_right = |(drawn, (base, source)): &(Counterfactual, (u32, u32))| {
-        *base == population.queries[drawn.place].target && *source == drawn.answer
-    };
-    let all = drawn.into_iter().zip(base.into_iter().zip(source));
-    Ok(all.filter(is_right).map(|(drawn, _)| drawn).collect())
 }

@@ -1,11 +1,12 @@
 //! All edits of one set of queries: at every layer and position, and what comes of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::counterfactual::Counterfactual;
-use super::directions::{Directions, FitSet, states};
+use super::directions::{Directions, FitSet};
 use super::move_to::{MoveTo, unit};
 use super::{Changed, EditKind, EditRow};
 use crate::error::Result;
@@ -16,6 +17,7 @@ use crate::measure::output::Output;
 use crate::measure::place::Place;
 use crate::measure::population::Population;
 use crate::measure::query_rows::Asked;
+use crate::measure::states::States;
 use crate::measure::statistics::{Resamples, mean, share};
 use crate::measure::{minus, norm, rows_of};
 use crate::model::{Branch, Edit, Point, Site, Write};
@@ -89,13 +91,19 @@ impl Sweep<'_> {
     /// When a direction cannot be fitted, or the device fails.
     pub(super) fn run(&self, fit: &FitSet, out: &mut Output<EditRow>) -> Result<()> {
         let sites = Site::all(self.hook, self.iterations, self.checkpoint.info.layers);
+        let queries: Vec<&[u32]> = self.population.queries.iter().map(|query| &*query.tokens).collect();
+        let recorded = |queries: &[&[u32]]| {
+            let sites: BTreeSet<Site> = sites.iter().copied().collect();
+            States::of(&self.checkpoint.model, queries.iter().copied(), &sites, self.iterations)
+        };
+        let of_source = recorded(&self.drawn.iter().map(|drawn| &*drawn.source).collect::<Vec<_>>())?;
+        let of_base = recorded(&queries)?;
         let positions: Vec<AtPosition> = (self.positions.iter())
-            .map(|&position| self.at_position(position, &sites, fit))
+            .map(|&position| self.at_position(position, &sites, fit, [&of_base, &of_source]))
             .collect::<Result<_>>()?;
         let bridges: Vec<(usize, usize)> = (self.drawn.iter())
             .filter_map(|drawn| Some((fit.index(drawn.bridge)?, fit.index(drawn.other)?)))
             .collect();
-        let queries: Vec<&[u32]> = self.population.queries.iter().map(|query| &*query.tokens).collect();
         let answers = |of: &dyn Fn(usize) -> u32| -> Vec<u32> { (0..queries.len()).map(of).collect() };
         let original = answers(&|query| self.population.queries[query].target);
         let counterfactual = answers(&|query| self.drawn[query].answer);
@@ -128,11 +136,9 @@ impl Sweep<'_> {
                 }
             }
         }
-        let sources = self.drawn.iter().map(|drawn| &*drawn.source);
-        let source_answers = crate::train::answers(&self.checkpoint.model, sources, self.iterations)?;
         let accuracies = [
             share(&agree(&base_answers, &original)),
-            share(&agree(&source_answers, &counterfactual)),
+            share(&agree(&top1(&of_source.logits)?, &counterfactual)),
         ];
         for (&position, outcomes) in self.positions.iter().zip(&outcomes) {
             let answers = Answers {
@@ -145,19 +151,28 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn at_position(&self, position: Position, sites: &[Site], fit: &FitSet) -> Result<AtPosition> {
+    fn at_position(
+        &self,
+        position: Position,
+        sites: &[Site],
+        fit: &FitSet,
+        [base, source]: [&States; 2],
+    ) -> Result<AtPosition> {
         let (model, hops) = (&self.checkpoint.model, self.population.hops.unwrap_or_default());
         // The placebo is as long as something.
         let mut wanted: Vec<Changed> = self.fitted().iter().map(|(of, _)| *of).collect();
         if wanted.is_empty() {
             wanted.push(Changed::Mean);
         }
-        let base: Vec<&[u32]> = self.population.queries.iter().map(|query| &*query.tokens).collect();
-        let source: Vec<&[u32]> = self.drawn.iter().map(|drawn| &*drawn.source).collect();
+        let column = position.column(hops, model.config().reads_apart(hops));
+        let by_site = |of: &States| -> Result<Vec<_>> {
+            let states = sites.iter().map(|&site| of.states(site, column, None));
+            states.collect()
+        };
         Ok(AtPosition {
-            column: position.column(hops, model.config().reads_apart(hops)),
-            base: states(model, &base, sites, position, self.iterations)?,
-            source: states(model, &source, sites, position, self.iterations)?,
+            column,
+            base: by_site(base)?,
+            source: by_site(source)?,
             directions: fit.directions(model, sites, (position, hops), self.iterations, &wanted)?,
         })
     }

@@ -1,9 +1,11 @@
 //! Patterns and values of an untrained model, put together anew.
 
+use candle_core::{Device, Tensor};
+
 use super::*;
 use crate::measure::rows_of;
 use crate::measure::tests::untrained_checkpoint;
-use crate::model::{Hooks, Model, Pass, Sharing};
+use crate::model::{Hooks, Model, ModelConfig, Pass, Sharing, Weights};
 
 const COLUMN: usize = 3;
 const ITERATIONS: usize = 4;
@@ -165,4 +167,77 @@ fn every_iteration_and_head_has_its_controls() {
         assert!(!is_own || put.giver == Giver::Source);
         assert!(is_own || put.head == put.from_head);
     }
+}
+
+// A model of one layer that answers with the token it looks at: r_2 looks at the head, r_3 at r_0 or r_1. Tokens: 0 pads, three
+// entities, four relations. What is looked at lies on axes 0 to 7, by token; 8: is an entity; 9: is r_0 or r_1.
+fn model_that_looks() -> Model {
+    let text = r#"{"layers":1,"iterations":1,"d_model":16,"heads":2,"positions":"none","init":12.0,"embedding_std":1.0,
+        "injection":false}"#;
+    let config: ModelConfig = serde_json::from_str(text).unwrap();
+    let entries: &[(&str, Vec<(usize, usize, f32)>)] = &[
+        (
+            "token_embedding.weight",
+            (1..8)
+                .map(|token| (token, token, 1.0))
+                .chain((1..4).map(|entity| (entity, 8, 1.0)))
+                .chain([(4, 9, 1.0), (5, 9, 1.0)])
+                .collect(),
+        ),
+        (
+            // Queries, keys and values side by side, of each two heads of width 8.
+            "blocks.0.attn.c_attn.weight",
+            [0, 8]
+                .into_iter()
+                .flat_map(|head| {
+                    [
+                        (6, head, 50.0),
+                        (7, head + 1, 50.0),
+                        (8, 16 + head, 1.0),
+                        (9, 17 + head, 1.0),
+                    ]
+                })
+                .chain((1..8).map(|token| (token, 32 + token, 1.0)))
+                .collect(),
+        ),
+        (
+            "blocks.0.attn.c_proj.weight",
+            (1..8).map(|token| (token, token, 20.0)).collect(),
+        ),
+    ];
+    let weights = Weights::gather(&config, 8, |name| {
+        let slot = config.slots(8).into_iter().find(|slot| slot.name == name).unwrap();
+        let is_norm = name.contains("ln_") && name.ends_with("weight");
+        let mut values = vec![if is_norm { 1.0_f32 } else { 0.0 }; slot.count()];
+        for (_, entries) in entries.iter().filter(|(of, _)| *of == name) {
+            for &(row, column, value) in entries {
+                values[row * slot.shape[1] + column] = value;
+            }
+        }
+        Ok(Some(Tensor::from_vec(values, slot.shape.as_slice(), &Device::Cpu)?))
+    });
+    Model::new(config, 8, &weights.unwrap()).unwrap()
+}
+
+#[test]
+fn pattern_and_values_each_predict_an_answer_of_their_own() {
+    let model = model_that_looks();
+    let column = 2;
+    // (e_0, r_0, r_2) is answered with its head, (e_1, r_1, r_3) with its first relation.
+    let (base, source): (&[u32], &[u32]) = (&[1, 4, 6], &[2, 5, 7]);
+    let gathered = |query| gather(&model, &[query], column, 1).unwrap().remove(0);
+    let [of_base, of_source] = [base, source].map(gathered);
+    let site = Site::new(Point::AttnPattern, 0, 0);
+    let answer = |query: &[u32], put: Option<Put>| {
+        let edits = put.map(|put| edit(put, site, column, [&of_base, &of_source]));
+        let branch = Branch {
+            query: 0,
+            edits: edits.into_iter().collect(),
+        };
+        crate::train::top1(&model.intervene(&[query], &[branch], 1).unwrap().edited).unwrap()[0]
+    };
+    assert_eq!((answer(base, None), answer(source, None)), (1, 5));
+    let found = Carried::ALL.map(|carried| answer(base, Some(put(carried, 1, None))));
+    // It looks where the source looks: at the base's first relation. It gets what the source has: at the head.
+    assert_eq!(found, [4, 2, 5]);
 }
