@@ -52,9 +52,9 @@ impl Draw for Routing {
 
 fn name(carried: Carried, giver: Giver) -> &'static str {
     match (carried, giver) {
-        (Carried::Routing, Giver::Source) => "pattern of the source",
-        (Carried::Content, Giver::Source) => "values of the source",
-        (Carried::Both, Giver::Source) => "both of the source",
+        (Carried::Routing, Giver::Source) => "source's pattern",
+        (Carried::Content, Giver::Source) => "source's values",
+        (Carried::Both, Giver::Source) => "source's both",
         (Carried::Routing, Giver::Base) => "own pattern",
         (Carried::Content, Giver::Base) => "own values",
         (Carried::Both, Giver::Base) => "own both",

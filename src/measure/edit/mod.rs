@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use self::counterfactual::Counterfactual;
 use self::directions::FitSet;
-use self::sweep::{Form, Sweep};
+pub use self::sweep::EditForm;
+use self::sweep::Sweep;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
@@ -68,12 +69,12 @@ pub struct Edit {
     /// Measure each edit clamped too: held at the same layer of all later iterations
     #[arg(long)]
     pub clamp: bool,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = super::positive)]
-    pub queries: usize,
     /// Only queries that the model answers right, whose counterparts it answers right too
     #[arg(long)]
     pub correct_only: bool,
+    /// Queries of each number of hops, at most
+    #[arg(long, default_value_t = 500, value_parser = super::positive)]
+    pub queries: usize,
     /// Inference iterations [default: the model's own]
     #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
     pub iterations: Iterations,
@@ -131,12 +132,9 @@ pub struct EditRow {
     /// The effective layer of the edited state.
     #[serde(flatten)]
     pub place: Place,
-    /// What of the state is changed.
-    pub direction: Changed,
-    /// What is done along the direction; absent where the whole state or a random direction is changed.
-    pub kind: Option<EditKind>,
-    /// Whether it is held through the later iterations.
-    pub clamped: bool,
+    /// The edit.
+    #[serde(flatten)]
+    pub form: EditForm,
     /// Queries.
     pub n: usize,
     /// Share of queries whose most likely token becomes the counterfactual answer.
@@ -294,7 +292,7 @@ impl Edit {
     }
 
     // The edits at each place: of the whole state first, then along each direction, the placebo once.
-    fn forms(&self) -> Vec<Form> {
+    fn forms(&self) -> Vec<EditForm> {
         let mut changes = vec![(Changed::Whole, None)];
         let fitted = |of: &&Changed| !matches!(of, Changed::Whole | Changed::Random);
         for &of in self.directions.iter().filter(fitted) {
@@ -305,13 +303,13 @@ impl Edit {
         }
         let clamps: &[bool] = if self.clamp { &[false, true] } else { &[false] };
         let form = |(direction, kind)| {
-            clamps.iter().map(move |&clamped| Form {
+            clamps.iter().map(move |&clamped| EditForm {
                 direction,
                 kind,
                 clamped,
             })
         };
-        let mut forms: Vec<Form> = Vec::new();
+        let mut forms: Vec<EditForm> = Vec::new();
         for form in changes.into_iter().flat_map(form) {
             if !forms.contains(&form) {
                 forms.push(form);

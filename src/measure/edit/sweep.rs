@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::counterfactual::Counterfactual;
 use super::directions::{Directions, FitSet};
@@ -25,12 +25,14 @@ use crate::random::Stream;
 use crate::train::top1;
 
 /// An edit, wherever it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Form {
-    pub(super) direction: Changed,
-    /// Absent where the whole state or a random direction is changed.
-    pub(super) kind: Option<EditKind>,
-    pub(super) clamped: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditForm {
+    /// What of the state is changed.
+    pub direction: Changed,
+    /// What is done along the direction; absent where the whole state or a random direction is changed.
+    pub kind: Option<EditKind>,
+    /// Whether it is held through the later iterations.
+    pub clamped: bool,
 }
 
 /// Queries of one number of hops with their other bridges, for one checkpoint.
@@ -43,7 +45,7 @@ pub(super) struct Sweep<'a> {
     pub(super) label: Target,
     pub(super) positions: Vec<Position>,
     pub(super) iterations: usize,
-    pub(super) forms: Vec<Form>,
+    pub(super) forms: Vec<EditForm>,
     pub(super) seed: u64,
 }
 
@@ -72,9 +74,8 @@ struct QueryEdit<'a> {
     position: Position,
     #[serde(flatten)]
     place: Place,
-    direction: Changed,
-    kind: Option<EditKind>,
-    clamped: bool,
+    #[serde(flatten)]
+    form: EditForm,
     other_bridge: &'a str,
     counterfactual_answer: &'a str,
     edited_answer: &'a str,
@@ -186,7 +187,7 @@ impl Sweep<'_> {
     // The edits of a branch: at this site, and where it is clamped at the same layer of all later iterations.
     fn edits(
         &self,
-        form: Form,
+        form: EditForm,
         site: usize,
         sites: &[Site],
         at: &AtPosition,
@@ -208,7 +209,7 @@ impl Sweep<'_> {
     // How a state is moved; `None` where it is swapped whole.
     fn move_to(
         &self,
-        form: Form,
+        form: EditForm,
         site: usize,
         at: &AtPosition,
         query: usize,
@@ -243,7 +244,7 @@ impl Sweep<'_> {
         unit(&(0..width).map(|_| stream.normal() as f32).collect::<Vec<f32>>())
     }
 
-    fn distance(&self, form: Form, site: usize, at: &AtPosition, query: usize, bridges: (usize, usize)) -> f64 {
+    fn distance(&self, form: EditForm, site: usize, at: &AtPosition, query: usize, bridges: (usize, usize)) -> f64 {
         let base = &at.base[site][query];
         match self.move_to(form, site, at, query, bridges) {
             None => norm(&minus(&at.source[site][query], base)),
@@ -288,9 +289,7 @@ impl Sweep<'_> {
                     hook: self.hook,
                     position,
                     place,
-                    direction: form.direction,
-                    kind: form.kind,
-                    clamped: form.clamped,
+                    form: *form,
                     n: outcome.top1.len(),
                     counterfactual: share(&line[site]),
                     low,
@@ -323,7 +322,7 @@ impl Sweep<'_> {
         &self,
         position: Position,
         place: Place,
-        form: Form,
+        form: EditForm,
         outcome: &Outcome,
         answers: Answers,
         out: &mut Output<EditRow>,
@@ -338,9 +337,7 @@ impl Sweep<'_> {
                 hook: self.hook,
                 position,
                 place,
-                direction: form.direction,
-                kind: form.kind,
-                clamped: form.clamped,
+                form,
                 other_bridge: &tokens[drawn.other as usize],
                 counterfactual_answer: &tokens[drawn.answer as usize],
                 edited_answer: &tokens[outcome.top1[query] as usize],

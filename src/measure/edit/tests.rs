@@ -58,7 +58,7 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
     let whole: Vec<&EditRow> = report
         .rows
         .iter()
-        .filter(|row| row.direction == Changed::Whole)
+        .filter(|row| row.form.direction == Changed::Whole)
         .collect();
     let at_readout: Vec<&&EditRow> = whole
         .iter()
@@ -68,7 +68,7 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
     let mut others = 0;
     for row in at_readout {
         // Held to the last iteration, the state that is read is the source's, wherever the edit began.
-        let is_sources = row.clamped || row.place.iteration == 4;
+        let is_sources = row.form.clamped || row.place.iteration == 4;
         let difference = (row.counterfactual_logit - expected).abs();
         assert_eq!(difference < 1e-4, is_sources, "{row:?}, not {expected}");
         if is_sources {
@@ -83,13 +83,13 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
 #[test]
 fn a_clamped_edit_differs_from_a_single_write_where_later_iterations_follow() {
     let report = settings().run(&[untrained_checkpoint(true)]).unwrap();
-    let (clamped, once): (Vec<&EditRow>, Vec<&EditRow>) = report.rows.iter().partition(|row| row.clamped);
+    let (clamped, once): (Vec<&EditRow>, Vec<&EditRow>) = report.rows.iter().partition(|row| row.form.clamped);
     // Three positions, eight layers, the whole state, two directions with three kinds, and the placebo.
     assert_eq!((clamped.len(), once.len()), (3 * 8 * 8, 3 * 8 * 8));
     for row in clamped {
         let is_same = |other: &&&EditRow| {
-            (other.position, other.place, other.direction, other.kind)
-                == (row.position, row.place, row.direction, row.kind)
+            (other.position, other.place, other.form.direction, other.form.kind)
+                == (row.position, row.place, row.form.direction, row.form.kind)
         };
         let once = once.iter().find(is_same).unwrap();
         let is_last = row.place.iteration == 4;
@@ -111,8 +111,8 @@ fn the_placebo_moves_as_far_as_the_furthest_other_edit() {
     let of = |row: &EditRow, is_placebo: bool| {
         let distances = report.rows.iter().filter(|other| {
             (other.position, other.place) == (row.position, row.place)
-                && other.direction != Changed::Whole
-                && (other.direction == Changed::Random) == is_placebo
+                && other.form.direction != Changed::Whole
+                && (other.form.direction == Changed::Random) == is_placebo
         });
         distances.map(|other| other.distance).fold(0.0, f64::max)
     };

@@ -175,44 +175,35 @@ fn model_that_looks() -> Model {
     let text = r#"{"layers":1,"iterations":1,"d_model":16,"heads":2,"positions":"none","init":12.0,"embedding_std":1.0,
         "injection":false}"#;
     let config: ModelConfig = serde_json::from_str(text).unwrap();
-    let entries: &[(&str, Vec<(usize, usize, f32)>)] = &[
-        (
-            "token_embedding.weight",
-            (1..8)
-                .map(|token| (token, token, 1.0))
+    let look = |head: usize| {
+        [
+            (6, head, 50.0),
+            (7, head + 1, 50.0),
+            (8, 16 + head, 1.0),
+            (9, 17 + head, 1.0),
+        ]
+    };
+    // Row, column and value of what is not zero; queries, keys and values stand side by side, each of two heads of width 8.
+    let entries = |name: &str| -> Vec<(usize, usize, f32)> {
+        let tokens = 1..8;
+        match name {
+            "token_embedding.weight" => (tokens.map(|token| (token, token, 1.0)))
                 .chain((1..4).map(|entity| (entity, 8, 1.0)))
                 .chain([(4, 9, 1.0), (5, 9, 1.0)])
                 .collect(),
-        ),
-        (
-            // Queries, keys and values side by side, of each two heads of width 8.
-            "blocks.0.attn.c_attn.weight",
-            [0, 8]
-                .into_iter()
-                .flat_map(|head| {
-                    [
-                        (6, head, 50.0),
-                        (7, head + 1, 50.0),
-                        (8, 16 + head, 1.0),
-                        (9, 17 + head, 1.0),
-                    ]
-                })
-                .chain((1..8).map(|token| (token, 32 + token, 1.0)))
+            "blocks.0.attn.c_attn.weight" => (tokens.map(|token| (token, 32 + token, 1.0)))
+                .chain([0, 8].into_iter().flat_map(look))
                 .collect(),
-        ),
-        (
-            "blocks.0.attn.c_proj.weight",
-            (1..8).map(|token| (token, token, 20.0)).collect(),
-        ),
-    ];
+            "blocks.0.attn.c_proj.weight" => tokens.map(|token| (token, token, 20.0)).collect(),
+            _ => Vec::new(),
+        }
+    };
     let weights = Weights::gather(&config, 8, |name| {
         let slot = config.slots(8).into_iter().find(|slot| slot.name == name).unwrap();
         let is_norm = name.contains("ln_") && name.ends_with("weight");
         let mut values = vec![if is_norm { 1.0_f32 } else { 0.0 }; slot.count()];
-        for (_, entries) in entries.iter().filter(|(of, _)| *of == name) {
-            for &(row, column, value) in entries {
-                values[row * slot.shape[1] + column] = value;
-            }
+        for (row, column, value) in entries(name) {
+            values[row * slot.shape[1] + column] = value;
         }
         Ok(Some(Tensor::from_vec(values, slot.shape.as_slice(), &Device::Cpu)?))
     });
