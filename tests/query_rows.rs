@@ -121,7 +121,17 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     means_agree(at, "edit", &by_edit, "original_logit", |row| {
         number(row, "original_logit")
     });
-    let by_put = [&PLACE[..], &["carried", "giver", "from_iteration", "head", "from_head"]].concat();
+    let by_put = [
+        &PLACE[..],
+        &[
+            "carried",
+            "giver",
+            "from_iteration",
+            "attention_head",
+            "from_attention_head",
+        ],
+    ]
+    .concat();
     means_agree(at, "routing", &by_put, "keeps", |row| is(row, "keeps"));
     means_agree(at, "routing", &by_put, "rank", |row| number(row, "patched_rank"));
 }

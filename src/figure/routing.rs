@@ -6,16 +6,21 @@ use crate::graph::Split;
 use crate::measure::{Carried, CheckpointSummary, Giver, Report, Routing, RoutingRow};
 
 impl Draw for Routing {
-    /// A row a checkpoint and split; columns for pattern, values and both. Of the source: the share of pairs that take its answer.
-    /// Of the base itself at another iteration: the share that keeps the base's answer.
+    /// A row a checkpoint and split, or of a single checkpoint one for each giver; columns for pattern, values and both. Of the
+    /// source: the share of pairs that take its answer. Of the base itself at another iteration: the share that keeps the base's
+    /// answer.
     fn draw(report: &Report<Self>) -> Figure {
-        let all_heads: Vec<&RoutingRow> = report.rows.iter().filter(|row| row.put.head.is_none()).collect();
+        let all_heads: Vec<&RoutingRow> = report
+            .rows
+            .iter()
+            .filter(|row| row.put.attention_head.is_none())
+            .collect();
         let several = several_runs(&report.checkpoints);
         let splits = distinct(&all_heads, |row| row.split.clone());
         let mut panels = Vec::new();
         for checkpoint in &report.checkpoints {
             for split in &splits {
-                let panel = |(giver, carried)| Panel {
+                let panel = |giver, carried| Panel {
                     title: format!(
                         "{}, {}: {}",
                         name(carried, giver),
@@ -24,9 +29,14 @@ impl Draw for Routing {
                     ),
                     content: cells(&all_heads, checkpoint, split, giver, carried),
                 };
-                let of_giver = |giver| Carried::ALL.map(|carried| (giver, carried));
-                let columns = [Giver::Source, Giver::Base].into_iter().flat_map(of_giver);
-                panels.push(columns.map(panel).collect());
+                let by_giver =
+                    [Giver::Source, Giver::Base].map(|giver| Carried::ALL.map(|carried| panel(giver, carried)));
+                // Of a single checkpoint a row for each giver, so that the figure does not get wide and flat.
+                if report.checkpoints.len() == 1 {
+                    panels.extend(by_giver.map(Vec::from));
+                } else {
+                    panels.push(by_giver.into_iter().flatten().collect());
+                }
             }
         }
         let pairs = distinct(&all_heads, |row| format!("{} n = {}", row.split.title(), row.effect.n));
@@ -41,7 +51,7 @@ impl Draw for Routing {
                 conditions(&report.checkpoints),
                 format!("pairs: {}; all heads together", pairs.join(", ")),
                 "of the source: share of pairs that take its answer; own, of another iteration: share that keeps the base's answer; \
-                 – = nothing is put in"
+                 white 0, dark 1; – = nothing is put in"
                     .to_owned(),
             ],
             legend: Vec::new(),

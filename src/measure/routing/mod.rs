@@ -125,9 +125,9 @@ pub struct Put {
     /// The iteration that they are of, from 1; another one than that of the place is a control between queries.
     pub from_iteration: usize,
     /// The attention head that is patched, from 1; all where absent.
-    pub head: Option<usize>,
+    pub attention_head: Option<usize>,
     /// The giver's head, from 1; another one is a control.
-    pub from_head: Option<usize>,
+    pub from_attention_head: Option<usize>,
 }
 
 columns! {
@@ -136,8 +136,8 @@ columns! {
     Column::of("position"),
     Column::of("giver"),
     Column::of("carried"),
-    Column::of("head"),
-    Column::of("from_head").titled("from head"),
+    Column::of("attention_head").titled("head"),
+    Column::of("from_attention_head").titled("from head"),
     Column::of("from_iteration").titled("from iteration"),
     Column::of("effective_layer").titled("effective layer"),
     Column::of("n"),
@@ -207,7 +207,9 @@ impl Method for Routing {
     // All heads together, between queries at the same iteration.
     fn shown(report: &Report<Self>) -> Vec<&RoutingRow> {
         let is_shown = |row: &&RoutingRow| {
-            row.put.giver == Giver::Source && row.put.from_iteration == row.place.iteration && row.put.head.is_none()
+            row.put.giver == Giver::Source
+                && row.put.from_iteration == row.place.iteration
+                && row.put.attention_head.is_none()
         };
         report.rows.iter().filter(is_shown).collect()
     }
@@ -277,8 +279,8 @@ fn puts(checkpoint: &LoadedCheckpoint, iterations: usize) -> Vec<(Put, Site)> {
                         carried,
                         giver,
                         from_iteration,
-                        head,
-                        from_head,
+                        attention_head: head,
+                        from_attention_head: from_head,
                     }));
                 }
             }
@@ -332,7 +334,7 @@ fn run_all(checkpoint: &LoadedCheckpoint, set: &PairSet, column: usize, puts: &[
 // The edit of the base's pattern, or of its z.
 fn edit(put: Put, site: Site, column: usize, [base, giver]: [&Gathered; 2]) -> Edit {
     let from = Site::new(site.point(), put.from_iteration - 1, site.layer());
-    let heads: Vec<(usize, usize)> = match (put.head, put.from_head) {
+    let heads: Vec<(usize, usize)> = match (put.attention_head, put.from_attention_head) {
         (Some(head), Some(from_head)) => vec![(head - 1, from_head - 1)],
         _ => (0..base.heads()).map(|head| (head, head)).collect(),
     };
@@ -348,7 +350,7 @@ fn edit(put: Put, site: Site, column: usize, [base, giver]: [&Gathered; 2]) -> E
     Edit {
         site: Site::new(point, site.iteration(), site.layer()),
         column,
-        head: put.head.map(|head| head - 1),
+        head: put.attention_head.map(|head| head - 1),
         write: Write::Set(mixed.collect()),
     }
 }

@@ -49,8 +49,8 @@ fn put(carried: Carried, from_iteration: usize, head: Option<usize>) -> Put {
         carried,
         giver: Giver::Source,
         from_iteration,
-        head,
-        from_head: head,
+        attention_head: head,
+        from_attention_head: head,
     }
 }
 
@@ -165,7 +165,7 @@ fn every_iteration_and_head_has_its_controls() {
         assert!(!puts[..index].contains(&(*put, *site)), "{put:?}");
         let is_own = put.from_iteration == site.iteration() + 1;
         assert!(!is_own || put.giver == Giver::Source);
-        assert!(is_own || put.head == put.from_head);
+        assert!(is_own || put.attention_head == put.from_attention_head);
     }
 }
 
