@@ -17,6 +17,8 @@ macro_rules! with_every_method {
             cone::Cone,
             path::PathPatching,
             ablate::Ablate,
+            edit::Edit,
+            routing::Routing,
             attribute::Attribute,
         }
     };

@@ -368,3 +368,45 @@ fn blocks_that_do_nothing_can_be_ablated_without_loss() {
         assert!(row["lost_high"].as_f64().unwrap() > 0.0, "{row}");
     }
 }
+
+#[test]
+fn an_edit_of_the_direction_that_is_read_redirects_every_answer_and_another_none() {
+    let arguments = [
+        "--split",
+        "test_inferred_iid",
+        "--label",
+        "target",
+        "--kind",
+        "swap,push",
+    ];
+    let rows = rows("edit", &arguments);
+    // Three effective layers at r2; the whole state, three directions of two kinds, and the placebo.
+    assert_eq!(rows.len(), 3 * (1 + 3 * 2 + 1));
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        assert_eq!((number("base_accuracy"), number("source_accuracy")), (1.0, 1.0));
+        assert_eq!(row["in_read_window"], true);
+        if row["direction"] == "random" {
+            assert!(number("counterfactual") < 0.5, "{row}");
+        } else {
+            assert_eq!((number("counterfactual"), number("original")), (1.0, 0.0), "{row}");
+            assert!(number("counterfactual_logit") > 0.0 && number("original_logit") < 0.0);
+        }
+    }
+}
+
+#[test]
+fn heads_that_read_nothing_carry_nothing() {
+    let arguments = ["--split", "test_inferred_iid", "--corrupt", "relation2"];
+    let rows = rows("routing", &arguments);
+    // Three places; of the source three iterations, of the base two others, all heads or either; and two heads crossed.
+    assert_eq!(rows.len(), 3 * 3 * (5 * 3 + 2));
+    for row in &rows {
+        assert!(row["recovery"].as_f64().unwrap().abs() < 1e-6, "{row}");
+        assert_eq!(
+            (&row["flips"], &row["keeps"]),
+            (&Value::from(0.0), &Value::from(1.0)),
+            "{row}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use common::{SMALL_RUN, prepared, run, shipped, text};
+use common::{prepared, run, shipped, text};
 use serde_json::Value;
 
 type QueryRow = HashMap<String, String>;
@@ -61,40 +61,32 @@ fn number(row: &QueryRow, column: &str) -> f64 {
 
 const PLACE: [&str; 2] = ["split", "effective_layer"];
 
-#[test]
-fn the_numbers_of_every_table_are_means_of_its_query_rows() {
+// A small run, with these analyses of its last checkpoint in `f`.
+fn analysed(analyses: &[&[&str]]) -> tempfile::TempDir {
     let folder = prepared();
     let at = folder.path();
-    std::fs::write(at.join("run.toml"), SMALL_RUN).unwrap();
     run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    for arguments in analyses {
+        let target = ["r/final.safetensors", "--rows", "--out", "f"];
+        run(at, &[arguments, &target[..]].concat()).expect(0);
+    }
+    folder
+}
+
+#[test]
+fn the_numbers_of_what_is_read_off_are_means_of_its_query_rows() {
     let spec = shipped("probes").join("head-everywhere.toml");
-    let spec = spec.to_str().unwrap();
-    for arguments in [
-        &["eval", "--iterations", "1..3"][..],
+    let folder = analysed(&[
+        &["eval", "--iterations", "1..3"],
         &["margin", "--iterations", "3"],
         &["settle", "--iterations", "3"],
         &["halt", "--rules", "argmax=2,oracle", "--iterations", "4"],
         &["reach", "--queries", "9", "--split", "test_inferred_iid"],
         &["lens"],
-        &["probe", spec],
-        &["patch", "--pairs", "9"],
-        &["transplant", "--pairs", "9"],
-        &["cone", "--queries", "9"],
-        &["path", "--pairs", "9", "--to", "logits,2.1.1.v"],
-        &[
-            "ablate",
-            "--queries",
-            "9",
-            "--position",
-            "head,r2",
-            "--split",
-            "test_inferred_iid",
-        ],
+        &["probe", spec.to_str().unwrap()],
         &["attribute", "--queries", "9"],
-    ] {
-        let target = ["r/final.safetensors", "--rows", "--out", "f"];
-        run(at, &[arguments, &target].concat()).expect(0);
-    }
+    ]);
+    let at = folder.path();
     let by_iteration = ["split", "hops", "iteration"];
     means_agree(at, "eval", &["split", "iterations"], "accuracy", |row| is(row, "right"));
     means_agree(at, "margin", &by_iteration, "margin", |row| number(row, "margin"));
@@ -112,6 +104,30 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     means_agree(at, "lens", &by_reading, "probability", |row| number(row, "probability"));
     let by_probe = [&PLACE[..], &["probe", "position"]].concat();
     means_agree(at, "probe", &by_probe, "accuracy", |row| is(row, "decoded_right"));
+    let by_component = [
+        &PLACE[..],
+        &["hops", "logit_of", "label", "component", "attention_head"],
+    ]
+    .concat();
+    means_agree(at, "attribute", &by_component, "contribution", |row| {
+        number(row, "contribution")
+    });
+    means_agree(at, "attribute", &by_component, "logit", |row| number(row, "logit"));
+}
+
+#[test]
+fn the_numbers_of_interventions_are_means_of_their_query_rows() {
+    let ablate = "ablate --queries 9 --position head,r2 --split test_inferred_iid";
+    let folder = analysed(&[
+        &["patch", "--pairs", "9"],
+        &["transplant", "--pairs", "9"],
+        &["cone", "--queries", "9"],
+        &["path", "--pairs", "9", "--to", "logits,2.1.1.v"],
+        &ablate.split(' ').collect::<Vec<_>>(),
+        &["edit", "--queries", "9", "--clamp"],
+        &["routing", "--pairs", "9"],
+    ]);
+    let at = folder.path();
     let by_site = [&PLACE[..], &["hook", "position"]].concat();
     means_agree(at, "patch", &by_site, "gap", |row| {
         number(row, "clean_difference") - number(row, "corrupt_difference")
@@ -135,15 +151,25 @@ fn the_numbers_of_every_table_are_means_of_its_query_rows() {
     let by_ablation = [&PLACE[..], &["hops", "ablated", "attention_head", "layer", "position"]].concat();
     means_agree(at, "ablate", &by_ablation, "accuracy", |row| is(row, "ablated_right"));
     means_agree(at, "ablate", &by_ablation, "drop", |row| number(row, "drop"));
-    let by_component = [
+    let by_edit = [&PLACE[..], &["position", "direction", "kind", "clamped"]].concat();
+    let is_redirected = |row: &QueryRow| f64::from(u8::from(row["edited_answer"] == row["counterfactual_answer"]));
+    means_agree(at, "edit", &by_edit, "counterfactual", is_redirected);
+    means_agree(at, "edit", &by_edit, "original_logit", |row| {
+        number(row, "original_logit")
+    });
+    let by_put = [
         &PLACE[..],
-        &["hops", "logit_of", "label", "component", "attention_head"],
+        &[
+            "carried",
+            "giver",
+            "from_iteration",
+            "attention_head",
+            "from_attention_head",
+        ],
     ]
     .concat();
-    means_agree(at, "attribute", &by_component, "contribution", |row| {
-        number(row, "contribution")
-    });
-    means_agree(at, "attribute", &by_component, "logit", |row| number(row, "logit"));
+    means_agree(at, "routing", &by_put, "keeps", |row| is(row, "keeps"));
+    means_agree(at, "routing", &by_put, "rank", |row| number(row, "patched_rank"));
 }
 
 #[test]

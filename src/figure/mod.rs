@@ -4,6 +4,7 @@ mod ablate;
 mod attribute;
 mod compare;
 mod cone;
+mod edit;
 mod eval;
 mod extrapolate;
 mod halt;
@@ -14,6 +15,7 @@ mod patch;
 mod path;
 mod probe;
 mod reach;
+mod routing;
 mod settle;
 mod transplant;
 

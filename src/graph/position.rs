@@ -33,6 +33,14 @@ impl Position {
         (0..=hops).map(Self::of_index).chain(readout).collect()
     }
 
+    /// The index of its row in a chain of `hops` hops, the head at 0; `reads_apart` as in [`Position::of_chain`].
+    pub fn column(self, hops: usize, reads_apart: bool) -> usize {
+        match self {
+            Self::Readout if reads_apart => hops + 1,
+            other => other.index(hops),
+        }
+    }
+
     /// The index of the last of a chain's tokens that a state at this position depends on, for a chain of `hops` hops.
     pub fn index(self, hops: usize) -> usize {
         match self {

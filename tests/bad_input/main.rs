@@ -286,6 +286,50 @@ fn probe_specs() {
 }
 
 #[test]
+fn interventions() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    let refused = |arguments: &[&str], parts: &[&str]| {
+        let ran = run(at, &[arguments, &["r/final.safetensors", "--out", "f"]].concat()).expect(2);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+        ran.says(parts);
+        assert!(!at.join("f").exists(), "nothing is left behind");
+    };
+    refused(
+        &["edit", "--label", "head"],
+        &["label head", "chains of 2 hops", "bridge, target"],
+    );
+    refused(&["edit", "--label", "bridge2"], &["label bridge2", "bridge, target"]);
+    refused(
+        &["edit", "--position", "head"],
+        &["position head", "allowed: r1, r2, readout"],
+    );
+    refused(
+        &["edit", "--position", "r3"],
+        &["position r3", "allowed: r1, r2, readout"],
+    );
+    refused(
+        &["edit", "--hook", "z"],
+        &["hook z", "resid_pre, resid_mid, resid_post"],
+    );
+    refused(&["edit", "--split", "nope"], &["nope", "test_inferred_iid"]);
+    refused(
+        &["routing", "--position", "r3"],
+        &["position r3", "allowed: head, r1, r2, readout"],
+    );
+    for arguments in [
+        &["edit", "--direction", "whole"][..],
+        &["edit", "--kind", "add"],
+        &["edit", "--label", "bridges"],
+        &["routing", "--position", "x1"],
+    ] {
+        let ran = run(at, &[arguments, &["r/final.safetensors"]].concat()).expect(2);
+        ran.says(&[arguments[2]]);
+    }
+}
+
+#[test]
 fn errors_are_sentences_even_where_stack_traces_are_asked_for() {
     let folder = prepared();
     let at = folder.path();

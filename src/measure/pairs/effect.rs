@@ -191,6 +191,12 @@ impl Runs {
         self.clean_and_corrupt(set).0.top1[pair]
     }
 
+    /// Whether the answer of each pair is the base's true one after an intervention.
+    pub(crate) fn base_answers(&self, set: &PairSet, intervention: usize) -> Vec<bool> {
+        let tops = self.edited[intervention].top1.iter().zip(&set.sides);
+        tops.map(|(top1, sides)| *top1 == sides.base_answer()).collect()
+    }
+
     /// What an intervention makes of one pair.
     pub(crate) fn of_pair(&self, set: &PairSet, vocab: &Vocab, intervention: usize, pair: usize) -> PairValues {
         let name = |&id: &u32| vocab.tokens()[id as usize].as_str();

@@ -81,6 +81,17 @@ pub struct Sides {
     pub corrupt_answer: u32,
 }
 
+impl Sides {
+    /// The true answer of the query that gets states.
+    pub fn base_answer(&self) -> u32 {
+        if self.source_answer == self.clean_answer {
+            self.corrupt_answer
+        } else {
+            self.clean_answer
+        }
+    }
+}
+
 /// The pairs of one split for one checkpoint: one or more, all of the same number of hops.
 pub struct PairSet<'a> {
     /// The clean queries. Their corrupt ones are drawn each by itself: what pairs share are the facts of their clean queries.

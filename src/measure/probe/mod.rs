@@ -4,6 +4,7 @@ mod baseline;
 mod classifier;
 mod closed_form;
 mod control;
+mod directions;
 mod logistic;
 mod samples;
 mod spec;
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Position, Split, Target};
 use crate::model::{Point, Site};
 
+pub(super) use directions::directions;
 pub use spec::{ClassifierKind, ProbeSpec, SplitBy};
 
 /// Probes to fit.

@@ -29,6 +29,12 @@ impl DirectLogits {
         1.0 / (variance + EPSILON).sqrt()
     }
 
+    /// The direction of the stream that the logit of a token reads: its row of the output matrix through the weight of the final
+    /// norm, less the mean, `[d_model]`.
+    pub fn direction(&self, token: u32) -> &[f64] {
+        &self.directions[token as usize]
+    }
+
     /// What a part `[d_model]` of a state with this scale adds to the logit of a token.
     pub fn of(&self, part: &[f32], scale: f64, token: u32) -> f64 {
         let direction = &self.directions[token as usize];

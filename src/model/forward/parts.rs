@@ -55,4 +55,17 @@ impl Model {
         let pattern = candle_nn::ops::softmax(&scores, D::Minus1)?;
         Ok(pattern.unsqueeze(D::Minus1)?.broadcast_mul(&values)?.sum(1)?)
     }
+
+    /// The values of a layer (from 0), from the residual stream before it: `[rows, d_model]` → `[rows, heads, d_head]`. What a
+    /// head gathers at a row (`z`) is the sum of its ancestors' values, weighted by the attention pattern.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or the device fails.
+    pub fn values_of(&self, layer: usize, resid_pre: &Tensor) -> Result<Tensor> {
+        let (rows, d) = resid_pre.dims2()?;
+        let heads = self.config.heads;
+        let weights = &self.layers[layer];
+        let qkv = linear(&weights.c_attn, &layer_norm(&weights.ln_1, resid_pre)?)?; // [rows, 3 × d_model]
+        Ok(qkv.narrow(1, 2 * d, d)?.reshape((rows, heads, d / heads))?)
+    }
 }

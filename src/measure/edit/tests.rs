@@ -1,0 +1,154 @@
+//! Edits of an untrained model, whose answers a plain pass gives too.
+
+use super::*;
+use crate::graph::Dataset;
+use crate::measure::tests::untrained_checkpoint;
+use crate::measure::{Per, rows_of};
+use crate::model::{Model, Pass, Sharing};
+
+fn settings() -> Edit {
+    Edit {
+        splits: vec![Split::depth_test(3)],
+        label: None,
+        hook: Point::ResidPost,
+        kinds: vec![EditKind::Swap, EditKind::Remove, EditKind::Push],
+        directions: vec![Changed::Output, Changed::Mean, Changed::Random],
+        positions: Vec::new(),
+        clamp: true,
+        queries: 20,
+        correct_only: false,
+        iterations: Iterations::exactly(4),
+        seed: 1,
+    }
+}
+
+fn logits(model: &Model, queries: &[&[u32]]) -> Vec<Vec<f32>> {
+    let rows = model.pack(queries.iter().copied(), Sharing::Nothing).unwrap();
+    rows_of(&model.forward(&rows, 4, &mut Pass::default()).unwrap()).unwrap()
+}
+
+#[test]
+fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_source() {
+    let checkpoint = untrained_checkpoint(false);
+    let edit = settings();
+    // What the sources and the queries are answered with, by plain passes.
+    let group = Group {
+        data: &checkpoint.data,
+        checkpoints: vec![&checkpoint],
+        seed: 1,
+    };
+    let population = group
+        .populations(&edit.splits[0], Per::Hops, &mut Vec::new())
+        .unwrap()
+        .remove(0);
+    let mut out = Output::new("edit", crate::measure::Extras::default(), &[]);
+    let (population, _, drawn) = edit.draw(&population, &group, 1, &checkpoint, &mut out).unwrap();
+    let sources: Vec<&[u32]> = drawn.iter().map(|drawn| &*drawn.source).collect();
+    let queries: Vec<&[u32]> = drawn
+        .iter()
+        .map(|drawn| &*population.queries[drawn.place].tokens)
+        .collect();
+    let [source, base] = [sources, queries].map(|queries| logits(&checkpoint.model, &queries));
+    let changes = drawn.iter().enumerate().map(|(query, drawn)| {
+        let answer = drawn.answer as usize;
+        f64::from(source[query][answer] - base[query][answer])
+    });
+    let expected = changes.sum::<f64>() / drawn.len() as f64;
+    let report = edit.run(std::slice::from_ref(&checkpoint)).unwrap();
+    let whole: Vec<&EditRow> = report
+        .rows
+        .iter()
+        .filter(|row| row.form.direction == Changed::Whole)
+        .collect();
+    let at_readout: Vec<&&EditRow> = whole
+        .iter()
+        .filter(|row| row.position == Position::Relation(3) && row.place.layer == 2)
+        .collect();
+    assert_eq!(at_readout.len(), 8);
+    let mut others = 0;
+    for row in at_readout {
+        // Held to the last iteration, the state that is read is the source's, wherever the edit began.
+        let is_sources = row.form.clamped || row.place.iteration == 4;
+        let difference = (row.counterfactual_logit - expected).abs();
+        assert_eq!(difference < 1e-4, is_sources, "{row:?}, not {expected}");
+        if is_sources {
+            assert_eq!(row.counterfactual, row.source_accuracy);
+        } else {
+            others += 1;
+        }
+    }
+    assert_eq!(others, 3);
+}
+
+#[test]
+fn a_clamped_edit_differs_from_a_single_write_where_later_iterations_follow() {
+    let report = settings().run(&[untrained_checkpoint(true)]).unwrap();
+    let (clamped, once): (Vec<&EditRow>, Vec<&EditRow>) = report.rows.iter().partition(|row| row.form.clamped);
+    // Three positions, eight layers, the whole state, two directions with three kinds, and the placebo.
+    assert_eq!((clamped.len(), once.len()), (3 * 8 * 8, 3 * 8 * 8));
+    for row in clamped {
+        let is_same = |other: &&&EditRow| {
+            (other.position, other.place, other.form.direction, other.form.kind)
+                == (row.position, row.place, row.form.direction, row.form.kind)
+        };
+        let once = once.iter().find(is_same).unwrap();
+        let is_last = row.place.iteration == 4;
+        // Held to the last layer alone, where no other position reads it.
+        let is_unread = (row.place.iteration, row.place.layer) == (3, 2) && row.position != Position::Relation(3);
+        let is_equal = (row.counterfactual_logit, row.original_logit, row.original)
+            == (once.counterfactual_logit, once.original_logit, once.original);
+        assert_eq!(is_equal, is_last || is_unread, "{row:?}\n{once:?}");
+        assert_eq!(row.distance, once.distance);
+        assert_eq!(row.clamp_gain, Some(row.counterfactual - once.counterfactual));
+        assert!(!is_last || row.clamp_gain == Some(0.0));
+        assert_eq!(once.clamp_gain, None);
+    }
+}
+
+#[test]
+fn the_placebo_moves_as_far_as_the_furthest_other_edit() {
+    let report = settings().run(&[untrained_checkpoint(false)]).unwrap();
+    let of = |row: &EditRow, is_placebo: bool| {
+        let distances = report.rows.iter().filter(|other| {
+            (other.position, other.place) == (row.position, row.place)
+                && other.form.direction != Changed::Whole
+                && (other.form.direction == Changed::Random) == is_placebo
+        });
+        distances.map(|other| other.distance).fold(0.0, f64::max)
+    };
+    for row in &report.rows {
+        // A mean of maxima is no less than a maximum of means.
+        assert!(of(row, true) >= of(row, false) && of(row, false) > 0.0, "{row:?}");
+    }
+}
+
+fn three_hops(data: &Dataset) -> (Vec<&crate::graph::Query>, FitSet<'_>) {
+    let tested: Vec<&crate::graph::Query> = data.split("3hop_test").unwrap().iter().take(4).collect();
+    let fit = FitSet::new(data, &tested, 2, 3, 1).unwrap();
+    (tested, fit)
+}
+
+#[test]
+fn directions_are_fitted_on_chains_whose_facts_no_tested_query_has() {
+    let checkpoint = untrained_checkpoint(false);
+    let (tested, fit) = three_hops(&checkpoint.data);
+    let fact = |query: &crate::graph::Query| (query.entity_after(1).unwrap(), query.tokens[2]);
+    let of_tested: Vec<(u32, u32)> = tested.iter().map(|query| fact(query)).collect();
+    assert!(fit.is_apart);
+    let trained = checkpoint
+        .data
+        .split("train")
+        .unwrap()
+        .iter()
+        .filter(|query| query.hops() == 3);
+    let kept = trained.filter(|query| !of_tested.contains(&fact(query))).count();
+    assert_eq!(fit.chains.len(), kept);
+    for (query, entity) in &fit.chains {
+        assert!(!of_tested.contains(&fact(query)));
+        assert_eq!(query.entity_after(2), Some(*entity));
+    }
+    let (fitted, held_out) = fit.chains.split_at(fit.held_out);
+    assert!(!fitted.is_empty() && !held_out.is_empty());
+    let facts: Vec<(u32, u32)> = fitted.iter().map(|(query, _)| fact(query)).collect();
+    assert!(held_out.iter().all(|(query, _)| !facts.contains(&fact(query))));
+}
