@@ -23,6 +23,13 @@ pub enum Sweep {
     TwelveHops,
 }
 
+/// A model to patch with a number of iterations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepCase {
+    sweep: Sweep,
+    iterations: usize,
+}
+
 /// What a sweep costs.
 #[derive(Debug, Clone, Serialize)]
 pub struct SweepMeasurement {
@@ -43,15 +50,29 @@ const ENTITIES: usize = 50;
 const RELATIONS: usize = 20;
 
 impl Sweep {
+    /// This model with `iterations`, or with its own.
+    pub fn with(self, iterations: Option<usize>) -> SweepCase {
+        let own = match self {
+            Self::Laptop => 4,
+            Self::TwelveHops => 12,
+        };
+        SweepCase {
+            sweep: self,
+            iterations: iterations.unwrap_or(own),
+        }
+    }
+}
+
+impl SweepCase {
     fn config(self) -> ModelConfig {
-        let (layers, iterations, hops) = match self {
-            Self::Laptop => (1, 4, 2),
-            Self::TwelveHops => (2, 12, 12),
+        let (layers, hops) = match self.sweep {
+            Sweep::Laptop => (1, 2),
+            Sweep::TwelveHops => (2, 12),
         };
         ModelConfig {
             max_positions: hops + 1,
             init: Init::GAUSSIAN,
-            ..ModelConfig::new(layers, iterations, 64, 2)
+            ..ModelConfig::new(layers, self.iterations, 64, 2)
         }
     }
 
@@ -110,7 +131,7 @@ impl Sweep {
             seconds.push(before.elapsed().as_secs_f64());
         }
         Ok(SweepMeasurement {
-            sweep: self,
+            sweep: self.sweep,
             threads: rayon::current_num_threads(),
             pairs,
             sites: cuts.len(),

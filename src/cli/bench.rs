@@ -143,15 +143,22 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
 
 fn sweeps(args: &BenchArgs) -> Result<()> {
     let mut rows = Vec::new();
-    for &sweep in &args.sweep {
+    let iterations: Vec<Option<usize>> = match &args.iterations[..] {
+        [] => vec![None],
+        given => given.iter().copied().map(Some).collect(),
+    };
+    let cases = args.sweep.iter();
+    let cases = cases.flat_map(|sweep| iterations.iter().map(move |&iterations| (*sweep, iterations)));
+    for (sweep, iterations) in cases {
+        let case = sweep.with(iterations);
         if let Some(folder) = &args.export {
             files::create_folder(folder)?;
             let path = folder.join(format!("sweep-{}.safetensors", name(&sweep)));
-            sweep.export(args.pairs, &path)?;
+            case.export(args.pairs, &path)?;
             out!("{}", path.display());
             continue;
         }
-        let found = sweep.measure(args.pairs, args.runs)?;
+        let found = case.measure(args.pairs, args.runs)?;
         if args.json {
             out!(
                 "{}",

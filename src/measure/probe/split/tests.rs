@@ -6,7 +6,7 @@ const R1: Position = Position::Relation(1);
 const R2: Position = Position::Relation(2);
 
 /// Data of the systematic task, small enough to probe in a test.
-pub(in crate::measure::probe) fn data() -> Dataset {
+pub(crate) fn data() -> Dataset {
     let settings = Systematic {
         entities: 20,
         relations: 10,
