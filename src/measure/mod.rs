@@ -28,6 +28,7 @@ mod query_rows;
 mod reach;
 mod routing;
 mod row;
+mod sampling;
 mod settle;
 mod splits;
 mod states;
@@ -52,6 +53,7 @@ pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use query_rows::Asked;
 pub use row::Row;
+pub use sampling::Sampling;
 pub use splits::{Wants, test_splits};
 
 use crate::error::{Error, Result};

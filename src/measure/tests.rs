@@ -30,6 +30,16 @@ pub(super) fn untrained_checkpoint(injection: bool) -> LoadedCheckpoint {
     loaded(Model::new(config, data.vocab.len(), &weights).unwrap(), data)
 }
 
+/// At most this number of queries of a split.
+pub(super) fn sampling(split: Split, queries: usize, iterations: Iterations) -> Sampling {
+    Sampling {
+        splits: vec![split],
+        queries,
+        iterations,
+        seed: 1,
+    }
+}
+
 /// A checkpoint of this model, to be looked at on this data.
 pub(super) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
     let info = CheckpointSummary {

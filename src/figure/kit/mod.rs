@@ -235,8 +235,20 @@ impl Figure {
         files::write(&path, &files::read(staging.path())?)
     }
 
+    // The rows of panels; those of a single long column side by side.
+    fn rows(&self) -> Vec<Vec<&Panel>> {
+        const SIDE_BY_SIDE: usize = 3;
+        let rows: Vec<Vec<&Panel>> = self.panels.iter().map(|row| row.iter().collect()).collect();
+        let is_long = rows.len() >= SIDE_BY_SIDE && rows.iter().all(|row| row.len() == 1);
+        if is_long {
+            rows.concat().chunks(SIDE_BY_SIDE).map(<[&Panel]>::to_vec).collect()
+        } else {
+            rows
+        }
+    }
+
     fn columns(&self) -> u32 {
-        self.panels.iter().map(Vec::len).max().unwrap_or(1).max(1) as u32
+        self.rows().iter().map(Vec::len).max().unwrap_or(1).max(1) as u32
     }
 
     fn header(&self) -> u32 {
@@ -262,7 +274,7 @@ impl Figure {
 
     fn size(&self) -> (u32, u32) {
         let width = self.columns() * PANEL_WIDTH + 2 * MARGIN;
-        let height = self.panels.len() as u32 * PANEL_HEIGHT + self.header() + 2 * MARGIN;
+        let height = self.rows().len() as u32 * PANEL_HEIGHT + self.header() + 2 * MARGIN;
         (width.max(560), height)
     }
 
@@ -338,8 +350,9 @@ impl Figure {
         let (_, below) = root
             .margin(px(MARGIN), px(MARGIN), px(MARGIN), px(MARGIN))
             .split_vertically(px(self.header()));
-        let height = below.dim_in_pixel().1 / self.panels.len().max(1) as u32;
-        for (i, row) in self.panels.iter().enumerate() {
+        let rows = self.rows();
+        let height = below.dim_in_pixel().1 / rows.len().max(1) as u32;
+        for (i, row) in rows.into_iter().enumerate() {
             for (j, panel) in row.iter().enumerate() {
                 let (x, y) = (px(j as u32 * PANEL_WIDTH), i as i32 * height as i32);
                 let area = below.clone().shrink((x, y), (px(PANEL_WIDTH), height as i32));

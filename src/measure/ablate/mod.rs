@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use self::sweep::{Outcome, Sweep};
 use super::checkpoint::{LoadedCheckpoint, Origin};
+use super::column_of;
 use super::columns::Column;
-use super::iterations::Iterations;
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
+use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean, share};
-use super::{column_of, positive};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
 use crate::random::Stream;
@@ -34,24 +34,16 @@ use crate::random::Stream;
 /// What to ablate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Ablate {
-    /// Splits, separated by commas [default: trained, ID and OOD chains, or those of the most hops that all runs learned]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = positive)]
-    pub queries: usize,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// What takes the place of the output of a head or an MLP
     #[arg(long, value_enum, default_value = "mean")]
     pub replacement: Replacement,
     /// Ablate at each of these positions by itself, separated by commas [default: at all positions at once]
     #[arg(long = "position", value_delimiter = ',', value_name = "POSITION")]
     pub positions: Vec<Position>,
-    /// Inference iterations [default: the model's own]
-    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
-    pub iterations: Iterations,
-    /// Seed of the queries, of those that others are resampled from, and of the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
 }
 
 /// What takes the place of an output.
@@ -184,26 +176,25 @@ impl Method for Ablate {
     type Row = AblateRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.sampling.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::OneDepth.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
+        self.sampling.resolve(Wants::OneDepth, checkpoints)?;
         Ok(())
     }
 
     fn measure(&self, group: &Group, out: &mut Output<AblateRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
-            let mut stream = Stream::new(self.seed, &format!("ablate queries {}", population.split), 0);
-            let sample = population.sample(&mut stream, self.queries);
+        group.each(&self.sampling.splits, Per::Hops, out, |population, checkpoint, out| {
+            let mut stream = Stream::new(self.sampling.seed, &format!("ablate queries {}", population.split), 0);
+            let sample = population.sample(&mut stream, self.sampling.queries);
             if self.replacement == Replacement::Resample && sample.queries.len() < 2 {
                 return Err(Error::input(format!(
                     "split {}: there is 1 query of its hops, and no other to resample from; allowed: --replacement zero or mean",
                     sample.split
                 )));
             }
-            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let iterations = self.sampling.iterations(checkpoint);
             let positions = self.at_once(checkpoint, &sample)?;
             let sweep = Sweep::of(checkpoint, &positions, out.budget(iterations));
             let partners = partners(sample.queries.len(), &mut stream);

@@ -2,8 +2,9 @@
 
 use candle_core::{IndexOp, Tensor};
 
-use super::super::tests::untrained_checkpoint;
+use super::super::tests::{sampling, untrained_checkpoint};
 use super::*;
+use crate::measure::Iterations;
 use crate::model::{Hooks, Model, Pass, Point, Rows, Sharing, Site, log_softmax};
 
 const ITERATIONS: usize = 4;
@@ -200,12 +201,9 @@ fn a_partner_is_another_query() {
 #[test]
 fn a_position_that_chains_do_not_have_is_refused() {
     let ablate = Ablate {
-        splits: vec![Split::depth_test(3)],
-        queries: 10,
+        sampling: sampling(Split::depth_test(3), 10, Iterations::Trained),
         replacement: Replacement::Mean,
         positions: vec![Position::Relation(4)],
-        iterations: Iterations::Trained,
-        seed: 1,
     };
     let error = ablate.run(&[untrained_checkpoint(false)]).unwrap_err().to_string();
     assert!(

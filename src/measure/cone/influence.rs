@@ -228,7 +228,7 @@ fn put_in(cone: &Cone, population: &Population, source: Source, states: &[Vec<f3
     let hops = population.hops.unwrap_or_default();
     match cone.put {
         Put::Noise => {
-            let mut stream = Stream::new(cone.seed, &format!("{purpose} {}", source.before), hops as u64);
+            let mut stream = Stream::new(cone.sampling.seed, &format!("{purpose} {}", source.before), hops as u64);
             let deviations: Vec<f64> = variances(states).iter().map(|variance| variance.sqrt()).collect();
             let mut noisy = |state: &Vec<f32>| {
                 let dimensions = state.iter().zip(&deviations);
@@ -240,7 +240,7 @@ fn put_in(cone: &Cone, population: &Population, source: Source, states: &[Vec<f3
         }
         Put::Query => {
             // Of a query the same one whatever the iteration.
-            let mut stream = Stream::new(cone.seed, &purpose, hops as u64);
+            let mut stream = Stream::new(cone.sampling.seed, &purpose, hops as u64);
             // A readout column of its own has the last token's change.
             let index = source.column.min(hops);
             let mut another = |query: &&Query| {

@@ -19,9 +19,9 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::positive;
 use super::query_rows::Asked;
 use super::row::columns;
+use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use crate::error::{Error, Result};
@@ -31,9 +31,10 @@ use crate::random::Stream;
 /// What to put in where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Cone {
-    /// Splits, separated by commas [default: ID and OOD chains, or those of the most hops that all runs learned]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// What is put in
     #[arg(long, value_enum, default_value = "query")]
     pub put: Put,
@@ -47,15 +48,6 @@ pub struct Cone {
     /// attention sees ahead of the front counts too
     #[arg(long, default_value_t = 0.75, value_parser = threshold)]
     pub threshold: f64,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = positive)]
-    pub queries: usize,
-    /// Inference iterations [default: the model's own]
-    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
-    pub iterations: Iterations,
-    /// Seed of the queries, of what is put in, and of the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
 }
 
 /// What is put in.
@@ -199,22 +191,24 @@ impl Method for Cone {
     type Row = ConeRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.sampling.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::OneHeldOutDepth.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
+        self.sampling.resolve(Wants::OneHeldOutDepth, checkpoints)?;
         self.before.resolve(checkpoints);
         Ok(())
     }
 
     fn measure(&self, group: &Group, out: &mut Output<ConeRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+        group.each(&self.sampling.splits, Per::Hops, out, |population, checkpoint, out| {
             let purpose = format!("cone queries {}", population.split);
             let hops = population.hops.unwrap_or_default();
-            let sample = population.sample(&mut Stream::new(self.seed, &purpose, hops as u64), self.queries);
-            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let sample = population.sample(
+                &mut Stream::new(self.sampling.seed, &purpose, hops as u64),
+                self.sampling.queries,
+            );
+            let iterations = self.sampling.iterations(checkpoint);
             let sources = self.sources(checkpoint, &sample, iterations)?;
             let found = Influence::of(self, &checkpoint.model, &sample, &sources, out.budget(iterations))?;
             for of_source in 0..sources.len() {
@@ -228,7 +222,7 @@ impl Method for Cone {
     fn shown(report: &Report<Self>) -> Vec<&ConeRow> {
         let is_shown = |row: &&ConeRow| {
             let last = report.checkpoint_of(row).map(|of| {
-                let iterations = report.settings.iterations.max(of.iterations);
+                let iterations = report.settings.sampling.iterations.max(of.iterations);
                 iterations * of.layers
             });
             Some(row.place.effective_layer) == last && row.position >= row.put_at

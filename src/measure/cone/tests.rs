@@ -1,19 +1,16 @@
 use candle_core::Device;
 
 use super::*;
-use crate::measure::tests::untrained_checkpoint;
+use crate::measure::tests::{sampling, untrained_checkpoint};
 use crate::model::{Model, Weights};
 
 fn cone(put: Put) -> Cone {
     Cone {
-        splits: vec![Split::depth_test(3)],
+        sampling: sampling(Split::depth_test(3), 20, Iterations::exactly(4)),
         put,
         before: Iterations::up_to(4),
         positions: Vec::new(),
         threshold: 0.5,
-        queries: 20,
-        iterations: Iterations::exactly(4),
-        seed: 1,
     }
 }
 

@@ -25,13 +25,13 @@ pub use self::sweep::EditForm;
 use self::sweep::Sweep;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::iterations::Iterations;
 use super::largest::Largest;
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::row::columns;
+use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::Clustering;
 use crate::error::{Error, Result};
@@ -42,10 +42,10 @@ use crate::random::Stream;
 /// What to edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Edit {
-    /// Splits, separated by commas [default: test_inferred_iid and test_inferred_ood, or the held-out chains of the most hops that
-    /// all runs learned]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// The entity that is edited: bridge, bridge1, …, target [default: that after half of the hops]
     #[arg(long)]
     pub label: Option<Target>,
@@ -72,15 +72,6 @@ pub struct Edit {
     /// Only queries that the model answers right, whose counterparts it answers right too
     #[arg(long)]
     pub correct_only: bool,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = super::positive)]
-    pub queries: usize,
-    /// Inference iterations [default: the model's own]
-    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
-    pub iterations: Iterations,
-    /// Seed of the queries, the other bridges, the placebo and the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
 }
 
 /// What is done along a direction.
@@ -211,7 +202,7 @@ impl Method for Edit {
     type Row = EditRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.sampling.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
@@ -221,19 +212,18 @@ impl Method for Edit {
                 self.hook.name()
             )));
         }
-        self.splits = Wants::OneHeldOutDepth.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
+        self.sampling.resolve(Wants::OneHeldOutDepth, checkpoints)?;
         Ok(())
     }
 
     fn measure(&self, group: &Group, out: &mut Output<EditRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+        group.each(&self.sampling.splits, Per::Hops, out, |population, checkpoint, out| {
             // A population by hops that has queries has one number of them.
             let hops = population.hops.unwrap_or_default();
             let label = self.label.unwrap_or(Target::entity((hops / 2).max(1), hops));
             let hop = hop_of(label, hops)?;
             let positions = self.positions(hop, hops, checkpoint)?;
-            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let iterations = self.sampling.iterations(checkpoint);
             let (population, fit, drawn) = self.draw(population, group, hop, checkpoint, out)?;
             let drawn = if self.correct_only {
                 counterfactual::answered_right(checkpoint, &population, drawn, iterations)?
@@ -257,7 +247,7 @@ impl Method for Edit {
                 positions,
                 budget: out.budget(iterations),
                 forms: self.forms(),
-                seed: self.seed,
+                seed: self.sampling.seed,
             };
             sweep.run(&fit, out)
         })
@@ -329,9 +319,9 @@ impl Edit {
     ) -> Result<(Population<'a>, FitSet<'a>, Vec<Counterfactual>)> {
         let (split, hops) = (population.split, population.hops.unwrap_or_default());
         let known = population.only(|query| (1..=hops).all(|hop| query.entity_after(hop).is_some()));
-        let stream = |purpose: &str| Stream::new(self.seed, &format!("edit {purpose} {split} {hops}"), 0);
-        let sample = known.sample(&mut stream("queries"), self.queries);
-        let fit = FitSet::new(group.data, &sample.queries, hop, hops, self.seed)?;
+        let stream = |purpose: &str| Stream::new(self.sampling.seed, &format!("edit {purpose} {split} {hops}"), 0);
+        let sample = known.sample(&mut stream("queries"), self.sampling.queries);
+        let fit = FitSet::new(group.data, &sample.queries, hop, hops, self.sampling.seed)?;
         let usable = sample.only(|query| {
             query
                 .entity_after(hop)

@@ -2,23 +2,21 @@
 
 use super::*;
 use crate::graph::Dataset;
-use crate::measure::tests::untrained_checkpoint;
+use crate::measure::Iterations;
+use crate::measure::tests::{sampling, untrained_checkpoint};
 use crate::measure::{Per, rows_of};
 use crate::model::{Model, Pass, Sharing};
 
 fn settings() -> Edit {
     Edit {
-        splits: vec![Split::depth_test(3)],
+        sampling: sampling(Split::depth_test(3), 20, Iterations::exactly(4)),
         label: None,
         hook: Point::ResidPost,
         kinds: vec![EditKind::Swap, EditKind::Remove, EditKind::Push],
         directions: vec![Changed::Output, Changed::Mean, Changed::Random],
         positions: Vec::new(),
         clamp: true,
-        queries: 20,
         correct_only: false,
-        iterations: Iterations::exactly(4),
-        seed: 1,
     }
 }
 
@@ -38,7 +36,7 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
         seed: 1,
     };
     let population = group
-        .populations(&edit.splits[0], Per::Hops, &mut Vec::new())
+        .populations(&edit.sampling.splits[0], Per::Hops, &mut Vec::new())
         .unwrap()
         .remove(0);
     let mut out = Output::new("edit", crate::measure::Extras::default(), &[]);
