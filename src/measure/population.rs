@@ -37,6 +37,8 @@ pub struct Population<'a> {
     pub queries: Vec<&'a Query>,
     // The place of each query in its split.
     pub(super) rows: Vec<usize>,
+    // The other query of each pair, where numbers are of pairs.
+    others: Vec<Query>,
     seed: u64,
     resamples: OnceCell<Resamples>,
 }
@@ -51,6 +53,7 @@ impl<'a> Population<'a> {
             hops: hops.filter(|_| same),
             queries,
             rows,
+            others: Vec::new(),
             seed,
             resamples: OnceCell::new(),
         }
@@ -77,9 +80,20 @@ impl<'a> Population<'a> {
         Self::new(self.split, members.collect(), self.seed)
     }
 
-    /// Which facts its queries share.
+    /// These queries as the first of pairs: numbers depend on the facts of the second ones, `others`, too.
+    #[must_use]
+    pub fn paired_with(self, others: Vec<Query>) -> Self {
+        Self {
+            others,
+            resamples: OnceCell::new(),
+            ..self
+        }
+    }
+
+    /// Which facts its queries share, or its pairs.
     pub fn clusters(&self) -> Clusters {
-        Clusters::of_queries(self.queries.iter().copied())
+        let pair = |(index, query): (usize, &&'a Query)| std::iter::once(*query).chain(self.others.get(index));
+        Clusters::of_groups(self.queries.iter().enumerate().map(pair))
     }
 
     /// Its resamples, drawn once.

@@ -35,7 +35,7 @@ use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::Clustering;
 use crate::error::{Error, Result};
-use crate::graph::{Position, Split, Target};
+use crate::graph::{Position, Query, Split, Target};
 use crate::model::Point;
 use crate::random::Stream;
 
@@ -238,8 +238,13 @@ impl Method for Edit {
                 ));
                 return Ok(());
             }
+            // Answers depend on the facts of the queries that other bridges are of, too.
+            let sources = drawn
+                .iter()
+                .map(|drawn| Query::new(&drawn.source, drawn.answer, &group.data.graph));
+            let edited = population.at(drawn.iter().map(|drawn| drawn.place));
             let sweep = Sweep {
-                population: population.at(drawn.iter().map(|drawn| drawn.place)),
+                population: edited.paired_with(sources.collect()),
                 drawn,
                 checkpoint,
                 hook: self.hook,

@@ -40,10 +40,8 @@ pub struct Pair {
     pub place: usize,
     /// The clean query.
     pub clean: Query,
-    /// The tokens of the corrupt query.
-    pub corrupt: Vec<u32>,
-    /// The true answer of the corrupt query.
-    pub corrupt_answer: u32,
+    /// The corrupt query.
+    pub corrupt: Query,
 }
 
 /// At most `max` clean queries of a split, of the most hops that it has, each with a partner drawn uniformly from all that
@@ -89,12 +87,11 @@ pub(super) fn draw(
         if partners.is_empty() {
             continue;
         }
-        let (corrupt, corrupt_answer) = partners[stream.below(partners.len())].clone();
+        let (corrupt, answer) = &partners[stream.below(partners.len())];
         pairs.push(Pair {
             place,
             clean: query.clone(),
-            corrupt,
-            corrupt_answer,
+            corrupt: Query::new(corrupt, *answer, &data.graph),
         });
     }
     let without = sample.len() - pairs.len();
@@ -197,7 +194,7 @@ mod tests {
         let population = &group.populations(&split, Per::Split, &mut Vec::new()).unwrap()[0];
         let (pairs, notes) = draw(population, &data, Corrupt::Head, 100, 1).unwrap();
         let [pair] = pairs.as_slice() else { panic!("{pairs:?}") };
-        assert_eq!((&pair.clean, &pair.corrupt[..]), (&whole, &[4, 10, 10][..]));
+        assert_eq!((&pair.clean, &pair.corrupt.tokens[..]), (&whole, &[4, 10, 10][..]));
         assert_eq!(
             notes,
             [

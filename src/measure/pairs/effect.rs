@@ -203,8 +203,8 @@ impl Runs {
         let (clean, corrupt) = self.clean_and_corrupt(set);
         let edited = &self.edited[intervention];
         PairValues {
-            corrupt_query: set.pairs[pair].corrupt.iter().map(name).collect(),
-            corrupt_answer: name(&set.pairs[pair].corrupt_answer).to_owned(),
+            corrupt_query: set.pairs[pair].corrupt.tokens.iter().map(name).collect(),
+            corrupt_answer: name(&set.pairs[pair].corrupt.target).to_owned(),
             clean_difference: clean.difference[pair],
             corrupt_difference: corrupt.difference[pair],
             patched_difference: edited.difference[pair],

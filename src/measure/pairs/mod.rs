@@ -94,7 +94,7 @@ impl Sides {
 
 /// The pairs of one split for one checkpoint: one or more, all of the same number of hops.
 pub struct PairSet<'a> {
-    /// The clean queries. Their corrupt ones are drawn each by itself: what pairs share are the facts of their clean queries.
+    /// The clean queries, paired with their corrupt ones: intervals count for the facts of both.
     pub clean: Population<'a>,
     /// The pairs, in the order of `clean`.
     pub pairs: Vec<Pair>,
@@ -117,7 +117,7 @@ impl PairSet<'_> {
         Position::of_chain(self.hops(), model.config().reads_apart(self.hops()))
     }
 
-    /// What the intervals over its pairs count for.
+    /// What the intervals over its pairs count for, of clean and corrupt queries.
     pub fn clustering(&self) -> Clustering {
         self.clean.resamples().clustering()
     }
@@ -153,8 +153,9 @@ impl Pairing {
                 ));
                 return Ok(());
             }
+            let clean = population.at(pairs.iter().map(|pair| pair.place));
             let set = PairSet {
-                clean: population.at(pairs.iter().map(|pair| pair.place)),
+                clean: clean.paired_with(pairs.iter().map(|pair| pair.corrupt.clone()).collect()),
                 sides: pairs.iter().map(|pair| pair.sides(self.direction)).collect(),
                 pairs,
                 direction: self.direction,
@@ -167,8 +168,8 @@ impl Pairing {
 
 impl Pair {
     fn sides(&self, direction: Direction) -> Sides {
-        let (clean, corrupt) = (self.clean.tokens.to_vec(), self.corrupt.clone());
-        let (clean_answer, corrupt_answer) = (self.clean.target, self.corrupt_answer);
+        let (clean, corrupt) = (self.clean.tokens.to_vec(), self.corrupt.tokens.to_vec());
+        let (clean_answer, corrupt_answer) = (self.clean.target, self.corrupt.target);
         let (source, base, source_answer) = match direction {
             Direction::Denoise => (clean, corrupt, clean_answer),
             Direction::Noise => (corrupt, clean, corrupt_answer),
@@ -185,9 +186,9 @@ impl Pair {
 
 fn answered_right(model: &Model, pairs: Vec<Pair>, iterations: usize) -> Result<Vec<Pair>> {
     let clean = answers(model, pairs.iter().map(|pair| &*pair.clean.tokens), iterations)?;
-    let corrupt = answers(model, pairs.iter().map(|pair| &*pair.corrupt), iterations)?;
+    let corrupt = answers(model, pairs.iter().map(|pair| &*pair.corrupt.tokens), iterations)?;
     let all = pairs.into_iter().zip(clean.into_iter().zip(corrupt));
     let is_right =
-        |(pair, (clean, corrupt)): &(Pair, (u32, u32))| *clean == pair.clean.target && *corrupt == pair.corrupt_answer;
+        |(pair, (clean, corrupt)): &(Pair, (u32, u32))| *clean == pair.clean.target && *corrupt == pair.corrupt.target;
     Ok(all.filter(is_right).map(|(pair, _)| pair).collect())
 }

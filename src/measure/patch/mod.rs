@@ -113,7 +113,7 @@ pub struct PatchRow {
     pub estimate_low: Option<f64>,
     /// The upper end of that interval.
     pub estimate_high: Option<f64>,
-    /// What the intervals count for, of the clean queries.
+    /// What the intervals count for, of clean and corrupt queries.
     pub interval: Clustering,
 }
 

@@ -86,7 +86,7 @@ pub struct PathRow {
     /// What comes of it.
     #[serde(flatten)]
     pub effect: Effect,
-    /// What the intervals count for, of the clean queries.
+    /// What the intervals count for, of clean and corrupt queries.
     pub interval: Clustering,
 }
 

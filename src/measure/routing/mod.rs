@@ -111,7 +111,7 @@ pub struct RoutingRow {
     pub keeps_low: f64,
     /// The upper end of that interval.
     pub keeps_high: f64,
-    /// What the intervals count for, of the clean queries.
+    /// What the intervals count for, of clean and corrupt queries.
     pub interval: Clustering,
 }
 

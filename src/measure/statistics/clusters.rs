@@ -51,27 +51,40 @@ pub struct Clusters {
     decisive: Decisive,
 }
 
+// The facts (head, relation) of a query, as far as its bridges are known.
+fn facts(query: &Query) -> Vec<(u32, u32)> {
+    let head = |hop: usize| match hop {
+        0 => Some(query.tokens[0]),
+        _ => query.entity_after(hop),
+    };
+    (0..query.hops())
+        .map_while(|hop| Some((head(hop)?, query.tokens[hop + 1])))
+        .collect()
+}
+
 impl Clusters {
     /// The facts of each query, as far as its bridges are known: the first one, (head, first relation), always is.
     pub fn of_queries<'a>(queries: impl IntoIterator<Item = &'a Query>) -> Self {
+        Self::of_groups(queries.into_iter().map(std::iter::once))
+    }
+
+    /// The facts of the queries that each number is of, as of a pair.
+    pub fn of_groups<'a, G: IntoIterator<Item = &'a Query>>(groups: impl IntoIterator<Item = G>) -> Self {
         let mut ids: HashMap<(u32, u32), u32> = HashMap::new();
         let mut explained = false;
-        let of_query: Vec<Vec<u32>> = queries
+        let of_query: Vec<Vec<u32>> = groups
             .into_iter()
-            .map(|query| {
-                let head = |hop: usize| match hop {
-                    0 => Some(query.tokens[0]),
-                    _ => query.entity_after(hop),
-                };
-                let facts: Vec<(u32, u32)> = (0..query.hops())
-                    .map_while(|hop| Some((head(hop)?, query.tokens[hop + 1])))
-                    .collect();
-                explained |= facts.len() > 1;
-                let mut id = |fact| {
-                    let next = ids.len() as u32;
-                    *ids.entry(fact).or_insert(next)
-                };
-                facts.into_iter().map(&mut id).collect()
+            .map(|group| {
+                let mut of_group = Vec::new();
+                for query in group {
+                    let facts = facts(query);
+                    explained |= facts.len() > 1;
+                    for fact in facts {
+                        let next = ids.len() as u32;
+                        of_group.push(*ids.entry(fact).or_insert(next));
+                    }
+                }
+                of_group
             })
             .collect();
         let count = ids.len();

@@ -66,7 +66,7 @@ pub struct TransplantRow {
     /// What the effect at this position depends on, over all iterations.
     #[serde(flatten)]
     pub explained: Explained,
-    /// What the intervals count for, of the clean queries.
+    /// What the intervals count for, of clean and corrupt queries.
     pub interval: Clustering,
 }
 
