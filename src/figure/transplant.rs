@@ -34,7 +34,7 @@ impl Draw for Transplant {
                 conditions(&report.checkpoints),
                 format!(
                     "corrupt {}, {}; pairs: {}; 1 = the source's answer in full, – = not defined: the gap between clean and corrupt \
-                     is not above 0; without j: variance that iteration i and the iterations left explain; {}",
+                     is not above 0; explained without j: the share of the variance of the answer's probability, over all (i, j, iterations left), that i and the iterations left explain; {}",
                     report.settings.pairing.corrupt.name(),
                     report.settings.pairing.direction.name(),
                     pairs.join(", "),
@@ -65,9 +65,11 @@ fn panel(
         let of = &row.explained;
         let interval = of.by_source_and_left_low.zip(of.by_source_and_left_high);
         let interval = interval.map_or_else(String::new, |(low, high)| format!(" ({low:.2}–{high:.2})"));
-        Some(format!("; without j {:.2}{interval}", of.by_source_and_left?))
+        // Of probabilities that hardly differ there is nothing to explain.
+        (of.deviation? >= 0.05).then_some(())?;
+        Some(format!("; explained without j {:.2}{interval}", of.by_source_and_left?))
     });
-    let at = position.map_or_else(|| "all positions".to_owned(), |position| position.to_string());
+    let at = position.map_or_else(|| "all (self-check)".to_owned(), |position| position.to_string());
     Panel {
         title: format!("{at}: {}, {}", split.title(), column_title(checkpoint, several)),
         content: Content::Cells {

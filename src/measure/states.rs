@@ -59,7 +59,7 @@ pub(super) fn slices(
     let at: Vec<u32> = (0..rows.queries()).map(|query| rows.of_query(query)[column]).collect();
     let ancestors = at.first().map_or(0, |&row| rows.ancestors(row as usize).len());
     let states = recorded.index_select(&Tensor::new(at, recorded.device())?, 0)?;
-    if !matches!(point, Point::Z | Point::AttnPattern) {
+    if !point.has_heads() {
         return rows_of(&states);
     }
     // [queries, heads, width]

@@ -1,6 +1,7 @@
 //! The drawing kit: a figure is a title, a legend, and a grid of panels with lines or cells, drawn the same way into SVG
 //! and PNG. The fonts are embedded, so that text is drawn on a bare machine.
 
+mod layout;
 mod panel;
 
 use std::path::Path;
@@ -185,12 +186,11 @@ pub struct Figure {
     pub(super) panels: Vec<Vec<Panel>>,
 }
 
-// The width of a character of the conditions, on the wide side.
-const CONDITION_CHARACTER: u32 = 6;
 const PANEL_WIDTH: u32 = 300;
 const PANEL_HEIGHT: u32 = 215;
 const MARGIN: u32 = 16;
 const TITLE: u32 = 30;
+const TITLE_LINE: u32 = 20;
 const LINE: u32 = 16;
 const LEGEND: u32 = 26;
 /// Pixels of a PNG for one of an SVG: sharp on a dense screen and in print.
@@ -235,105 +235,22 @@ impl Figure {
         files::write(&path, &files::read(staging.path())?)
     }
 
-    // The rows of panels; those of a single long column side by side.
-    fn rows(&self) -> Vec<Vec<&Panel>> {
-        const SIDE_BY_SIDE: usize = 3;
-        let rows: Vec<Vec<&Panel>> = self.panels.iter().map(|row| row.iter().collect()).collect();
-        let is_long = rows.len() >= SIDE_BY_SIDE && rows.iter().all(|row| row.len() == 1);
-        if is_long {
-            rows.concat().chunks(SIDE_BY_SIDE).map(<[&Panel]>::to_vec).collect()
-        } else {
-            rows
-        }
-    }
-
-    fn columns(&self) -> u32 {
-        self.rows().iter().map(Vec::len).max().unwrap_or(1).max(1) as u32
-    }
-
-    fn header(&self) -> u32 {
-        let legend = if self.legend.is_empty() {
-            0
-        } else {
-            LEGEND * self.legend_lines().len() as u32
-        };
-        let colours = self.colours_from().map_or(0, |_| LEGEND);
-        TITLE + self.condition_lines().len() as u32 * LINE + legend + colours + 8
-    }
-
-    // Where the colours of cells begin, 0 or −1, where there are cells.
-    fn colours_from(&self) -> Option<i32> {
-        let cells = self.panels.iter().flatten().filter_map(|panel| match &panel.content {
-            Content::Cells { cells, .. } => Some(cells),
-            Content::Lines { .. } => None,
-        });
-        let lowest = cells.map(|cells| cells.iter().flatten().flatten().copied().fold(0.0, f64::min));
-        // What is hardly below 0 has no colour.
-        lowest.reduce(f64::min).map(|lowest| -i32::from(lowest < -0.05))
-    }
-
-    fn size(&self) -> (u32, u32) {
-        let width = self.columns() * PANEL_WIDTH + 2 * MARGIN;
-        let height = self.rows().len() as u32 * PANEL_HEIGHT + self.header() + 2 * MARGIN;
-        (width.max(560), height)
-    }
-
-    // The conditions, broken into lines that fit the width.
-    fn condition_lines(&self) -> Vec<String> {
-        let width = (self.size_without_header() / CONDITION_CHARACTER) as usize;
-        let mut lines = Vec::new();
-        for condition in &self.conditions {
-            let mut line = String::new();
-            for word in condition.split(' ') {
-                if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-                    lines.push(std::mem::take(&mut line));
-                }
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-            lines.push(line);
-        }
-        lines
-    }
-
-    // The legend's entries, broken into lines that fit the width.
-    fn legend_lines(&self) -> Vec<Vec<(u32, &(String, Series))>> {
-        let width = self.size_without_header();
-        let mut lines = vec![Vec::new()];
-        let mut x = 0;
-        for entry in &self.legend {
-            let needed = 34 + (entry.0.chars().count() as u32 * 72) / 10 + 18;
-            if x + needed > width && x > 0 {
-                lines.push(Vec::new());
-                x = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.push((x, entry));
-            }
-            x += needed;
-        }
-        lines
-    }
-
-    fn size_without_header(&self) -> u32 {
-        (self.columns() * PANEL_WIDTH).max(560 - 2 * MARGIN)
-    }
-
     fn draw<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>, scale: u32) -> Drawn {
         root.fill(&WHITE).map_err(text_of)?;
         let px = |n: u32| (n * scale) as i32;
         let title = style(15, scale, INK, true);
-        root.draw(&Text::new(self.title.clone(), (px(MARGIN), px(MARGIN)), title))
-            .map_err(text_of)?;
+        for (i, line) in self.title_lines().into_iter().enumerate() {
+            let at = (px(MARGIN), px(MARGIN + i as u32 * TITLE_LINE));
+            root.draw(&Text::new(line, at, title.clone())).map_err(text_of)?;
+        }
+        let title_height = self.title_height();
         let conditions = self.condition_lines();
         for (i, line) in conditions.iter().enumerate() {
-            let at = (px(MARGIN), px(MARGIN + TITLE - 6 + i as u32 * LINE));
+            let at = (px(MARGIN), px(MARGIN + title_height - 6 + i as u32 * LINE));
             root.draw(&Text::new(line.clone(), at, style(10, scale, FAINT_INK, false)))
                 .map_err(text_of)?;
         }
-        let top = MARGIN + TITLE + conditions.len() as u32 * LINE + 2;
+        let top = MARGIN + title_height + conditions.len() as u32 * LINE + 2;
         for (i, line) in self.legend_lines().into_iter().enumerate() {
             for (x, (name, series)) in line {
                 let y = px(top + i as u32 * LEGEND + 8);

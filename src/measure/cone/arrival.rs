@@ -1,6 +1,6 @@
 //! When a change arrives at a position, and how fast it moves.
 
-use crate::measure::statistics::{Interval, Resamples, share};
+use crate::measure::statistics::{Interval, Resamples, mean, share};
 
 /// The time of arrival at one position.
 pub(super) struct Arrival {
@@ -49,34 +49,25 @@ pub(super) struct Slope {
     /// Iterations a hop.
     pub(super) iterations: f64,
     pub(super) interval: Option<Interval>,
-    /// Queries with two arrivals or more.
-    pub(super) n: usize,
+    /// Positions at which the change arrives in half of the queries.
+    pub(super) positions: usize,
 }
 
 impl Slope {
-    /// Least squares of the arrivals at positions of rising distance, in iterations since the change was put in, within each
-    /// query; `None` where no query has two of them.
-    ///
-    /// It is Σ (d − d̄)(t − t̄) / Σ (d − d̄)², both sums over queries and positions: a ratio of two means over queries.
+    /// Least squares of the median time of arrival at positions of rising distance, in iterations since the change was put in;
+    /// `None` where fewer than two positions have one. Medians feel neither the queries in which the change arrives after the end
+    /// of the run nor the few in which what attention sees ahead of the front is already beyond the threshold.
     pub(super) fn of(arrivals: &[(f64, Vec<Option<f64>>)], resamples: &Resamples) -> Option<Self> {
         let queries = arrivals.first().map_or(0, |(_, times)| times.len());
-        let products = |query: usize| {
-            let arrived: Vec<(f64, f64)> = arrivals
-                .iter()
-                .filter_map(|(distance, times)| Some((*distance, times[query]?)))
-                .collect();
-            let n = arrived.len().max(1) as f64;
-            let distance = arrived.iter().map(|(d, _)| d).sum::<f64>() / n;
-            let top: f64 = arrived.iter().map(|(d, t)| (d - distance) * t).sum();
-            let bottom: f64 = arrived.iter().map(|(d, _)| (d - distance).powi(2)).sum();
-            (top, bottom)
+        let medians = |weights: &[f64]| -> Vec<(f64, f64)> {
+            let of_position = |(distance, times): &(f64, Vec<Option<f64>>)| Some((*distance, median(times, weights)?));
+            arrivals.iter().filter_map(of_position).collect()
         };
-        let (top, bottom): (Vec<f64>, Vec<f64>) = (0..queries).map(products).unzip();
-        let squares: f64 = bottom.iter().sum();
-        (squares > 0.0).then(|| Self {
-            iterations: top.iter().sum::<f64>() / squares,
-            interval: resamples.ratio(&top, &bottom),
-            n: bottom.iter().filter(|&&squares| squares > 0.0).count(),
+        let all = medians(&vec![1.0; queries]);
+        Some(Self {
+            iterations: least_squares(&all)?,
+            interval: resamples.of_weighted(|weights| least_squares(&medians(weights))),
+            positions: all.len(),
         })
     }
 
@@ -94,6 +85,30 @@ impl Slope {
     pub(super) fn speed_high(self) -> Option<f64> {
         hops_an_iteration(self.interval?.0)
     }
+}
+
+// The first time by which half of the weight has arrived.
+fn median(times: &[Option<f64>], weights: &[f64]) -> Option<f64> {
+    let mut arrived: Vec<(f64, f64)> = times
+        .iter()
+        .zip(weights)
+        .filter_map(|(time, weight)| Some(((*time)?, *weight)))
+        .collect();
+    arrived.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let half = 0.5 * weights.iter().sum::<f64>();
+    let mut by_now = 0.0;
+    arrived.into_iter().find_map(|(time, weight)| {
+        by_now += weight;
+        (by_now >= half).then_some(time)
+    })
+}
+
+// The slope of points (x, y) of which two or more differ in x.
+fn least_squares(points: &[(f64, f64)]) -> Option<f64> {
+    let middle = mean(points.iter().map(|(x, _)| *x));
+    let squares: f64 = points.iter().map(|(x, _)| (x - middle).powi(2)).sum();
+    let products: f64 = points.iter().map(|(x, y)| (x - middle) * y).sum();
+    (squares > 0.0).then(|| products / squares)
 }
 
 fn hops_an_iteration(iterations_a_hop: f64) -> Option<f64> {
@@ -138,39 +153,31 @@ mod tests {
     }
 
     #[test]
-    fn the_speed_is_the_slope_of_arrival_within_queries() {
-        let resamples = resamples(40);
-        // Two hops an iteration; every second query an iteration later throughout, every fourth without the last position.
+    fn the_speed_is_the_slope_of_median_arrivals() {
+        let resamples = resamples(60);
+        // Two hops an iteration; every third query an iteration later throughout, every twelfth without the last position.
         let times = |distance: f64| {
             let time = |query: usize| {
-                let late = (query % 2) as f64;
-                (distance < 3.0 || !query.is_multiple_of(4)).then_some(distance / 2.0 + late)
+                let late = if query.is_multiple_of(3) { 1.0 } else { 0.0 };
+                (distance < 3.0 || query % 12 != 11).then_some(distance / 2.0 + late)
             };
-            (distance, (0..40).map(time).collect())
+            (distance, (0..60).map(time).collect())
         };
         let slope = Slope::of(&[times(1.0), times(2.0), times(3.0)], &resamples).unwrap();
-        assert!(
-            (slope.speed().unwrap() - 2.0).abs() < 1e-9 && slope.n == 40,
-            "{slope:?}"
-        );
-        assert!((slope.speed_low().unwrap() - 2.0).abs() < 1e-6 && (slope.speed_high().unwrap() - 2.0).abs() < 1e-6);
+        let (low, high) = (slope.speed_low().unwrap(), slope.speed_high().unwrap());
+        assert!((slope.speed().unwrap() - 2.0).abs() < 1e-9, "{slope:?}");
+        assert!(low < 2.0 && high >= 2.0 && slope.positions == 3, "{slope:?}");
         // At once everywhere: no finite speed.
-        let at_once = |distance| (distance, vec![Some(1.0); 40]);
+        let at_once = |distance| (distance, vec![Some(1.0); 60]);
         let slope = Slope::of(&[at_once(1.0), at_once(2.0)], &resamples).unwrap();
         assert_eq!((slope.speed(), slope.iterations.abs() < 1e-12), (None, true));
-        // Half of the queries an iteration a hop, half two: two thirds of a hop an iteration.
-        let mixed = |distance: f64| {
-            let time = |query: usize| Some(distance * if query.is_multiple_of(2) { 1.0 } else { 2.0 });
-            (distance, (0..40).map(time).collect())
-        };
-        let slope = Slope::of(&[mixed(1.0), mixed(2.0)], &resamples).unwrap();
-        let (low, high) = (slope.speed_low().unwrap(), slope.speed_high().unwrap());
-        assert!(
-            (slope.iterations - 1.5).abs() < 1e-9 && low < 2.0 / 3.0 && high > 2.0 / 3.0,
-            "{slope:?}"
-        );
-        // One arrival has no slope.
+        // All queries an iteration a hop: known exactly.
+        let alike = |distance: f64| (distance, vec![Some(distance); 60]);
+        let slope = Slope::of(&[alike(1.0), alike(2.0)], &resamples).unwrap();
+        assert_eq!((slope.iterations, slope.interval), (1.0, Some((1.0, 1.0))));
+        // One arrival has no slope, and arrivals in fewer than half of the queries have no median.
         assert_eq!(Slope::of(&[at_once(1.0)], &resamples), None);
-        assert_eq!(Slope::of(&[at_once(1.0), (2.0, vec![None; 40])], &resamples), None);
+        let few = (2.0, (0..60).map(|query| (query < 29).then_some(1.0)).collect());
+        assert_eq!(Slope::of(&[at_once(1.0), few], &resamples), None);
     }
 }

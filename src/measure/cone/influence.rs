@@ -229,7 +229,17 @@ fn put_in(cone: &Cone, population: &Population, source: Source, states: &[Vec<f3
     match cone.put {
         Put::Noise => {
             let mut stream = Stream::new(cone.sampling.seed, &format!("{purpose} {}", source.before), hops as u64);
-            let deviations: Vec<f64> = variances(states).iter().map(|variance| variance.sqrt()).collect();
+            if states.len() < 2 {
+                return Err(Error::input(format!(
+                    "split {}: noise is as large as queries differ, and there is 1; allowed: --queries of 2 or more",
+                    population.split
+                )));
+            }
+            // Two independent queries differ by twice the variance.
+            let deviations: Vec<f64> = variances(states)
+                .iter()
+                .map(|variance| (2.0 * variance).sqrt())
+                .collect();
             let mut noisy = |state: &Vec<f32>| {
                 let dimensions = state.iter().zip(&deviations);
                 dimensions

@@ -54,7 +54,7 @@ pub struct Cone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Put {
-    /// Gaussian noise is added, in each dimension as large as the state's standard deviation over queries.
+    /// Gaussian noise is added, in each dimension as large as the difference of two queries.
     Noise,
     /// The state of another query, whose token at the position is another.
     Query,
@@ -102,7 +102,8 @@ pub struct ConeRow {
     /// ‖Δ‖ of the residual stream, mean over queries, over the root of the mean squared distance between the states of two
     /// queries there; absent where these are all the same.
     pub change: Option<f64>,
-    /// The lower end of the interval of `change`; absent where no two queries differ in their facts.
+    /// The lower end of the interval of `change`, which takes the distance between queries for known; absent where no two queries
+    /// differ in their facts.
     pub low: Option<f64>,
     /// The upper end of that interval.
     pub high: Option<f64>,
@@ -131,15 +132,15 @@ pub struct ConeRow {
     pub answers_changed_low: f64,
     /// The upper end of that interval.
     pub answers_changed_high: f64,
-    /// Slope of the time of arrival, in iterations, against the distance, in relations: least squares over the positions at
-    /// which it arrives within each query, over all queries with two or more of them; absent where no query has.
+    /// Slope of the median time of arrival, in iterations, against the distance, in relations: least squares over the positions
+    /// at which it arrives in half of the queries; absent with fewer than two of them.
     pub iterations_per_hop: Option<f64>,
     /// The lower end of the interval of `iterations_per_hop`.
     pub iterations_per_hop_low: Option<f64>,
     /// The upper end of that interval.
     pub iterations_per_hop_high: Option<f64>,
-    /// The queries that this slope is over.
-    pub slope_n: usize,
+    /// The positions that this slope is over: with two it is a difference, which any change that takes that long has.
+    pub slope_positions: usize,
     /// The speed of retrieval, 1 / `iterations_per_hop`; absent where that is not above 0.
     pub speed: Option<f64>,
     /// The lower end of the interval of `speed`.
@@ -168,6 +169,7 @@ columns! {
     Column::of("answers_changed")
         .titled("answers that change (95 %)")
         .within("answers_changed_low", "answers_changed_high"),
+    Column::of("slope_positions").titled("positions"),
     Column::of("speed").titled("hops an iteration (95 %)").within("speed_low", "speed_high"),
     Column::of("trained_speed").titled("in training"),
 }
@@ -257,10 +259,12 @@ impl Cone {
                 ))
             })
         };
-        let columns: Vec<usize> = match &self.positions[..] {
+        let mut columns: Vec<usize> = match &self.positions[..] {
             [] => (0..all.len()).collect(),
             named => named.iter().map(column).collect::<Result<_>>()?,
         };
+        columns.sort_unstable();
+        columns.dedup();
         let of_iteration = |before| columns.iter().map(move |&column| Source { before, column });
         Ok(before.into_iter().flat_map(of_iteration).collect())
     }
@@ -339,7 +343,7 @@ impl Cone {
                     iterations_per_hop: slope.map(|slope| slope.iterations),
                     iterations_per_hop_low: slope.and_then(|slope| Some(slope.interval?.0)),
                     iterations_per_hop_high: slope.and_then(|slope| Some(slope.interval?.1)),
-                    slope_n: slope.map_or(0, |slope| slope.n),
+                    slope_positions: slope.map_or(0, |slope| slope.positions),
                     speed: slope.and_then(Slope::speed),
                     speed_low: slope.and_then(Slope::speed_low),
                     speed_high: slope.and_then(Slope::speed_high),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
-use super::sites::{State, Together};
+use super::sites::{JointPatch, State};
 use crate::error::Result;
 use crate::measure::pairs::Sides;
 use crate::measure::states::{States, slices};
@@ -18,7 +18,7 @@ pub(super) fn estimates(
     model: &Model,
     sides: &[Sides],
     source: &States,
-    runs: &[Together],
+    runs: &[JointPatch],
     iterations: usize,
 ) -> Result<Vec<Vec<f64>>> {
     let sites: BTreeSet<Site> = runs

@@ -25,9 +25,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
 use crate::model::Point;
 
-use self::sites::{Extents, Together};
+use self::sites::{Bounds, JointPatch};
 pub use self::sites::{JointSites, SiteAt};
-use self::sweep::{Estimate, SELF_CHECKS, Sweep};
+use self::sweep::{Estimate, Sweep};
 
 /// What to patch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -45,7 +45,8 @@ pub struct Patch {
     /// Put in the states of all layers of an iteration together
     #[arg(long, conflicts_with = "window")]
     pub whole_iteration: bool,
-    /// Put in the states of these sites together and sweep none: POSITION@ITERATION.LAYER, perhaps with .HEAD, joined by +
+    /// Put in the states of these sites together and sweep none: POSITION@ITERATION.LAYER, perhaps with .HEAD and after HOOK:, joined
+    /// by +
     #[arg(long, value_name = "SITE+SITE", value_delimiter = ',', conflicts_with_all = ["window", "whole_iteration"])]
     pub sites: Vec<JointSites>,
     /// Estimate every effect to first order too, from one backward pass (attribution patching)
@@ -74,7 +75,7 @@ pub enum Extent {
 pub struct Patched {
     /// How much is put in: a state, several, or, in the self-checks, all or nothing.
     pub restored: Extent,
-    /// The hook point; absent in the self-check that puts in nothing.
+    /// The hook point; absent in the self-check that puts in nothing, and where sites of several were listed.
     pub hook: Option<Point>,
     /// The attention head whose slice is put in, from 1; absent where it is the whole state.
     pub attention_head: Option<usize>,
@@ -109,6 +110,9 @@ pub struct PatchRow {
     pub effect: Effect,
     /// `recovery` estimated to first order, where that is asked for and recovery is defined.
     pub estimate: Option<f64>,
+    /// The rank correlation (Spearman) of `estimate` with `recovery` over the runs of the same checkpoint and split that change
+    /// anything.
+    pub rank_correlation: Option<f64>,
     /// 95 % interval of `estimate`.
     pub estimate_low: Option<f64>,
     /// The upper end of that interval.
@@ -120,11 +124,13 @@ pub struct PatchRow {
 columns! {
     PatchRow:
     Column::of("split"),
+    Column::of("direction"),
     Column::of("restored"),
     Column::of("hook"),
     Column::of("attention_head").titled("head"),
     Column::of("position"),
     Column::of("effective_layer").titled("effective layer"),
+    Column::of("sites"),
     Column::of("n"),
     Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
     Column::of("estimate").titled("first order (95 %)").within("estimate_low", "estimate_high"),
@@ -162,7 +168,7 @@ impl Method for Patch {
         self.pairing.each(group, out, |set, checkpoint, out| {
             let model = &checkpoint.model;
             let positions = set.positions(model);
-            let together = self.together(Extents {
+            let together = self.together(Bounds {
                 iterations: set.iterations,
                 layers: checkpoint.info.layers,
                 heads: model.config().heads,
@@ -171,16 +177,11 @@ impl Method for Patch {
             let found = Sweep::of(model, set, &together, out.budget(set.iterations), self.attribution)?;
             let effects = found.runs.effects(set, checkpoint, out);
             let estimates = found.recoveries(set, &effects);
-            if self.attribution {
-                let after_checks = &effects[SELF_CHECKS..];
-                out.notes.push(rank_correlation(
-                    checkpoint,
-                    set,
-                    after_checks,
-                    &estimates[SELF_CHECKS..],
-                ));
-            }
-            let patched = self.patched(&together, &positions, checkpoint);
+            let rank_correlation = self
+                .attribution
+                .then(|| rank_correlation(checkpoint, set, &effects, &estimates, &mut out.notes))
+                .flatten();
+            let patched = Self::patched(&together, &positions, checkpoint);
             for (index, (patched, effect)) in patched.iter().zip(effects).enumerate() {
                 if out.wants_queries() {
                     pair_rows(checkpoint, set, patched, &found.runs, index, out)?;
@@ -194,6 +195,7 @@ impl Method for Patch {
                     patched: patched.clone(),
                     effect,
                     estimate: estimate.map(|(mean, _)| mean),
+                    rank_correlation,
                     estimate_low: estimate.and_then(|(_, interval)| Some(interval?.0)),
                     estimate_high: estimate.and_then(|(_, interval)| Some(interval?.1)),
                     interval: set.clustering(),
@@ -221,25 +223,31 @@ fn pair_rows(
     Ok(())
 }
 
-// How well the first-order estimates order the sites as the sweep does.
+// How well the first-order estimates order the runs as the sweep does, which is noted. Runs that change nothing, since no path leads
+// from their states to the readout, would count as agreement.
 fn rank_correlation(
     checkpoint: &LoadedCheckpoint,
     set: &PairSet,
     effects: &[Effect],
     estimates: &[Option<Estimate>],
-) -> String {
+    notes: &mut Vec<String>,
+) -> Option<f64> {
     let both = effects
         .iter()
         .zip(estimates)
-        .filter_map(|(effect, estimate)| Some((effect.recovery?, estimate.as_ref()?.0)));
+        .filter_map(|(effect, estimate)| Some((effect.recovery?, estimate.as_ref()?.0)))
+        .filter(|(recovery, _)| *recovery != 0.0);
     let (exact, estimated): (Vec<f64>, Vec<f64>) = both.unzip();
-    let of = spearman(&exact, &estimated).map_or_else(|| "not defined".to_owned(), |rho| format!("{rho:.3}"));
-    format!(
-        "{}, split {}: rank correlation (Spearman) of the first-order estimate with the exact sweep {of}, {} sites",
+    let rho = spearman(&exact, &estimated);
+    notes.push(format!(
+        "{}, split {}: rank correlation (Spearman) of the first-order estimate with the exact sweep {}, over {} runs that change \
+         anything",
         checkpoint.info.name(),
         set.clean.split,
+        rho.map_or_else(|| "not defined".to_owned(), |rho| format!("{rho:.3}")),
         exact.len()
-    )
+    ));
+    rho
 }
 
 impl Patch {
@@ -268,7 +276,7 @@ impl Patch {
     }
 
     // What each run gets, the self-checks first.
-    fn patched(&self, together: &[Together], positions: &[Position], checkpoint: &LoadedCheckpoint) -> Vec<Patched> {
+    fn patched(together: &[JointPatch], positions: &[Position], checkpoint: &LoadedCheckpoint) -> Vec<Patched> {
         let whole_embedding = Patched {
             restored: Extent::All,
             hook: Some(Point::Embed),
@@ -283,7 +291,7 @@ impl Patch {
             hook: None,
             ..whole_embedding.clone()
         };
-        let of_run = |run: &Together| {
+        let of_run = |run: &JointPatch| {
             let first = run.states[0];
             let is_listed = run.listed.is_some();
             Patched {
@@ -292,7 +300,8 @@ impl Patch {
                     1 => Extent::One,
                     _ => Extent::Window,
                 },
-                hook: Some(self.hook),
+                hook: Some(first.site.point())
+                    .filter(|hook| run.states.iter().all(|state| state.site.point() == *hook)),
                 attention_head: first.head.filter(|_| !is_listed).map(|head| head + 1),
                 position: (!is_listed).then(|| positions[first.column]),
                 place: Place::of(first.site, checkpoint.info.layers),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Patch;
@@ -10,10 +11,12 @@ use crate::error::{Error, Result};
 use crate::graph::Position;
 use crate::model::{Point, Site};
 
-/// A place at which a state is put in, at the hook point of the settings: `POSITION@ITERATION.LAYER`, where iteration and layer
-/// count from 1, or `POSITION@ITERATION.LAYER.HEAD`.
+/// A site at which a state is put in, `POSITION@ITERATION.LAYER`, where iteration and layer count from 1; with a head,
+/// `POSITION@ITERATION.LAYER.HEAD`; at another hook point than that of the settings, `HOOK:POSITION@ITERATION.LAYER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SiteAt {
+    /// The hook point; that of the settings where it is absent.
+    pub hook: Option<Point>,
     /// The position.
     pub position: Position,
     /// The iteration, from 1.
@@ -31,6 +34,9 @@ pub struct JointSites(pub Vec<SiteAt>);
 
 impl fmt::Display for SiteAt {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(hook) = self.hook {
+            write!(f, "{}:", hook.name())?;
+        }
         write!(f, "{}@{}.{}", self.position, self.iteration, self.layer)?;
         self.attention_head.map_or(Ok(()), |head| write!(f, ".{head}"))
     }
@@ -41,10 +47,16 @@ impl FromStr for SiteAt {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let refuse = || {
-            format!("site {text:?}; allowed: POSITION@ITERATION.LAYER or POSITION@ITERATION.LAYER.HEAD, as in r1@2.1")
+            format!(
+                "site {text:?}; allowed: POSITION@ITERATION.LAYER or POSITION@ITERATION.LAYER.HEAD, as in r1@2.1, perhaps after HOOK:"
+            )
         };
-        let (position, place) = text.split_once('@').ok_or_else(refuse)?;
-        let numbers: Option<Vec<usize>> = place
+        let (hook, site) = match text.split_once(':') {
+            Some((hook, site)) => (Some(Point::from_str(hook, false)?), site),
+            None => (None, text),
+        };
+        let (position, numbers) = site.split_once('@').ok_or_else(refuse)?;
+        let numbers: Option<Vec<usize>> = numbers
             .split('.')
             .map(|number| number.parse().ok().filter(|&n| n > 0))
             .collect();
@@ -54,6 +66,7 @@ impl FromStr for SiteAt {
             _ => return Err(refuse()),
         };
         Ok(Self {
+            hook,
             position: position.parse()?,
             iteration,
             layer,
@@ -105,7 +118,7 @@ pub(super) struct State {
 
 /// The states that one run gets together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Together {
+pub(super) struct JointPatch {
     /// One or more.
     pub(super) states: Vec<State>,
     /// The sites by name, where the user listed them.
@@ -114,7 +127,7 @@ pub(super) struct Together {
 
 /// What of a model and its queries the sites must fit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extents<'a> {
+pub(super) struct Bounds<'a> {
     pub(super) iterations: usize,
     pub(super) layers: usize,
     pub(super) heads: usize,
@@ -126,13 +139,31 @@ impl Patch {
     /// Everything that is put in, a run each.
     ///
     /// # Errors
-    /// When a listed site or the window is outside the model or its queries.
-    pub(super) fn together(&self, of: Extents) -> Result<Vec<Together>> {
+    /// When a listed site or the window is outside the model or its queries, or a first-order estimate is asked for of several
+    /// states together.
+    pub(super) fn together(&self, of: Bounds) -> Result<Vec<JointPatch>> {
+        let all = self.joint_patches(of)?;
+        if self.attribution && all.iter().any(|run| run.states.len() > 1) {
+            // A state that is put in blocks the path of an earlier one through it; the gradient at the earlier one has that path.
+            return Err(Error::input(
+                "--attribution: several states are put in together, and the estimate is of one; allowed: without --window, \
+                 --whole-iteration and sites joined by +",
+            ));
+        }
+        Ok(all)
+    }
+
+    fn joint_patches(&self, of: Bounds) -> Result<Vec<JointPatch>> {
         if !self.sites.is_empty() {
             return self.sites.iter().map(|joint| self.listed(joint, of)).collect();
         }
         let sites = Site::all(self.hook, of.iterations, of.layers);
         let window = if self.whole_iteration { of.layers } else { self.window };
+        if self.hook == Point::Embed && window > 1 {
+            return Err(Error::input(
+                "hook embed: there is one embedding; allowed: without --window and --whole-iteration",
+            ));
+        }
         if window > sites.len() {
             return Err(Error::input(format!(
                 "--window {window}; allowed: 1 to {}, the effective layers of the model",
@@ -140,12 +171,12 @@ impl Patch {
             )));
         }
         let step = if self.whole_iteration { of.layers } else { 1 };
-        let by_head = matches!(self.hook, Point::Z | Point::AttnPattern);
+        let by_head = self.hook.has_heads();
         let heads: Vec<Option<usize>> = std::iter::once(None)
             .chain((0..of.heads).map(Some).filter(|_| by_head && of.heads > 1))
             .collect();
-        let together = |sites: &[Site]| -> Vec<Together> {
-            let at = |head: Option<usize>, column: usize| Together {
+        let together = |sites: &[Site]| -> Vec<JointPatch> {
+            let at = |head: Option<usize>, column: usize| JointPatch {
                 states: sites.iter().map(|&site| State { site, column, head }).collect(),
                 listed: None,
             };
@@ -157,7 +188,7 @@ impl Patch {
         Ok(sites.windows(window).step_by(step).flat_map(together).collect())
     }
 
-    fn listed(&self, joint: &JointSites, of: Extents) -> Result<Together> {
+    fn listed(&self, joint: &JointSites, of: Bounds) -> Result<JointPatch> {
         let state = |at: &SiteAt| -> Result<State> {
             let refuse = |what: &str, max: usize| Err(Error::input(format!("site {at}: {what}; allowed: 1 to {max}")));
             if at.iteration > of.iterations {
@@ -166,11 +197,18 @@ impl Patch {
             if at.layer > of.layers {
                 return refuse("there is no such layer", of.layers);
             }
+            let hook = at.hook.unwrap_or(self.hook);
+            if !hook.in_block() {
+                return Err(Error::input(format!(
+                    "site {at}: hook {} is at no layer; allowed: the points of a layer",
+                    hook.name()
+                )));
+            }
             if let Some(head) = at.attention_head {
-                if !matches!(self.hook, Point::Z | Point::AttnPattern) {
+                if !hook.has_heads() {
                     return Err(Error::input(format!(
                         "site {at}: hook {} has no heads; allowed with a head: z, attn_pattern",
-                        self.hook.name()
+                        hook.name()
                     )));
                 }
                 if head > of.heads {
@@ -186,19 +224,31 @@ impl Patch {
                 ))
             })?;
             Ok(State {
-                site: Site::new(self.hook, at.iteration - 1, at.layer - 1),
+                site: Site::new(hook, at.iteration - 1, at.layer - 1),
                 column,
                 head: at.attention_head.map(|head| head - 1),
             })
         };
-        Ok(Together {
-            states: joint.0.iter().map(state).collect::<Result<_>>()?,
+        let states: Vec<State> = joint.0.iter().map(state).collect::<Result<_>>()?;
+        let overlap = |a: &State, b: &State| {
+            (a.site, a.column) == (b.site, b.column) && (a.head == b.head || a.head.is_none() || b.head.is_none())
+        };
+        for (index, state) in states.iter().enumerate() {
+            if states[..index].iter().any(|other| overlap(other, state)) {
+                return Err(Error::input(format!(
+                    "sites {joint}: {} is there twice",
+                    joint.0[index]
+                )));
+            }
+        }
+        Ok(JointPatch {
+            states,
             listed: Some(joint.to_string()),
         })
     }
 }
 
-impl Together {
+impl JointPatch {
     /// Whether it is one whole state, which a sweep of interchanges takes.
     pub(super) fn is_one_whole_state(&self) -> bool {
         matches!(self.states[..], [State { head: None, .. }])
@@ -211,7 +261,7 @@ mod tests {
 
     #[test]
     fn sites_are_read_and_written_the_same() {
-        for text in ["r1@1.1", "head@2.3.4", "r1@1.1+r2@2.1.2+readout@3.1"] {
+        for text in ["r1@1.1", "head@2.3.4", "r1@1.1+z:r2@2.1.2+mlp_out:readout@3.1"] {
             assert_eq!(text.parse::<JointSites>().unwrap().to_string(), text);
         }
         for bad in [
@@ -224,6 +274,7 @@ mod tests {
             "x@1.1",
             "r1@1.1+",
             "r1@a.1",
+            "middle:r1@1.1",
         ] {
             assert!(bad.parse::<JointSites>().is_err(), "{bad}");
         }

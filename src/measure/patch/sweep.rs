@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use candle_core::Tensor;
 
 use super::estimate::estimates;
-use super::sites::{State, Together};
+use super::sites::{JointPatch, State};
 use crate::error::Result;
 use crate::measure::BATCH;
 use crate::measure::pairs::{Direction, Effect, PairSet, Runs, Sides};
@@ -30,36 +30,38 @@ impl Sweep {
     pub(super) fn of(
         model: &Model,
         set: &PairSet,
-        together: &[Together],
+        together: &[JointPatch],
         budget: Budget,
         attribution: bool,
     ) -> Result<Self> {
         let mut runs = Runs::new(SELF_CHECKS + together.len());
         let mut found = attribution.then(|| vec![Vec::new(); together.len()]);
-        for sides in set.sides.chunks(BATCH) {
+        let of_pair = bytes_of_pair(model, set, together, budget.iterations, attribution);
+        let are_single = together.iter().all(JointPatch::is_one_whole_state);
+        for sides in set.sides.chunks(budget.at_once(of_pair).min(BATCH)) {
             let checks = self_checks(model, sides, budget.iterations)?;
-            if together.iter().all(Together::is_one_whole_state) {
-                let cut = |run: &Together| Cut {
-                    site: run.states[0].site,
-                    column: run.states[0].column,
-                };
-                let cuts: Vec<Cut> = together.iter().map(cut).collect();
-                let tokens: Vec<[&[u32]; 2]> = sides.iter().map(|sides| [&*sides.source, &*sides.base]).collect();
-                let logits = model.interchange(&tokens, &cuts, budget)?;
-                runs.extend(
-                    sides,
-                    &logits.source,
-                    &logits.base,
-                    checks.iter().chain(&logits.patched),
-                )?;
-            } else {
-                let source = source(model, sides, together, budget.iterations)?;
-                let logits = put_in(model, sides, &source, together, budget)?;
-                runs.extend(sides, &source.logits, &logits.0, checks.iter().chain(&logits.1))?;
+            let source = (attribution || !are_single)
+                .then(|| source(model, sides, together, budget.iterations))
+                .transpose()?;
+            match &source {
+                Some(source) if !are_single => {
+                    let (base, edited) = put_in(model, sides, source, together, budget)?;
+                    runs.extend(sides, &source.logits, &base, checks.iter().chain(&edited))?;
+                }
+                _ => {
+                    let cut = |run: &JointPatch| Cut {
+                        site: run.states[0].site,
+                        column: run.states[0].column,
+                    };
+                    let cuts: Vec<Cut> = together.iter().map(cut).collect();
+                    let tokens: Vec<[&[u32]; 2]> = sides.iter().map(|sides| [&*sides.source, &*sides.base]).collect();
+                    let logits = model.interchange(&tokens, &cuts, budget)?;
+                    let edited = checks.iter().chain(&logits.patched);
+                    runs.extend(sides, &logits.source, &logits.base, edited)?;
+                }
             }
-            if let Some(found) = &mut found {
-                let source = source(model, sides, together, budget.iterations)?;
-                let of_chunk = estimates(model, sides, &source, together, budget.iterations)?;
+            if let Some((found, source)) = found.as_mut().zip(source.as_ref()) {
+                let of_chunk = estimates(model, sides, source, together, budget.iterations)?;
                 for (all, of_chunk) in found.iter_mut().zip(of_chunk) {
                     all.extend(of_chunk);
                 }
@@ -94,8 +96,24 @@ impl Sweep {
     }
 }
 
+// At most: the logits of every run with the states that it gets, the source's states at their sites, and, for gradients, about 40
+// numbers of d_model that the backward pass needs of every row at every effective layer.
+fn bytes_of_pair(model: &Model, set: &PairSet, together: &[JointPatch], iterations: usize, attribution: bool) -> usize {
+    let config = model.config();
+    let columns = set.hops() + 2;
+    // No state is wider than that of an MLP's activations, or a pattern over all columns.
+    let width = (4 * config.d_model).max(config.heads * columns);
+    let put_in: usize = together
+        .iter()
+        .map(|run| run.states.len() * width + model.vocab())
+        .sum();
+    let sites = iterations * config.layers;
+    let backward = if attribution { 40 * config.d_model } else { 0 };
+    (put_in + sites * columns * (width + backward)) * size_of::<f32>()
+}
+
 // The states of the sources that are put in.
-fn source(model: &Model, sides: &[Sides], together: &[Together], iterations: usize) -> Result<States> {
+fn source(model: &Model, sides: &[Sides], together: &[JointPatch], iterations: usize) -> Result<States> {
     let sites: BTreeSet<Site> = together
         .iter()
         .flat_map(|run| run.states.iter().map(|state| state.site))
@@ -108,7 +126,7 @@ fn put_in(
     model: &Model,
     sides: &[Sides],
     source: &States,
-    together: &[Together],
+    together: &[JointPatch],
     budget: Budget,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let bases: Vec<&[u32]> = sides.iter().map(|sides| &*sides.base).collect();

@@ -1,6 +1,7 @@
 //! Patches of several states, of heads, and to first order, held against sweeps of single states and finite differences.
 
 use super::sites::State;
+use super::sweep::SELF_CHECKS;
 use super::*;
 use crate::measure::pairs::Sides;
 use crate::measure::states::States;
@@ -128,7 +129,7 @@ fn what_is_put_in_the_other_way_takes_away_what_it_brought() {
 }
 
 // The logit difference of each base query with its states moved by a share of the way to the source's.
-fn moved(model: &Model, set: &PairSet, run: &Together, share: f32) -> Vec<f64> {
+fn moved(model: &Model, set: &PairSet, run: &JointPatch, share: f32) -> Vec<f64> {
     let sites = run.states.iter().map(|state| state.site).collect();
     let recorded = |of: fn(&Sides) -> &[u32]| States::of(model, set.sides.iter().map(of), &sites, 3).unwrap();
     let (source, base) = (recorded(|sides| &sides.source), recorded(|sides| &sides.base));
@@ -162,7 +163,7 @@ fn assert_estimates_are_derivatives(model: &Model, set: &PairSet, hook: Point, s
         sites: vec![sites.parse().unwrap()],
         ..settings()
     };
-    let extents = Extents {
+    let extents = Bounds {
         iterations: 3,
         layers: 2,
         heads: 2,
@@ -195,7 +196,7 @@ fn first_order_estimates_are_derivatives() {
     let measured = settings().pairing.each(&group, &mut out, |set, checkpoint, _| {
         let check = |hook, sites| assert_estimates_are_derivatives(&checkpoint.model, set, hook, sites);
         check(Point::ResidPost, "r1@1.2");
-        check(Point::MlpOut, "r2@2.1+r2@2.2");
+        check(Point::MlpOut, "r2@2.1");
         check(Point::Z, "r2@2.1.2");
         check(Point::AttnPattern, "r2@2.1.1");
         Ok(())
@@ -224,10 +225,63 @@ fn sites_outside_the_model_or_its_queries_are_refused() {
     refused(Point::ResidPost, "r3@1.1", "no such position; allowed: head, r1, r2");
     refused(Point::ResidPost, "r1@1.1.1", "hook resid_post has no heads");
     refused(Point::Z, "r1@1.1.3", "no such head; allowed: 1 to 2");
-    let patch = Patch {
-        window: 7,
+    refused(Point::ResidPost, "r1@1.1+r1@1.1", "r1@1.1 is there twice");
+    refused(Point::Z, "r1@1.1+r1@1.1.2", "r1@1.1.2 is there twice");
+    refused(Point::Embed, "r1@1.1", "hook embed is at no layer");
+    let refused = |patch: Patch, says: &str| {
+        let error = patch.run(&[untrained_checkpoint(false)]).err().unwrap();
+        assert!(error.to_string().contains(says), "{error}");
+    };
+    let window = |window, hook| Patch {
+        hook,
+        window,
         ..settings()
     };
-    let error = patch.run(&[untrained_checkpoint(false)]).err().unwrap();
-    assert!(error.to_string().contains("--window 7; allowed: 1 to 6"), "{error}");
+    refused(window(7, Point::ResidPost), "--window 7; allowed: 1 to 6");
+    refused(window(2, Point::Embed), "there is one embedding");
+    let attribution = Patch {
+        attribution: true,
+        ..window(2, Point::MlpOut)
+    };
+    refused(attribution, "the estimate is of one");
+}
+
+#[test]
+fn sites_of_several_points_are_put_in_together() {
+    let one = &listed(Point::MlpOut, &["r1@2.1+z:r2@1.2.1"])[SELF_CHECKS];
+    let other = &listed(Point::Z, &["r2@1.2.1+mlp_out:r1@2.1"])[SELF_CHECKS];
+    assert_same(one, other);
+    assert_eq!(one.patched.hook, None);
+    let alone = &listed(Point::MlpOut, &["r1@2.1"])[SELF_CHECKS];
+    assert!((one.effect.kl - alone.effect.kl).abs() > 1e-6);
+}
+
+#[test]
+fn a_small_memory_changes_no_number() {
+    for (hook, attribution) in [(Point::ResidPost, true), (Point::Z, false)] {
+        let patch = Patch {
+            hook,
+            attribution,
+            ..settings()
+        };
+        let run = |max_bytes| {
+            let extras = Extras {
+                max_bytes,
+                ..Extras::default()
+            };
+            patch
+                .run_with(extras, &[untrained_checkpoint(false)])
+                .unwrap()
+                .report
+                .rows
+        };
+        let (whole, parts) = (run(1 << 31), run(1));
+        assert_eq!(whole.len(), parts.len());
+        for (whole, part) in whole.iter().zip(&parts) {
+            assert_same(whole, part);
+            assert_eq!(whole.estimate.is_some(), part.estimate.is_some());
+            let difference = whole.estimate.unwrap_or_default() - part.estimate.unwrap_or_default();
+            assert!(difference.abs() < 1e-4, "{whole:?}\n{part:?}");
+        }
+    }
 }

@@ -114,6 +114,11 @@ impl Clusters {
         self.of_query.len()
     }
 
+    /// The clusters of every query.
+    pub(super) fn of_each(&self) -> impl Iterator<Item = &[u32]> {
+        self.of_query.iter().map(Vec::as_slice)
+    }
+
     /// Whether there is no query.
     pub fn is_empty(&self) -> bool {
         self.of_query.is_empty()

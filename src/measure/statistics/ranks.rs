@@ -15,11 +15,12 @@ fn ranks(numbers: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..numbers.len()).collect();
     order.sort_by(|&i, &j| numbers[i].total_cmp(&numbers[j]));
     let mut ranks = vec![0.0; numbers.len()];
+    let mut below = 0;
     for equals in order.chunk_by(|&i, &j| numbers[i] == numbers[j]) {
-        let below = order.iter().position(|i| i == &equals[0]).unwrap_or(0) as f64;
         for &i in equals {
-            ranks[i] = below + 0.5 * (equals.len() as f64 + 1.0);
+            ranks[i] = below as f64 + 0.5 * (equals.len() as f64 + 1.0);
         }
+        below += equals.len();
     }
     ranks
 }

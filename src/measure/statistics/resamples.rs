@@ -172,6 +172,22 @@ impl Resamples {
         (gained.0.hypot(lost.1), gained.1.hypot(lost.0))
     }
 
+    /// The 95 % interval of a statistic of weighted queries that is no mean, as of medians, where most resamples have one: that of
+    /// the statistic under each resample's weights (percentile bootstrap). A query's own part counts once for each of its facts,
+    /// so that the interval is rather too wide.
+    pub fn of_weighted(&self, statistic: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
+        self.student()?;
+        let weights = |resample: usize| -> Vec<f64> {
+            let count = |cluster: &u32| f64::from(self.counts[*cluster as usize * RESAMPLES + resample]);
+            let weight = |clusters: &[u32]| (1.0 + clusters.iter().map(count).sum::<f64>()).max(0.0);
+            self.clusters.of_each().map(weight).collect()
+        };
+        let mut found: Vec<f64> = (0..RESAMPLES)
+            .filter_map(|resample| statistic(&weights(resample)))
+            .collect();
+        (found.len() > RESAMPLES / 2).then(|| middle(&mut found))
+    }
+
     // Student's quantile, where there is a variance between clusters.
     fn student(&self) -> Option<f64> {
         self.clusters.vary().then(|| student(self.clusters.degrees()))

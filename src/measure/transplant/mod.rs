@@ -58,7 +58,9 @@ pub struct TransplantRow {
     pub base_iteration: usize,
     /// Iterations that the state has left: all of the run, less those before `base_iteration`.
     pub iterations_left: usize,
-    /// Absent in the self-check, where the states of all positions are put in.
+    /// Absent in the self-check, where the states of all positions are put in: the run then goes on as the source's own does,
+    /// whatever j, and what comes of it depends on i and the iterations left alone (but an embedding that is injected stays the
+    /// base's).
     pub position: Option<Position>,
     /// What comes of it.
     #[serde(flatten)]

@@ -31,7 +31,7 @@ impl Model {
     /// at the columns from it on.
     ///
     /// # Errors
-    /// When queries differ in length or do not fit the model, a cut is at no layer of the loop, or the device fails.
+    /// When queries differ in length or do not fit the model, a cut is at no layer of the loop or outside its query, or the device fails.
     pub fn interchange(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], budget: impl Into<Budget>) -> Result<Interchanged> {
         let budget = budget.into();
         let iterations = budget.iterations;
@@ -39,20 +39,27 @@ impl Model {
         if pairs.iter().flatten().any(|tokens| tokens.len() != length) || length == 0 {
             return Err(Error::input("an interchange needs pairs of queries of one length"));
         }
-        for Cut { site, .. } in cuts {
-            self.check_state(*site, iterations)?;
+        if iterations == 0 {
+            return Err(Error::input("iterations = 0; the block must run at least once"));
+        }
+        // One column more where the answer is read at a position of its own.
+        let columns = length + usize::from(self.config.reads_apart(length - 1));
+        for cut in cuts {
+            self.check_place(cut.site, cut.column, columns, iterations)?;
         }
         // Where the embedding is injected, a state before a layer holds it already: only hooks put in exactly that.
         let is_plain = |cut: &Cut| cut.site.point() != Point::ResidPre || !self.config.injection;
-        if !self.is_fused || !cuts.iter().all(is_plain) {
-            return self.interchange_by_hooks(pairs, cuts, iterations);
-        }
+        let is_fused = self.is_fused && cuts.iter().all(is_plain);
         // At most: a branch has a row for each column, and a row about 24 numbers of d_model in buffers.
         let bytes_of_pair = (length + 1) * (cuts.len() + 2) * self.config.d_model * 24 * size_of::<f32>();
         let pairs_at_once = budget.at_once(bytes_of_pair).min(4096);
         let mut parts = Vec::new();
         for pairs in pairs.chunks(pairs_at_once) {
-            parts.push(self.interchange_fused(pairs, cuts, iterations)?);
+            parts.push(if is_fused {
+                self.interchange_fused(pairs, cuts, iterations)?
+            } else {
+                self.interchange_by_hooks(pairs, cuts, iterations)?
+            });
         }
         Interchanged::joined(&parts)
     }

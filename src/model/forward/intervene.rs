@@ -88,11 +88,11 @@ impl Model {
             }
             let of_query = rows.of_query(branch.query);
             for edit in &branch.edits {
-                self.check_place(edit.site, edit.column, of_query, budget.iterations)?;
+                self.check_place(edit.site, edit.column, of_query.len(), budget.iterations)?;
                 self.check_edit(edit, rows.ancestors(of_query[edit.column] as usize).len())?;
             }
             for place in places {
-                self.check_place(place.site, place.column, of_query, budget.iterations)?;
+                self.check_place(place.site, place.column, of_query.len(), budget.iterations)?;
             }
         }
         if self.is_fused {
@@ -102,20 +102,20 @@ impl Model {
         }
     }
 
-    fn check_place(&self, site: Site, column: usize, of_query: &[u32], iterations: usize) -> Result<()> {
+    pub(super) fn check_place(&self, site: Site, column: usize, columns: usize, iterations: usize) -> Result<()> {
         self.check_state(site, iterations)?;
-        if column >= of_query.len() {
+        if column >= columns {
             return Err(Error::input(format!(
                 "column {column} is outside a query of {} columns; allowed: 0 to {}",
-                of_query.len(),
-                of_query.len() - 1
+                columns,
+                columns - 1
             )));
         }
         Ok(())
     }
 
     // Refuses a site that is no state of the loop.
-    pub(super) fn check_state(&self, site: Site, iterations: usize) -> Result<()> {
+    fn check_state(&self, site: Site, iterations: usize) -> Result<()> {
         let is_in_loop = site.iteration() < iterations && site.layer() < self.config.layers;
         if site.point() == Point::Embed || (site.point().in_block() && is_in_loop) {
             return Ok(());

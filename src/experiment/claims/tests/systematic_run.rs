@@ -219,6 +219,7 @@ impl Run {
                 corrupt_accuracy: 1.0,
             },
             estimate: None,
+            rank_correlation: None,
             estimate_low: None,
             estimate_high: None,
             interval: FACTS,
