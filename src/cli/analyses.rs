@@ -53,10 +53,16 @@ pub(super) struct Analysis<M: Method> {
     #[arg(long)]
     keep_fitted: bool,
     /// Memory that a sweep of interventions may take, as in 512MiB
-    #[arg(long, value_name = "SIZE", default_value = "2GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory)]
     memory: ByteSize,
     #[command(flatten)]
     inputs: Inputs,
+}
+
+// Reads a size of memory from the command line.
+fn memory(text: &str) -> std::result::Result<ByteSize, String> {
+    let size = text.parse().ok().filter(|size: &ByteSize| *size >= ByteSize::mib(1));
+    size.ok_or_else(|| "allowed: 1MiB or more, as in 512MiB or 2GiB".to_owned())
 }
 
 impl<M: Method + Draw> Analysis<M> {

@@ -177,6 +177,9 @@ fn checkpoints() {
     run(at, &["patch", "r", "--hook", "logits"])
         .expect(2)
         .says(&["logits", "points of a layer"]);
+    run(at, &["patch", "r", "--memory", "0"])
+        .expect(2)
+        .says(&["--memory", "1MiB or more"]);
     run(at, &["transplant", "r", "--split", "id_atomic"])
         .expect(2)
         .says(&["id_atomic", "two hops"]);
