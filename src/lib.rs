@@ -11,6 +11,7 @@
 
 pub mod bench;
 pub mod checkpoint;
+pub mod circuit;
 pub mod cli;
 pub mod error;
 pub mod figure;

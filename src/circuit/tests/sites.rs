@@ -1,0 +1,1 @@
+//! What truths say of sites.

@@ -1,0 +1,407 @@
+//! The truth about a circuit: at which sites each entity and relation of a query is visible, decodable and used.
+//!
+//! It is derived from runs of the program, which know nothing of weights:
+//! - *decodable*: in every query, one and the same subspace holds the token at this site;
+//! - *visible*: in every query, the token has the highest logit there, as the output matrix reads the site (for `z`, what the
+//!   head adds to the stream);
+//! - *used*: if the site held another token in its place, the answer would be another.
+//!
+//! Sites that are not listed hold none of a query's tokens.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::features::{State, Subspace};
+use super::interpret::{Edit, Location};
+use super::known::KnownGraph;
+use super::program::Program;
+use super::{Name, Settings, compile, programs};
+use crate::graph::{Bridges, Dataset, Ids, Position, Query, Target, Token};
+use crate::measure::Place;
+use crate::model::{Point, Readout, Site};
+use crate::random::Stream;
+
+/// The format of truth files.
+const FORMAT: u32 = 1;
+
+/// Queries of one number of hops that are sorted into cases, at most.
+const MAX_QUERIES: usize = 512;
+
+/// Queries that stand for their case: those whose tokens and bridges differ most, so that no token is taken for another.
+const REPRESENTATIVES: usize = 6;
+
+/// Tokens that are tried in place of the one that a site holds.
+const ALTERNATIVES: usize = 4;
+
+/// What is true of a circuit at its own number of iterations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    pub format: u32,
+    /// The circuit's name.
+    pub circuit: String,
+    /// Its mechanism, in one sentence.
+    pub mechanism: String,
+    /// The first 16 digits of the checkpoint file's SHA-256.
+    pub checkpoint_hash: String,
+    /// Content hash of the data whose facts it holds.
+    pub data_hash: String,
+    pub layers: usize,
+    pub iterations: usize,
+    pub heads: usize,
+    /// The seed of the rotation of the residual stream, where it is rotated.
+    pub rotate: Option<u64>,
+    /// Noise in root mean squares of each tensor.
+    pub noise: f64,
+    pub seed: u64,
+    /// The layer of each fact, for a circuit that has each in one layer alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fact_layers: Vec<FactLayer>,
+    /// Queries of one number of hops that are answered in one way, at the same sites.
+    pub cases: Vec<Case>,
+}
+
+/// The layer, from 1, that a fact is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactLayer {
+    pub head: String,
+    pub relation: String,
+    pub layer: usize,
+}
+
+/// The truth about the queries of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub hops: usize,
+    /// Whether the circuit answers them right.
+    pub right: bool,
+    /// The layers of their facts, hop by hop, where each fact is in one layer alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fact_layers: Vec<usize>,
+    /// The queries of this case among those of the data, or among a sample of 512 of this number of hops.
+    pub queries: usize,
+    /// Where tokens of the query and of its bridges are.
+    pub sites: Vec<SiteTruth>,
+    /// The sites whose state decides the answer: those that are used, and the patterns of the heads that are.
+    pub carriers: Vec<CircuitSite>,
+    /// Pairs of sites of which neither is used alone, but both together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<Joint>,
+}
+
+/// A site of a circuit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CircuitSite {
+    pub point: Point,
+    pub position: Position,
+    #[serde(flatten)]
+    pub place: Place,
+    /// The head, from 1, for `z` and `attn_pattern`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
+}
+
+/// What is true of a token at a site that holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteTruth {
+    pub target: Target,
+    #[serde(flatten)]
+    pub site: CircuitSite,
+    pub visible: bool,
+    pub decodable: bool,
+    pub used: bool,
+}
+
+/// Two sites that are used together: exchanging a token at both changes the answer, at one alone it does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Joint {
+    pub target: Target,
+    pub sites: [CircuitSite; 2],
+}
+
+impl Truth {
+    /// The case of a query, by its hops, whether it is answered right, and the layers of its facts.
+    pub fn case(&self, hops: usize, right: bool, fact_layers: &[usize]) -> Option<&Case> {
+        self.cases
+            .iter()
+            .find(|case| (case.hops, case.right, case.fact_layers.as_slice()) == (hops, right, fact_layers))
+    }
+}
+
+/// Derives the truth about a program.
+pub(super) fn truth(settings: &Settings, program: &Program, known: &KnownGraph, data: &Dataset) -> Truth {
+    let fact_layers = match settings.name {
+        Name::LateBridge => programs::fact_layers(known, settings.seed),
+        _ => Vec::new(),
+    };
+    let name = |id: u32| data.vocab.tokens()[id as usize].clone();
+    let facts = known.facts.iter().zip(&fact_layers);
+    let layer_of: HashMap<(u32, u32), usize> = facts
+        .clone()
+        .map(|(fact, &layer)| ((fact.head, fact.relation), layer + 1))
+        .collect();
+    let groups = group(program, data, &layer_of);
+    let cases = groups.into_par_iter().map(|(key, queries)| {
+        let observer = Observer::new(program, known, queries[0].hops());
+        observer.case(key, &queries)
+    });
+    Truth {
+        format: FORMAT,
+        circuit: settings.name.to_string(),
+        mechanism: settings.name.about(),
+        checkpoint_hash: String::new(),
+        data_hash: data.hash.clone(),
+        layers: program.layers.len(),
+        iterations: program.iterations,
+        heads: compile::heads(program),
+        rotate: settings.rotate,
+        noise: settings.noise,
+        seed: settings.seed,
+        fact_layers: facts
+            .map(|(fact, &layer)| FactLayer {
+                head: name(fact.head),
+                relation: name(fact.relation),
+                layer: layer + 1,
+            })
+            .collect(),
+        cases: cases.collect(),
+    }
+}
+
+// The hops of queries, whether they are answered right, and the layers of their facts.
+type Key = (usize, bool, Vec<usize>);
+
+// The queries of the data with known bridges by case, a sample where there are many.
+fn group<'a>(
+    program: &Program,
+    data: &'a Dataset,
+    layer_of: &HashMap<(u32, u32), usize>,
+) -> Vec<(Key, Vec<&'a Query>)> {
+    let mut seen: HashSet<&Ids> = HashSet::new();
+    let mut by_hops: BTreeMap<usize, Vec<&Query>> = BTreeMap::new();
+    for query in data.splits.iter().flat_map(|(_, rows)| rows) {
+        if matches!(query.bridges, Bridges::Known(_)) && seen.insert(&query.tokens) {
+            by_hops.entry(query.hops()).or_default().push(query);
+        }
+    }
+    let mut groups: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
+    for (hops, queries) in by_hops {
+        for query in Stream::new(0, "queries of the truth", hops as u64).sample(&queries, MAX_QUERIES) {
+            let right = program.top1(&query.tokens, program.iterations, &[]) == Some(query.target);
+            let facts = (1..=hops).filter_map(|hop| Token::Entity(hop).fact(query, hop));
+            let layers = facts.filter_map(|fact| layer_of.get(&(fact[0], fact[1])).copied());
+            groups.entry((hops, right, layers.collect())).or_default().push(query);
+        }
+    }
+    groups.into_iter().collect()
+}
+
+// One query with its states at every location.
+struct Observed<'a> {
+    query: &'a Query,
+    answer: Option<u32>,
+    states: BTreeMap<Location, State>,
+}
+
+// Derives the truth about queries of one number of hops.
+struct Observer<'a> {
+    program: &'a Program,
+    known: &'a KnownGraph<'a>,
+    hops: usize,
+    positions: Vec<Position>,
+}
+
+impl<'a> Observer<'a> {
+    fn new(program: &'a Program, known: &'a KnownGraph, hops: usize) -> Self {
+        Self {
+            program,
+            known,
+            hops,
+            positions: Position::of_chain(hops, program.readout == Readout::LastColumn),
+        }
+    }
+
+    fn case(&self, (hops, right, fact_layers): Key, queries: &[&Query]) -> Case {
+        let observed: Vec<Observed> = representatives(queries).into_iter().map(|q| self.observe(q)).collect();
+        let found = self.found(&observed);
+        let sites: Vec<SiteTruth> = found
+            .iter()
+            .map(|found| SiteTruth {
+                target: found.target,
+                site: self.site(found.at),
+                visible: found.visible,
+                decodable: true,
+                used: found.used,
+            })
+            .collect();
+        Case {
+            hops,
+            right,
+            fact_layers,
+            queries: queries.len(),
+            carriers: self.carriers(&found),
+            joint: self.joint(&observed, &found),
+            sites,
+        }
+    }
+
+    fn observe<'q>(&self, query: &'q Query) -> Observed<'q> {
+        let mut states = BTreeMap::new();
+        let end = self.program.run(&query.tokens, self.program.iterations, &[], &mut |at, state| {
+            states.insert(at, state.clone());
+        });
+        Observed {
+            query,
+            answer: self.program.visible(&end),
+            states,
+        }
+    }
+
+    // The entities and relations of a query, with the names that they have in a chain of this length.
+    fn targets(&self) -> Vec<(Target, Token)> {
+        let entities = (0..=self.hops).map(|hop| match hop {
+            0 => (Target::Head, Token::Entity(0)),
+            _ => (Target::entity(hop, self.hops), Token::Entity(hop)),
+        });
+        let relations = (1..=self.hops).map(|place| (Target::Relation(place), Token::Relation(place)));
+        entities.chain(relations).collect()
+    }
+
+    // Every location that holds a token of the query, in every query at the same subspace.
+    fn found(&self, observed: &[Observed]) -> Vec<Found> {
+        let mut found = Vec::new();
+        for at in observed[0].states.keys() {
+            for (target, token) in self.targets() {
+                let holds = |seen: &Observed| self.subspaces_with(&seen.states[at], token.of(seen.query));
+                let mut common = holds(&observed[0]);
+                for seen in &observed[1..] {
+                    let others = holds(seen);
+                    common.retain(|subspace| others.contains(subspace));
+                }
+                if common.is_empty() {
+                    continue;
+                }
+                let visible = |seen: &Observed| self.program.visible(&seen.states[at]) == token.of(seen.query);
+                found.push(Found {
+                    target,
+                    token,
+                    at: *at,
+                    visible: observed.iter().all(visible),
+                    used: observed.iter().any(|seen| self.decides(seen, token, &[*at])),
+                });
+            }
+        }
+        found
+    }
+
+    fn subspaces_with(&self, state: &State, token: Option<u32>) -> BTreeSet<Subspace> {
+        let features = &self.program.features;
+        state
+            .iter()
+            .filter(|&(feature, _)| token.is_some() && features.token(feature) == token)
+            .map(|(feature, _)| features.subspace(feature))
+            .collect()
+    }
+
+    // Whether exchanging a token at all of these locations can change the answer.
+    fn decides(&self, seen: &Observed, token: Token, locations: &[Location]) -> bool {
+        let Some(from) = token.of(seen.query) else {
+            return false;
+        };
+        self.alternatives(seen.query, token).into_iter().any(|to| {
+            let edits: Vec<Edit> = locations.iter().map(|&at| Edit { at, from, to }).collect();
+            self.program.top1(&seen.query.tokens, self.program.iterations, &edits) != seen.answer
+        })
+    }
+
+    // Tokens in whose place the rest of the chain would lead elsewhere.
+    fn alternatives(&self, query: &Query, token: Token) -> Vec<u32> {
+        let graph = self.known.graph;
+        let leads_elsewhere = |at: u32, relations: &[u32]| {
+            let end = graph.walk(at, relations).map(|path| path.last().copied().unwrap_or(at));
+            end.is_ok_and(|end| end != query.target)
+        };
+        let (candidates, current): (&[u32], _) = match token {
+            Token::Entity(_) => (&self.known.entities, token.of(query)),
+            Token::Relation(_) => (&self.known.relations, token.of(query)),
+        };
+        let fits = |&&other: &&u32| {
+            Some(other) != current
+                && match token {
+                    Token::Entity(hop) => leads_elsewhere(other, &query.tokens[hop + 1..]),
+                    Token::Relation(place) => Token::Entity(place - 1).of(query).is_some_and(|at| {
+                        let relations = [&[other], &query.tokens[place + 1..]].concat();
+                        leads_elsewhere(at, &relations)
+                    }),
+                }
+        };
+        let fitting: Vec<u32> = candidates.iter().filter(fits).copied().collect();
+        let step = fitting.len().div_ceil(ALTERNATIVES).max(1);
+        fitting.into_iter().step_by(step).collect()
+    }
+
+    fn site(&self, at: Location) -> CircuitSite {
+        let site = Site::new(at.point, at.iteration, at.layer);
+        CircuitSite {
+            point: at.point,
+            position: self.positions[at.row],
+            place: Place::of(site, self.program.layers.len()),
+            head: at.head.map(|head| head + 1),
+        }
+    }
+
+    fn carriers(&self, found: &[Found]) -> Vec<CircuitSite> {
+        let used: BTreeSet<Location> = found.iter().filter(|found| found.used).map(|found| found.at).collect();
+        let patterns = used.iter().filter(|at| at.point == Point::Z).map(|&at| Location {
+            point: Point::AttnPattern,
+            ..at
+        });
+        let all: BTreeSet<Location> = used.iter().copied().chain(patterns).collect();
+        all.into_iter().map(|at| self.site(at)).collect()
+    }
+
+    // Pairs of residual states at different positions.
+    fn joint(&self, observed: &[Observed], found: &[Found]) -> Vec<Joint> {
+        let unused: Vec<&Found> = found
+            .iter()
+            .filter(|found| !found.used && found.at.point == Point::ResidPost)
+            .collect();
+        let mut joint = Vec::new();
+        for (i, one) in unused.iter().enumerate() {
+            let others = unused[i + 1..].iter();
+            for other in others.filter(|other| other.target == one.target && other.at.row != one.at.row) {
+                let sites = [one.at, other.at];
+                if observed.iter().any(|seen| self.decides(seen, one.token, &sites)) {
+                    joint.push(Joint {
+                        target: one.target,
+                        sites: sites.map(|at| self.site(at)),
+                    });
+                }
+            }
+        }
+        joint
+    }
+}
+
+// A token that is at a location in every query of a case.
+struct Found {
+    target: Target,
+    token: Token,
+    at: Location,
+    visible: bool,
+    used: bool,
+}
+
+// The queries with the most distinct entities and relations.
+fn representatives<'a>(queries: &[&'a Query]) -> Vec<&'a Query> {
+    let distinct = |query: &Query| {
+        let entities = (0..=query.hops()).filter_map(|hop| Token::Entity(hop).of(query));
+        let tokens: HashSet<u32> = entities.chain(query.tokens.iter().copied()).collect();
+        tokens.len()
+    };
+    let mut sorted = queries.to_vec();
+    sorted.sort_by_key(|query| std::cmp::Reverse(distinct(query)));
+    sorted.truncate(REPRESENTATIVES);
+    sorted
+}
