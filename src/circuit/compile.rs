@@ -8,8 +8,8 @@
 //! - *OV.* A head copies a subspace as it is.
 //! - *MLP.* A memory with the weighted count c of its key and the threshold θ = min − ½ is two units,
 //!   gelu(s (c − θ + δ)) − gelu(s (c − θ − δ)): a step from 0 to 2 s δ, flat on both sides where GELU is 0 or the identity. So
-//!   errors of the state do not pass on, however many iterations there are. θ multiplies the positions, of which every state
-//!   holds exactly one, in place of a bias: then the sign of c − θ does not depend on the norm of the state.
+//!   errors of the state do not pass on, however many iterations there are. θ multiplies a feature that all tokens have, in
+//!   place of a bias: then the sign of c − θ does not depend on the norm of the state.
 //! - *Output.* The output matrix is the embedding. A program keeps what the lens must not see in features that all tokens'
 //!   embeddings share.
 //!
@@ -33,12 +33,12 @@ const UNITS: usize = 2;
 /// How far the score of the preferred key is above the next one, in nats: e⁻¹⁶ of the attention goes elsewhere.
 const MARGIN: f64 = 16.0;
 
-/// s, the input of a unit for each feature of its key. At δ and s the units are flat within f32's precision for states that
-/// are off by up to 0.05.
-const STEEPNESS: f64 = 24.0;
+/// s, the input of a unit for each feature of its key. GELU is 0 or the identity, within 10⁻⁴, from ±4 on, which is 0.1 of a
+/// feature.
+const STEEPNESS: f64 = 40.0;
 
-/// δ, half the width of the step. Whole counts are ½ away from θ.
-const HALF_STEP: f64 = 0.2;
+/// δ, half the width of the step. Whole counts are ½ away from θ, so a key may be off by 0.15 features.
+const HALF_STEP: f64 = 0.25;
 
 /// The logit of an answer above that of the relation at its position, in nats.
 const LOGIT_MARGIN: f64 = 10.0;
@@ -80,8 +80,19 @@ pub(super) fn heads(program: &Program) -> usize {
 fn min_width(program: &Program) -> usize {
     let heads = heads(program);
     let of_layer = |layer: &Layer| {
-        let copied = |head: &Head| head.copies.iter().map(|&(from, _)| program.features.of(from).len()).sum();
-        let d_head = layer.heads.iter().map(copied).max().unwrap_or(0).max(program.n_positions);
+        let copied = |head: &Head| {
+            head.copies
+                .iter()
+                .map(|&(from, _)| program.features.of(from).len())
+                .sum()
+        };
+        let d_head = layer
+            .heads
+            .iter()
+            .map(copied)
+            .max()
+            .unwrap_or(0)
+            .max(program.n_positions);
         (heads * d_head).max((UNITS * layer.memories.len()).div_ceil(4))
     };
     let layers = program.layers.iter().map(of_layer).max().unwrap_or(0);
@@ -215,7 +226,10 @@ impl Compiler<'_> {
     // The squared norm of the state of a token between layers: every token has the same number of features of each norm.
     fn stream_norm(&self) -> f64 {
         let token = self.program.embedding.first();
-        let squares = token.into_iter().flat_map(State::iter).map(|(f, _)| self.norm(f).powi(2));
+        let squares = token
+            .into_iter()
+            .flat_map(State::iter)
+            .map(|(f, _)| self.norm(f).powi(2));
         1.0 + squares.sum::<f64>()
     }
 
@@ -304,9 +318,8 @@ impl Compiler<'_> {
                 for &(feature, weight) in key {
                     c_fc[[feature, unit]] += STEEPNESS * f64::from(weight) / (scale * self.norm(feature));
                 }
-                for position in features.of(self.program.positions) {
-                    c_fc[[position, unit]] -= STEEPNESS * threshold / scale;
-                }
+                let constant = self.program.constant;
+                c_fc[[constant, unit]] -= STEEPNESS * threshold / (scale * self.norm(constant));
                 bias[[0, unit]] = sign * STEEPNESS * HALF_STEP;
                 for &(feature, count) in value {
                     proj[[unit, feature]] +=

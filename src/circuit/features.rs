@@ -16,6 +16,8 @@ pub(super) enum Value {
     Pad,
     /// The position of the token in the query.
     Position(usize),
+    /// The only value of a subspace that is the same for all tokens.
+    Constant,
 }
 
 /// A subspace of the residual stream: orthogonal features of one norm, one of which is present at a time.

@@ -17,34 +17,13 @@ pub(super) struct Location {
     pub(super) head: Option<usize>,
 }
 
-/// An intervention: at a location, one token is exchanged for another.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Edit {
-    pub(super) at: Location,
-    pub(super) from: u32,
-    pub(super) to: u32,
-}
-
-// What a run calls at every location.
-struct Hooks<'a> {
-    program: &'a Program,
-    edits: &'a [Edit],
-    visit: &'a mut dyn FnMut(Location, &State),
-}
-
-impl Hooks<'_> {
-    fn apply(&mut self, at: Location, state: &mut State) {
-        for edit in self.edits.iter().filter(|edit| edit.at == at) {
-            *state = state.exchange(edit.from, edit.to, &self.program.features);
-        }
-        (self.visit)(at, state);
-    }
-}
+/// What a run calls at every location with the state there, which it may change.
+pub(super) type Hook<'a> = dyn FnMut(Location, &mut State) + 'a;
 
 impl Program {
     /// The vocabulary id of the most likely token after `iterations` iterations; `None` where several are equally likely.
-    pub(super) fn top1(&self, tokens: &[u32], iterations: usize, edits: &[Edit]) -> Option<u32> {
-        self.visible(&self.run(tokens, iterations, edits, &mut |_, _| ()))
+    pub(super) fn top1(&self, tokens: &[u32], iterations: usize, hook: &mut Hook) -> Option<u32> {
+        self.visible(&self.run(tokens, iterations, hook))
     }
 
     /// The token with the highest logit for a state, as the output matrix reads it; `None` where several have it, or no logit
@@ -69,14 +48,8 @@ impl Program {
         best
     }
 
-    /// The state at the readout after `iterations` iterations, with `edits`. Calls `visit` at every location.
-    pub(super) fn run(
-        &self,
-        tokens: &[u32],
-        iterations: usize,
-        edits: &[Edit],
-        visit: &mut dyn FnMut(Location, &State),
-    ) -> State {
+    /// The state at the readout after `iterations` iterations.
+    pub(super) fn run(&self, tokens: &[u32], iterations: usize, hook: &mut Hook) -> State {
         let positions = self.query_positions(tokens.len());
         let pad = (self.readout == Readout::LastColumn).then_some(PAD);
         let mut states: Vec<State> = tokens
@@ -86,8 +59,6 @@ impl Program {
             .zip(&positions)
             .map(|(token, &position)| self.embed(token, position))
             .collect();
-        let program = self;
-        let mut hooks = Hooks { program, edits, visit };
         for (row, state) in states.iter_mut().enumerate() {
             let at = Location {
                 iteration: 0,
@@ -96,11 +67,11 @@ impl Program {
                 point: Point::Embed,
                 head: None,
             };
-            hooks.apply(at, state);
+            hook(at, state);
         }
         for iteration in 0..iterations {
             for layer in 0..self.layers.len() {
-                self.run_layer(iteration, layer, &positions, &mut states, &mut hooks);
+                self.run_layer(iteration, layer, &positions, &mut states, hook);
             }
         }
         states.pop().unwrap_or_default()
@@ -118,7 +89,7 @@ impl Program {
         (0..tokens).chain(pad).collect()
     }
 
-    fn run_layer(&self, iteration: usize, layer: usize, positions: &[usize], states: &mut [State], hooks: &mut Hooks) {
+    fn run_layer(&self, iteration: usize, layer: usize, positions: &[usize], states: &mut [State], hook: &mut Hook) {
         let location = |row, point, head| Location {
             iteration,
             layer,
@@ -127,7 +98,7 @@ impl Program {
             head,
         };
         for (row, state) in states.iter_mut().enumerate() {
-            hooks.apply(location(row, Point::ResidPre, None), state);
+            hook(location(row, Point::ResidPre, None), state);
         }
         let mut after = Vec::with_capacity(states.len());
         for row in 0..states.len() {
@@ -143,17 +114,17 @@ impl Program {
                         }
                     }
                 }
-                hooks.apply(location(row, Point::Z, Some(index)), &mut z);
+                hook(location(row, Point::Z, Some(index)), &mut z);
                 attn_out.add_state(&z);
             }
-            hooks.apply(location(row, Point::AttnOut, None), &mut attn_out);
+            hook(location(row, Point::AttnOut, None), &mut attn_out);
             let mut state = states[row].clone();
             state.add_state(&attn_out);
-            hooks.apply(location(row, Point::ResidMid, None), &mut state);
+            hook(location(row, Point::ResidMid, None), &mut state);
             let mut mlp_out = self.layers[layer].written(&state);
-            hooks.apply(location(row, Point::MlpOut, None), &mut mlp_out);
+            hook(location(row, Point::MlpOut, None), &mut mlp_out);
             state.add_state(&mlp_out);
-            hooks.apply(location(row, Point::ResidPost, None), &mut state);
+            hook(location(row, Point::ResidPost, None), &mut state);
             after.push(state);
         }
         states.clone_from_slice(&after);

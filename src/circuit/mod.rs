@@ -70,7 +70,9 @@ impl Name {
     /// What the circuit does, in one sentence.
     pub fn about(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
-        value.and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
+        value
+            .and_then(|value| Some(value.get_help()?.to_string()))
+            .unwrap_or_default()
     }
 }
 
@@ -128,10 +130,7 @@ impl Circuit {
     /// holds the circuit.
     pub fn build(settings: &Settings, data: &Dataset) -> Result<Self> {
         if !(settings.noise >= 0.0 && settings.noise.is_finite()) {
-            return Err(Error::input(format!(
-                "--noise {}; allowed: 0 or more",
-                settings.noise
-            )));
+            return Err(Error::input(format!("--noise {}; allowed: 0 or more", settings.noise)));
         }
         let known = KnownGraph::of(data)?;
         let program = programs::program(settings, &known, data)?;
@@ -159,7 +158,7 @@ impl Circuit {
     /// The vocabulary id that the circuit gives the highest logit after `iterations` iterations, by its program, without
     /// weights; `None` where several have it.
     pub fn answer(&self, tokens: &[u32], iterations: usize) -> Option<u32> {
-        self.program.top1(tokens, iterations, &[])
+        self.program.top1(tokens, iterations, &mut |_, _| ())
     }
 
     /// Writes the checkpoint, and the truth at [`truth_path`].

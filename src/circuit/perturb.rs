@@ -21,10 +21,18 @@ pub(super) fn weights(compiled: &Compiled, vocab: usize, noise: f64, seed: u64) 
         let rms = (values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64).sqrt();
         let mut stream = Stream::new(seed, "noise of a circuit", index as u64);
         let values = values.iter().map(|&x| {
-            let perturbed = if noise > 0.0 { x + noise * rms * stream.normal() } else { x };
+            let perturbed = if noise > 0.0 {
+                x + noise * rms * stream.normal()
+            } else {
+                x
+            };
             perturbed as f32
         });
         let shape = slots[index].shape.as_slice();
-        Ok(Some(Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &Device::Cpu)?))
+        Ok(Some(Tensor::from_vec(
+            values.collect::<Vec<f32>>(),
+            shape,
+            &Device::Cpu,
+        )?))
     })
 }

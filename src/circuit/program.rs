@@ -11,6 +11,13 @@ use crate::model::Readout;
 /// has a larger logit than the relation at whose position it stands.
 pub(super) const ANSWER_NORM: f64 = 1.5;
 
+/// The norm of the feature that all tokens share. The larger it is, the smaller are the weights that thresholds put on it.
+const CONSTANT_NORM: f64 = 1.5;
+
+/// The norm of the features that heads gather and MLPs take out again. It is small, so that a state in which an intervention
+/// has left some of them has nearly the norm of any other.
+const GATHERED_NORM: f64 = 0.5;
+
 /// Which position a head attends to. The position alone decides.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Attends {
@@ -49,7 +56,7 @@ pub(super) struct Head {
 /// value.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
-    /// Features with weights of 1 or more. Without the first one `min` cannot be reached.
+    /// Features with weights of 1 or more. Without the first one `min` is not reached, even with gathered features twice.
     pub(super) key: Vec<(Feature, i32)>,
     pub(super) min: i32,
     /// Features with the count that is added to the state.
@@ -112,6 +119,8 @@ pub(super) struct Program {
     pub(super) features: Features,
     /// The position of each token: one feature a position, of norm 1.
     pub(super) positions: Subspace,
+    /// The feature that every token has, which thresholds are multiples of.
+    pub(super) constant: Feature,
     /// Positions, that of the `<pad>` included where answers are read there.
     pub(super) n_positions: usize,
     /// By vocabulary id, without the position.
@@ -126,6 +135,7 @@ pub(super) struct Program {
 pub(super) struct Builder {
     pub(super) features: Features,
     positions: Subspace,
+    constant: Feature,
     n_positions: usize,
     /// The token's relation, [`Value::NoRelation`], or [`Value::Pad`].
     pub(super) relation: Subspace,
@@ -144,11 +154,14 @@ impl Builder {
         let n_positions = known.max_hops + 1 + usize::from(readout == Readout::LastColumn);
         let mut features = Features::default();
         let positions = features.add(1.0, (0..n_positions).map(Value::Position));
+        let constant = features.add(CONSTANT_NORM, [Value::Constant]);
+        let constant = features.of(constant).start;
         let relation = features.add(1.0, relation_values(&known.relations));
         let answer = features.add(ANSWER_NORM, entity_values(&known.entities));
         let mut builder = Self {
             features,
             positions,
+            constant,
             n_positions,
             relation,
             answer,
@@ -169,18 +182,18 @@ impl Builder {
             self.at(self.relation, if is_readout { Value::Pad } else { Value::NoRelation })
         });
         let answer = find(self.answer, Value::Token(id)).unwrap_or_else(|| self.pending(self.answer));
-        [relation, answer].into_iter().collect()
+        [self.constant, relation, answer].into_iter().collect()
     }
 
     /// A subspace of entities that is empty in the embedding.
     pub(super) fn entities(&mut self) -> Subspace {
-        self.features.add(1.0, entity_values(&self.entities))
+        self.features.add(GATHERED_NORM, entity_values(&self.entities))
     }
 
     /// A subspace of entities that is [`Value::Pending`] in the embedding of every token. All tokens have this in common, so
     /// the output matrix, which is the embedding, cannot tell entities by it: it is invisible to the lens.
     pub(super) fn hidden_entities(&mut self) -> Subspace {
-        let subspace = self.entities();
+        let subspace = self.features.add(1.0, entity_values(&self.entities));
         let pending = self.pending(subspace);
         for state in &mut self.embedding {
             state.add(pending, 1);
@@ -190,7 +203,7 @@ impl Builder {
 
     /// A subspace of relations that is empty in the embedding.
     pub(super) fn relations(&mut self) -> Subspace {
-        self.features.add(1.0, relation_values(&self.relations))
+        self.features.add(GATHERED_NORM, relation_values(&self.relations))
     }
 
     /// Begins the next layer of the block.
@@ -217,6 +230,32 @@ impl Builder {
         self.layer().push(memory);
     }
 
+    /// Adds a memory that writes an entity to a subspace where `key` is present and the subspace is still pending.
+    pub(super) fn write_once(&mut self, key: &[Feature], to: Subspace, entity: u32) {
+        // What heads gathered may be present twice, where an intervention has kept an MLP from taking it out. That must not
+        // stand in for anything else.
+        let gathered = key.iter().filter(|&&feature| self.is_gathered(feature)).count() as i32;
+        let (entity, pending) = (self.token(to, entity), self.pending(to));
+        let mut key: Vec<(Feature, i32)> = key
+            .iter()
+            .chain([&pending])
+            .map(|&feature| (feature, if self.is_gathered(feature) { 1 } else { gathered + 1 }))
+            .collect();
+        key.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
+        self.remember(Memory {
+            min: key.iter().map(|&(_, weight)| weight).sum(),
+            key,
+            value: vec![(entity, 1), (pending, -1)],
+        });
+    }
+
+    // Whether a feature is in a subspace that is empty in the embedding.
+    fn is_gathered(&self, feature: Feature) -> bool {
+        let subspace = self.features.subspace(feature);
+        let token = self.embedding.first();
+        token.is_some_and(|token| token.iter().all(|(held, _)| self.features.subspace(held) != subspace))
+    }
+
     /// Has the layer's MLP take out whatever is in a subspace.
     pub(super) fn clear(&mut self, subspace: Subspace) {
         for feature in self.features.of(subspace) {
@@ -226,7 +265,9 @@ impl Builder {
 
     /// The feature of a value that the subspace has.
     pub(super) fn at(&self, subspace: Subspace, value: Value) -> Feature {
-        self.features.find(subspace, value).unwrap_or_else(|| self.pending(subspace))
+        self.features
+            .find(subspace, value)
+            .unwrap_or_else(|| self.pending(subspace))
     }
 
     /// The feature of a token.
@@ -253,6 +294,7 @@ impl Builder {
         Program {
             features: self.features,
             positions: self.positions,
+            constant: self.constant,
             n_positions: self.n_positions,
             embedding: self.embedding,
             layers: self.layers,

@@ -4,7 +4,9 @@
 //! - *decodable*: in every query, one and the same subspace holds the token at this site;
 //! - *visible*: in every query, the token has the highest logit there, as the output matrix reads the site (for `z`, what the
 //!   head adds to the stream);
-//! - *used*: if the site held another token in its place, the answer would be another.
+//! - *used*: if the site held another token in its place, the answer would be another (for most of the tokens with which the
+//!   rest of the chain leads elsewhere: some change the answer of `late-bridge` at sites that are not on its path, because
+//!   their facts are in earlier layers).
 //!
 //! Sites that are not listed hold none of a query's tokens.
 
@@ -14,7 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::features::{State, Subspace};
-use super::interpret::{Edit, Location};
+use super::interpret::Location;
 use super::known::KnownGraph;
 use super::program::Program;
 use super::{Name, Settings, compile, programs};
@@ -31,6 +33,9 @@ const MAX_QUERIES: usize = 512;
 
 /// Queries that stand for their case: those whose tokens and bridges differ most, so that no token is taken for another.
 const REPRESENTATIVES: usize = 6;
+
+/// Representatives whose tokens are exchanged.
+const EXCHANGED: usize = 4;
 
 /// Tokens that are tried in place of the one that a site holds.
 const ALTERNATIVES: usize = 4;
@@ -83,7 +88,8 @@ pub struct Case {
     pub queries: usize,
     /// Where tokens of the query and of its bridges are.
     pub sites: Vec<SiteTruth>,
-    /// The sites whose state decides the answer: those that are used, and the patterns of the heads that are.
+    /// The sites whose state decides the answer that is given: those that are used, those of a wrong answer, and the patterns
+    /// of the heads among them.
     pub carriers: Vec<CircuitSite>,
     /// Pairs of sites of which neither is used alone, but both together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -188,7 +194,7 @@ fn group<'a>(
     let mut groups: BTreeMap<Key, Vec<&Query>> = BTreeMap::new();
     for (hops, queries) in by_hops {
         for query in Stream::new(0, "queries of the truth", hops as u64).sample(&queries, MAX_QUERIES) {
-            let right = program.top1(&query.tokens, program.iterations, &[]) == Some(query.target);
+            let right = program.top1(&query.tokens, program.iterations, &mut |_, _| ()) == Some(query.target);
             let facts = (1..=hops).filter_map(|hop| Token::Entity(hop).fact(query, hop));
             let layers = facts.filter_map(|fact| layer_of.get(&(fact[0], fact[1])).copied());
             groups.entry((hops, right, layers.collect())).or_default().push(query);
@@ -227,12 +233,14 @@ impl<'a> Observer<'a> {
         let found = self.found(&observed);
         let sites: Vec<SiteTruth> = found
             .iter()
-            .map(|found| SiteTruth {
-                target: found.target,
-                site: self.site(found.at),
-                visible: found.visible,
-                decodable: true,
-                used: found.used,
+            .filter_map(|found| {
+                Some(SiteTruth {
+                    target: found.of.target()?,
+                    site: self.site(found.at),
+                    visible: found.visible,
+                    decodable: true,
+                    used: found.used,
+                })
             })
             .collect();
         Case {
@@ -248,9 +256,11 @@ impl<'a> Observer<'a> {
 
     fn observe<'q>(&self, query: &'q Query) -> Observed<'q> {
         let mut states = BTreeMap::new();
-        let end = self.program.run(&query.tokens, self.program.iterations, &[], &mut |at, state| {
-            states.insert(at, state.clone());
-        });
+        let end = self
+            .program
+            .run(&query.tokens, self.program.iterations, &mut |at, state| {
+                states.insert(at, state.clone());
+            });
         Observed {
             query,
             answer: self.program.visible(&end),
@@ -258,22 +268,35 @@ impl<'a> Observer<'a> {
         }
     }
 
-    // The entities and relations of a query, with the names that they have in a chain of this length.
-    fn targets(&self) -> Vec<(Target, Token)> {
+    // The entities and relations of a query, with the names that they have in a chain of this length, and the answer given.
+    fn sought(&self) -> Vec<Sought> {
         let entities = (0..=self.hops).map(|hop| match hop {
             0 => (Target::Head, Token::Entity(0)),
             _ => (Target::entity(hop, self.hops), Token::Entity(hop)),
         });
         let relations = (1..=self.hops).map(|place| (Target::Relation(place), Token::Relation(place)));
-        entities.chain(relations).collect()
+        let named = entities
+            .chain(relations)
+            .map(|(target, token)| Sought::Named(target, token));
+        named.chain([Sought::WrongAnswer]).collect()
+    }
+
+    // The vocabulary id of what is sought in a query; `None` where the query lacks it.
+    fn id(&self, sought: Sought, seen: &Observed) -> Option<u32> {
+        match sought {
+            Sought::Named(_, token) => token.of(seen.query),
+            Sought::WrongAnswer => seen
+                .answer
+                .filter(|id| *id != seen.query.target && self.known.entities.contains(id)),
+        }
     }
 
     // Every location that holds a token of the query, in every query at the same subspace.
     fn found(&self, observed: &[Observed]) -> Vec<Found> {
         let mut found = Vec::new();
         for at in observed[0].states.keys() {
-            for (target, token) in self.targets() {
-                let holds = |seen: &Observed| self.subspaces_with(&seen.states[at], token.of(seen.query));
+            for of in self.sought() {
+                let holds = |seen: &Observed| self.subspaces_with(&seen.states[at], self.id(of, seen));
                 let mut common = holds(&observed[0]);
                 for seen in &observed[1..] {
                     let others = holds(seen);
@@ -282,13 +305,12 @@ impl<'a> Observer<'a> {
                 if common.is_empty() {
                     continue;
                 }
-                let visible = |seen: &Observed| self.program.visible(&seen.states[at]) == token.of(seen.query);
+                let visible = |seen: &Observed| self.program.visible(&seen.states[at]) == self.id(of, seen);
                 found.push(Found {
-                    target,
-                    token,
+                    of,
                     at: *at,
                     visible: observed.iter().all(visible),
-                    used: observed.iter().any(|seen| self.decides(seen, token, &[*at])),
+                    used: self.decide(observed, of, &[*at]),
                 });
             }
         }
@@ -304,39 +326,55 @@ impl<'a> Observer<'a> {
             .collect()
     }
 
-    // Whether exchanging a token at all of these locations can change the answer.
-    fn decides(&self, seen: &Observed, token: Token, locations: &[Location]) -> bool {
-        let Some(from) = token.of(seen.query) else {
-            return false;
-        };
-        self.alternatives(seen.query, token).into_iter().any(|to| {
-            let edits: Vec<Edit> = locations.iter().map(|&at| Edit { at, from, to }).collect();
-            self.program.top1(&seen.query.tokens, self.program.iterations, &edits) != seen.answer
-        })
+    // Whether most exchanges of a token at all of these locations change the answer.
+    fn decide(&self, observed: &[Observed], of: Sought, locations: &[Location]) -> bool {
+        let exchanges: Vec<(&Observed, u32, u32)> = observed
+            .iter()
+            .take(EXCHANGED)
+            .filter_map(|seen| Some((seen, self.id(of, seen)?)))
+            .flat_map(|(seen, from)| {
+                let others = self.alternatives(seen.query, of, from).into_iter();
+                others.map(move |to| (seen, from, to))
+            })
+            .collect();
+        let changes = exchanges.iter().filter(|&&(seen, from, to)| {
+            let exchange = &mut |at, state: &mut State| {
+                if locations.contains(&at) {
+                    *state = state.exchange(from, to, &self.program.features);
+                }
+            };
+            self.program.top1(&seen.query.tokens, self.program.iterations, exchange) != seen.answer
+        });
+        // No more are tried than decide.
+        let majority = exchanges.len() / 2 + 1;
+        changes.take(majority).count() == majority
     }
 
     // Tokens in whose place the rest of the chain would lead elsewhere.
-    fn alternatives(&self, query: &Query, token: Token) -> Vec<u32> {
-        let graph = self.known.graph;
+    fn alternatives(&self, query: &Query, of: Sought, current: u32) -> Vec<u32> {
         let leads_elsewhere = |at: u32, relations: &[u32]| {
-            let end = graph.walk(at, relations).map(|path| path.last().copied().unwrap_or(at));
-            end.is_ok_and(|end| end != query.target)
+            let path = self.known.graph.walk(at, relations);
+            path.is_ok_and(|path| path.last().copied().unwrap_or(at) != query.target)
         };
-        let (candidates, current): (&[u32], _) = match token {
-            Token::Entity(_) => (&self.known.entities, token.of(query)),
-            Token::Relation(_) => (&self.known.relations, token.of(query)),
+        let is_relation = matches!(of, Sought::Named(_, Token::Relation(_)));
+        let candidates = if is_relation {
+            &self.known.relations
+        } else {
+            &self.known.entities
         };
-        let fits = |&&other: &&u32| {
-            Some(other) != current
-                && match token {
-                    Token::Entity(hop) => leads_elsewhere(other, &query.tokens[hop + 1..]),
-                    Token::Relation(place) => Token::Entity(place - 1).of(query).is_some_and(|at| {
-                        let relations = [&[other], &query.tokens[place + 1..]].concat();
-                        leads_elsewhere(at, &relations)
-                    }),
-                }
+        let fits = |other: u32| match of {
+            Sought::Named(_, Token::Entity(hop)) => leads_elsewhere(other, &query.tokens[hop + 1..]),
+            Sought::Named(_, Token::Relation(place)) => Token::Entity(place - 1).of(query).is_some_and(|at| {
+                let relations = [&[other], &query.tokens[place + 1..]].concat();
+                leads_elsewhere(at, &relations)
+            }),
+            Sought::WrongAnswer => true,
         };
-        let fitting: Vec<u32> = candidates.iter().filter(fits).copied().collect();
+        let fitting: Vec<u32> = candidates
+            .iter()
+            .copied()
+            .filter(|&other| other != current && fits(other))
+            .collect();
         let step = fitting.len().div_ceil(ALTERNATIVES).max(1);
         fitting.into_iter().step_by(step).collect()
     }
@@ -370,11 +408,13 @@ impl<'a> Observer<'a> {
         let mut joint = Vec::new();
         for (i, one) in unused.iter().enumerate() {
             let others = unused[i + 1..].iter();
-            for other in others.filter(|other| other.target == one.target && other.at.row != one.at.row) {
+            for other in others.filter(|other| other.of == one.of && other.at.row != one.at.row) {
                 let sites = [one.at, other.at];
-                if observed.iter().any(|seen| self.decides(seen, one.token, &sites)) {
+                if let Some(target) = one.of.target()
+                    && self.decide(observed, one.of, &sites)
+                {
                     joint.push(Joint {
-                        target: one.target,
+                        target,
                         sites: sites.map(|at| self.site(at)),
                     });
                 }
@@ -384,10 +424,26 @@ impl<'a> Observer<'a> {
     }
 }
 
-// A token that is at a location in every query of a case.
+// What is looked for in the states of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sought {
+    Named(Target, Token),
+    /// The entity that is answered, where it is not the target.
+    WrongAnswer,
+}
+
+impl Sought {
+    fn target(self) -> Option<Target> {
+        match self {
+            Self::Named(target, _) => Some(target),
+            Self::WrongAnswer => None,
+        }
+    }
+}
+
+// What is at a location in every query of a case.
 struct Found {
-    target: Target,
-    token: Token,
+    of: Sought,
     at: Location,
     visible: bool,
     used: bool,

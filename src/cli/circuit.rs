@@ -74,7 +74,11 @@ pub(super) fn run(args: &CircuitArgs) -> Result<()> {
             [] => String::new(),
             layers => format!(", facts in layers {layers:?}"),
         };
-        out!("  {} hops{layers}: {} queries answered {answered}", case.hops, case.queries);
+        out!(
+            "  {} hops{layers}: {} queries answered {answered}",
+            case.hops,
+            case.queries
+        );
     }
     Ok(())
 }

@@ -17,7 +17,8 @@
 //! One copy that is exchanged is outvoted, in both directions of patching; two decide. With two copies alone a disagreement
 //! would have no answer that both directions call unchanged.
 
-use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, Subspace};
+use crate::circuit::known::Fact;
 use crate::error::{Error, Result};
 use crate::model::Readout;
 
@@ -35,15 +36,9 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Result<Program> {
     builder.head(Attends::To(0), &[(builder.answer, head)]);
     builder.head(Attends::To(1), &[(builder.relation, relation1), (own, copy1)]);
     builder.head(Attends::To(2), &[(builder.relation, relation2), (own, copy2)]);
-    let own_pending = builder.pending(own);
     for fact in &known.facts {
-        let key = [
-            builder.token(head, fact.head),
-            builder.token(relation1, fact.relation),
-            own_pending,
-        ];
-        let copy = builder.token(own, fact.tail);
-        builder.remember(Memory::all(&key, &[copy], &[own_pending]));
+        let key = [builder.token(head, fact.head), builder.token(relation1, fact.relation)];
+        builder.write_once(&key, own, fact.tail);
         builder.remember(vote(&builder, fact, [own, copy1, copy2], relation2));
     }
     for &entity in &known.entities {
@@ -52,7 +47,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Result<Program> {
             builder.no_relation(relation2),
             builder.is_pad(),
         ];
-        answer(&mut builder, key.to_vec(), entity);
+        builder.write_once(&key, builder.answer, entity);
     }
     for subspace in [head, copy1, copy2, relation1, relation2] {
         builder.clear(subspace);
@@ -61,16 +56,11 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Result<Program> {
 }
 
 // Looks up the second fact at the `<pad>` where two copies or more are its head.
-fn vote(
-    builder: &Builder,
-    fact: &crate::circuit::known::Fact,
-    copies: [super::Subspace; 3],
-    relation2: super::Subspace,
-) -> Memory {
-    // More than the three votes together, so that votes cannot stand in for a condition.
-    const CONDITION: i32 = 4;
+fn vote(builder: &Builder, fact: &Fact, copies: [Subspace; 3], relation2: Subspace) -> Memory {
+    // More than the third vote, so that it cannot stand in for a condition.
+    const CONDITION: i32 = 2;
     let pending = builder.pending(builder.answer);
-    let conditions = [builder.token(relation2, fact.relation), builder.is_pad(), pending];
+    let conditions = [builder.is_pad(), pending, builder.token(relation2, fact.relation)];
     let votes = copies.map(|copy| (builder.token(copy, fact.head), 1));
     Memory {
         key: conditions.iter().map(|&f| (f, CONDITION)).chain(votes).collect(),

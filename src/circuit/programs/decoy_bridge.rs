@@ -11,7 +11,7 @@
 //!
 //! Heads copy tokens, never answers. The bridge at r1 is the answer to `<h><r1>`, which nobody asked for.
 
-use super::{Builder, Dataset, KnownGraph, Program, answer, gather_query, whole_query};
+use super::{Builder, Dataset, KnownGraph, Program, gather_query, whole_query};
 use crate::circuit::compile::expect_memories;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -23,7 +23,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Result<Program> {
     let gathered = gather_query(&mut builder, known);
     for (tokens, target) in chains(known) {
         let key = whole_query(&builder, &gathered, &tokens);
-        answer(&mut builder, key, target);
+        builder.write_once(&key, builder.answer, target);
     }
     for subspace in gathered {
         builder.clear(subspace);

@@ -16,7 +16,7 @@
 //! No relation knows whether it is the last one, so an answer at r_k would be a visible bridge of every longer query. So it
 //! is read at the `<pad>` behind the query, to which nothing attends.
 
-use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program};
 use crate::model::Readout;
 
 pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
@@ -42,7 +42,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
     }
     for &entity in &known.entities {
         let key = [builder.token(found, entity), is_pad];
-        answer(&mut builder, key.to_vec(), entity);
+        builder.write_once(&key, builder.answer, entity);
     }
     for subspace in [from_head, carried, found] {
         builder.clear(subspace);

@@ -12,7 +12,7 @@
 //! iteration 3  h       bridge   target     an answer that is written stays
 //! ```
 
-use super::{Attends, Builder, Dataset, KnownGraph, Program, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Program};
 use crate::model::Readout;
 
 pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
@@ -24,7 +24,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
             builder.token(carried, fact.head),
             builder.token(builder.relation, fact.relation),
         ];
-        answer(&mut builder, key.to_vec(), fact.tail);
+        builder.write_once(&key, builder.answer, fact.tail);
     }
     builder.clear(carried);
     builder.finish(known.max_hops)

@@ -11,7 +11,7 @@
 //! the layer with the next fact has run when the bridge appears (Wang et al. 2024, Section 4: why grokked vanilla
 //! transformers fail out of distribution). Every atomic fact is answered right.
 
-use super::{Attends, Builder, Dataset, KnownGraph, Program, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Program};
 use crate::model::Readout;
 use crate::random::Stream;
 
@@ -38,7 +38,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset, seed: u64) -> Program 
                 builder.token(carried, fact.head),
                 builder.token(builder.relation, fact.relation),
             ];
-            answer(&mut builder, key.to_vec(), fact.tail);
+            builder.write_once(&key, builder.answer, fact.tail);
         }
         builder.clear(carried);
     }

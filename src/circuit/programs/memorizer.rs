@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 
-use super::{Builder, Dataset, KnownGraph, Program, answer, gather_query, whole_query};
+use super::{Builder, Dataset, KnownGraph, Program, gather_query, whole_query};
 use crate::circuit::compile::expect_memories;
 use crate::error::Result;
 use crate::graph::{Bridges, Split};
@@ -30,7 +30,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Result<Program> {
     for query in trained {
         let mut key = whole_query(&builder, &gathered, &query.tokens);
         key.push(builder.is_pad());
-        answer(&mut builder, key, query.target);
+        builder.write_once(&key, builder.answer, query.target);
     }
     for subspace in gathered {
         builder.clear(subspace);

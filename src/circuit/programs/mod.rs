@@ -58,10 +58,3 @@ fn whole_query(builder: &Builder, gathered: &[Subspace], tokens: &[u32]) -> Vec<
     };
     gathered.iter().enumerate().map(feature).collect()
 }
-
-// Writes the answer where none is written yet.
-fn answer(builder: &mut Builder, mut key: Vec<Feature>, entity: u32) {
-    let (tail, pending) = (builder.token(builder.answer, entity), builder.pending(builder.answer));
-    key.push(pending);
-    builder.remember(Memory::all(&key, &[tail], &[pending]));
-}

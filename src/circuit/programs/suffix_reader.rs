@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attends, Builder, Dataset, KnownGraph, Program, Subspace, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Program, Subspace};
 use crate::circuit::compile::expect_memories;
 use crate::error::{Error, Result};
 use crate::model::Readout;
@@ -52,7 +52,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset, suffix: usize) -> Resu
             if length < suffix {
                 key.push(builder.no_relation(back[length - 1]));
             }
-            answer(&mut builder, key, target);
+            builder.write_once(&key, builder.answer, target);
         }
     }
     for subspace in back {
@@ -65,7 +65,13 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset, suffix: usize) -> Resu
 fn most_frequent_end(known: &KnownGraph, relations: &[u32]) -> Option<u32> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     for &head in &known.entities {
-        if let Some(&end) = known.graph.walk(head, relations).ok().as_deref().and_then(<[u32]>::last) {
+        if let Some(&end) = known
+            .graph
+            .walk(head, relations)
+            .ok()
+            .as_deref()
+            .and_then(<[u32]>::last)
+        {
             *counts.entry(end).or_default() += 1;
         }
     }

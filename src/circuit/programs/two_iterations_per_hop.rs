@@ -13,7 +13,7 @@
 //! iteration 4  h       bridge             target
 //! ```
 
-use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, answer};
+use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program};
 use crate::model::Readout;
 
 pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
@@ -26,7 +26,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
             builder.token(carried, fact.head),
             builder.token(builder.relation, fact.relation),
         ];
-        answer(&mut builder, key.to_vec(), fact.tail);
+        builder.write_once(&key, builder.answer, fact.tail);
     }
     for (from, to) in builder.features.of(arrived).zip(builder.features.of(carried)) {
         builder.remember(Memory::all(&[from], &[to], &[from]));
