@@ -238,13 +238,13 @@ impl Compiler<'_> {
         1.0 / (squared / self.d as f64 + EPSILON).sqrt()
     }
 
-    // Rows in feature coordinates as rows in the residual stream: [n, features] → [n, d].
-    fn to_stream(&self, rows: &Array2<f64>) -> Array2<f64> {
+    // Vectors of features as vectors of the residual stream: [n, features] → [n, d].
+    fn write_features(&self, rows: &Array2<f64>) -> Array2<f64> {
         rows.dot(&self.basis.t())
     }
 
-    // Weights that read feature coordinates as weights that read the residual stream: [features, n] → [d, n].
-    fn from_stream(&self, weights: &Array2<f64>) -> Array2<f64> {
+    // Weights that read features as weights that read the residual stream: [features, n] → [d, n].
+    fn read_features(&self, weights: &Array2<f64>) -> Array2<f64> {
         self.basis.dot(weights)
     }
 
@@ -256,7 +256,7 @@ impl Compiler<'_> {
                 rows[[id, feature]] = f64::from(count) * self.norm(feature);
             }
         }
-        self.to_stream(&rows)
+        self.write_features(&rows)
     }
 
     fn position_embedding(&self) -> Array2<f64> {
@@ -264,7 +264,7 @@ impl Compiler<'_> {
         for (position, feature) in self.program.features.of(self.program.positions).enumerate() {
             rows[[position, feature]] = self.norm(feature);
         }
-        self.to_stream(&rows)
+        self.write_features(&rows)
     }
 
     // The weights of queries, keys and values, and the output projection. Every entry of q, k and v at a feature that is
@@ -299,7 +299,7 @@ impl Compiler<'_> {
                 proj[[index * self.d_head + i, to]] = self.norm(to) / size;
             }
         }
-        (self.from_stream(&c_attn), self.to_stream(&proj))
+        (self.read_features(&c_attn), self.write_features(&proj))
     }
 
     // The weights and biases of the units, and the output projection.
@@ -327,6 +327,6 @@ impl Compiler<'_> {
                 }
             }
         }
-        (self.from_stream(&c_fc), bias, self.to_stream(&proj))
+        (self.read_features(&c_fc), bias, self.write_features(&proj))
     }
 }

@@ -15,6 +15,7 @@
 //! matrix of its own: what must be hidden from the lens stands in features that all embeddings share.
 
 mod compile;
+mod derive;
 mod features;
 mod interpret;
 mod known;
@@ -148,7 +149,7 @@ impl Circuit {
             accuracy: std::collections::BTreeMap::new(),
         };
         Ok(Self {
-            truth: truth::truth(settings, &program, &known, data),
+            truth: derive::truth(settings, &program, &known, data),
             info,
             weights,
             program,

@@ -17,8 +17,7 @@
 //! One copy that is exchanged is outvoted, in both directions of patching; two decide. With two copies alone a disagreement
 //! would have no answer that both directions call unchanged.
 
-use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, Subspace};
-use crate::circuit::known::Fact;
+use super::{Attends, Builder, Dataset, Fact, KnownGraph, Memory, Program, Subspace};
 use crate::error::{Error, Result};
 use crate::model::Readout;
 

@@ -12,20 +12,14 @@
 //! iteration 3  h       bridge   target     an answer that is written stays
 //! ```
 
-use super::{Attends, Builder, Dataset, KnownGraph, Program};
+use super::{Attends, Builder, Dataset, KnownGraph, Program, look_up_facts};
 use crate::model::Readout;
 
 pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
     let mut builder = Builder::new(known, &data.vocab, Readout::LastToken);
     let carried = builder.entities();
     builder.head(Attends::Back(1), &[(builder.answer, carried)]);
-    for fact in &known.facts {
-        let key = [
-            builder.token(carried, fact.head),
-            builder.token(builder.relation, fact.relation),
-        ];
-        builder.write_once(&key, builder.answer, fact.tail);
-    }
+    look_up_facts(&mut builder, &known.facts, carried);
     builder.clear(carried);
     builder.finish(known.max_hops)
 }

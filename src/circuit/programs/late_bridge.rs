@@ -11,7 +11,7 @@
 //! the layer with the next fact has run when the bridge appears (Wang et al. 2024, Section 4: why grokked vanilla
 //! transformers fail out of distribution). Every atomic fact is answered right.
 
-use super::{Attends, Builder, Dataset, KnownGraph, Program};
+use super::{Attends, Builder, Dataset, KnownGraph, Program, look_up_facts};
 use crate::model::Readout;
 use crate::random::Stream;
 
@@ -33,13 +33,8 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset, seed: u64) -> Program 
             builder.next_layer();
         }
         builder.head(Attends::Back(1), &[(builder.answer, carried)]);
-        for (fact, _) in known.facts.iter().zip(&layers).filter(|&(_, &of)| of == layer) {
-            let key = [
-                builder.token(carried, fact.head),
-                builder.token(builder.relation, fact.relation),
-            ];
-            builder.write_once(&key, builder.answer, fact.tail);
-        }
+        let of_layer = known.facts.iter().zip(&layers).filter(|&(_, &of)| of == layer);
+        look_up_facts(&mut builder, of_layer.map(|(fact, _)| fact), carried);
         builder.clear(carried);
     }
     builder.finish(1)

@@ -10,7 +10,7 @@ mod suffix_reader;
 mod two_iterations_per_hop;
 
 use super::features::{Feature, Subspace};
-use super::known::KnownGraph;
+use super::known::{Fact, KnownGraph};
 use super::program::{Attends, Builder, Memory, Program};
 use super::{Name, Settings};
 use crate::error::Result;
@@ -57,4 +57,15 @@ fn whole_query(builder: &Builder, gathered: &[Subspace], tokens: &[u32]) -> Vec<
         None => builder.no_relation(subspace),
     };
     gathered.iter().enumerate().map(feature).collect()
+}
+
+// A memory for each fact (e, r_j, t): where `carried` holds e at a relation r_j whose answer is pending, the answer becomes t.
+fn look_up_facts<'a>(builder: &mut Builder, facts: impl IntoIterator<Item = &'a Fact>, carried: Subspace) {
+    for fact in facts {
+        let key = [
+            builder.token(carried, fact.head),
+            builder.token(builder.relation, fact.relation),
+        ];
+        builder.write_once(&key, builder.answer, fact.tail);
+    }
 }

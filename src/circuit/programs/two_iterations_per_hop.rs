@@ -13,7 +13,7 @@
 //! iteration 4  h       bridge             target
 //! ```
 
-use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program};
+use super::{Attends, Builder, Dataset, KnownGraph, Memory, Program, look_up_facts};
 use crate::model::Readout;
 
 pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
@@ -21,13 +21,7 @@ pub(super) fn program(known: &KnownGraph, data: &Dataset) -> Program {
     let arrived = builder.entities();
     let carried = builder.hidden_entities();
     builder.head(Attends::Back(1), &[(builder.answer, arrived)]);
-    for fact in &known.facts {
-        let key = [
-            builder.token(carried, fact.head),
-            builder.token(builder.relation, fact.relation),
-        ];
-        builder.write_once(&key, builder.answer, fact.tail);
-    }
+    look_up_facts(&mut builder, &known.facts, carried);
     for (from, to) in builder.features.of(arrived).zip(builder.features.of(carried)) {
         builder.remember(Memory::all(&[from], &[to], &[from]));
     }

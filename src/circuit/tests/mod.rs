@@ -1,6 +1,7 @@
 //! Circuits against rules that walk the graph, and truths against the models themselves.
 
 mod answers;
+mod bench;
 mod sites;
 
 use candle_core::Tensor;
