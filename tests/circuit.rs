@@ -149,10 +149,10 @@ fn bad_input_is_one_clear_message_and_no_file() {
     )
     .expect(2)
     .says(&["nowhere: no such folder"]);
-    for noise in ["-1", "nan", "inf"] {
+    for noise in ["-1", "1.5", "nan", "inf"] {
         circuit(at, &["backup", &format!("--noise={noise}")])
             .expect(2)
-            .says(&["--noise"]);
+            .says(&["--noise", "allowed: 0 to 1"]);
     }
     for suffix in ["0", "3"] {
         circuit(at, &["suffix-reader", "--suffix", suffix])

@@ -189,9 +189,10 @@ impl<'a> Observer<'a> {
     // Every location that holds a token of the query, in every query at the same subspace.
     fn found(&self, observed: &[Observed]) -> Vec<Found> {
         let mut found = Vec::new();
-        for at in observed[0].states.keys() {
-            for of in self.sought() {
-                let holds = |seen: &Observed| self.subspaces_with(&seen.states[at], self.id(of, seen));
+        for of in self.sought() {
+            let exchanges = self.exchanges(observed, of);
+            for &at in observed[0].states.keys() {
+                let holds = |seen: &Observed| self.subspaces_with(&seen.states[&at], self.id(of, seen));
                 let mut common = holds(&observed[0]);
                 for seen in &observed[1..] {
                     let others = holds(seen);
@@ -200,15 +201,16 @@ impl<'a> Observer<'a> {
                 if common.is_empty() {
                     continue;
                 }
-                let visible = |seen: &Observed| self.program.visible(&seen.states[at]) == self.id(of, seen);
+                let visible = |seen: &Observed| self.program.visible(&seen.states[&at]) == self.id(of, seen);
                 found.push(Found {
                     of,
-                    at: *at,
+                    at,
                     visible: observed.iter().all(visible),
-                    used: self.decide(observed, of, &[*at]),
+                    used: self.decide(&exchanges, &[at]),
                 });
             }
         }
+        found.sort_by_key(|found| found.at);
         found
     }
 
@@ -221,43 +223,50 @@ impl<'a> Observer<'a> {
             .collect()
     }
 
-    // Whether most exchanges of a token at all of these locations change the answer.
-    fn decide(&self, observed: &[Observed], of: Sought, locations: &[Location]) -> bool {
-        let exchanges: Vec<(&Observed, u32, u32)> = observed
-            .iter()
-            .take(EXCHANGED)
-            .filter_map(|seen| Some((seen, self.id(of, seen)?)))
-            .flat_map(|(seen, from)| {
-                let others = self.alternatives(seen.query, of, from).into_iter();
-                others.map(move |to| (seen, from, to))
-            })
-            .collect();
-        let changes = |&(seen, from, to): &(&Observed, u32, u32)| {
-            let exchange = &mut |at, state: &mut State| {
+    // Exchanges of a token for others, in the first queries.
+    fn exchanges<'q>(&self, observed: &'q [Observed<'q>], of: Sought) -> Vec<Exchange<'q>> {
+        let mut exchanges = Vec::new();
+        for seen in observed.iter().take(EXCHANGED) {
+            if let Some(from) = self.id(of, seen) {
+                let others = self.alternatives(seen, of, from).into_iter();
+                exchanges.extend(others.map(|to| Exchange { seen, from, to }));
+            }
+        }
+        exchanges
+    }
+
+    // Whether most exchanges change the answer when they are made at all of these locations.
+    fn decide(&self, exchanges: &[Exchange], locations: &[Location]) -> bool {
+        let majority = exchanges.len() / 2 + 1;
+        let (mut changed, mut unchanged) = (0, 0);
+        for &Exchange { seen, from, to } in exchanges {
+            let hook = &mut |at, state: &mut State| {
                 if locations.contains(&at) {
                     *state = state.exchange(from, to, &self.program.features);
                 }
             };
-            self.program.top1(&seen.query.tokens, self.program.iterations, exchange) != seen.answer
-        };
-        let majority = exchanges.len() / 2 + 1;
-        let (mut changed, mut unchanged) = (0, 0);
-        for exchange in &exchanges {
-            if changes(exchange) {
-                changed += 1;
-            } else {
+            if self.program.top1(&seen.query.tokens, self.program.iterations, hook) == seen.answer {
                 unchanged += 1;
+            } else {
+                changed += 1;
             }
             // The others cannot turn the majority.
-            if changed == majority || unchanged == exchanges.len() - exchanges.len() / 2 {
+            if changed == majority || unchanged + majority > exchanges.len() {
                 break;
             }
         }
         changed == majority
     }
 
-    // Tokens in whose place the rest of the chain would lead elsewhere.
-    fn alternatives(&self, query: &Query, of: Sought, current: u32) -> Vec<u32> {
+    // Tokens in whose place another answer is due: to the query with another head or relation the circuit gives another
+    // answer, and from another bridge the rest of the chain leads elsewhere.
+    fn alternatives(&self, seen: &Observed, of: Sought, current: u32) -> Vec<u32> {
+        let query = seen.query;
+        let changes_the_query = |index: usize, other: u32| {
+            let mut tokens = query.tokens.clone();
+            tokens[index] = other;
+            self.program.top1(&tokens, self.program.iterations, &mut |_, _| ()) != seen.answer
+        };
         let leads_elsewhere = |at: u32, relations: &[u32]| {
             let path = self.known.graph.walk(at, relations);
             path.is_ok_and(|path| path.last().copied().unwrap_or(at) != query.target)
@@ -269,11 +278,9 @@ impl<'a> Observer<'a> {
             &self.known.entities
         };
         let fits = |other: u32| match of {
+            Sought::Named(_, Token::Entity(0)) => changes_the_query(0, other),
+            Sought::Named(_, Token::Relation(place)) => changes_the_query(place, other),
             Sought::Named(_, Token::Entity(hop)) => leads_elsewhere(other, &query.tokens[hop + 1..]),
-            Sought::Named(_, Token::Relation(place)) => Token::Entity(place - 1).of(query).is_some_and(|at| {
-                let relations = [&[other], &query.tokens[place + 1..]].concat();
-                leads_elsewhere(at, &relations)
-            }),
             Sought::WrongAnswer => true,
         };
         let fitting: Vec<u32> = candidates
@@ -313,11 +320,12 @@ impl<'a> Observer<'a> {
             .collect();
         let mut joint = Vec::new();
         for (i, one) in unused.iter().enumerate() {
+            let exchanges = self.exchanges(observed, one.of);
             let others = unused[i + 1..].iter();
             for other in others.filter(|other| other.of == one.of && other.at.row != one.at.row) {
                 let sites = [one.at, other.at];
                 if let Some(target) = one.of.target()
-                    && self.decide(observed, one.of, &sites)
+                    && self.decide(&exchanges, &sites)
                 {
                     joint.push(Joint {
                         target,
@@ -328,6 +336,14 @@ impl<'a> Observer<'a> {
         }
         joint
     }
+}
+
+// One token in the place of another, in a run of a query.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    seen: &'a Observed<'a>,
+    from: u32,
+    to: u32,
 }
 
 // What is looked for in the states of a query.

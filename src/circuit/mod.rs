@@ -130,8 +130,8 @@ impl Circuit {
     /// When a setting is impossible, the data has no known facts, or no supported width (or not the one that was asked for)
     /// holds the circuit.
     pub fn build(settings: &Settings, data: &Dataset) -> Result<Self> {
-        if !(settings.noise >= 0.0 && settings.noise.is_finite()) {
-            return Err(Error::input(format!("--noise {}; allowed: 0 or more", settings.noise)));
+        if !(0.0..=1.0).contains(&settings.noise) {
+            return Err(Error::input(format!("--noise {}; allowed: 0 to 1", settings.noise)));
         }
         let known = KnownGraph::of(data)?;
         let program = programs::program(settings, &known, data)?;

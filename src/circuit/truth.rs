@@ -4,9 +4,9 @@
 //! - *decodable*: in every query, one and the same subspace holds the token at this site;
 //! - *visible*: in every query, the token has the highest logit there, as the output matrix reads the site (for `z`, what the
 //!   head adds to the stream);
-//! - *used*: if the site held another token in its place, the answer would be another (for most of the tokens with which the
-//!   rest of the chain leads elsewhere: some change the answer of `late-bridge` at sites that are not on its path, because
-//!   their facts are in earlier layers).
+//! - *used*: if the site held another token in its place, the answer would be another. This is so for most of the tokens that
+//!   call for another answer: some change the answer of `late-bridge` at sites that are not on its path, because their facts
+//!   are in earlier layers.
 //!
 //! Sites that are not listed hold none of a query's tokens. Queries of more than 16 hops are left out.
 
