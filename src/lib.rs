@@ -107,6 +107,7 @@
 
 mod bench;
 pub mod checkpoint;
+pub mod circuit;
 #[doc(hidden)]
 pub mod cli;
 mod error;

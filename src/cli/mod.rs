@@ -6,6 +6,7 @@ mod print;
 mod activations;
 mod analyses;
 mod bench;
+mod circuit;
 mod compare;
 mod data;
 mod import;
@@ -55,6 +56,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Write the activations at any hook points
     Activations(activations::ActivationsArgs),
+    /// Write a model whose mechanism is known, with the truth about it
+    Circuit(circuit::CircuitArgs),
     /// Bring in someone else's weights
     Import(import::ImportArgs),
     /// Time training steps on this machine
@@ -83,6 +86,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),
+        Command::Circuit(args) => circuit::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
