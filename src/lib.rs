@@ -123,6 +123,7 @@ mod registry;
 pub mod report;
 mod threads;
 pub mod train;
+pub mod verify;
 mod wording;
 
 pub use candle_core::{Device, Tensor};

@@ -38,7 +38,7 @@ use crate::checkpoint::{Checkpoint, CheckpointInfo};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::Dataset;
-use crate::model::Weights;
+use crate::model::{Point, Weights};
 
 /// A known mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -158,6 +158,29 @@ impl Circuit {
         self.program.top1(tokens, iterations, &mut |_, _| ())
     }
 
+    /// What each of `iterations` iterations does at the readout, by the program, without weights.
+    pub fn trace(&self, tokens: &[u32], iterations: usize) -> Vec<Step> {
+        let last = self.program.layers.len() - 1;
+        let mut states = Vec::with_capacity(iterations + 1);
+        // Every row is at its embedding, then at the end of every iteration, in order: the last one is that of the readout.
+        let mut current = None;
+        self.program.run(tokens, iterations, &mut |at, state| {
+            let ends = at.point == Point::Embed || (at.point == Point::ResidPost && at.layer == last);
+            if ends {
+                if at.row == 0 {
+                    states.extend(current.take());
+                }
+                current = Some(state.clone());
+            }
+        });
+        states.extend(current);
+        let steps = states.windows(2).map(|pair| Step {
+            answer: self.program.visible(&pair[1]),
+            changes: pair[0] != pair[1],
+        });
+        steps.collect()
+    }
+
     /// Writes the checkpoint, and the truth at [`truth_path`].
     ///
     /// # Errors
@@ -166,6 +189,15 @@ impl Circuit {
         self.truth.checkpoint_hash = Checkpoint::write(path, &self.info, &self.weights)?;
         files::write_json(&truth_path(path), &self.truth)
     }
+}
+
+/// What an iteration does at the readout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The vocabulary id of the most likely token after it; `None` where several are equally likely.
+    pub answer: Option<u32>,
+    /// Whether the state is another than before.
+    pub changes: bool,
 }
 
 /// Where the truth about the checkpoint at `path` is: `NAME.truth.json` beside `NAME.safetensors`.

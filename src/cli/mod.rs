@@ -13,6 +13,7 @@ mod import;
 mod progress;
 mod reproduce;
 mod train;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Command {
     Activations(activations::ActivationsArgs),
     /// Write a model whose mechanism is known, with the truth about it
     Circuit(circuit::CircuitArgs),
+    /// Hold every analysis against models whose mechanism is known
+    Verify(verify::VerifyArgs),
     /// Bring in someone else's weights
     Import(import::ImportArgs),
     /// Time training steps on this machine
@@ -87,6 +90,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Circuit(args) => circuit::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Claim, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
@@ -21,7 +22,7 @@ use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
 use crate::error::Result;
-use crate::graph::{Query, Split, Target};
+use crate::graph::{Position, Query, Split, Target};
 use crate::model::{DirectLogits, Hooks, Pass, Point, Sharing, Site};
 use crate::random::Stream;
 use crate::train::top1;
@@ -188,6 +189,46 @@ impl Method for Attribute {
         let is_difference = |row: &&AttributeRow| row.of.logit_of == LogitOf::LogitDifference;
         let is_large = |row: &&AttributeRow| row.contribution.abs() >= 0.01 * row.logit.abs();
         report.rows.iter().filter(is_difference).filter(is_large).collect()
+    }
+
+    // What writes the answer: a tenth of its logit or more, where the answer is ahead.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        const CALLED: f64 = 0.1;
+        let is_ahead = |of: &AttributeRow| {
+            let mut differences = report.rows.iter().filter(|row| {
+                row.of.logit_of == LogitOf::LogitDifference && (&row.origin, &row.split, row.hops) == (&of.origin, &of.split, of.hops)
+            });
+            differences.next().is_some_and(|row| row.logit > 0.0)
+        };
+        let of_answer = report.rows.iter().filter(|row| row.of.label == Some(Target::Answer));
+        let score = |row: &AttributeRow| {
+            let share = row.contribution / row.logit.abs().max(f64::MIN_POSITIVE);
+            let is_large = row.low.is_some_and(|low| low > CALLED * row.logit.abs());
+            Some(SiteScore {
+                claim: Claim::Visible,
+                targets: vec![Target::Answer],
+                hops: row.hops,
+                point: row.component.component.point()?,
+                position: Position::Readout,
+                place: row.component.place,
+                head: row.component.attention_head,
+                score: share,
+                is_called: is_large && is_ahead(row),
+            })
+        };
+        of_answer.filter_map(score).collect()
+    }
+}
+
+impl Component {
+    // The hook point of what it writes; a bias writes the same everywhere.
+    fn point(self) -> Option<Point> {
+        match self {
+            Self::Embedding => Some(Point::Embed),
+            Self::Head => Some(Point::Z),
+            Self::Mlp => Some(Point::MlpOut),
+            Self::Injection | Self::AttentionBias | Self::FinalBias => None,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::method::Method;
+use super::judged::{Claim, Setting, SiteScore};
+use super::method::{Method, Report};
 use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs, Sides};
 use super::place::Place;
@@ -143,6 +144,41 @@ impl Method for Patch {
             Ok(())
         })
     }
+
+    // At every hook point whose states hold tokens.
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        let mut defaults = Self::defaults()?;
+        defaults.pairing.correct_only = setting.answers_right;
+        let points = [
+            Point::Embed,
+            Point::ResidPre,
+            Point::Z,
+            Point::AttnOut,
+            Point::ResidMid,
+            Point::MlpOut,
+            Point::ResidPost,
+        ];
+        Ok(points.map(|hook| Self { hook, ..defaults.clone() }).into())
+    }
+
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        report.rows.iter().filter_map(site_score).collect()
+    }
+}
+
+fn site_score(row: &PatchRow) -> Option<SiteScore> {
+    let (point, position, hops) = (row.hook?, row.position?, row.split.hops()?);
+    Some(SiteScore {
+        claim: Claim::Used,
+        targets: row.corrupt.changes(hops),
+        hops,
+        point,
+        position,
+        place: row.place,
+        head: None,
+        score: row.effect.recovery.unwrap_or_default(),
+        is_called: row.effect.is_felt(),
+    })
 }
 
 fn place(site: Option<Site>, checkpoint: &LoadedCheckpoint) -> Place {

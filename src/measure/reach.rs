@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Check, Claim, Design, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
+use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
@@ -16,7 +18,8 @@ use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use super::{positive, unit_interval};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Position, Query, Split};
+use crate::graph::{Graph, Position, Query, Split, Target};
+use crate::model::Point;
 use crate::random::Stream;
 use crate::train::answers;
 
@@ -143,6 +146,47 @@ impl Method for Reach {
         let is_of_head = |row: &ReachRow| row.interchange == Interchange::One && row.position == Some(Position::Head);
         let is_shown = |row: &&ReachRow| row.shortest || is_of_head(row);
         report.rows.iter().filter(is_shown).collect()
+    }
+
+    // A token that is interchanged alone is one in the embedding.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        let alone = report.rows.iter().filter(|row| row.interchange == Interchange::One);
+        let score = |row: &ReachRow| {
+            let position = row.position?;
+            let token = match position.index(row.hops) {
+                0 => Target::Head,
+                place => Target::Relation(place),
+            };
+            Some(SiteScore {
+                claim: Claim::Used,
+                targets: vec![token],
+                hops: row.hops,
+                point: Point::Embed,
+                position,
+                place: Place::EMBEDDING,
+                head: None,
+                score: row.changed,
+                is_called: row.low > report.settings.tolerance,
+            })
+        };
+        alone.filter_map(score).collect()
+    }
+
+    // The shortest suffix that keeps the answer; the whole query where none does.
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let wholes = report.rows.iter().filter(|row| {
+            row.interchange == Interchange::One && row.position == Some(Position::Head)
+        });
+        let check = |whole: &ReachRow| {
+            let mut of_split = report.rows.iter().filter(|row| (&row.split, row.hops) == (&whole.split, whole.hops));
+            let kept = of_split.find(|row| row.shortest).map_or(whole.from_end, |row| row.from_end);
+            Some(Check {
+                what: format!("{}, {} hops: tokens of the shortest suffix that keeps the answer", whole.split, whole.hops),
+                expected: design.suffix(whole.hops)? as f64,
+                found: kept as f64,
+            })
+        };
+        wholes.filter_map(check).collect()
     }
 }
 

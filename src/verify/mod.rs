@@ -19,3 +19,121 @@
 //! - A cell that should fail ([`Limit`]) must miss a mark in every variant.
 //!
 //! The marks and limits are those of `marks.toml`.
+
+mod control;
+mod marks;
+mod score;
+mod subject;
+mod suite;
+mod table;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub use self::marks::{Limit, Marks, MarksFile};
+pub use self::score::{Agreement, Judged};
+use self::subject::{Kind, Subject};
+pub use self::table::{COLUMNS, Cell, Found, Verdict};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::measure::{self, Extras, Method, Report, csv};
+use crate::registry::with_every_method;
+
+/// The result of `verify`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// The version of loopscope.
+    pub loopscope: String,
+    /// The cells of the table.
+    pub cells: Vec<Cell>,
+    /// What each method says of each variant of each model.
+    pub found: Vec<Found>,
+}
+
+/// Runs every method on every circuit and control of the suite; `short`: on one variant of each.
+///
+/// # Errors
+/// When a circuit cannot be built.
+pub fn suite(short: bool) -> Result<Verification> {
+    verification(&suite::subjects(short)?)
+}
+
+// Runs every method on these models.
+fn verification(subjects: &[Subject]) -> Result<Verification> {
+    let found: Vec<Vec<Found>> = subjects.par_iter().map(every_method).collect();
+    let found: Vec<Found> = found.into_iter().flatten().collect();
+    Ok(Verification {
+        loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+        cells: table::cells(&found, &MarksFile::built_in()?),
+        found,
+    })
+}
+
+macro_rules! run_all {
+    ($($module:ident::$Method:ident,)*) => {
+        // What every method of the registry says of a model.
+        fn every_method(subject: &Subject) -> Vec<Found> {
+            vec![$(found::<measure::$Method>(subject)),*]
+        }
+    };
+}
+
+with_every_method!(run_all);
+
+fn found<M: Method>(subject: &Subject) -> Found {
+    let mut found = Found {
+        method: M::NAME.to_owned(),
+        model: subject.name.clone(),
+        variant: subject.variant.clone(),
+        sites: Vec::new(),
+        checks: Vec::new(),
+        failure: None,
+    };
+    match reports::<M>(subject) {
+        Err(error) => found.failure = Some(error.to_string()),
+        Ok(reports) => {
+            for report in reports {
+                let scores = M::site_scores(&report).into_iter();
+                found.sites.extend(scores.filter_map(|score| subject.judge(score)));
+                if subject.kind == Kind::Circuit {
+                    found.checks.extend(M::checks(&report, &*subject.queries));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn reports<M: Method>(subject: &Subject) -> Result<Vec<Report<M>>> {
+    let settings = M::to_verify(&subject.setting())?;
+    let checkpoints = std::slice::from_ref(&subject.checkpoint);
+    let report = |settings: M| Ok(settings.run_with(Extras::default(), checkpoints)?.report);
+    settings.into_iter().map(report).collect()
+}
+
+impl Verification {
+    /// The cells that are not as they should be.
+    pub fn red(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| !cell.is_green())
+    }
+
+    /// Writes `verify.json` (all) and `verify.csv` (the cells) into `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write(&folder.join("verify.csv"), &csv(&self.cells)?)?;
+        files::write_json(&folder.join("verify.json"), self)
+    }
+
+    /// # Errors
+    /// When a cell is not as it should be.
+    pub fn expect_green(&self) -> Result<()> {
+        match self.red().count() {
+            0 => Ok(()),
+            red => Err(Error::failed(format!("{red} of {} cells are not as they should be", self.cells.len()))),
+        }
+    }
+}
