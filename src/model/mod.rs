@@ -25,7 +25,7 @@ pub use rows::{Rows, Sharing};
 pub use site::{Point, Site};
 pub use unroll::Unrolled;
 pub use weights::{Leaf, Weights};
-pub use write::Write;
+pub use write::{StateFn, Write};
 
 #[cfg(test)]
 mod tests;

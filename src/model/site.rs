@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::config::ModelConfig;
+
 /// A kind of place in the forward pass; shapes are those of the recorded tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -55,6 +57,18 @@ impl Point {
     /// Whether the point is inside a layer, and so has an iteration and a layer.
     pub fn in_block(self) -> bool {
         !matches!(self, Self::Embed | Self::Final | Self::Logits)
+    }
+
+    /// The shape of a row's state inside the loop, of a model of this width and number of heads: `max_ancestors` is the number of
+    /// ancestors that a pattern is padded to.
+    pub(super) fn state_shape(self, config: &ModelConfig, max_ancestors: usize) -> Vec<usize> {
+        let (d, heads) = (config.d_model, config.heads);
+        match self {
+            Self::AttnPattern => vec![heads, max_ancestors],
+            Self::Z => vec![heads, d / heads],
+            Self::MlpPost => vec![4 * d],
+            _ => vec![d],
+        }
     }
 
     /// Whether the state of a row is one of heads, each with a slice of its own.

@@ -57,12 +57,8 @@ impl<'a> HookTaps<'a> {
         iterations: usize,
         ends: &[usize],
     ) -> Result<Self> {
-        let (d, heads) = (config.d_model, config.heads);
-        let shape = |point, count| match point {
-            Point::AttnPattern => vec![count, heads, rows.max_ancestors()],
-            Point::Z => vec![count, heads, d / heads],
-            Point::MlpPost => vec![count, 4 * d],
-            _ => vec![count, d],
+        let shape = |point: Point, count| -> Vec<usize> {
+            [vec![count], point.state_shape(config, rows.max_ancestors())].concat()
         };
         let is_reached =
             |site: Site| site.point().in_block() && site.iteration() < iterations && site.layer() < config.layers;
@@ -84,7 +80,7 @@ impl<'a> HookTaps<'a> {
             let site = Site::new(Point::ResidPost, iteration, config.layers - 1);
             records.push(record(site, Some(&rows.readout)));
         }
-        let mut writes = RowWrites::none(heads);
+        let mut writes = RowWrites::none(config.heads);
         for (site, change) in hooks.changes().filter(|(site, _)| is_reached(*site)) {
             let written: Box<dyn Iterator<Item = Written<'a>>> = match &change.by {
                 By::Values(values) => {
@@ -93,7 +89,7 @@ impl<'a> HookTaps<'a> {
                     Box::new(numbers.into_iter().map(Written::Numbers))
                 }
                 By::Write(write) => {
-                    check_write(site, rows.len(), &change.rows, change.head, heads)?;
+                    check_write(site, rows.len(), &change.rows, change.head, config.heads)?;
                     Box::new(change.rows.iter().map(move |_| Written::By(write)))
                 }
             };

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::site::{Point, Site};
 use crate::kernels::stack::TapRows;
 
+/// A function that changes a state in place.
+pub type StateFn = dyn Fn(&mut [f32]) + Send + Sync;
+
 /// What an edit does to a state: to that of a whole row, or to one head's slice of it.
 #[derive(Clone)]
 pub enum Write {
     /// The state becomes these numbers.
     Set(Vec<f32>),
     /// A function changes the state in place.
-    Apply(Arc<dyn Fn(&mut [f32]) + Send + Sync>),
+    Apply(Arc<StateFn>),
 }
 
 impl Write {
@@ -71,6 +74,8 @@ pub(super) enum Written<'a> {
     By(&'a Write),
     /// These numbers take its place, padding included.
     Numbers(Vec<f32>),
+    /// The state of another row of the same chunk takes its place.
+    OfRow(u32),
 }
 
 struct RowWrite<'a> {
@@ -114,6 +119,11 @@ impl<'a> RowWrites<'a> {
         self
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_site.is_empty()
+    }
+
     /// Whether there is one at `site`.
     pub(super) fn wants(&self, site: Site) -> bool {
         self.by_site.contains_key(&site)
@@ -134,6 +144,11 @@ impl<'a> RowWrites<'a> {
             match &write.written {
                 Written::By(by) => with_slice(&mut state[to], shape, write.head, |slice| by.to(slice)),
                 Written::Numbers(numbers) => state[to].copy_from_slice(numbers),
+                Written::OfRow(row) => {
+                    if let Some(from) = rows.position(*row) {
+                        state.copy_within(from * width..(from + 1) * width, to.start);
+                    }
+                }
             }
         }
     }
@@ -149,7 +164,9 @@ mod tests {
         let changed = |head| {
             let mut row = padded;
             with_slice(&mut row, (Point::AttnPattern, 2, 2), head, |slice| {
-                slice.iter_mut().for_each(|x| *x += 10);
+                for x in slice {
+                    *x += 10;
+                }
             });
             row
         };

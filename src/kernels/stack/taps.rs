@@ -24,7 +24,12 @@ pub(crate) struct TapRows<'a> {
     rows: &'a [u32],
 }
 
-impl TapRows<'_> {
+impl<'a> TapRows<'a> {
+    /// These rows of a batch that is one chunk.
+    pub(crate) fn new(rows: &'a [u32]) -> Self {
+        Self { chunk: 0, rows }
+    }
+
     /// The number of rows.
     pub(crate) fn len(self) -> usize {
         self.rows.len()

@@ -1,17 +1,12 @@
 //! Interchange interventions: the state of a source query at one site and column in the place of a base query's, for many
 //! sites at once (Geiger et al. 2021; "activation patching", Meng et al. 2022).
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 
 use super::Model;
 use crate::error::{Error, Result};
-use crate::kernels::DistinctEmbeddings;
-use crate::kernels::stack::{Plan, Stack};
-use crate::model::branches::{BranchBatch, Cut};
+use crate::model::branches::{Cut, Loop, cut_batch};
 use crate::model::budget::Budget;
-use crate::model::config::Positions;
 use crate::model::hooks::Hooks;
 use crate::model::rows::Sharing;
 use crate::model::site::{Point, Site};
@@ -65,47 +60,20 @@ impl Model {
     // One batch by the kernels.
     fn interchange_fused(&self, pairs: &[[&[u32]; 2]], cuts: &[Cut], iterations: usize) -> Result<Interchanged> {
         let rows = self.pack(pairs.iter().flatten().copied(), Sharing::Nothing)?;
-        let batch = BranchBatch::new(&rows, cuts, &self.config, iterations);
-        let of = |all: &[u32]| -> Vec<u32> { batch.of_pairs.iter().map(|&row| all[row as usize]).collect() };
-        let (tokens, positions) = (of(&rows.tokens), of(&rows.positions));
-        let by_position = self.config.positions != Positions::None;
-        let keys = tokens
-            .iter()
-            .zip(&positions)
-            .map(|(&token, &position)| (token, if by_position { position } else { 0 }));
-        let distinct = DistinctEmbeddings::new(keys);
-        let first = |all: &[u32]| -> Vec<u32> { distinct.first_rows.iter().map(|&row| all[row as usize]).collect() };
-        let x = self.embed_tokens(&first(&tokens), &first(&positions))?;
-        let plan = Arc::new(Plan::of_chunks(
-            batch.ancestry.clone(),
-            &batch.readout,
-            &batch.chunk_ends,
-        ));
-        let readouts_only = batch.grafts.is_empty();
-        let readout = if readouts_only { &plan.readout } else { &batch.readout };
-        let readout = self.indices(readout)?;
-        let recurrence = self.recurrence(Stack {
-            iterations,
-            readouts_only,
-            injection: self.config.injection,
-            distinct: Some(Arc::new(distinct)),
-            branches: Some(batch.branches.clone()),
-            ..self.stack(plan.clone())
-        });
-        let taps = (!batch.grafts.is_empty()).then_some(&batch.grafts);
-        let states = recurrence.run(&x, &self.block, taps.map(|taps| taps as _))?;
-        let logits = self.unembed(&states.index_select(&readout, 0)?)?; // [outcomes, vocab]
-        let select = |of: &dyn Fn(usize) -> usize| -> Result<Tensor> {
-            let rows: Vec<u32> = (0..pairs.len()).map(|pair| of(pair) as u32).collect();
+        let model = Loop::new(&self.config, iterations);
+        let (batch, taps) = cut_batch(&rows, cuts, model);
+        let row_layers = batch.row_layers(model.effective_layers());
+        let (logits, outcomes) = self.run_branches(&rows, batch, &taps, iterations)?;
+        // The outcome of each pair: of the source, of the base, and of each cut.
+        let select = |of: usize| -> Result<Tensor> {
+            let rows: Vec<u32> = outcomes.iter().skip(of).step_by(cuts.len() + 2).copied().collect();
             Ok(logits.index_select(&self.indices(&rows)?, 0)?)
         };
-        let outcomes = &batch.outcomes;
-        let patched = (0..cuts.len()).map(|cut| select(&|pair| outcomes.patched[pair][cut]));
         Ok(Interchanged {
-            source: select(&|pair| outcomes.plain[pair][0])?,
-            base: select(&|pair| outcomes.plain[pair][1])?,
-            patched: patched.collect::<Result<_>>()?,
-            row_layers: batch.row_layers(iterations * self.config.layers),
+            source: select(0)?,
+            base: select(1)?,
+            patched: (2..cuts.len() + 2).map(select).collect::<Result<_>>()?,
+            row_layers,
         })
     }
 

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Model, Pass};
 use crate::error::{Error, Result};
-use crate::model::branches::{Branch, Cut, Edit};
+use crate::model::branches::{Branch, Cut, Edit, EditPlan, Loop, Record, Step};
 use crate::model::budget::Budget;
 use crate::model::hooks::{By, Hooks, check_head};
 use crate::model::rows::{Rows, Sharing};
@@ -28,7 +28,30 @@ impl Model {
     /// The logits of queries, and of branches of them: each is one of the queries with some states edited. Queries may differ in
     /// length.
     ///
-    /// `budget`: the number of iterations, or a [`Budget`].
+    /// The CPU kernels compute a branch from the effective layer on in which it differs from its query, at the columns that can
+    /// see an edit; everything else is shared with the query. `budget`: the number of iterations, or a [`Budget`].
+    ///
+    /// ```
+    /// # use loopscope::Device;
+    /// use std::sync::Arc;
+    /// use loopscope::model::{Branch, Edit, Model, ModelConfig, Point, Site, Weights, Write};
+    ///
+    /// # fn main() -> loopscope::Result<()> {
+    /// let config = ModelConfig::new(1, 4, 32, 2);
+    /// let model = Model::new(config.clone(), 10, &Weights::init(&config, 10, 1, &Device::Cpu)?)?;
+    /// // Head 1 silenced at every iteration at the last column, and the state there scaled after iteration 2.
+    /// let zero = Write::Apply(Arc::new(|z: &mut [f32]| z.fill(0.0)));
+    /// let silence = |site| Edit { head: Some(1), ..Edit::new(site, 2, zero.clone()) };
+    /// let scale = Write::Apply(Arc::new(|state: &mut [f32]| state.iter_mut().for_each(|x| *x *= 0.5)));
+    /// let branches = [
+    ///     Branch { query: 0, edits: Site::all(Point::Z, 4, 1).into_iter().map(silence).collect() },
+    ///     Branch { query: 0, edits: vec![Edit::new(Site::new(Point::ResidPost, 1, 0), 2, scale)] },
+    /// ];
+    /// let found = model.intervene(&[&[1, 5, 6]], &branches, 4)?;
+    /// assert_eq!((found.base.dims(), found.edited.dims()), (&[1, 10][..], &[2, 10][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a query does not fit the model, an edit is at no state of the loop or does not fit it, or the device fails.
@@ -72,7 +95,11 @@ impl Model {
                 self.check_place(place.site, place.column, of_query, budget.iterations)?;
             }
         }
-        self.intervene_by_hooks(&rows, queries, branches, places, budget)
+        if self.is_fused {
+            self.intervene_fused(&rows, branches, places, budget)
+        } else {
+            self.intervene_by_hooks(&rows, queries, branches, places, budget)
+        }
     }
 
     fn check_place(&self, site: Site, column: usize, of_query: &[u32], iterations: usize) -> Result<()> {
@@ -101,15 +128,11 @@ impl Model {
     }
 
     fn check_edit(&self, edit: &Edit, ancestors: usize) -> Result<()> {
-        let (d, heads) = (self.config.d_model, self.config.heads);
+        let heads = self.config.heads;
         if let Some(head) = edit.head {
             check_head(edit.site, head, heads)?;
         }
-        let whole = match edit.site.point() {
-            Point::AttnPattern => heads * ancestors,
-            Point::MlpPost => 4 * d,
-            _ => d,
-        };
+        let whole: usize = edit.site.point().state_shape(&self.config, ancestors).iter().product();
         let width = if edit.head.is_some() { whole / heads } else { whole };
         match &edit.write {
             Write::Set(numbers) if numbers.len() != width => Err(Error::input(format!(
@@ -120,6 +143,54 @@ impl Model {
             ))),
             _ => Ok(()),
         }
+    }
+
+    // Batches of branches by the kernels.
+    fn intervene_fused(&self, rows: &Rows, branches: &[Branch], places: &[Cut], budget: Budget) -> Result<Intervened> {
+        let model = Loop::new(&self.config, budget.iterations);
+        let plan = EditPlan {
+            rows,
+            branches,
+            places,
+            model,
+        };
+        let columns = rows.max_ancestors() + 1;
+        // About the numbers of a row in the buffers of its layers, of its plan, and of the logits of every last column.
+        let numbers =
+            24 * self.config.d_model + (2 * self.config.heads + 3) * columns + 2 * self.vocab.div_ceil(columns);
+        let max_rows = budget.at_once(numbers * size_of::<f32>());
+        let shape = |place: &Cut| place.site.point().state_shape(&self.config, rows.max_ancestors());
+        let shapes: Vec<Vec<usize>> = places.iter().map(shape).collect();
+        let record = |shape: &Vec<usize>| Record::new(branches.len(), shape.iter().product());
+        let records: Vec<Record> = shapes.iter().map(record).collect();
+        let mut base = vec![0.0; rows.queries() * self.vocab];
+        let mut edited = vec![0.0; branches.len() * self.vocab];
+        let (steps, mut done, mut row_layers) = (plan.steps(), 0, 0);
+        while done < steps.len() {
+            let (batch, taps, count) = plan.batch(&steps[done..], max_rows, &records);
+            row_layers += batch.row_layers(model.effective_layers());
+            let (logits, outcomes) = self.run_branches(rows, batch, &taps, budget.iterations)?;
+            let logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
+            for (Step { query, branch }, &outcome) in steps[done..].iter().zip(&outcomes) {
+                let to = match branch {
+                    None => &mut base[query * self.vocab..],
+                    Some(branch) => &mut edited[branch * self.vocab..],
+                };
+                to[..self.vocab].copy_from_slice(&logits[outcome as usize * self.vocab..][..self.vocab]);
+            }
+            done += count;
+        }
+        let tensor = |numbers, shape: &[usize]| Tensor::from_vec(numbers, shape, &self.device);
+        let recorded = records.into_iter().zip(shapes).map(|(record, shape)| {
+            let shape: Vec<usize> = [branches.len()].into_iter().chain(shape).collect();
+            Ok(tensor(record.into_numbers(), &shape)?)
+        });
+        Ok(Intervened {
+            recorded: recorded.collect::<Result<_>>()?,
+            base: tensor(base, &[rows.queries(), self.vocab])?,
+            edited: tensor(edited, &[branches.len(), self.vocab])?,
+            row_layers,
+        })
     }
 
     /// The logits of a pass with these hooks, and the hooks with what they recorded.
@@ -154,7 +225,12 @@ impl Model {
             row_count += rows.len();
         }
         let mut edited = vec![Tensor::zeros((0, self.vocab), DType::F32, &self.device)?];
-        let mut recorded = vec![Vec::new(); places.len()];
+        let state_shape = |place: &Cut| place.site.point().state_shape(&self.config, rows.max_ancestors());
+        let empty = |place: &Cut| -> Result<Vec<Tensor>> {
+            let shape = [vec![0], state_shape(place)].concat();
+            Ok(vec![Tensor::zeros(shape, DType::F32, &self.device)?])
+        };
+        let mut recorded: Vec<Vec<Tensor>> = places.iter().map(empty).collect::<Result<_>>()?;
         for branches in branches.chunks(at_once) {
             let part = self.pack(branches.iter().map(|branch| queries[branch.query]), Sharing::Nothing)?;
             let hooks = hooks_of(&part, branches, places);
@@ -165,6 +241,7 @@ impl Model {
                 let begin = begins.entry(place.site).or_insert(0);
                 let state = hooks.recorded(place.site)?.narrow(0, *begin, branches.len())?;
                 *begin += branches.len();
+                let state = state.to_dtype(DType::F32)?;
                 let is_pattern = place.site.point() == Point::AttnPattern;
                 recorded.push(if is_pattern {
                     state.pad_with_zeros(2, 0, rows.max_ancestors() - part.max_ancestors())?
@@ -174,12 +251,12 @@ impl Model {
             }
             row_count += part.len();
         }
-        let recorded = recorded.into_iter().filter(|parts| !parts.is_empty());
         Ok(Intervened {
-            base: Tensor::cat(&base, 0)?,
+            base: Tensor::cat(&base, 0)?.to_dtype(DType::F32)?,
             edited: Tensor::cat(&edited, 0)?,
             recorded: recorded
-                .map(|parts| Ok(Tensor::cat(&parts, 0)?))
+                .iter()
+                .map(|parts| Ok(Tensor::cat(parts, 0)?))
                 .collect::<Result<_>>()?,
             row_layers: (row_count * budget.iterations * self.config.layers) as u64,
         })

@@ -10,6 +10,7 @@
 //! p  = softmax(W_E · ln_f(x^R))           W_E the token embedding (tied)
 //! ```
 
+mod branched;
 mod composed;
 mod direct;
 mod fused;

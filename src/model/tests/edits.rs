@@ -37,7 +37,9 @@ fn edited(state: &Tensor, site: Site, rows: &Rows, row: usize, head: Option<usiz
 }
 
 fn halve(state: &mut [f32]) {
-    state.iter_mut().for_each(|x| *x = 0.5 * *x + 0.1);
+    for x in state {
+        *x = 0.5 * *x + 0.1;
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod edits;
 mod hooks;
 mod interchange;
+mod intervene;
 mod kernels;
 mod workspace;
 
