@@ -136,8 +136,11 @@ impl Method for Reach {
             let (split, hops) = (population.split, population.hops.unwrap_or_default());
             let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
             let sample = population.sample(&mut stream, self.queries);
-            let interchanges = self.interchanges(&sample, &group.data.graph)?;
-            self.rows(checkpoint, &sample, &interchanges, out)
+            let interchanges = self.interchanges(&sample, &group.data.graph);
+            let is_whole = |query: &usize| interchanges.iter().all(|of| of.queries[*query].is_some());
+            let whole: Vec<usize> = (0..sample.queries.len()).filter(is_whole).collect();
+            expect_interchangeable(&sample, &interchanges, &whole, out)?;
+            self.rows(checkpoint, &sample.at(whole.iter().copied()), &at(interchanges, &whole), out)
         })
     }
 
@@ -190,15 +193,54 @@ impl Method for Reach {
     }
 }
 
-// The queries after an interchange, with their true answers.
-struct Interchanged {
+// The queries after an interchange, with their true answers, as they are found or all of them.
+struct Interchanged<Q> {
     interchange: Interchange,
     position: usize,
-    queries: Vec<(Vec<u32>, u32)>,
+    queries: Vec<Q>,
+}
+
+// The tokens of a query, with its true answer.
+type Answered = (Vec<u32>, u32);
+
+// Notes the queries that are not among the `whole` ones, which have every interchange.
+fn expect_interchangeable<R>(
+    population: &Population,
+    interchanges: &[Interchanged<Option<Answered>>],
+    whole: &[usize],
+    out: &mut Output<R>,
+) -> Result<()> {
+    let (split, hops) = (population.split, population.hops.unwrap_or_default());
+    let lacking = interchanges.iter().find(|of| of.queries.iter().any(Option::is_none));
+    let Some(lacking) = lacking else {
+        return Ok(());
+    };
+    let position = Position::of_index(lacking.position);
+    if whole.is_empty() {
+        return Err(Error::input(format!(
+            "split {split}: the graph has no other chain of {hops} hops that differs at {position} alone"
+        )));
+    }
+    out.notes.push(format!(
+        "split {split}: {} queries of {hops} hops left out, the graph has no other chain that differs from them at {position} \
+         alone or at another position",
+        population.queries.len() - whole.len()
+    ));
+    Ok(())
+}
+
+// The interchanges of these queries.
+fn at(interchanges: Vec<Interchanged<Option<Answered>>>, places: &[usize]) -> Vec<Interchanged<Answered>> {
+    let of = |of: Interchanged<Option<Answered>>| Interchanged {
+        interchange: of.interchange,
+        position: of.position,
+        queries: places.iter().filter_map(|&place| of.queries[place].clone()).collect(),
+    };
+    interchanges.into_iter().map(of).collect()
 }
 
 impl Reach {
-    fn interchanges(&self, population: &Population, graph: &Graph) -> Result<Vec<Interchanged>> {
+    fn interchanges(&self, population: &Population, graph: &Graph) -> Vec<Interchanged<Option<Answered>>> {
         let (split, hops) = (population.split, population.hops.unwrap_or_default());
         let one = (0..=hops).map(|position| (Interchange::One, position));
         let before = (1..=hops + 1).map(|position| (Interchange::Before, position));
@@ -210,18 +252,13 @@ impl Reach {
                     Interchange::One => position..position + 1,
                     Interchange::Before => 0..position,
                 };
-                another(query, places, graph, &mut stream).ok_or_else(|| {
-                    Error::input(format!(
-                        "split {split}: the graph has no other chain of {hops} hops that differs at {} alone",
-                        Position::of_index(position)
-                    ))
-                })
+                another(query, places, graph, &mut stream)
             });
-            Ok(Interchanged {
+            Interchanged {
                 interchange,
                 position,
-                queries: interchanged.collect::<Result<_>>()?,
-            })
+                queries: interchanged.collect(),
+            }
         });
         all.collect()
     }
@@ -230,7 +267,7 @@ impl Reach {
         &self,
         checkpoint: &LoadedCheckpoint,
         population: &Population,
-        interchanges: &[Interchanged],
+        interchanges: &[Interchanged<Answered>],
         out: &mut Output<ReachRow>,
     ) -> Result<()> {
         let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
