@@ -191,19 +191,12 @@ impl Method for Attribute {
         report.rows.iter().filter(is_difference).filter(is_large).collect()
     }
 
-    // What writes the answer: a tenth of its logit or more, where the answer is ahead.
+    // What writes the answer: what adds a tenth or more to its lead over the best other token, where it has one. A logit alone
+    // says less: what adds the same to those of all entities adds nothing to the answer.
     fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
         const CALLED: f64 = 0.1;
-        let is_ahead = |of: &AttributeRow| {
-            let mut differences = report.rows.iter().filter(|row| {
-                row.of.logit_of == LogitOf::LogitDifference && (&row.origin, &row.split, row.hops) == (&of.origin, &of.split, of.hops)
-            });
-            differences.next().is_some_and(|row| row.logit > 0.0)
-        };
-        let of_answer = report.rows.iter().filter(|row| row.of.label == Some(Target::Answer));
+        let of_lead = report.rows.iter().filter(|row| row.of.logit_of == LogitOf::LogitDifference);
         let score = |row: &AttributeRow| {
-            let share = row.contribution / row.logit.abs().max(f64::MIN_POSITIVE);
-            let is_large = row.low.is_some_and(|low| low > CALLED * row.logit.abs());
             Some(SiteScore {
                 claim: Claim::Visible,
                 targets: vec![Target::Answer],
@@ -212,11 +205,11 @@ impl Method for Attribute {
                 position: Position::Readout,
                 place: row.component.place,
                 head: row.component.attention_head,
-                score: share,
-                is_called: is_large && is_ahead(row),
+                score: row.contribution,
+                is_called: row.logit > 0.0 && row.low.is_some_and(|low| low > CALLED * row.logit),
             })
         };
-        of_answer.filter_map(score).collect()
+        of_lead.filter_map(score).collect()
     }
 }
 
