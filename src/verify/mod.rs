@@ -28,6 +28,7 @@ mod suite;
 mod table;
 
 use std::path::Path;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,16 @@ fn found<M: Method>(subject: &Subject) -> Found {
         checks: Vec::new(),
         failure: None,
     };
-    match reports::<M>(subject) {
+    let begin = Instant::now();
+    let reports = reports::<M>(subject);
+    tracing::debug!(
+        "{} on {}, {}: {:.2} s",
+        M::NAME,
+        subject.name,
+        subject.variant,
+        begin.elapsed().as_secs_f64()
+    );
+    match reports {
         Err(error) => found.failure = Some(error.to_string()),
         Ok(reports) => {
             for report in reports {

@@ -16,7 +16,7 @@ use crate::model::{Model, Point};
 use crate::random::Stream;
 
 /// Queries of each number of hops, at most.
-const MAX_QUERIES: usize = 96;
+const MAX_QUERIES: usize = 192;
 
 /// Queries of a case, at least: fewer tell nothing of a method.
 const MIN_QUERIES: usize = 12;
