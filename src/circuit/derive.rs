@@ -258,14 +258,16 @@ impl<'a> Observer<'a> {
         changed == majority
     }
 
-    // Tokens in whose place another answer is due: to the query with another head or relation the circuit gives another
-    // answer, and from another bridge the rest of the chain leads elsewhere.
+    // Tokens in whose place another answer is due: the query with another head or relation is answered by the circuit, with
+    // another entity, and from another bridge the rest of the chain leads elsewhere. A query that is not answered calls for nothing:
+    // `memorizer` looks it up again in the next iteration, and finds the tokens as they were.
     fn alternatives(&self, seen: &Observed, of: Sought, current: u32) -> Vec<u32> {
         let query = seen.query;
         let changes_the_query = |index: usize, other: u32| {
             let mut tokens = query.tokens.clone();
             tokens[index] = other;
-            self.program.top1(&tokens, self.program.iterations, &mut |_, _| ()) != seen.answer
+            let answer = self.program.top1(&tokens, self.program.iterations, &mut |_, _| ());
+            answer != seen.answer && answer.is_some_and(|id| self.known.entities.contains(&id))
         };
         let leads_elsewhere = |at: u32, relations: &[u32]| {
             let path = self.known.graph.walk(at, relations);

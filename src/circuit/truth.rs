@@ -10,11 +10,13 @@
 //!
 //! Sites that are not listed hold none of a query's tokens. Queries of more than 16 hops are left out.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Position, Target};
+use crate::graph::{Dataset, Position, Target};
 use crate::measure::Place;
-use crate::model::Point;
+use crate::model::{ModelConfig, Point};
 
 /// The format of truth files.
 pub(super) const FORMAT: u32 = 1;
@@ -99,6 +101,28 @@ pub struct CircuitSite {
     pub head: Option<usize>,
 }
 
+impl CircuitSite {
+    // Whether the model has it for a query of this number of hops.
+    fn is_in(&self, model: &ModelConfig, hops: usize) -> bool {
+        let Place {
+            effective_layer,
+            iteration,
+            layer,
+        } = self.place;
+        let is_place = if self.point.in_block() {
+            (1..=model.iterations).contains(&iteration)
+                && (1..=model.layers).contains(&layer)
+                && effective_layer == (iteration - 1) * model.layers + layer
+        } else {
+            self.place == Place::EMBEDDING
+        };
+        let is_head = self
+            .head
+            .is_none_or(|head| self.point.has_heads() && (1..=model.heads).contains(&head));
+        is_place && is_head && Position::of_chain(hops, model.reads_apart(hops)).contains(&self.position)
+    }
+}
+
 /// What is true of a token at a site that holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SiteTruth {
@@ -125,6 +149,55 @@ pub struct Joint {
 }
 
 impl Truth {
+    /// Checks that it is the truth about this checkpoint, by its hash, on these data.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(&self, model: &ModelConfig, checkpoint_hash: &str, data: &Dataset) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("format {}; allowed: {FORMAT}", self.format));
+        }
+        let differs = |what: &str, here: &dyn Display, there: &dyn Display, of: &str| {
+            Err(format!(
+                "does not fit the {of}: {what} is {here} here, and {there} there"
+            ))
+        };
+        let numbers = [
+            ("layers", self.layers, model.layers),
+            ("iterations", self.iterations, model.iterations),
+            ("heads", self.heads, model.heads),
+        ];
+        for (what, here, there) in numbers {
+            if here != there {
+                return differs(what, &here, &there, "checkpoint");
+            }
+        }
+        if self.checkpoint_hash != checkpoint_hash {
+            return differs("checkpoint_hash", &self.checkpoint_hash, &checkpoint_hash, "checkpoint");
+        }
+        if self.data_hash != data.hash {
+            return differs("data_hash", &self.data_hash, &data.hash, "data");
+        }
+        let outside = |case: &Case| {
+            let of_rows = case.sites.iter().map(|row| &row.site);
+            let sites = of_rows
+                .chain(&case.carriers)
+                .chain(case.joint.iter().flat_map(|joint| &joint.sites));
+            sites.cloned().find(|site| !site.is_in(model, case.hops))
+        };
+        match self.cases.iter().find_map(|case| Some((case.hops, outside(case)?))) {
+            None => Ok(()),
+            Some((hops, site)) => Err(format!(
+                "does not fit the checkpoint: a case of {hops} hops has a site that it lacks, {} at {}, iteration {}, layer {}{}",
+                site.point.name(),
+                site.position,
+                site.place.iteration,
+                site.place.layer,
+                site.head.map(|head| format!(", head {head}")).unwrap_or_default()
+            )),
+        }
+    }
+
     /// The case of a query, by its hops, whether it is answered right, and the layers of its facts.
     pub fn case(&self, hops: usize, right: bool, fact_layers: &[usize]) -> Option<&Case> {
         self.cases

@@ -280,3 +280,30 @@ fn one_copy_of_the_backup_changes_nothing_and_two_change_the_answer() {
         .collect();
     assert_eq!(bench.case.joint.len(), 3, "{joint:?}");
 }
+
+#[test]
+fn a_memorizer_uses_what_it_gathers_though_most_chains_are_not_trained() {
+    let data = crate::graph::Chains {
+        entities: 12,
+        relations: 3,
+        hops: 3,
+        train_rows: 60,
+        test_rows: 40,
+        seed: 3,
+        tails: crate::graph::Tails::Permutation,
+    };
+    let data = data.generate().unwrap();
+    let truth = Circuit::build(&Settings::of(Name::Memorizer), &data).unwrap().truth;
+    let case = truth.case(3, true, &[]).unwrap();
+    let is_used = |point: Point, iteration: usize| {
+        case.sites.iter().any(|row| {
+            let site = &row.site;
+            row.used
+                && row.target == Target::Head
+                && (site.point, site.position, site.place.iteration) == (point, Position::Readout, iteration)
+        })
+    };
+    // The first lookup finds the answer that is kept.
+    assert!(is_used(Point::ResidMid, 1) && is_used(Point::AttnOut, 1));
+    assert!(!is_used(Point::ResidMid, 2));
+}
