@@ -40,7 +40,8 @@ struct Standard {
 impl Standard {
     /// Whitening for the logistic classifier: an invertible linear map does not change what is linearly decodable, so it
     /// must not change what the penalty costs, and in white states the search needs a tenth of the iterations. The closed
-    /// forms account for covariances themselves; their features are scaled to variance 1.
+    /// forms account for covariances themselves; their features are scaled to a mean variance of 1 by one factor. A factor for
+    /// each feature would depend on the basis, and would bring a feature that differs by rounding alone to the size of the others.
     fn of(kind: ClassifierKind, x: &Array2<f64>) -> Result<Self> {
         let mean = x.mean_axis(Axis(0)).unwrap_or_default();
         let map = match kind {
@@ -51,9 +52,10 @@ impl Standard {
                 covariance.diag_mut().mapv_inplace(|x| x + floor.max(f64::MIN_POSITIVE));
                 inverse_root(&covariance)?
             }
-            // A feature that never changes says nothing; dividing by 1 keeps it at 0.
             ClassifierKind::Discriminant | ClassifierKind::Ridge => {
-                Array2::from_diag(&x.std_axis(Axis(0), 0.0).mapv(|s| if s > 1e-12 { 1.0 / s } else { 1.0 }))
+                let deviation = x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0).sqrt();
+                // States that never differ say nothing; dividing by 1 keeps them at 0.
+                Array2::eye(x.ncols()) / if deviation > 1e-12 { deviation } else { 1.0 }
             }
         };
         Ok(Self { mean, map })
@@ -317,5 +319,37 @@ mod tests {
             right(&classifier, test)
         };
         assert_eq!(decoded(&fit, &test), decoded(&mapped(&fit), &mapped(&test)));
+    }
+
+    #[test]
+    fn closed_forms_do_not_read_axes_nor_what_differs_by_rounding_alone() {
+        // The ninth feature has the label, at a millionth of the others' size.
+        let with_trace = |seed: u64| {
+            let y = clusters(5, 30, seed).y;
+            let traces = Array2::from_shape_fn((150, 1), |(i, _)| 1e-6 * y[i] as f64);
+            let noise = clusters(5, 30, seed + 10).x;
+            // In another order: of the labels only the trace tells.
+            let shuffled = Array2::from_shape_fn((150, 8), |(i, j)| noise[[(7 * i + i / 5) % 150, j]]);
+            Samples {
+                x: concatenate![Axis(1), shuffled, traces],
+                y,
+            }
+        };
+        // A reflection that mixes all axes.
+        let rotated = |samples: &Samples| {
+            let v = Array2::from_elem((9, 1), 1.0 / 3.0);
+            let map: Array2<f64> = Array2::eye(9) - 2.0 * v.dot(&v.t());
+            Samples {
+                x: samples.x.dot(&map),
+                y: samples.y.clone(),
+            }
+        };
+        for kind in [ClassifierKind::Discriminant, ClassifierKind::Ridge] {
+            let (fit, test) = (with_trace(1), with_trace(2));
+            let decoded = |fit: &Samples, test: &Samples| right(&Classifier::fit(kind, 1e-3, fit, 5).unwrap(), test);
+            let plain = decoded(&fit, &test);
+            assert_eq!(plain, decoded(&rotated(&fit), &rotated(&test)), "{kind:?}");
+            assert!(share(&plain) < 0.4, "{kind:?}: {}", share(&plain));
+        }
     }
 }
