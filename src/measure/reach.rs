@@ -140,7 +140,12 @@ impl Method for Reach {
             let is_whole = |query: &usize| interchanges.iter().all(|of| of.queries[*query].is_some());
             let whole: Vec<usize> = (0..sample.queries.len()).filter(is_whole).collect();
             expect_interchangeable(&sample, &interchanges, &whole, out)?;
-            self.rows(checkpoint, &sample.at(whole.iter().copied()), &at(interchanges, &whole), out)
+            self.rows(
+                checkpoint,
+                &sample.at(whole.iter().copied()),
+                &at(interchanges, &whole),
+                out,
+            )
         })
     }
 
@@ -177,14 +182,23 @@ impl Method for Reach {
 
     // The shortest suffix that keeps the answer; the whole query where none does.
     fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
-        let wholes = report.rows.iter().filter(|row| {
-            row.interchange == Interchange::One && row.position == Some(Position::Head)
-        });
+        let wholes = report
+            .rows
+            .iter()
+            .filter(|row| row.interchange == Interchange::One && row.position == Some(Position::Head));
         let check = |whole: &ReachRow| {
-            let mut of_split = report.rows.iter().filter(|row| (&row.split, row.hops) == (&whole.split, whole.hops));
-            let kept = of_split.find(|row| row.shortest).map_or(whole.from_end, |row| row.from_end);
+            let mut of_split = report
+                .rows
+                .iter()
+                .filter(|row| (&row.split, row.hops) == (&whole.split, whole.hops));
+            let kept = of_split
+                .find(|row| row.shortest)
+                .map_or(whole.from_end, |row| row.from_end);
             Some(Check {
-                what: format!("{}, {} hops: tokens of the shortest suffix that keeps the answer", whole.split, whole.hops),
+                what: format!(
+                    "{}, {} hops: tokens of the shortest suffix that keeps the answer",
+                    whole.split, whole.hops
+                ),
                 expected: design.suffix(whole.hops)? as f64,
                 found: kept as f64,
             })
@@ -369,34 +383,4 @@ fn another(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::{Chains, Tails};
-
-    #[test]
-    fn interchanges_change_what_they_say_and_permutations_never_collide_at_one_relation_s_head() {
-        let data = Chains {
-            entities: 10,
-            relations: 4,
-            hops: 4,
-            train_rows: 50,
-            test_rows: 30,
-            seed: 1,
-            tails: Tails::Permutation,
-        };
-        let data = data.generate().unwrap();
-        let mut stream = Stream::new(1, "test", 0);
-        for query in data.split("4hop_test").unwrap() {
-            for place in 0..=4 {
-                let (tokens, _) = another(query, place..place + 1, &data.graph, &mut stream).unwrap();
-                let differing: Vec<usize> = (0..5).filter(|&i| tokens[i] != query.tokens[i]).collect();
-                assert_eq!(differing, [place]);
-            }
-            // Another head through the same permutations ends elsewhere.
-            let (_, answer) = another(query, 0..1, &data.graph, &mut stream).unwrap();
-            assert_ne!(answer, query.target);
-            let (tokens, _) = another(query, 0..3, &data.graph, &mut stream).unwrap();
-            assert_eq!(tokens[3..], query.tokens[3..]);
-        }
-    }
-}
+mod tests;
