@@ -195,7 +195,10 @@ impl Method for Attribute {
     // says less: what adds the same to those of all entities adds nothing to the answer.
     fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
         const CALLED: f64 = 0.1;
-        let of_lead = report.rows.iter().filter(|row| row.of.logit_of == LogitOf::LogitDifference);
+        let of_lead = report
+            .rows
+            .iter()
+            .filter(|row| row.of.logit_of == LogitOf::LogitDifference);
         let score = |row: &AttributeRow| {
             Some(SiteScore {
                 claim: Claim::Visible,

@@ -16,6 +16,9 @@ pub enum Claim {
     Decodable,
     /// The answer follows what is there.
     Used,
+    /// An edit there, in queries that nothing was fitted to, gives the answer that follows from another token: the score is the
+    /// share of queries in which it does. It counts in reports of [`Method::to_edit`](super::Method::to_edit) alone.
+    Counterfactual,
 }
 
 impl Claim {
@@ -25,6 +28,7 @@ impl Claim {
             Self::Visible => "visible",
             Self::Decodable => "decodable",
             Self::Used => "used",
+            Self::Counterfactual => "counterfactual",
         }
     }
 }

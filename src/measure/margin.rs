@@ -153,7 +153,10 @@ impl Method for Margin {
     fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
         let check = |row: &MarginRow| {
             Some(Check {
-                what: format!("{}, {} hops: share ahead after iteration {}", row.split, row.hops, row.iteration),
+                what: format!(
+                    "{}, {} hops: share ahead after iteration {}",
+                    row.split, row.hops, row.iteration
+                ),
                 expected: designed_accuracy(design, &row.split, Some(row.hops), row.iteration)?,
                 found: row.ahead,
             })

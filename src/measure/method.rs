@@ -89,6 +89,15 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
         Ok(vec![Self::defaults()?])
     }
 
+    /// The settings with which the method edits states of queries that it fits nothing to: of these reports the scores with
+    /// [`Claim::Counterfactual`](super::Claim::Counterfactual) count. None where it edits nothing.
+    ///
+    /// # Errors
+    /// As [`Method::defaults`].
+    fn to_edit(_setting: &Setting) -> Result<Vec<Self>> {
+        Ok(Vec::new())
+    }
+
     /// What a report says of sites; nothing where the method speaks of none.
     fn site_scores(_report: &Report<Self>) -> Vec<SiteScore> {
         Vec::new()

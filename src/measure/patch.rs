@@ -145,40 +145,67 @@ impl Method for Patch {
         })
     }
 
-    // At every hook point whose states hold tokens.
     fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
-        let mut defaults = Self::defaults()?;
-        defaults.pairing.correct_only = setting.answers_right;
-        let points = [
-            Point::Embed,
-            Point::ResidPre,
-            Point::Z,
-            Point::AttnOut,
-            Point::ResidMid,
-            Point::MlpOut,
-            Point::ResidPost,
-        ];
-        Ok(points.map(|hook| Self { hook, ..defaults.clone() }).into())
+        at_every_point(setting, Corrupt::Prefix)
+    }
+
+    // The same relations on both sides: whatever entity is exchanged, the answer that follows is the source's.
+    fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
+        at_every_point(setting, Corrupt::Head)
     }
 
     fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
-        report.rows.iter().filter_map(site_score).collect()
+        report.rows.iter().filter_map(site_scores).flatten().collect()
     }
 }
 
-fn site_score(row: &PatchRow) -> Option<SiteScore> {
+// At every hook point whose states hold tokens.
+fn at_every_point(setting: &Setting, corrupt: Corrupt) -> Result<Vec<Patch>> {
+    let mut defaults = Patch::defaults()?;
+    defaults.pairing.correct_only = setting.answers_right;
+    defaults.pairing.corrupt = corrupt;
+    let points = [
+        Point::Embed,
+        Point::ResidPre,
+        Point::Z,
+        Point::AttnOut,
+        Point::ResidMid,
+        Point::MlpOut,
+        Point::ResidPost,
+    ];
+    Ok(points
+        .map(|hook| Patch {
+            hook,
+            ..defaults.clone()
+        })
+        .into())
+}
+
+fn site_scores(row: &PatchRow) -> Option<[SiteScore; 2]> {
+    // Most queries.
+    const MOST: f64 = 0.5;
     let (point, position, hops) = (row.hook?, row.position?, row.split.hops()?);
-    Some(SiteScore {
-        claim: Claim::Used,
+    let score = |claim, score, is_called| SiteScore {
+        claim,
         targets: row.corrupt.changes(hops),
         hops,
         point,
         position,
         place: row.place,
         head: None,
-        score: row.effect.recovery.unwrap_or_default(),
-        is_called: row.effect.is_felt(),
-    })
+        score,
+        is_called,
+    };
+    let effect = &row.effect;
+    Some([
+        // What a model uses for an answer that it does not give, nothing can say.
+        score(
+            Claim::Used,
+            effect.recovery.unwrap_or_default(),
+            effect.is_felt() && effect.clean_accuracy > MOST,
+        ),
+        score(Claim::Counterfactual, effect.flips, effect.flips_low > MOST),
+    ])
 }
 
 fn place(site: Option<Site>, checkpoint: &LoadedCheckpoint) -> Place {

@@ -177,7 +177,9 @@ fn check(row: &SettleRow, report: &Report<Settle>, design: &dyn Design) -> Optio
         .iter()
         .filter(|other| (&other.split, other.hops) == (&row.split, row.hops));
     let largest = of_line.clone().map(|row| row.moved).fold(0.0, f64::max);
-    let steps = of_line.filter(|row| row.moved > STEP * largest).map(|row| row.iteration);
+    let steps = of_line
+        .filter(|row| row.moved > STEP * largest)
+        .map(|row| row.iteration);
     Some(Check {
         what: format!("{}, {} hops: the last iteration with a step", row.split, row.hops),
         expected: changes?.into_iter().max()? as f64,

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::score::Agreement;
 use crate::error::{Error, Result};
 use crate::measure::Claim;
 
@@ -44,6 +45,26 @@ pub struct MarksFile {
     /// The limits.
     #[serde(default)]
     pub limits: Vec<Limit>,
+}
+
+impl Marks {
+    // Whether the scores or calls of a variant miss a mark.
+    pub(super) fn misses(&self, of: &Agreement) -> bool {
+        of.auroc.is_some_and(|auroc| auroc < self.auroc) || self.misses_false_positives(of)
+    }
+
+    pub(super) fn misses_false_positives(&self, of: &Agreement) -> bool {
+        of.false_positives().is_some_and(|rate| rate > self.false_positives)
+    }
+
+    // Whether edits, whose scores are shares of counterfactual answers, miss a mark.
+    pub(super) fn misses_edits(&self, of: &Agreement) -> bool {
+        of.score_of_positives.is_some_and(|share| share < self.sufficiency) || self.misses_selectivity(of)
+    }
+
+    pub(super) fn misses_selectivity(&self, of: &Agreement) -> bool {
+        of.score_of_negatives.is_some_and(|share| share > self.selectivity)
+    }
 }
 
 impl MarksFile {

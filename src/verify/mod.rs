@@ -12,6 +12,9 @@
 //!
 //! - A site is *used* where its exchange alone changes the answer, or its exchange together with another one where neither
 //!   does so alone. The second is the definition of a backup: who asks what a model uses wants to know of it too.
+//! - Edits are made on held-out queries, a quarter of all. The share of these that give the counterfactual answer is their
+//!   *sufficiency* at sites where the entity is used alone, and at the others what lacks in *selectivity*.
+//! - Scores of use that rank all that is added to the residual stream name a circuit: see [`Faithfulness`]. No mark is set for it.
 //! - A mark must be held in *every* variant: the worst one counts, not the mean.
 //! - On controls there is nothing to find: each call is a false positive. Calls there come at a rate, since each rests on a
 //!   95 % interval, so that the mark is held by the rate over all controls of one kind. Only calls of entities that the chain
@@ -22,10 +25,13 @@
 
 mod control;
 mod marks;
+mod matrix;
 mod score;
 mod subject;
 mod suite;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::time::Instant;
@@ -39,7 +45,8 @@ use self::subject::{Kind, Subject};
 pub use self::table::{COLUMNS, Cell, Found, Verdict};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::measure::{self, Extras, Method, Report, csv};
+pub use crate::measure::Faithfulness;
+use crate::measure::{self, Claim, LoadedCheckpoint, Method, Report, SiteScore, csv};
 use crate::registry::with_every_method;
 
 /// The result of `verify`.
@@ -59,6 +66,14 @@ pub struct Verification {
 /// When a circuit cannot be built.
 pub fn suite(short: bool) -> Result<Verification> {
     verification(&suite::subjects(short)?)
+}
+
+/// Runs every method on someone's checkpoint, of which the truth is in a file as `circuit` writes them, and on its controls.
+///
+/// # Errors
+/// When a file cannot be read, or the truth does not fit the checkpoint or the data.
+pub fn checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Verification> {
+    verification(&suite::of_checkpoint(path, data, truth)?)
 }
 
 // Runs every method on these models.
@@ -90,10 +105,13 @@ fn found<M: Method>(subject: &Subject) -> Found {
         variant: subject.variant.clone(),
         sites: Vec::new(),
         checks: Vec::new(),
+        faithfulness: Vec::new(),
         failure: None,
     };
     let begin = Instant::now();
-    let reports = reports::<M>(subject);
+    if let Err(error) = fill::<M>(subject, &mut found) {
+        found.failure = Some(error.to_string());
+    }
     tracing::debug!(
         "{} on {}, {}: {:.2} s",
         M::NAME,
@@ -101,26 +119,43 @@ fn found<M: Method>(subject: &Subject) -> Found {
         subject.variant,
         begin.elapsed().as_secs_f64()
     );
-    match reports {
-        Err(error) => found.failure = Some(error.to_string()),
-        Ok(reports) => {
-            for report in reports {
-                let scores = M::site_scores(&report).into_iter();
-                found.sites.extend(scores.filter_map(|score| subject.judge(score)));
-                if subject.kind == Kind::Circuit {
-                    found.checks.extend(M::checks(&report, &*subject.queries));
-                }
-            }
-        }
-    }
     found
 }
 
-fn reports<M: Method>(subject: &Subject) -> Result<Vec<Report<M>>> {
-    let settings = M::to_verify(&subject.setting())?;
-    let checkpoints = std::slice::from_ref(&subject.checkpoint);
-    let report = |settings: M| Ok(settings.run_with(Extras::default(), checkpoints)?.report);
-    settings.into_iter().map(report).collect()
+// What the method says of the model's queries, then what its edits of those that are held out give.
+fn fill<M: Method>(subject: &Subject, found: &mut Found) -> Result<()> {
+    let setting = subject.setting();
+    let mut scores: Vec<SiteScore> = Vec::new();
+    for settings in M::to_verify(&setting)? {
+        let report = report(settings, &subject.checkpoint)?;
+        scores.extend(
+            M::site_scores(&report)
+                .into_iter()
+                .filter(|score| score.claim != Claim::Counterfactual),
+        );
+        if subject.kind == Kind::Circuit {
+            found.checks.extend(M::checks(&report, &*subject.queries));
+        }
+    }
+    if subject.kind == Kind::Circuit && scores.iter().any(|score| score.claim == Claim::Used) {
+        found.faithfulness = measure::faithfulness(&subject.held_out, &scores)?;
+    }
+    for settings in M::to_edit(&setting)? {
+        let report = report(settings, &subject.held_out)?;
+        scores.extend(
+            M::site_scores(&report)
+                .into_iter()
+                .filter(|score| score.claim == Claim::Counterfactual),
+        );
+    }
+    found
+        .sites
+        .extend(scores.into_iter().filter_map(|score| subject.judge(score)));
+    Ok(())
+}
+
+fn report<M: Method>(settings: M, checkpoint: &LoadedCheckpoint) -> Result<Report<M>> {
+    settings.run(std::slice::from_ref(checkpoint))
 }
 
 impl Verification {
@@ -138,12 +173,20 @@ impl Verification {
         files::write_json(&folder.join("verify.json"), self)
     }
 
+    /// The matrix of methods and models as a table of Markdown, which numbers of a machine's speed are not in.
+    pub fn markdown(&self) -> String {
+        matrix::markdown(&self.cells)
+    }
+
     /// # Errors
     /// When a cell is not as it should be.
     pub fn expect_green(&self) -> Result<()> {
         match self.red().count() {
             0 => Ok(()),
-            red => Err(Error::failed(format!("{red} of {} cells are not as they should be", self.cells.len()))),
+            red => Err(Error::failed(format!(
+                "{red} of {} cells are not as they should be",
+                self.cells.len()
+            ))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::SiteScore;
+use crate::measure::{SiteScore, statistics};
 
 /// A site score beside the truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct Agreement {
     pub found: usize,
     /// Of the negatives, those that are called.
     pub false_calls: usize,
+    /// The mean score of the positives; absent without any.
+    pub score_of_positives: Option<f64>,
+    /// The mean score of the negatives.
+    pub score_of_negatives: Option<f64>,
     /// The probability that a positive has a higher score than a negative, ties by half; absent without both.
     pub auroc: Option<f64>,
 }
@@ -40,6 +44,8 @@ impl Agreement {
             negatives: negatives.len(),
             found: called(&positives),
             false_calls: called(&negatives),
+            score_of_positives: mean(&scores(&positives)),
+            score_of_negatives: mean(&scores(&negatives)),
             auroc: auroc(&scores(&positives), &scores(&negatives)),
         }
     }
@@ -60,14 +66,20 @@ fn rate(count: usize, of: usize) -> Option<f64> {
     (of > 0).then(|| count as f64 / of as f64)
 }
 
+fn mean(scores: &[f64]) -> Option<f64> {
+    (!scores.is_empty()).then(|| statistics::mean(scores.iter().copied()))
+}
+
 // Mann and Whitney's U over the number of pairs.
 fn auroc(positives: &[f64], negatives: &[f64]) -> Option<f64> {
     let wins = positives.iter().flat_map(|positive| {
-        negatives.iter().map(move |negative| match positive.total_cmp(negative) {
-            std::cmp::Ordering::Greater => 1.0,
-            std::cmp::Ordering::Equal => 0.5,
-            std::cmp::Ordering::Less => 0.0,
-        })
+        negatives
+            .iter()
+            .map(move |negative| match positive.total_cmp(negative) {
+                std::cmp::Ordering::Greater => 1.0,
+                std::cmp::Ordering::Equal => 0.5,
+                std::cmp::Ordering::Less => 0.0,
+            })
     });
     let pairs = positives.len() * negatives.len();
     (pairs > 0).then(|| wins.sum::<f64>() / pairs as f64)
@@ -110,6 +122,8 @@ mod tests {
         // Of six pairs one is a tie.
         assert_eq!(found.auroc, Some(5.5 / 6.0));
         assert_eq!((found.found, found.false_calls), (1, 1));
+        assert_eq!(found.score_of_positives, Some(0.7));
+        assert!((found.score_of_negatives.unwrap() - 0.2).abs() < 1e-12);
         assert!((found.balanced_accuracy().unwrap() - (0.5 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
         let alike = Agreement::of(&sites[2..]);
         assert_eq!((alike.auroc, alike.balanced_accuracy()), (None, None));

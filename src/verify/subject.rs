@@ -12,11 +12,14 @@ use crate::circuit::{Case, Circuit, CircuitSite, Step, Truth};
 use crate::error::{Error, Result};
 use crate::graph::{Bridges, Dataset, Graph, Ids, Position, Query, Split, Token};
 use crate::measure::{CheckpointSummary, Claim, Design, LoadedCheckpoint, Origin, Place, Setting, SiteScore};
-use crate::model::{Model, Point};
+use crate::model::{Model, ModelConfig, Point, Weights};
 use crate::random::Stream;
 
 /// Queries of each number of hops, at most.
 const MAX_QUERIES: usize = 192;
+
+/// The share of the queries of each number of hops that edits are tested on; they fit what they need on the others.
+const HELD_OUT: f64 = 0.25;
 
 /// Queries of a case, at least: fewer tell nothing of a method.
 const MIN_QUERIES: usize = 12;
@@ -28,6 +31,8 @@ type Steps = HashMap<Ids, Vec<Step>>;
 pub(super) struct Queries {
     /// One split for each number of hops, all of whose queries are of one case.
     pub(super) data: Arc<Dataset>,
+    /// For edits: the same splits with the held-out queries, and the others, with all facts, to fit on (`train`).
+    pub(super) held_out: Arc<Dataset>,
     // The case of each number of hops.
     cases: BTreeMap<usize, Case>,
     steps: Steps,
@@ -101,6 +106,7 @@ impl Queries {
             splits,
             hash: data.hash.clone(),
         };
+        let held_out = held_out(&data);
         let all = data.splits[1..].par_iter().flat_map(|(_, rows)| rows);
         let trace = |query: &Query| {
             let steps = circuit.map(|circuit| circuit.trace(&query.tokens, 3 * truth.iterations));
@@ -108,6 +114,7 @@ impl Queries {
         };
         Ok(Self {
             steps: all.filter_map(trace).collect(),
+            held_out: Arc::new(held_out),
             data: Arc::new(data),
             cases,
             truth: truth.clone(),
@@ -117,7 +124,10 @@ impl Queries {
     // The tokens of a query that decide its answer, from the first one that is used to the end.
     fn decisive(&self, hops: usize) -> Option<usize> {
         let case = self.cases.get(&hops)?;
-        let used = case.sites.iter().filter(|row| row.used && row.site.point == Point::Embed);
+        let used = case
+            .sites
+            .iter()
+            .filter(|row| row.used && row.site.point == Point::Embed);
         let first = used.map(|row| row.site.position.index(hops)).min()?;
         Some(hops + 1 - first)
     }
@@ -126,7 +136,8 @@ impl Queries {
 impl Design for Queries {
     fn queries(&self, split: &Split, hops: Option<usize>) -> Vec<&Query> {
         let rows = self.data.split(split).unwrap_or_default().iter();
-        rows.filter(|query| hops.is_none_or(|hops| query.hops() == hops)).collect()
+        rows.filter(|query| hops.is_none_or(|hops| query.hops() == hops))
+            .collect()
     }
 
     fn is_right(&self, query: &Query, iterations: usize) -> Option<bool> {
@@ -134,7 +145,11 @@ impl Design for Queries {
             return Some(steps.get(iterations.checked_sub(1)?)?.answer == Some(query.target));
         }
         // Those of a truth without a program are chosen by their answers where it knows of wrong ones.
-        let all_right = !self.truth.cases.iter().any(|case| case.hops == query.hops() && !case.right);
+        let all_right = !self
+            .truth
+            .cases
+            .iter()
+            .any(|case| case.hops == query.hops() && !case.right);
         (all_right && iterations == self.truth.iterations).then_some(true)
     }
 
@@ -148,12 +163,36 @@ impl Design for Queries {
     }
 }
 
+// The first queries of each number of hops are held out, which are in random order; the others are to fit on.
+fn held_out(data: &Dataset) -> Dataset {
+    let mut train = Vec::new();
+    let mut tests = Vec::new();
+    for (split, rows) in &data.splits {
+        let n = match split.depth() {
+            Some(_) => (HELD_OUT * rows.len() as f64).ceil() as usize,
+            None => 0,
+        };
+        train.extend_from_slice(&rows[n..]);
+        if n > 0 {
+            tests.push((split.clone(), rows[..n].to_vec()));
+        }
+    }
+    Dataset {
+        vocab: data.vocab.clone(),
+        graph: data.graph.clone(),
+        splits: std::iter::once((Split::train(), train)).chain(tests).collect(),
+        hash: data.hash.clone(),
+    }
+}
+
 // The layer of each fact by vocabulary ids.
 fn fact_layers(truth: &Truth, data: &Dataset) -> Result<HashMap<(u32, u32), usize>> {
     let id = |token: &str| {
-        data.vocab
-            .id(token)
-            .ok_or_else(|| Error::input(format!("the truth names the token {token}, which the data does not have")))
+        data.vocab.id(token).ok_or_else(|| {
+            Error::input(format!(
+                "the truth names the token {token}, which the data does not have"
+            ))
+        })
     };
     let layers = truth.fact_layers.iter();
     layers
@@ -207,12 +246,24 @@ pub(super) struct Subject {
     pub(super) variant: String,
     pub(super) kind: Kind,
     pub(super) checkpoint: LoadedCheckpoint,
+    /// The same model with the held-out queries.
+    pub(super) held_out: LoadedCheckpoint,
     pub(super) queries: Arc<Queries>,
 }
 
 impl Subject {
-    pub(super) fn new(name: &str, variant: &str, kind: Kind, model: Model, queries: &Arc<Queries>) -> Self {
-        let (layers, iterations) = (model.config().layers, model.config().iterations);
+    /// Of the model with these weights.
+    ///
+    /// # Errors
+    /// When the weights do not fit the config.
+    pub(super) fn new(
+        (name, variant): (&str, &str),
+        kind: Kind,
+        (config, weights): (&ModelConfig, &Weights),
+        queries: &Arc<Queries>,
+    ) -> Result<Self> {
+        let model = || Model::new(config.clone(), queries.data.vocab.len(), weights);
+        let (layers, iterations) = (config.layers, config.iterations);
         // Nothing is read from there.
         let nowhere: PathBuf = Path::new(name).join("verify");
         let info = CheckpointSummary {
@@ -240,18 +291,22 @@ impl Subject {
             alone: true,
             data: None,
         };
-        Self {
+        let loaded = |data: &Arc<Dataset>| -> Result<LoadedCheckpoint> {
+            Ok(LoadedCheckpoint {
+                info: info.clone(),
+                path: path.clone(),
+                model: model()?,
+                data: data.clone(),
+            })
+        };
+        Ok(Self {
             name: name.to_owned(),
             variant: variant.to_owned(),
             kind,
-            checkpoint: LoadedCheckpoint {
-                info,
-                path,
-                model,
-                data: queries.data.clone(),
-            },
+            checkpoint: loaded(&queries.data)?,
+            held_out: loaded(&queries.held_out)?,
             queries: queries.clone(),
-        }
+        })
     }
 
     pub(super) fn setting(&self) -> Setting {
@@ -271,7 +326,11 @@ impl Subject {
         let case = self.queries.cases.get(&score.hops)?;
         if self.kind == Kind::Control {
             let is_entity = |target: &crate::graph::Target| target.hop(score.hops).is_some_and(|hop| hop > 0);
-            return score.targets.iter().any(is_entity).then_some(Judged { score, truth: false });
+            return score
+                .targets
+                .iter()
+                .any(is_entity)
+                .then_some(Judged { score, truth: false });
         }
         let reads_apart = self.checkpoint.model.config().reads_apart(score.hops);
         Some(Judged {
@@ -299,7 +358,7 @@ fn holds(case: &Case, score: &SiteScore, reads_apart: bool) -> bool {
     let is_so = |row: &crate::circuit::SiteTruth| match score.claim {
         Claim::Visible => row.visible,
         Claim::Decodable => row.decodable,
-        Claim::Used => row.used,
+        Claim::Used | Claim::Counterfactual => row.used,
     };
     let rows = case.sites.iter().filter(|row| score.targets.contains(&row.target));
     let alone = rows.filter(|row| is_meant(&row.site)).any(is_so);

@@ -1,15 +1,20 @@
 //! The circuits and controls of the suite: which graphs, rotations and levels of noise.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::control::{PERMUTED, UNTRAINED, permuted, untrained};
 use super::subject::{Kind, Queries, Subject};
-use crate::circuit::{Circuit, Name, Settings};
-use crate::error::Result;
-use crate::graph::{Chains, Dataset, Systematic, Tails};
-use crate::model::Model;
+use crate::checkpoint::Checkpoint;
+use crate::circuit::{Circuit, Name, Settings, Truth};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::graph::{Chains, Dataset, Query, Systematic, Tails};
+use crate::model::{ModelConfig, Weights};
+use crate::train::answers;
 
 /// Rotations of the residual stream by seed.
 const ROTATIONS: [Option<u64>; 3] = [None, Some(1), Some(2)];
@@ -42,15 +47,21 @@ impl GraphKind {
 
     // The data for a circuit.
     fn data(self, name: Name) -> Result<Dataset> {
-        // Of late-bridge a case has the chains of one pair of layers, a sixteenth of all.
-        let more = if name == Name::LateBridge { 2 } else { 1 };
+        // Of late-bridge a case has the chains of one pair of layers, a sixteenth of all; of suffix-reader those that the suffix
+        // happens to answer right.
+        let more = match name {
+            Name::LateBridge => 3,
+            Name::SuffixReader => 2,
+            _ => 1,
+        };
         let systematic = |entities, relations, seed| Systematic {
             entities,
             relations,
             out_degree: relations,
             ood_share: 0.1,
             held_out: 0.1,
-            phi: 1000.0,
+            // About three quarters of the chains that there are.
+            phi: 0.75 * relations as f64,
             test_rows: 500,
             seed,
         };
@@ -58,7 +69,7 @@ impl GraphKind {
             Self::Dense => systematic(12, 6 * more, 1).generate(),
             Self::Sparse => systematic(16, 5 * more, 2).generate(),
             Self::Deep => {
-                let (entities, relations) = (12, 3 * more * more);
+                let (entities, relations) = (12, 3 * more * if name == Name::LateBridge { more } else { 1 });
                 let chains = entities * relations * relations;
                 let test_rows = chains / 4;
                 let settings = Chains {
@@ -155,17 +166,61 @@ fn subjects_of(name: Name, variant: Variant, with_controls: bool, seed: u64) -> 
     };
     let circuit = Circuit::build(&settings, &data)?;
     let config = &circuit.info.model;
-    let model = Model::new(config.clone(), data.vocab.len(), &circuit.weights)?;
-    let answered = |query: &crate::graph::Query| Ok(query.target);
+    let answered = |query: &Query| Ok(query.target);
     let queries = Arc::new(Queries::of(&circuit.truth, &data, Some(&circuit), &answered)?);
-    let subject = |name: &str, kind, model| Subject::new(name, &variant.label(), kind, model, &queries);
-    let mut subjects = vec![subject(&name.to_string(), Kind::Circuit, model)];
+    let names = (&*name.to_string(), &*variant.label());
+    let mut subjects = vec![Subject::new(
+        names,
+        Kind::Circuit,
+        (config, &circuit.weights),
+        &queries,
+    )?];
     if with_controls {
-        let other = permuted(config, &data, &circuit.weights, seed)?;
-        let new = untrained(config, data.vocab.len(), seed)?;
-        subjects.push(subject(UNTRAINED, Kind::Control, new));
-        subjects.push(subject(PERMUTED, Kind::Control, other));
+        subjects.extend(controls(names.1, (config, &circuit.weights), seed, &queries)?);
     }
+    Ok(subjects)
+}
+
+// The controls of a model.
+fn controls(
+    variant: &str,
+    (config, weights): (&ModelConfig, &Weights),
+    seed: u64,
+    queries: &Arc<Queries>,
+) -> Result<[Subject; 2]> {
+    let data = &queries.data;
+    let new = untrained(config, data.vocab.len(), seed)?;
+    let other = permuted(data, weights, seed)?;
+    let control = |name, weights| Subject::new((name, variant), Kind::Control, (config, weights), queries);
+    Ok([control(UNTRAINED, &new)?, control(PERMUTED, &other)?])
+}
+
+/// Someone's checkpoint with the truth about it, then its controls.
+///
+/// # Errors
+/// When a file cannot be read, or the truth does not fit the checkpoint or the data.
+pub(super) fn of_checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Vec<Subject>> {
+    let checkpoint = Checkpoint::read(path, &Device::Cpu)?;
+    let data = Dataset::read(data)?;
+    checkpoint.check_vocab(path, &data.vocab)?;
+    let known: Truth = files::read_json(truth)?;
+    let config = &checkpoint.info.model;
+    known
+        .check(config, &checkpoint.hash, &data)
+        .map_err(|reason| Error::file(truth, reason))?;
+    let model = checkpoint.model()?;
+    let answered = |query: &Query| Ok(answers(&model, [&*query.tokens], config.iterations)?[0]);
+    let queries = Queries::of(&known, &data, None, &answered).map_err(|error| Error::file(truth, error.to_string()))?;
+    let queries = Arc::new(queries);
+    let variant = path.display().to_string();
+    let weights = (config, &checkpoint.weights);
+    let mut subjects = vec![Subject::new(
+        (&known.circuit, &variant),
+        Kind::Circuit,
+        weights,
+        &queries,
+    )?];
+    subjects.extend(controls(&variant, weights, 1, &queries)?);
     Ok(subjects)
 }
 

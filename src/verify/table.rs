@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::control::{PERMUTED, UNTRAINED};
 use super::marks::MarksFile;
 use super::score::{Agreement, Judged};
-use crate::measure::{Check, Claim, Column};
+use crate::measure::{Check, Claim, Column, Faithfulness};
 
 /// What one method says of one model, beside the truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Found {
     pub sites: Vec<Judged>,
     /// The numbers that the design foretells.
     pub checks: Vec<Check>,
+    /// How faithful the circuits are that its scores name.
+    pub faithfulness: Vec<Faithfulness>,
     /// Why it gave nothing, where it failed.
     pub failure: Option<String>,
 }
@@ -63,6 +65,18 @@ pub struct Cell {
     pub false_positives: Option<f64>,
     /// The highest rate of a variant; on a control that over all variants, which the mark is for.
     pub false_positives_max: Option<f64>,
+    /// Of a claim of counterfactual answers, their mean share over variants where the entity is used.
+    pub sufficiency: Option<f64>,
+    /// The lowest share of a variant.
+    pub sufficiency_min: Option<f64>,
+    /// Their mean share over variants where the entity is not used.
+    pub selectivity: Option<f64>,
+    /// The highest share of a variant.
+    pub selectivity_max: Option<f64>,
+    /// Mean circuit-model distance over variants, where the scores name circuits.
+    pub cmd: Option<f64>,
+    /// Mean circuit performance ratio.
+    pub cpr: Option<f64>,
     /// Share of the numbers that are as designed.
     pub as_designed: Option<f64>,
     /// Why the method should miss a mark here.
@@ -86,11 +100,44 @@ pub const COLUMNS: &[Column] = &[
     Column::of("balanced_min").titled("lowest"),
     Column::of("false_positives").titled("false positives"),
     Column::of("false_positives_max").titled("highest"),
+    Column::of("sufficiency"),
+    Column::of("sufficiency_min").titled("lowest"),
+    Column::of("selectivity"),
+    Column::of("selectivity_max").titled("highest"),
+    Column::of("cmd").titled("CMD"),
+    Column::of("cpr").titled("CPR"),
     Column::of("as_designed").titled("as designed"),
     Column::of("verdict"),
 ];
 
 impl Cell {
+    // Of a method on all variants of a model, without numbers.
+    fn empty(found: &[&Found]) -> Self {
+        Self {
+            method: found[0].method.clone(),
+            claim: None,
+            model: found[0].model.clone(),
+            variants: found.len(),
+            n: 0,
+            auroc: None,
+            auroc_min: None,
+            balanced: None,
+            balanced_min: None,
+            false_positives: None,
+            false_positives_max: None,
+            sufficiency: None,
+            sufficiency_min: None,
+            selectivity: None,
+            selectivity_max: None,
+            cmd: None,
+            cpr: None,
+            as_designed: None,
+            limit: None,
+            verdict: Verdict::Holds,
+            notes: Vec::new(),
+        }
+    }
+
     /// Whether the cell is as it should be.
     pub fn is_green(&self) -> bool {
         matches!(self.verdict, Verdict::Holds | Verdict::Limit)
@@ -125,7 +172,7 @@ pub(super) fn cells(found: &[Found], marks: &MarksFile) -> Vec<Cell> {
     keys.iter().map(cell).collect()
 }
 
-fn is_control(model: &str) -> bool {
+pub(super) fn is_control(model: &str) -> bool {
     [UNTRAINED, PERMUTED].contains(&model)
 }
 
@@ -143,43 +190,57 @@ fn of_claim(claim: Claim, found: &[&Found], marks: &MarksFile) -> Cell {
         ..Agreement::default()
     };
     let (method, model) = (&found[0].method, &found[0].model);
-    let limits = &marks.marks;
-    let over = |rate: Option<f64>| rate.is_some_and(|rate| rate > limits.false_positives);
-    let misses = |of: &Agreement| of.auroc.is_some_and(|auroc| auroc < limits.auroc) || over(of.false_positives());
+    let is_edit = claim == Claim::Counterfactual;
     let missed: Vec<bool> = if is_control(model) {
-        vec![over(together.false_positives())]
+        let over_edits = agreements
+            .iter()
+            .map(|of| is_edit && marks.marks.misses_selectivity(of));
+        over_edits
+            .chain([marks.marks.misses_false_positives(&together)])
+            .collect()
     } else {
+        let misses = |of: &Agreement| marks.marks.misses(of) || (is_edit && marks.marks.misses_edits(of));
         agreements.iter().map(misses).collect()
     };
     let limit = marks.limit(method, claim, model);
-    let verdict = match (limit, missed.iter().any(|&missed| missed)) {
-        (None, false) => Verdict::Holds,
-        (None, true) => Verdict::Misses,
-        (Some(_), _) if missed.iter().all(|&missed| missed) => Verdict::Limit,
-        (Some(_), _) => Verdict::HoldsAgainstLimit,
+    let over_variants =
+        |of: fn(&Agreement) -> Option<f64>| agreements.iter().filter_map(move |agreement| of(agreement));
+    let of_edits = |value: Option<f64>| value.filter(|_| is_edit);
+    let circuits = || {
+        let of_claim = found.iter().filter(|_| claim == Claim::Used);
+        of_claim.flat_map(|of| &of.faithfulness)
     };
-    let lowest = |of: fn(&Agreement) -> Option<f64>| agreements.iter().filter_map(of).reduce(f64::min);
-    let highest = agreements.iter().filter_map(Agreement::false_positives).reduce(f64::max);
     Cell {
-        method: method.clone(),
         claim: Some(claim),
-        model: model.clone(),
-        variants: found.len(),
         n: variants.iter().map(Vec::len).sum(),
-        auroc: mean(agreements.iter().filter_map(|of| of.auroc)),
-        auroc_min: lowest(|of| of.auroc),
-        balanced: mean(agreements.iter().filter_map(Agreement::balanced_accuracy)),
-        balanced_min: lowest(Agreement::balanced_accuracy),
+        auroc: mean(over_variants(|of| of.auroc)),
+        auroc_min: over_variants(|of| of.auroc).reduce(f64::min),
+        balanced: mean(over_variants(Agreement::balanced_accuracy)),
+        balanced_min: over_variants(Agreement::balanced_accuracy).reduce(f64::min),
         false_positives: together.false_positives(),
         false_positives_max: if is_control(model) {
             together.false_positives()
         } else {
-            highest
+            over_variants(Agreement::false_positives).reduce(f64::max)
         },
-        as_designed: None,
+        sufficiency: of_edits(mean(over_variants(|of| of.score_of_positives))),
+        sufficiency_min: of_edits(over_variants(|of| of.score_of_positives).reduce(f64::min)),
+        selectivity: of_edits(mean(over_variants(|of| of.score_of_negatives))),
+        selectivity_max: of_edits(over_variants(|of| of.score_of_negatives).reduce(f64::max)),
+        cmd: mean(circuits().map(|of| of.cmd)),
+        cpr: mean(circuits().map(|of| of.cpr)),
         limit: limit.map(str::to_owned),
-        verdict,
-        notes: Vec::new(),
+        verdict: verdict(&missed, limit.is_some()),
+        ..Cell::empty(found)
+    }
+}
+
+fn verdict(missed: &[bool], is_limit: bool) -> Verdict {
+    match (is_limit, missed.contains(&true)) {
+        (false, false) => Verdict::Holds,
+        (false, true) => Verdict::Misses,
+        (true, _) if missed.iter().all(|&missed| missed) => Verdict::Limit,
+        (true, _) => Verdict::HoldsAgainstLimit,
     }
 }
 
@@ -200,25 +261,11 @@ fn of_numbers(found: &[&Found], marks: &MarksFile) -> Cell {
     let checks: Vec<&Check> = found.iter().flat_map(|of| &of.checks).collect();
     let right = checks.iter().map(|check| f64::from(u8::from(check.passes(tolerance))));
     Cell {
-        method: found[0].method.clone(),
-        claim: None,
-        model: found[0].model.clone(),
-        variants: found.len(),
         n: checks.len(),
-        auroc: None,
-        auroc_min: None,
-        balanced: None,
-        balanced_min: None,
-        false_positives: None,
-        false_positives_max: None,
         as_designed: mean(right),
-        limit: None,
-        verdict: if notes.is_empty() {
-            Verdict::Holds
-        } else {
-            Verdict::Misses
-        },
+        verdict: verdict(&[!notes.is_empty()], false),
         notes,
+        ..Cell::empty(found)
     }
 }
 

@@ -198,7 +198,10 @@ impl Method for Halt {
         let check = |row: &HaltRow| {
             let hit = |query: &Query| designed_hit(design, query, row.max_iterations);
             Some(Check {
-                what: format!("{}, {} hops: mean iteration at which {} halts", row.split, row.hops, row.rule),
+                what: format!(
+                    "{}, {} hops: mean iteration at which {} halts",
+                    row.split, row.hops, row.rule
+                ),
                 expected: mean_of(design, &row.split, Some(row.hops), hit)?,
                 found: row.mean,
             })
