@@ -8,6 +8,7 @@ use super::features::{State, Subspace};
 use super::interpret::Location;
 use super::known::KnownGraph;
 use super::program::Program;
+use super::sought::Sought;
 use super::truth::{Case, CircuitSite, FORMAT, FactLayer, Joint, SiteTruth, Truth};
 use super::{Name, Settings, compile, programs};
 use crate::graph::{Bridges, Dataset, Ids, Position, Query, Target, Token};
@@ -44,7 +45,7 @@ pub(super) fn truth(settings: &Settings, program: &Program, known: &KnownGraph, 
         .collect();
     let groups = group(program, data, &layer_of);
     let cases = groups.into_par_iter().map(|(key, queries)| {
-        let observer = Observer::new(program, known, queries[0].hops());
+        let observer = Observer::new(program, known, &layer_of, queries[0].hops());
         observer.case(key, &queries)
     });
     Truth {
@@ -109,15 +110,18 @@ struct Observed<'a> {
 struct Observer<'a> {
     program: &'a Program,
     known: &'a KnownGraph<'a>,
+    // The layer of each fact, where each is in one alone.
+    layer_of: &'a HashMap<(u32, u32), usize>,
     hops: usize,
     positions: Vec<Position>,
 }
 
 impl<'a> Observer<'a> {
-    fn new(program: &'a Program, known: &'a KnownGraph, hops: usize) -> Self {
+    fn new(program: &'a Program, known: &'a KnownGraph, layer_of: &'a HashMap<(u32, u32), usize>, hops: usize) -> Self {
         Self {
             program,
             known,
+            layer_of,
             hops,
             positions: Position::of_chain(hops, program.readout == Readout::LastColumn),
         }
@@ -223,16 +227,24 @@ impl<'a> Observer<'a> {
             .collect()
     }
 
-    // Exchanges of a token for others, in the first queries.
+    // Exchanges of a token for others, in the first queries: within the case where there are any.
     fn exchanges<'q>(&self, observed: &'q [Observed<'q>], of: Sought) -> Vec<Exchange<'q>> {
-        let mut exchanges = Vec::new();
-        for seen in observed.iter().take(EXCHANGED) {
-            if let Some(from) = self.id(of, seen) {
-                let others = self.alternatives(seen, of, from).into_iter();
-                exchanges.extend(others.map(|to| Exchange { seen, from, to }));
+        let all = |within_case: bool| {
+            let mut exchanges = Vec::new();
+            for seen in observed.iter().take(EXCHANGED) {
+                if let Some(from) = self.id(of, seen) {
+                    let others = self.alternatives(seen, of, from, within_case).into_iter();
+                    exchanges.extend(others.map(|to| Exchange { seen, from, to }));
+                }
             }
+            exchanges
+        };
+        let within_case = all(true);
+        if within_case.is_empty() {
+            all(false)
+        } else {
+            within_case
         }
-        exchanges
     }
 
     // Whether most exchanges change the answer when they are made at all of these locations.
@@ -258,16 +270,27 @@ impl<'a> Observer<'a> {
         changed == majority
     }
 
-    // Tokens in whose place another answer is due: the query with another head or relation is answered by the circuit, with
-    // another entity, and from another bridge the rest of the chain leads elsewhere. A query that is not answered calls for nothing:
-    // `memorizer` looks it up again in the next iteration, and finds the tokens as they were.
-    fn alternatives(&self, seen: &Observed, of: Sought, current: u32) -> Vec<u32> {
+    // Tokens in whose place another answer is due: to the query with another head or relation the circuit gives another
+    // answer, and from another bridge the rest of the chain leads elsewhere. `within_case`: the circuit knows the other query as
+    // it knows this one. A query that is not answered calls for nothing (`memorizer` looks it up again in the next iteration, and
+    // finds the tokens as they were); and the next fact is in the same layer, where each is in one.
+    fn alternatives(&self, seen: &Observed, of: Sought, current: u32, within_case: bool) -> Vec<u32> {
         let query = seen.query;
         let changes_the_query = |index: usize, other: u32| {
             let mut tokens = query.tokens.clone();
             tokens[index] = other;
             let answer = self.program.top1(&tokens, self.program.iterations, &mut |_, _| ());
-            answer != seen.answer && answer.is_some_and(|id| self.known.entities.contains(&id))
+            let is_answered = answer.is_some_and(|id| self.known.entities.contains(&id));
+            answer != seen.answer && (is_answered || !within_case)
+        };
+        let is_in_same_layer = |other: u32| {
+            let fact = |token: u32| match of {
+                Sought::Named(_, Token::Entity(hop)) => Some((token, *query.tokens.get(hop + 1)?)),
+                Sought::Named(_, Token::Relation(place)) => Some((Token::Entity(place - 1).of(query)?, token)),
+                Sought::WrongAnswer => None,
+            };
+            let layer = |token: u32| fact(token).and_then(|fact| self.layer_of.get(&fact));
+            layer(other) == layer(current)
         };
         let leads_elsewhere = |at: u32, relations: &[u32]| {
             let path = self.known.graph.walk(at, relations);
@@ -288,7 +311,7 @@ impl<'a> Observer<'a> {
         let fitting: Vec<u32> = candidates
             .iter()
             .copied()
-            .filter(|&other| other != current && fits(other))
+            .filter(|&other| other != current && (!within_case || is_in_same_layer(other)) && fits(other))
             .collect();
         let step = fitting.len().div_ceil(ALTERNATIVES).max(1);
         fitting.into_iter().step_by(step).collect()
@@ -346,23 +369,6 @@ struct Exchange<'a> {
     seen: &'a Observed<'a>,
     from: u32,
     to: u32,
-}
-
-// What is looked for in the states of a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sought {
-    Named(Target, Token),
-    /// The entity that is answered, where it is not the target.
-    WrongAnswer,
-}
-
-impl Sought {
-    fn target(self) -> Option<Target> {
-        match self {
-            Self::Named(target, _) => Some(target),
-            Self::WrongAnswer => None,
-        }
-    }
 }
 
 // What is at a location in every query of a case.

@@ -22,6 +22,7 @@ mod known;
 mod perturb;
 mod program;
 mod programs;
+mod sought;
 #[cfg(test)]
 mod tests;
 mod truth;

@@ -17,8 +17,9 @@ const CLOSED_FORM_PENALTIES: [f64; 5] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4];
 const LOGISTIC_PENALTIES: [f64; 5] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6];
 /// Penalties in a row that do no better than the best before them, after which weaker ones are not tried.
 const PATIENCE: usize = 2;
-/// What whitening adds to the variance of each direction, as a share of the mean variance: far above the rounding of f32
-/// states, so that a direction in which they do not differ is not blown up.
+/// What whitening adds to the variance of each direction, as a share of the mean variance, and what the closed forms add to the
+/// mean variance, as a share of the mean square: far above the rounding of f32 states, so that a direction in which they do not
+/// differ is not blown up.
 const WHITENING_FLOOR: f64 = 1e-8;
 
 /// How a fit came out.
@@ -53,9 +54,10 @@ impl Standard {
                 inverse_root(&covariance)?
             }
             ClassifierKind::Discriminant | ClassifierKind::Ridge => {
-                let deviation = x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0).sqrt();
-                // States that never differ say nothing; dividing by 1 keeps them at 0.
-                Array2::eye(x.ncols()) / if deviation > 1e-12 { deviation } else { 1.0 }
+                let variance = x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0);
+                // States that differ by rounding alone are not blown up either.
+                let floor = WHITENING_FLOOR * x.mapv(|x| x * x).mean().unwrap_or(0.0);
+                Array2::eye(x.ncols()) / (variance + floor.max(f64::MIN_POSITIVE)).sqrt()
             }
         };
         Ok(Self { mean, map })
@@ -344,7 +346,17 @@ mod tests {
                 y: samples.y.clone(),
             }
         };
+        // Where only the trace differs, and one label is twice as frequent.
+        let constant = |seed: u64| {
+            let y: Vec<usize> = with_trace(seed).y.iter().map(|label| label % 4).collect();
+            let mut x = Array2::from_elem((150, 9), 10.0);
+            let of_label = x.column_mut(8).into_iter().zip(&y);
+            of_label.for_each(|(x, &label)| *x += 1e-6 * label as f64);
+            Samples { x, y }
+        };
         for kind in [ClassifierKind::Discriminant, ClassifierKind::Ridge] {
+            let found = right(&Classifier::fit(kind, 1e-3, &constant(1), 5).unwrap(), &constant(2));
+            assert!(share(&found) < 0.5, "{kind:?}: {}", share(&found));
             let (fit, test) = (with_trace(1), with_trace(2));
             let decoded = |fit: &Samples, test: &Samples| right(&Classifier::fit(kind, 1e-3, fit, 5).unwrap(), test);
             let plain = decoded(&fit, &test);
