@@ -107,6 +107,7 @@
 
 mod bench;
 pub mod checkpoint;
+pub mod circuit;
 #[doc(hidden)]
 pub mod cli;
 mod error;
@@ -122,6 +123,7 @@ mod registry;
 pub mod report;
 mod threads;
 pub mod train;
+pub mod verify;
 mod wording;
 
 pub use candle_core::{Device, Tensor};

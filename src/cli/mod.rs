@@ -6,12 +6,14 @@ mod print;
 mod activations;
 mod analyses;
 mod bench;
+mod circuit;
 mod compare;
 mod data;
 mod import;
 mod progress;
 mod reproduce;
 mod train;
+mod verify;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -55,6 +57,10 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Write the activations at any hook points
     Activations(activations::ActivationsArgs),
+    /// Write a model whose mechanism is known, with the truth about it
+    Circuit(circuit::CircuitArgs),
+    /// Hold every analysis against models whose mechanism is known
+    Verify(verify::VerifyArgs),
     /// Bring in someone else's weights
     Import(import::ImportArgs),
     /// Time training steps on this machine
@@ -83,6 +89,8 @@ fn obey(command: Command) -> Result<()> {
         Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),
+        Command::Circuit(args) => circuit::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

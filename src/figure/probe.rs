@@ -209,6 +209,7 @@ fn sizes(rows: &[ProbeRow]) -> String {
     let fitted = range(rows.iter().map(|row| row.n_fit).collect());
     let shared = distinct(rows, |row| match row.split_by {
         SplitBy::Facts => "no prefix and no fact of a label shared",
+        SplitBy::BothFacts => "no prefix and no fact of a label, or from it, shared",
         SplitBy::Prefixes => "no prefix shared",
     });
     format!(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Claim, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
@@ -21,7 +22,7 @@ use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
 use crate::error::Result;
-use crate::graph::{Query, Split, Target};
+use crate::graph::{Position, Query, Split, Target};
 use crate::model::{DirectLogits, Hooks, Pass, Point, Sharing, Site};
 use crate::random::Stream;
 use crate::train::top1;
@@ -188,6 +189,42 @@ impl Method for Attribute {
         let is_difference = |row: &&AttributeRow| row.of.logit_of == LogitOf::LogitDifference;
         let is_large = |row: &&AttributeRow| row.contribution.abs() >= 0.01 * row.logit.abs();
         report.rows.iter().filter(is_difference).filter(is_large).collect()
+    }
+
+    // What writes the answer: what adds a tenth or more to its lead over the best other token, where it has one. A logit alone
+    // says less: what adds the same to those of all entities adds nothing to the answer.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        const CALLED: f64 = 0.1;
+        let of_lead = report
+            .rows
+            .iter()
+            .filter(|row| row.of.logit_of == LogitOf::LogitDifference);
+        let score = |row: &AttributeRow| {
+            Some(SiteScore {
+                claim: Claim::Visible,
+                targets: vec![Target::Answer],
+                hops: row.hops,
+                point: row.component.component.point()?,
+                position: Position::Readout,
+                place: row.component.place,
+                head: row.component.attention_head,
+                score: row.contribution,
+                is_called: row.logit > 0.0 && row.low.is_some_and(|low| low > CALLED * row.logit),
+            })
+        };
+        of_lead.filter_map(score).collect()
+    }
+}
+
+impl Component {
+    // The hook point of what it writes; a bias writes the same everywhere.
+    fn point(self) -> Option<Point> {
+        match self {
+            Self::Embedding => Some(Point::Embed),
+            Self::Head => Some(Point::Z),
+            Self::Mlp => Some(Point::MlpOut),
+            Self::Injection | Self::AttentionBias | Self::FinalBias => None,
+        }
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) fn csv_cell(value: &Value) -> String {
 ///
 /// # Errors
 /// When a row has no named fields.
-pub(super) fn csv<R: Serialize>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
+pub(crate) fn csv<R: Serialize>(rows: impl IntoIterator<Item = R>) -> Result<Vec<u8>> {
     let fail = |e: &dyn std::fmt::Display| Error::failed(format!("a table cannot be written: {e}"));
     let mut table = csv::Writer::from_writer(Vec::new());
     for (i, row) in rows.into_iter().enumerate() {

@@ -9,8 +9,9 @@ use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Check, Design, Setting, designed_accuracy};
 use super::largest::{Fall, Largest};
-use super::method::Method;
+use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
@@ -117,6 +118,24 @@ impl Method for Eval {
             out.rows.extend(rows(checkpoint, population, &iterations, &answers));
             Ok(())
         })
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            iterations: Iterations::These(vec![setting.iterations, setting.beyond()]),
+            ..Self::defaults()?
+        }])
+    }
+
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let check = |row: &EvalRow| {
+            Some(Check {
+                what: format!("{}: accuracy after {} iterations", row.split, row.iterations),
+                expected: designed_accuracy(design, &row.split, row.hops, row.iterations)?,
+                found: row.accuracy,
+            })
+        };
+        report.rows.iter().filter_map(check).collect()
     }
 }
 

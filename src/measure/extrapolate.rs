@@ -6,7 +6,8 @@ use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::eval::{self, EvalRow};
 use super::iterations::{BEYOND_TRAINING, Iterations};
-use super::method::Method;
+use super::judged::{Check, Design, Setting, designed_accuracy};
+use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per};
 use super::row::Row;
@@ -153,6 +154,43 @@ impl Method for Extrapolate {
             ));
         }
         Ok(())
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            iterations: Iterations::up_to(setting.beyond()),
+            ..Self::defaults()?
+        }])
+    }
+
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let check = |row: &ExtrapolateRow| {
+            Some(Check {
+                what: "the most hops that are answered".to_owned(),
+                expected: designed_depth(&report.settings, design)? as f64,
+                found: row.extrapolated as f64,
+            })
+        };
+        report.rows.iter().filter_map(check).collect()
+    }
+}
+
+// The most hops that are to be answered at some number of iterations, each depth up to them included.
+fn designed_depth(settings: &Extrapolate, design: &dyn Design) -> Option<usize> {
+    let mut depth = 1;
+    loop {
+        let split = Split::depth_test(depth + 1);
+        if design.queries(&split, None).is_empty() {
+            return Some(depth);
+        }
+        let accuracies = settings.iterations.list(1).into_iter();
+        let accuracies: Option<Vec<f64>> = accuracies
+            .map(|iterations| designed_accuracy(design, &split, None, iterations))
+            .collect();
+        if accuracies?.into_iter().fold(0.0, f64::max) < settings.accuracy {
+            return Some(depth);
+        }
+        depth += 1;
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Claim, SiteScore};
 use super::largest::Largest;
 use super::method::{Method, Report};
 use super::output::Output;
@@ -154,6 +155,31 @@ impl Method for Lens {
             .filter_map(|begun| report.rows.iter().find(|row| row.largest.is_max && line(row) == begun))
             .collect()
     }
+
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        report.rows.iter().flat_map(site_scores).collect()
+    }
+}
+
+// What the lens reads is often taken for what is used.
+fn site_scores(row: &LensRow) -> [SiteScore; 2] {
+    // A token is on top in all queries or in few: where others than the one in question are written, they agree by chance.
+    const CALLED: f64 = 0.5;
+    [Claim::Visible, Claim::Used].map(|claim| SiteScore {
+        claim,
+        targets: vec![row.label],
+        hops: row.hops,
+        point: if row.place == Place::EMBEDDING {
+            Point::Embed
+        } else {
+            Point::ResidPost
+        },
+        position: row.position,
+        place: row.place,
+        head: None,
+        score: row.top1,
+        is_called: row.low > CALLED,
+    })
 }
 
 // The queries of a population whose bridges are all known, where some are not; how many are left out is noted.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::judged::{Check, Design, Setting, designed_accuracy};
 use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
@@ -139,6 +140,28 @@ impl Method for Margin {
     // The maximum over iterations of each line of the figure.
     fn shown(report: &Report<Self>) -> Vec<&MarginRow> {
         report.rows.iter().filter(|row| row.largest.is_max).collect()
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            iterations: Iterations::up_to(setting.beyond()),
+            ..Self::defaults()?
+        }])
+    }
+
+    // The target is ahead where the answer is right.
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let check = |row: &MarginRow| {
+            Some(Check {
+                what: format!(
+                    "{}, {} hops: share ahead after iteration {}",
+                    row.split, row.hops, row.iteration
+                ),
+                expected: designed_accuracy(design, &row.split, Some(row.hops), row.iteration)?,
+                found: row.ahead,
+            })
+        };
+        report.rows.iter().filter_map(check).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{CheckpointSummary, LoadedCheckpoint, data_sets};
 use super::columns::{Column, Table, csv};
 use super::fitted::Fitted;
+use super::judged::{Check, Design, Setting, SiteScore};
 use super::output::{Extras, Output};
 use super::population::Group;
 use super::query_rows::QueryRows;
@@ -66,6 +67,45 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// The rows that the printed table has.
     fn shown(report: &Report<Self>) -> Vec<&Self::Row> {
         report.rows.iter().collect()
+    }
+
+    /// The settings that the command line has without any flag.
+    ///
+    /// # Errors
+    /// When a flag is required.
+    fn defaults() -> Result<Self> {
+        let command = Self::augment_args(clap::Command::new(Self::NAME).no_binary_name(true));
+        command
+            .try_get_matches_from(Vec::<String>::new())
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|e| Error::input(format!("{} has no default settings: {e}", Self::NAME)))
+    }
+
+    /// The settings with which the method is held against models whose mechanism is known.
+    ///
+    /// # Errors
+    /// As [`Method::defaults`].
+    fn to_verify(_setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self::defaults()?])
+    }
+
+    /// The settings with which the method edits states of queries that it fits nothing to: of these reports the scores with
+    /// [`Claim::Counterfactual`](super::Claim::Counterfactual) count. None where it edits nothing.
+    ///
+    /// # Errors
+    /// As [`Method::defaults`].
+    fn to_edit(_setting: &Setting) -> Result<Vec<Self>> {
+        Ok(Vec::new())
+    }
+
+    /// What a report says of sites; nothing where the method speaks of none.
+    fn site_scores(_report: &Report<Self>) -> Vec<SiteScore> {
+        Vec::new()
+    }
+
+    /// The numbers of a report that the design of a model foretells.
+    fn checks(_report: &Report<Self>, _design: &dyn Design) -> Vec<Check> {
+        Vec::new()
     }
 
     /// Resolves the settings and measures these checkpoints, each on its own data.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Check, Claim, Design, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
+use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
@@ -16,7 +18,8 @@ use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use super::{positive, unit_interval};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Position, Query, Split};
+use crate::graph::{Graph, Position, Query, Split, Target};
+use crate::model::Point;
 use crate::random::Stream;
 use crate::train::answers;
 
@@ -133,8 +136,16 @@ impl Method for Reach {
             let (split, hops) = (population.split, population.hops.unwrap_or_default());
             let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
             let sample = population.sample(&mut stream, self.queries);
-            let interchanges = self.interchanges(&sample, &group.data.graph)?;
-            self.rows(checkpoint, &sample, &interchanges, out)
+            let interchanges = self.interchanges(&sample, &group.data.graph);
+            let is_whole = |query: &usize| interchanges.iter().all(|of| of.queries[*query].is_some());
+            let whole: Vec<usize> = (0..sample.queries.len()).filter(is_whole).collect();
+            expect_interchangeable(&sample, &interchanges, &whole, out)?;
+            self.rows(
+                checkpoint,
+                &sample.at(whole.iter().copied()),
+                &at(interchanges, &whole),
+                out,
+            )
         })
     }
 
@@ -144,17 +155,106 @@ impl Method for Reach {
         let is_shown = |row: &&ReachRow| row.shortest || is_of_head(row);
         report.rows.iter().filter(is_shown).collect()
     }
+
+    // A token that is interchanged alone is one in the embedding.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        let alone = report.rows.iter().filter(|row| row.interchange == Interchange::One);
+        let score = |row: &ReachRow| {
+            let position = row.position?;
+            let token = match position.index(row.hops) {
+                0 => Target::Head,
+                place => Target::Relation(place),
+            };
+            Some(SiteScore {
+                claim: Claim::Used,
+                targets: vec![token],
+                hops: row.hops,
+                point: Point::Embed,
+                position,
+                place: Place::EMBEDDING,
+                head: None,
+                score: row.changed,
+                is_called: row.low > report.settings.tolerance,
+            })
+        };
+        alone.filter_map(score).collect()
+    }
+
+    // The shortest suffix that keeps the answer; the whole query where none does.
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let wholes = report
+            .rows
+            .iter()
+            .filter(|row| row.interchange == Interchange::One && row.position == Some(Position::Head));
+        let check = |whole: &ReachRow| {
+            let mut of_split = report
+                .rows
+                .iter()
+                .filter(|row| (&row.split, row.hops) == (&whole.split, whole.hops));
+            let kept = of_split
+                .find(|row| row.shortest)
+                .map_or(whole.from_end, |row| row.from_end);
+            Some(Check {
+                what: format!(
+                    "{}, {} hops: tokens of the shortest suffix that keeps the answer",
+                    whole.split, whole.hops
+                ),
+                expected: design.suffix(whole.hops)? as f64,
+                found: kept as f64,
+            })
+        };
+        wholes.filter_map(check).collect()
+    }
 }
 
-// The queries after an interchange, with their true answers.
-struct Interchanged {
+// The queries after an interchange, with their true answers, as they are found or all of them.
+struct Interchanged<Q> {
     interchange: Interchange,
     position: usize,
-    queries: Vec<(Vec<u32>, u32)>,
+    queries: Vec<Q>,
+}
+
+// The tokens of a query, with its true answer.
+type Answered = (Vec<u32>, u32);
+
+// Notes the queries that are not among the `whole` ones, which have every interchange.
+fn expect_interchangeable<R>(
+    population: &Population,
+    interchanges: &[Interchanged<Option<Answered>>],
+    whole: &[usize],
+    out: &mut Output<R>,
+) -> Result<()> {
+    let (split, hops) = (population.split, population.hops.unwrap_or_default());
+    let lacking = interchanges.iter().find(|of| of.queries.iter().any(Option::is_none));
+    let Some(lacking) = lacking else {
+        return Ok(());
+    };
+    let position = Position::of_index(lacking.position);
+    if whole.is_empty() {
+        return Err(Error::input(format!(
+            "split {split}: the graph has no other chain of {hops} hops that differs at {position} alone"
+        )));
+    }
+    out.notes.push(format!(
+        "split {split}: {} queries of {hops} hops left out, the graph has no other chain that differs from them at {position} \
+         alone or at another position",
+        population.queries.len() - whole.len()
+    ));
+    Ok(())
+}
+
+// The interchanges of these queries.
+fn at(interchanges: Vec<Interchanged<Option<Answered>>>, places: &[usize]) -> Vec<Interchanged<Answered>> {
+    let of = |of: Interchanged<Option<Answered>>| Interchanged {
+        interchange: of.interchange,
+        position: of.position,
+        queries: places.iter().filter_map(|&place| of.queries[place].clone()).collect(),
+    };
+    interchanges.into_iter().map(of).collect()
 }
 
 impl Reach {
-    fn interchanges(&self, population: &Population, graph: &Graph) -> Result<Vec<Interchanged>> {
+    fn interchanges(&self, population: &Population, graph: &Graph) -> Vec<Interchanged<Option<Answered>>> {
         let (split, hops) = (population.split, population.hops.unwrap_or_default());
         let one = (0..=hops).map(|position| (Interchange::One, position));
         let before = (1..=hops + 1).map(|position| (Interchange::Before, position));
@@ -166,18 +266,13 @@ impl Reach {
                     Interchange::One => position..position + 1,
                     Interchange::Before => 0..position,
                 };
-                another(query, places, graph, &mut stream).ok_or_else(|| {
-                    Error::input(format!(
-                        "split {split}: the graph has no other chain of {hops} hops that differs at {} alone",
-                        Position::of_index(position)
-                    ))
-                })
+                another(query, places, graph, &mut stream)
             });
-            Ok(Interchanged {
+            Interchanged {
                 interchange,
                 position,
-                queries: interchanged.collect::<Result<_>>()?,
-            })
+                queries: interchanged.collect(),
+            }
         });
         all.collect()
     }
@@ -186,7 +281,7 @@ impl Reach {
         &self,
         checkpoint: &LoadedCheckpoint,
         population: &Population,
-        interchanges: &[Interchanged],
+        interchanges: &[Interchanged<Answered>],
         out: &mut Output<ReachRow>,
     ) -> Result<()> {
         let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
@@ -288,34 +383,4 @@ fn another(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::{Chains, Tails};
-
-    #[test]
-    fn interchanges_change_what_they_say_and_permutations_never_collide_at_one_relation_s_head() {
-        let data = Chains {
-            entities: 10,
-            relations: 4,
-            hops: 4,
-            train_rows: 50,
-            test_rows: 30,
-            seed: 1,
-            tails: Tails::Permutation,
-        };
-        let data = data.generate().unwrap();
-        let mut stream = Stream::new(1, "test", 0);
-        for query in data.split("4hop_test").unwrap() {
-            for place in 0..=4 {
-                let (tokens, _) = another(query, place..place + 1, &data.graph, &mut stream).unwrap();
-                let differing: Vec<usize> = (0..5).filter(|&i| tokens[i] != query.tokens[i]).collect();
-                assert_eq!(differing, [place]);
-            }
-            // Another head through the same permutations ends elsewhere.
-            let (_, answer) = another(query, 0..1, &data.graph, &mut stream).unwrap();
-            assert_ne!(answer, query.target);
-            let (tokens, _) = another(query, 0..3, &data.graph, &mut stream).unwrap();
-            assert_eq!(tokens[3..], query.tokens[3..]);
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::judged::{Check, Design, Setting};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
@@ -150,6 +151,40 @@ impl Method for Settle {
         };
         report.rows.iter().filter(is_shown).collect()
     }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            iterations: Iterations::up_to(setting.beyond()),
+            ..Self::defaults()?
+        }])
+    }
+
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let lines = report.rows.iter().filter(|row| row.iteration == 1);
+        lines.filter_map(|row| check(row, report, design)).collect()
+    }
+}
+
+// The last iteration with a step, against that after which nothing is to change any more. Less than a tenth of the largest step
+// is the drift that small errors of weights add in every iteration.
+fn check(row: &SettleRow, report: &Report<Settle>, design: &dyn Design) -> Option<Check> {
+    const STEP: f64 = 0.1;
+    let max = report.settings.iterations.max(row.iteration);
+    let queries = design.queries(&row.split, Some(row.hops));
+    let changes: Option<Vec<usize>> = queries.iter().map(|query| design.last_change(query, max)).collect();
+    let of_line = report
+        .rows
+        .iter()
+        .filter(|other| (&other.split, other.hops) == (&row.split, row.hops));
+    let largest = of_line.clone().map(|row| row.moved).fold(0.0, f64::max);
+    let steps = of_line
+        .filter(|row| row.moved > STEP * largest)
+        .map(|row| row.iteration);
+    Some(Check {
+        what: format!("{}, {} hops: the last iteration with a step", row.split, row.hops),
+        expected: changes?.into_iter().max()? as f64,
+        found: steps.max().unwrap_or_default() as f64,
+    })
 }
 
 // The means over a population after one iteration; nothing of an empty one.

@@ -15,6 +15,7 @@ use super::BATCH;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::judged::{Check, Design, Setting, designed_hit, mean_of};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
@@ -182,6 +183,30 @@ impl Method for Halt {
 
     fn shown(report: &Report<Self>) -> Vec<&HaltRow> {
         report.rows.iter().filter(|row| !row.swept).collect()
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            iterations: Iterations::up_to(setting.beyond()),
+            ..Self::defaults()?
+        }])
+    }
+
+    // The oracle halts with the first right answer.
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let is_oracle = |row: &&HaltRow| row.decided.decided_oracle.is_some() && row.rule.criteria().len() == 1;
+        let check = |row: &HaltRow| {
+            let hit = |query: &Query| designed_hit(design, query, row.max_iterations);
+            Some(Check {
+                what: format!(
+                    "{}, {} hops: mean iteration at which {} halts",
+                    row.split, row.hops, row.rule
+                ),
+                expected: mean_of(design, &row.split, Some(row.hops), hit)?,
+                found: row.mean,
+            })
+        };
+        report.rows.iter().filter(is_oracle).filter_map(check).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Graph, Query};
+use crate::graph::{Dataset, Graph, Query, Target};
 use crate::measure::population::Population;
 use crate::random::Stream;
 
@@ -30,6 +30,18 @@ impl Corrupt {
             Self::Prefix => "prefix",
             Self::Relation2 => "relation2",
         }
+    }
+
+    /// The tokens in which a corrupt query of `hops` hops and what follows from it differ from the clean ones.
+    pub fn changes(self, hops: usize) -> Vec<Target> {
+        let (tokens, first_hop): (&[Target], usize) = match self {
+            Self::Head => (&[Target::Head], 1),
+            Self::Relation1 => (&[Target::Relation(1)], 1),
+            Self::Prefix => (&[Target::Head, Target::Relation(1)], 1),
+            Self::Relation2 => (&[Target::Relation(2)], 2),
+        };
+        let entities = (first_hop..=hops).map(|hop| Target::entity(hop, hops));
+        tokens.iter().copied().chain(entities).collect()
     }
 }
 

@@ -56,6 +56,15 @@ pub struct Effect {
     pub corrupt_accuracy: f64,
 }
 
+impl Effect {
+    /// Whether the intervention moves more than a tenth of the gap, by the lower end of the interval: less than that is what
+    /// small weights pass on of everything.
+    pub(crate) fn is_felt(&self) -> bool {
+        const FELT: f64 = 0.1;
+        self.low.is_some_and(|low| low > FELT)
+    }
+}
+
 // One run's outcome for each pair.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Outcome {

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::method::Method;
+use super::judged::{Claim, Setting, SiteScore};
+use super::method::{Method, Report};
 use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
 use super::place::Place;
@@ -204,6 +205,69 @@ impl Method for Patch {
             Ok(())
         })
     }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        at_every_point(setting, Corrupt::Prefix)
+    }
+
+    // The same relations on both sides: whatever entity is exchanged, the answer that follows is the source's.
+    fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
+        at_every_point(setting, Corrupt::Head)
+    }
+
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        report.rows.iter().filter_map(site_scores).flatten().collect()
+    }
+}
+
+// At every hook point whose states hold tokens.
+fn at_every_point(setting: &Setting, corrupt: Corrupt) -> Result<Vec<Patch>> {
+    let mut defaults = Patch::defaults()?;
+    defaults.pairing.correct_only = setting.answers_right;
+    defaults.pairing.corrupt = corrupt;
+    let points = [
+        Point::Embed,
+        Point::ResidPre,
+        Point::Z,
+        Point::AttnOut,
+        Point::ResidMid,
+        Point::MlpOut,
+        Point::ResidPost,
+    ];
+    Ok(points
+        .map(|hook| Patch {
+            hook,
+            ..defaults.clone()
+        })
+        .into())
+}
+
+fn site_scores(row: &PatchRow) -> Option<[SiteScore; 2]> {
+    // Most queries.
+    const MOST: f64 = 0.5;
+    let patched = &row.patched;
+    let (point, position, hops) = (patched.hook?, patched.position?, row.split.hops()?);
+    let score = |claim, score, is_called| SiteScore {
+        claim,
+        targets: row.corrupt.changes(hops),
+        hops,
+        point,
+        position,
+        place: patched.place,
+        head: patched.attention_head,
+        score,
+        is_called,
+    };
+    let effect = &row.effect;
+    Some([
+        // What a model uses for an answer that it does not give, nothing can say.
+        score(
+            Claim::Used,
+            effect.recovery.unwrap_or_default(),
+            effect.is_felt() && effect.clean_accuracy > MOST,
+        ),
+        score(Claim::Counterfactual, effect.flips, effect.flips_low > MOST),
+    ])
 }
 
 // A per-pair row for each pair of a run.

@@ -17,8 +17,9 @@ const CLOSED_FORM_PENALTIES: [f64; 5] = [1.0, 1e-1, 1e-2, 1e-3, 1e-4];
 const LOGISTIC_PENALTIES: [f64; 5] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6];
 /// Penalties in a row that do no better than the best before them, after which weaker ones are not tried.
 const PATIENCE: usize = 2;
-/// What whitening adds to the variance of each direction, as a share of the mean variance: far above the rounding of f32
-/// states, so that a direction in which they do not differ is not blown up.
+/// What whitening adds to the variance of each direction, as a share of the mean variance, and what the closed forms add to the
+/// mean variance, as a share of the mean square: far above the rounding of f32 states, so that a direction in which they do not
+/// differ is not blown up.
 const WHITENING_FLOOR: f64 = 1e-8;
 
 /// How a fit came out.
@@ -40,7 +41,8 @@ struct Standard {
 impl Standard {
     /// Whitening for the logistic classifier: an invertible linear map does not change what is linearly decodable, so it
     /// must not change what the penalty costs, and in white states the search needs a tenth of the iterations. The closed
-    /// forms account for covariances themselves; their features are scaled to variance 1.
+    /// forms account for covariances themselves; their features are scaled to a mean variance of 1 by one factor. A factor for
+    /// each feature would depend on the basis, and would bring a feature that differs by rounding alone to the size of the others.
     fn of(kind: ClassifierKind, x: &Array2<f64>) -> Result<Self> {
         let mean = x.mean_axis(Axis(0)).unwrap_or_default();
         let map = match kind {
@@ -51,9 +53,11 @@ impl Standard {
                 covariance.diag_mut().mapv_inplace(|x| x + floor.max(f64::MIN_POSITIVE));
                 inverse_root(&covariance)?
             }
-            // A feature that never changes says nothing; dividing by 1 keeps it at 0.
             ClassifierKind::Discriminant | ClassifierKind::Ridge => {
-                Array2::from_diag(&x.std_axis(Axis(0), 0.0).mapv(|s| if s > 1e-12 { 1.0 / s } else { 1.0 }))
+                let variance = x.var_axis(Axis(0), 0.0).mean().unwrap_or(0.0);
+                // States that differ by rounding alone are not blown up either.
+                let floor = WHITENING_FLOOR * x.mapv(|x| x * x).mean().unwrap_or(0.0);
+                Array2::eye(x.ncols()) / (variance + floor.max(f64::MIN_POSITIVE)).sqrt()
             }
         };
         Ok(Self { mean, map })
@@ -317,5 +321,47 @@ mod tests {
             right(&classifier, test)
         };
         assert_eq!(decoded(&fit, &test), decoded(&mapped(&fit), &mapped(&test)));
+    }
+
+    #[test]
+    fn closed_forms_do_not_read_axes_nor_what_differs_by_rounding_alone() {
+        // The ninth feature has the label, at a millionth of the others' size.
+        let with_trace = |seed: u64| {
+            let y = clusters(5, 30, seed).y;
+            let traces = Array2::from_shape_fn((150, 1), |(i, _)| 1e-6 * y[i] as f64);
+            let noise = clusters(5, 30, seed + 10).x;
+            // In another order: of the labels only the trace tells.
+            let shuffled = Array2::from_shape_fn((150, 8), |(i, j)| noise[[(7 * i + i / 5) % 150, j]]);
+            Samples {
+                x: concatenate![Axis(1), shuffled, traces],
+                y,
+            }
+        };
+        // A reflection that mixes all axes.
+        let rotated = |samples: &Samples| {
+            let v = Array2::from_elem((9, 1), 1.0 / 3.0);
+            let map: Array2<f64> = Array2::eye(9) - 2.0 * v.dot(&v.t());
+            Samples {
+                x: samples.x.dot(&map),
+                y: samples.y.clone(),
+            }
+        };
+        // Where only the trace differs, and one label is twice as frequent.
+        let constant = |seed: u64| {
+            let y: Vec<usize> = with_trace(seed).y.iter().map(|label| label % 4).collect();
+            let mut x = Array2::from_elem((150, 9), 10.0);
+            let of_label = x.column_mut(8).into_iter().zip(&y);
+            of_label.for_each(|(x, &label)| *x += 1e-6 * label as f64);
+            Samples { x, y }
+        };
+        for kind in [ClassifierKind::Discriminant, ClassifierKind::Ridge] {
+            let found = right(&Classifier::fit(kind, 1e-3, &constant(1), 5).unwrap(), &constant(2));
+            assert!(share(&found) < 0.5, "{kind:?}: {}", share(&found));
+            let (fit, test) = (with_trace(1), with_trace(2));
+            let decoded = |fit: &Samples, test: &Samples| right(&Classifier::fit(kind, 1e-3, fit, 5).unwrap(), test);
+            let plain = decoded(&fit, &test);
+            assert_eq!(plain, decoded(&rotated(&fit), &rotated(&test)), "{kind:?}");
+            assert!(share(&plain) < 0.4, "{kind:?}: {}", share(&plain));
+        }
     }
 }

@@ -62,6 +62,7 @@ mod tests {
             query: &query,
             label,
             fact: Ids::from_slice(&[fact, fact / 2]),
+            next: None,
         };
         let fit: Vec<Sample> = (0..4000).map(|i| sample(i, if i % 4 == 0 { 9 } else { 7 })).collect();
         let partition = Partition {

@@ -20,6 +20,7 @@ use self::task::Task;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
@@ -138,7 +139,7 @@ columns! {
 impl Method for Probe {
     const NAME: &'static str = "probe";
     const ABOUT: &'static str = "Linear probes on hidden states, as specs (files ending in .toml) say";
-    const FORMAT: u32 = 3;
+    const FORMAT: u32 = 4;
     type Row = ProbeRow;
 
     fn seed(&self) -> u64 {
@@ -214,6 +215,71 @@ impl Method for Probe {
         }
         chosen
     }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            specs: verified_specs(setting),
+            ..Self::defaults()?
+        }])
+    }
+
+    // What a probe decodes is often taken for what is used. It is decodable where most prefixes are decoded, and more than
+    // without training: something of a label may follow from other tokens that a state holds.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        const CALLED: f64 = 0.5;
+        let hops = |row: &ProbeRow| {
+            let specs = &report.settings.specs;
+            specs.iter().find(|spec| spec.name == row.probe).map(|spec| spec.hops)
+        };
+        let scores = report.rows.iter().filter_map(|row| {
+            let hops = hops(row)?;
+            Some([Claim::Decodable, Claim::Used].map(|claim| SiteScore {
+                claim,
+                targets: vec![row.label],
+                hops,
+                point: row.site,
+                position: row.position,
+                place: row.place,
+                head: None,
+                score: row.accuracy - row.best_baseline(),
+                is_called: row.low > CALLED.max(row.best_baseline()),
+            }))
+        });
+        scores.flatten().collect()
+    }
+}
+
+// Every entity after the head, before and after the MLP, at every position from the one on that determines it. In a small graph
+// a target gives its bridge away, so that the facts that lead on from a label are kept apart too.
+fn verified_specs(setting: &Setting) -> Vec<ProbeSpec> {
+    let mut specs = Vec::new();
+    for &hops in &setting.hops {
+        for hop in 1..=hops {
+            let label = Target::entity(hop, hops);
+            let positions = Position::of_chain(hops, setting.reads_apart).into_iter();
+            let positions: Vec<Position> = positions.filter(|position| position.index(hops) >= hop).collect();
+            specs.extend([Point::ResidMid, Point::ResidPost].map(|site| ProbeSpec {
+                name: format!("{label}-of-{hops}-{}", site.name()),
+                title: String::new(),
+                label,
+                hops,
+                site,
+                positions: positions.clone(),
+                iterations: None,
+                layers: None,
+                fit: Split::depth_test(hops),
+                test: vec![Split::depth_test(hops)],
+                split: SplitBy::BothFacts,
+                held_out: 0.4,
+                // In closed form: a verification fits it at thousands of places.
+                classifier: ClassifierKind::Discriminant,
+                // A tenth of the mean deviation: what is below may be left by small errors of weights.
+                penalty: Some(1e-2),
+                max_prefixes: 4000,
+            }));
+        }
+    }
+    specs
 }
 
 impl Probe {

@@ -64,6 +64,9 @@ pub enum SplitBy {
     /// gains nothing by it.
     #[default]
     Facts,
+    /// Neither a causal prefix, nor a fact that yields the label, nor one that leads on from it: the target and r2 give a
+    /// bridge away to whom knows the facts (b, r2) → t, though a state that holds these two need not hold the bridge.
+    BothFacts,
     /// No causal prefix. The same fact may yield the label on both sides, so accuracy holds what a probe memorizes.
     Prefixes,
 }
@@ -246,6 +249,6 @@ mod tests {
         assert!(refused(&format!("{GOOD}site = 'logits'")).contains("resid_post"));
         assert!(refused(&format!("{GOOD}sites = 'logits'")).contains("sites"));
         assert!(refused(&format!("{GOOD}held_out = 1.0")).contains("below 1"));
-        assert!(refused(&format!("{GOOD}split = 'queries'")).contains("`facts` or `prefixes`"));
+        assert!(refused(&format!("{GOOD}split = 'queries'")).contains("`facts`, `both-facts`, `prefixes`"));
     }
 }

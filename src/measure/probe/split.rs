@@ -7,6 +7,9 @@
 //! At r2 the prefixes (h, r1, r2) of one (h, r1) differ, but all have the bridge that the fact (h, r1) yields: a probe that
 //! reads h and r1 and has memorized the fact finds a bridge that the model need not have computed. So the facts are split
 //! ([`SplitBy::Facts`]), and prefixes follow their fact.
+//!
+//! What comes after an entity tells of it too: where the target is known, few bridges lead to it by r2. So the facts that lead
+//! on from the label can be kept apart as well ([`SplitBy::BothFacts`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -24,6 +27,8 @@ pub(super) struct Sample<'a> {
     pub(super) label: u32,
     /// The fact, or the causal prefix where no fact yields the label ([`Token::fact`]).
     pub(super) fact: Ids,
+    /// The fact that leads on from the label, where the causal prefix has one.
+    pub(super) next: Option<Ids>,
 }
 
 impl Sample<'_> {
@@ -91,7 +96,7 @@ pub(super) fn partition<'a>(
         .collect();
     let fitted = Fitted {
         prefixes: fit.iter().map(|sample| at.prefix(sample)).collect(),
-        facts: fit.iter().map(|sample| &*sample.fact).collect(),
+        facts: fit.iter().flat_map(|sample| at.units(sample)).collect(),
         classes: &classes,
     };
     let mut test = Vec::new();
@@ -120,6 +125,7 @@ pub(super) fn partition<'a>(
 // What a fit set holds.
 struct Fitted<'a> {
     prefixes: HashSet<&'a [u32]>,
+    // What is kept apart beside causal prefixes.
     facts: HashSet<&'a [u32]>,
     classes: &'a [u32],
 }
@@ -144,21 +150,24 @@ impl At<'_> {
         &sample.query.tokens[..=self.last]
     }
 
-    // What is kept apart: the fact or the causal prefix.
-    fn unit<'s>(&self, sample: &'s Sample) -> &'s [u32] {
-        match self.spec.split {
-            SplitBy::Facts => &sample.fact,
-            SplitBy::Prefixes => self.prefix(sample),
-        }
+    // What is kept apart: facts or the causal prefix, first that which yields the label.
+    fn units<'s>(&self, sample: &'s Sample) -> impl Iterator<Item = &'s [u32]> + use<'s> {
+        let (first, next): (&[u32], Option<&[u32]>) = match self.spec.split {
+            SplitBy::Facts => (&sample.fact, None),
+            SplitBy::BothFacts => (&sample.fact, sample.next.as_deref()),
+            SplitBy::Prefixes => (self.prefix(sample), None),
+        };
+        std::iter::once(first).chain(next)
     }
 
-    // The rows of the units that are not held out, with the place from which those of their last fifth begin.
+    // The rows of the units that are not held out, with the place from which those of their last fifth begin: of the facts that
+    // yield the label, where several are kept apart.
     fn fit_set<'a>(&self, data: &'a Dataset, notes: &mut Vec<String>) -> Result<(Vec<Sample<'a>>, usize)> {
         let spec = self.spec;
         let prefixes = self.prefixes(data.split(&spec.fit)?, notes)?;
         let mut units: Vec<&[u32]> = prefixes
             .iter()
-            .map(|sample| self.unit(sample))
+            .flat_map(|sample| self.units(sample))
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
@@ -172,17 +181,19 @@ impl At<'_> {
                 units.len(),
                 spec.hops,
                 match spec.split {
-                    SplitBy::Facts => "facts",
+                    SplitBy::Facts | SplitBy::BothFacts => "facts",
                     SplitBy::Prefixes => "rows",
                 }
             )));
         }
+        let held_out: HashSet<&[u32]> = units.drain(kept..).collect();
         let inner: HashSet<&[u32]> = units.drain(..kept - (kept / 5).max(1)).collect();
-        let validation: HashSet<&[u32]> = units.drain(..kept - inner.len()).collect();
+        let validation: HashSet<&[u32]> = units.into_iter().collect();
         let rows = |units: &HashSet<&[u32]>, purpose: &str, cap: usize| {
             let all: Vec<Sample> = prefixes
                 .iter()
-                .filter(|sample| units.contains(self.unit(sample)))
+                .filter(|sample| self.units(sample).next().is_some_and(|unit| units.contains(unit)))
+                .filter(|sample| self.units(sample).all(|unit| !held_out.contains(unit)))
                 .cloned()
                 .collect();
             self.stream(purpose).sample(&all, cap)
@@ -192,6 +203,14 @@ impl At<'_> {
         let first_held_out = fit.len();
         fit.extend(rows(&validation, "held-out fit rows", spec.max_prefixes / 5));
         Ok((fit, first_held_out))
+    }
+
+    // The fact that leads on from the label, where a state at the position can depend on it.
+    fn next_fact(&self, query: &Query) -> Option<Ids> {
+        match self.label {
+            Token::Entity(hop) if hop < self.last => Token::Entity(hop + 1).fact(query, self.last),
+            _ => None,
+        }
     }
 
     // The rows of a split that share nothing with the fit set but their label.
@@ -213,7 +232,9 @@ impl At<'_> {
             }
         };
         let before = of_split.len();
-        let fact_fitted = |sample: &Sample| spec.split == SplitBy::Facts && fitted.facts.contains(&*sample.fact);
+        let keeps_facts_apart = spec.split != SplitBy::Prefixes;
+        let fact_fitted =
+            |sample: &Sample| keeps_facts_apart && self.units(sample).any(|fact| fitted.facts.contains(fact));
         let (of_prefix, others): (Vec<Sample>, Vec<Sample>) = of_split
             .into_iter()
             .partition(|sample| fitted.prefixes.contains(self.prefix(sample)));
@@ -224,7 +245,10 @@ impl At<'_> {
             note(
                 of_fact.len(),
                 before,
-                "the fit set has the fact that yields their label, in other prefixes",
+                match spec.split {
+                    SplitBy::BothFacts => "the fit set has a fact that yields their label or leads on from it",
+                    _ => "the fit set has the fact that yields their label, in other prefixes",
+                },
             );
         }
         let before = apart.len();
@@ -254,6 +278,7 @@ impl At<'_> {
                 query,
                 label,
                 fact,
+                next: self.next_fact(query),
             };
             let known = found
                 .entry(&query.tokens[..=self.last])

@@ -75,6 +75,33 @@ fn fit_and_test_sets_share_no_causal_prefix_and_by_default_no_fact_that_yields_t
 }
 
 #[test]
+fn with_both_facts_apart_no_test_prefix_has_a_fact_of_the_fit_set_on_either_side_of_the_label() {
+    let data = data();
+    let both = |samples: &[Sample]| -> HashSet<Ids> {
+        let facts = samples.iter().flat_map(|sample| {
+            let tokens = &sample.query.tokens;
+            let next = Ids::from_slice(&[sample.label, tokens[2]]);
+            [Ids::from_slice(&tokens[..2]), next]
+        });
+        facts.collect()
+    };
+    let of = |by| {
+        let partition = partition(&spec("bridge", "r2", by), R2, &data, 1).unwrap();
+        let (fit, tests) = (both(&partition.fit), partition.test.iter());
+        let apart = tests.map(|(_, samples)| (samples.len(), both(samples).is_disjoint(&fit)));
+        apart.collect::<Vec<_>>()
+    };
+    assert!(of(SplitBy::BothFacts).iter().all(|&(n, apart)| n > 0 && apart));
+    assert!(of(SplitBy::Facts).iter().any(|&(_, apart)| !apart));
+    // At r1 nothing leads on from the bridge yet.
+    let at_r1 = |by| {
+        let found = partition(&spec("bridge", "r1", by), R1, &data, 1).unwrap();
+        found.fit.iter().map(|sample| sample.row).collect::<Vec<_>>()
+    };
+    assert_eq!(at_r1(SplitBy::BothFacts), at_r1(SplitBy::Facts));
+}
+
+#[test]
 fn with_prefixes_apart_alone_the_facts_of_the_bridge_are_in_both_sets() {
     let data = data();
     let partition = partition(&spec("bridge", "r2", SplitBy::Prefixes), R2, &data, 1).unwrap();
@@ -164,6 +191,7 @@ fn a_causal_prefix_has_the_bridges_before_its_last_entity() {
         query: &query,
         label: 0,
         fact,
+        next: None,
     };
     let up_to = |last: usize| sample.up_to(last);
     let expected = |last: usize, target: u32, bridges: &[u32]| Query {

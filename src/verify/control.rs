@@ -1,0 +1,85 @@
+//! Models without the mechanism: what a method finds there is not there.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+use crate::graph::{Dataset, TokenKind};
+use crate::model::{ModelConfig, Weights};
+use crate::random::Stream;
+
+/// The name of models with new initial weights.
+pub(super) const UNTRAINED: &str = "untrained";
+
+/// The name of models whose entities have each other's embeddings.
+pub(super) const PERMUTED: &str = "permuted";
+
+/// The same architecture with new initial weights.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn untrained(config: &ModelConfig, vocab: usize, seed: u64) -> Result<Weights> {
+    Weights::init(config, vocab, seed, &Device::Cpu)
+}
+
+/// The same weights with the embeddings of all entities permuted, in the output matrix too: the model reads and writes, by the
+/// mechanism that it had, other entities than those that are asked for.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn permuted(data: &Dataset, weights: &Weights, seed: u64) -> Result<Weights> {
+    let vocab = data.vocab.len();
+    let entities: Vec<u32> = (0..vocab as u32)
+        .filter(|&id| data.vocab.kind(id) == TokenKind::Entity)
+        .collect();
+    let mut order: Vec<u32> = entities.clone();
+    Stream::new(seed, "permuted embeddings", 0).shuffle(&mut order);
+    // One cycle through all of them in a random order: no entity keeps its own.
+    let mut rows: Vec<u32> = (0..vocab as u32).collect();
+    for (i, &entity) in order.iter().enumerate() {
+        rows[entity as usize] = order[(i + 1) % order.len()];
+    }
+    let rows = Tensor::new(rows, &Device::Cpu)?;
+    weights.map(|leaf| {
+        Ok(match leaf.name.as_str() {
+            "token_embedding.weight" | "lm_head.weight" => leaf.tensor.index_select(&rows, 0)?,
+            _ => leaf.tensor.clone(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::{Circuit, Name, Settings};
+    use crate::graph::{Chains, Tails};
+
+    #[test]
+    fn no_entity_keeps_its_embedding_and_all_else_stays() {
+        let data = Chains {
+            entities: 8,
+            relations: 3,
+            hops: 2,
+            train_rows: 20,
+            test_rows: 10,
+            seed: 1,
+            tails: Tails::Permutation,
+        };
+        let data = data.generate().unwrap();
+        let circuit = Circuit::build(&Settings::of(Name::HopPerIteration), &data).unwrap();
+        let other = permuted(&data, &circuit.weights, 1).unwrap();
+        for ((name, before), (_, after)) in circuit.weights.iter().zip(other.iter()) {
+            if name != "token_embedding.weight" {
+                assert_eq!(
+                    before.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                    after.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+                );
+                continue;
+            }
+            let [before, after] = [before, after].map(|tensor| tensor.to_vec2::<f32>().unwrap());
+            for (id, (before, after)) in before.iter().zip(&after).enumerate() {
+                let is_entity = data.vocab.kind(id as u32) == TokenKind::Entity;
+                assert_eq!(before != after, is_entity, "{id}");
+            }
+        }
+    }
+}
