@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Ran, SMALL_DATA, prepared, run};
+use common::{Ran, SMALL_DATA, json as read_json, prepared, run};
 use serde_json::{Value, json};
 
 fn circuit(at: &Path, name: &str) {
@@ -26,13 +26,9 @@ fn verify(at: &Path, checkpoint: &str, data: &str, truth: &str) -> Ran {
     run(at, &[&["verify"][..], &arguments].concat())
 }
 
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
 // The truth about hop-per-iteration with something changed, in `changed.json`.
 fn with(at: &Path, change: impl FnOnce(&mut Value)) -> Ran {
-    let mut truth = json(&at.join("hop-per-iteration.truth.json"));
+    let mut truth: Value = read_json(&at.join("hop-per-iteration.truth.json"));
     change(&mut truth);
     std::fs::write(at.join("changed.json"), truth.to_string()).unwrap();
     verify(at, "hop-per-iteration.safetensors", "data", "changed.json")
@@ -53,11 +49,12 @@ fn a_circuit_of_one_s_own_is_green_and_a_truth_that_is_not_so_is_red() {
     for word in ["counterfactual", "untrained", "permuted", "limit"] {
         assert!(ran.out.contains(word), "{word}:\n{}", ran.out);
     }
-    let written = json(&at.join("out/verify.json"));
+    let written: Value = read_json(&at.join("out/verify.json"));
     assert!(written["cells"].as_array().unwrap().len() > 20);
     assert!(at.join("out/verify.csv").is_file());
     let wrong = with(at, |truth| {
-        for row in truth["cases"][0]["sites"].as_array_mut().unwrap() {
+        let cases = truth["cases"].as_array_mut().unwrap().iter_mut();
+        for row in cases.flat_map(|case| case["sites"].as_array_mut().unwrap()) {
             let visible = row["visible"].as_bool().unwrap();
             row["visible"] = json!(!visible);
         }

@@ -180,10 +180,10 @@ impl Truth {
         }
         let outside = |case: &Case| {
             let of_rows = case.sites.iter().map(|row| &row.site);
-            let sites = of_rows
+            let mut sites = of_rows
                 .chain(&case.carriers)
                 .chain(case.joint.iter().flat_map(|joint| &joint.sites));
-            sites.cloned().find(|site| !site.is_in(model, case.hops))
+            sites.find(|site| !site.is_in(model, case.hops)).cloned()
         };
         match self.cases.iter().find_map(|case| Some((case.hops, outside(case)?))) {
             None => Ok(()),

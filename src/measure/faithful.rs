@@ -84,7 +84,7 @@ pub(crate) fn faithfulness(checkpoint: &LoadedCheckpoint, scores: &[SiteScore]) 
         let targets = pairing.corrupt.changes(set.hops());
         let is_meant =
             |score: &&SiteScore| score.claim == Claim::Used && score.hops == set.hops() && score.targets == targets;
-        let ranked = ranking(&nodes(set, checkpoint), checkpoint, scores.iter().filter(is_meant));
+        let ranked = ranking(&nodes(set, checkpoint), checkpoint, &scores.iter().filter(is_meant));
         if let Some(ranked) = ranked {
             out.rows.extend(curve(&checkpoint.model, set, &ranked)?);
         }
@@ -117,7 +117,7 @@ fn nodes(set: &PairSet, checkpoint: &LoadedCheckpoint) -> Vec<Node> {
 fn ranking<'s>(
     nodes: &[Node],
     checkpoint: &LoadedCheckpoint,
-    scores: impl Iterator<Item = &'s SiteScore> + Clone,
+    scores: &(impl Iterator<Item = &'s SiteScore> + Clone),
 ) -> Option<Vec<Node>> {
     let score = |node: &Node| {
         let place = Place::of(node.site, checkpoint.info.layers);
@@ -256,9 +256,9 @@ mod tests {
             let of_hops = scores
                 .iter()
                 .filter(|score| score.claim == Claim::Used && score.hops == set.hops());
-            let ranked = ranking(&nodes, checkpoint, of_hops.clone()).unwrap();
+            let ranked = ranking(&nodes, checkpoint, &of_hops).unwrap();
             let without_mlp = of_hops.filter(|score| score.point != Point::MlpOut);
-            assert!(ranking(&nodes, checkpoint, without_mlp).is_none());
+            assert!(ranking(&nodes, checkpoint, &without_mlp).is_none());
             // Every node corrupt is the corrupt query.
             let corrupt = Corrupted::of(&checkpoint.model, set, &ranked)?;
             let edits = ranked.iter().map(|node| corrupt.edit(node, 0)).collect();

@@ -21,7 +21,9 @@ pub(super) fn markdown(cells: &[Cell]) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let head = ["method", "claim"].into_iter().chain(models.iter().copied());
     let mut text = line(head.map(str::to_owned).collect());
-    text += &format!("|{}\n", "---|".repeat(models.len() + 2));
+    text += "|";
+    text += &"---|".repeat(models.len() + 2);
+    text += "\n";
     for (method, claim) in rows {
         let of = |model: &&str| {
             cells

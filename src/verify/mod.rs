@@ -127,7 +127,7 @@ fn fill<M: Method>(subject: &Subject, found: &mut Found) -> Result<()> {
     let setting = subject.setting();
     let mut scores: Vec<SiteScore> = Vec::new();
     for settings in M::to_verify(&setting)? {
-        let report = report(settings, &subject.checkpoint)?;
+        let report = report(&settings, &subject.checkpoint)?;
         scores.extend(
             M::site_scores(&report)
                 .into_iter()
@@ -141,7 +141,7 @@ fn fill<M: Method>(subject: &Subject, found: &mut Found) -> Result<()> {
         found.faithfulness = measure::faithfulness(&subject.held_out, &scores)?;
     }
     for settings in M::to_edit(&setting)? {
-        let report = report(settings, &subject.held_out)?;
+        let report = report(&settings, &subject.held_out)?;
         scores.extend(
             M::site_scores(&report)
                 .into_iter()
@@ -154,7 +154,7 @@ fn fill<M: Method>(subject: &Subject, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-fn report<M: Method>(settings: M, checkpoint: &LoadedCheckpoint) -> Result<Report<M>> {
+fn report<M: Method>(settings: &M, checkpoint: &LoadedCheckpoint) -> Result<Report<M>> {
     settings.run(std::slice::from_ref(checkpoint))
 }
 

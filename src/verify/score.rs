@@ -124,7 +124,7 @@ mod tests {
         assert_eq!((found.found, found.false_calls), (1, 1));
         assert_eq!(found.score_of_positives, Some(0.7));
         assert!((found.score_of_negatives.unwrap() - 0.2).abs() < 1e-12);
-        assert!((found.balanced_accuracy().unwrap() - (0.5 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+        assert!((found.balanced_accuracy().unwrap() - f64::midpoint(0.5, 2.0 / 3.0)).abs() < 1e-12);
         let alike = Agreement::of(&sites[2..]);
         assert_eq!((alike.auroc, alike.balanced_accuracy()), (None, None));
         assert_eq!(alike.false_positives(), Some(1.0 / 3.0));

@@ -203,8 +203,7 @@ fn of_claim(claim: Claim, found: &[&Found], marks: &MarksFile) -> Cell {
         agreements.iter().map(misses).collect()
     };
     let limit = marks.limit(method, claim, model);
-    let over_variants =
-        |of: fn(&Agreement) -> Option<f64>| agreements.iter().filter_map(move |agreement| of(agreement));
+    let over_variants = |of: fn(&Agreement) -> Option<f64>| agreements.iter().filter_map(of);
     let of_edits = |value: Option<f64>| value.filter(|_| is_edit);
     let circuits = || {
         let of_claim = found.iter().filter(|_| claim == Claim::Used);

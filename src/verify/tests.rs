@@ -51,7 +51,9 @@ macro_rules! lens_with {
 
             fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
                 let mut scores = as_lens(&report.settings.lens, &report.checkpoints, &report.rows);
-                scores.iter_mut().for_each($break);
+                for score in &mut scores {
+                    $break(score);
+                }
                 scores
             }
         }

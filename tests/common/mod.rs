@@ -110,6 +110,11 @@ pub fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// What a JSON file holds.
+pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
+}
+
 /// The path as an argument.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
