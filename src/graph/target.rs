@@ -47,6 +47,13 @@ impl Target {
         }
     }
 
+    /// Every token of a chain of `hops` hops: its head, its relations, the entities that they lead to.
+    pub fn all(hops: usize) -> Vec<Self> {
+        let relations = (1..=hops).map(Self::Relation);
+        let entities = (1..=hops).map(|hop| Self::entity(hop, hops));
+        std::iter::once(Self::Head).chain(relations).chain(entities).collect()
+    }
+
     /// Its token in a chain of `hops` hops, for a state at `position`; `None` where such a chain does not have it.
     pub fn in_chain(self, hops: usize, position: Position) -> Option<Token> {
         match self {

@@ -224,6 +224,8 @@ mod tests {
     fn all_nodes_are_the_model_none_the_corrupt_run_and_a_ranking_needs_every_node() {
         let checkpoint = untrained_checkpoint(false);
         let setting = Setting {
+            layers: 1,
+            heads: 1,
             hops: vec![2, 3, 4],
             iterations: 4,
             reads_apart: false,

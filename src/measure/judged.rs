@@ -133,6 +133,10 @@ pub struct Setting {
     pub hops: Vec<usize>,
     /// Iterations of the model.
     pub iterations: usize,
+    /// Layers of its block.
+    pub layers: usize,
+    /// Attention heads of a layer.
+    pub heads: usize,
     /// Whether answers are read at a position of their own.
     pub reads_apart: bool,
     /// Whether the model gives right answers: a control does not.

@@ -316,6 +316,8 @@ impl Subject {
             reads_apart: hops.iter().any(|&hops| config.reads_apart(hops)),
             hops,
             iterations: self.checkpoint.info.iterations,
+            layers: config.layers,
+            heads: config.heads,
             answers_right: self.kind == Kind::Circuit,
         }
     }

@@ -19,8 +19,10 @@ use self::sweep::{Outcome, Sweep};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::column_of;
 use super::columns::Column;
+use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
+use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
@@ -28,7 +30,8 @@ use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, differences, mean, share};
 use crate::error::{Error, Result};
-use crate::graph::{Position, Split};
+use crate::graph::{Position, Split, Target};
+use crate::model::{Point, Site};
 use crate::random::Stream;
 
 /// What to ablate.
@@ -210,6 +213,43 @@ impl Method for Ablate {
     // What costs a fiftieth of the accuracy or more, or adds as much.
     fn shown(report: &Report<Self>) -> Vec<&AblateRow> {
         report.rows.iter().filter(|row| row.lost.abs() >= 0.02).collect()
+    }
+
+    // Another query's output in the place of each head and MLP at each position of the shortest chains.
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        let mut settings = Self::defaults()?;
+        settings.replacement = Replacement::Resample;
+        let hops = setting.hops.first().copied().unwrap_or_default();
+        settings.positions = Position::of_chain(hops, setting.reads_apart);
+        settings.sampling.splits = vec![Split::depth_test(hops)];
+        Ok(vec![settings])
+    }
+
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        // Of the accuracy lost, what small weights pass on of everything.
+        const FELT: f64 = 0.1;
+        let score = |row: &AblateRow| {
+            let at = &row.at;
+            let point = match at.ablated {
+                Ablated::Head => Point::Z,
+                Ablated::Mlp => Point::MlpOut,
+                Ablated::SkippedIteration | Ablated::RepeatedIteration => return None,
+            };
+            let layers = report.checkpoint_of(row)?.layers;
+            let site = Site::new(point, at.iteration? - 1, at.layer? - 1);
+            Some(SiteScore {
+                claim: Claim::Used,
+                targets: Target::all(row.hops),
+                hops: row.hops,
+                point,
+                position: at.position?,
+                place: Place::of(site, layers),
+                head: at.attention_head,
+                score: row.lost,
+                is_called: row.lost_low.is_some_and(|low| low > FELT),
+            })
+        };
+        report.rows.iter().filter_map(score).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use self::influence::{Influence, Source};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::iterations::Iterations;
+use super::judged::{Check, Design, designed_hit, mean_of};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
@@ -230,6 +231,27 @@ impl Method for Cone {
             Some(row.place.effective_layer) == last && row.position >= row.put_at
         };
         report.rows.iter().filter(is_shown).collect()
+    }
+
+    // The speed from the head: of a model whose answers to chains of k hops are right from iteration t on, k / t; an answer that is
+    // read at a position of its own takes an iteration more to get there.
+    fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
+        let check = |row: &ConeRow| {
+            let is_of_head = (row.before, row.put_at, row.position) == (1, Position::Head, Position::Head);
+            if !is_of_head || row.place.effective_layer > 0 {
+                return None;
+            }
+            let iterations = report.checkpoint_of(row)?.iterations;
+            let hit = |query: &Query| designed_hit(design, query, iterations);
+            let first = mean_of(design, &row.split, Some(row.hops), hit)?;
+            let apart = report.rows.iter().any(|other| other.position == Position::Readout);
+            Some(Check {
+                what: format!("hops an iteration, {}", row.split),
+                expected: row.hops as f64 / (first - f64::from(u8::from(apart))),
+                found: row.speed?,
+            })
+        };
+        report.rows.iter().filter_map(check).collect()
     }
 }
 

@@ -25,6 +25,7 @@ pub use self::sweep::EditForm;
 use self::sweep::Sweep;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
+use super::judged::{Claim, Setting, SiteScore};
 use super::largest::Largest;
 use super::method::{Method, Report};
 use super::output::Output;
@@ -261,6 +262,37 @@ impl Method for Edit {
     // Of each line of the figure the effective layer with the most counterfactual answers.
     fn shown(report: &Report<Self>) -> Vec<&EditRow> {
         report.rows.iter().filter(|row| row.largest.is_max).collect()
+    }
+
+    fn to_verify(_setting: &Setting) -> Result<Vec<Self>> {
+        Ok(Vec::new())
+    }
+
+    // One direction, which is fitted on other queries.
+    fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
+        Ok(vec![Self {
+            directions: vec![Changed::Mean],
+            correct_only: setting.answers_right,
+            ..Self::defaults()?
+        }])
+    }
+
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        // Most queries.
+        const MOST: f64 = 0.5;
+        let edited = report.rows.iter().filter(|row| row.form.direction == Changed::Mean);
+        let score = |row: &EditRow| SiteScore {
+            claim: Claim::Counterfactual,
+            targets: vec![row.label],
+            hops: row.hops,
+            point: row.hook,
+            position: row.position,
+            place: row.place,
+            head: None,
+            score: row.counterfactual,
+            is_called: row.low > MOST,
+        };
+        edited.map(score).collect()
     }
 }
 

@@ -57,9 +57,16 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// Whether what is put in is used: it is felt, and by a model that answers most clean queries right; what a model uses for an
+    /// answer that it does not give, nothing can say.
+    pub(crate) fn is_used(&self) -> bool {
+        const MOST: f64 = 0.5;
+        self.is_felt() && self.clean_accuracy > MOST
+    }
+
     /// Whether the intervention moves more than a tenth of the gap, by the lower end of the interval: less than that is what
     /// small weights pass on of everything.
-    pub(crate) fn is_felt(&self) -> bool {
+    fn is_felt(&self) -> bool {
         const FELT: f64 = 0.1;
         self.low.is_some_and(|low| low > FELT)
     }

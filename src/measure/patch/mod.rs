@@ -260,12 +260,7 @@ fn site_scores(row: &PatchRow) -> Option<[SiteScore; 2]> {
     };
     let effect = &row.effect;
     Some([
-        // What a model uses for an answer that it does not give, nothing can say.
-        score(
-            Claim::Used,
-            effect.recovery.unwrap_or_default(),
-            effect.is_felt() && effect.clean_accuracy > MOST,
-        ),
+        score(Claim::Used, effect.recovery.unwrap_or_default(), effect.is_used()),
         score(Claim::Counterfactual, effect.flips, effect.flips_low > MOST),
     ])
 }

@@ -27,9 +27,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::nodes::{HeadAt, Input, LayerAt, Receiver, Sender};
 use self::sweep::DirectPath;
-use super::attribute::ComponentAt;
+use super::attribute::{Component, ComponentAt};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
+use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
@@ -41,7 +42,7 @@ use super::statistics::Clustering;
 use super::{BATCH, column_of};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
-use crate::model::Budget;
+use crate::model::{Budget, Point};
 
 /// Which paths to patch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -164,6 +165,58 @@ impl Method for PathPatching {
         let is_large = |row: &&PathRow| row.effect.recovery.is_none_or(|recovery| recovery.abs() >= 0.02);
         report.rows.iter().filter(is_large).collect()
     }
+
+    // To everything that reads the stream, on few pairs, since the paths are many.
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        const PAIRS: usize = 24;
+        let mut settings = Self::defaults()?;
+        settings.pairing.correct_only = setting.answers_right;
+        settings.pairing.pairs = PAIRS;
+        settings.to = Receiver::all(setting);
+        Ok(vec![settings])
+    }
+
+    // A component is used where one that reads it passes on what it writes.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        let mut found: Vec<SiteScore> = Vec::new();
+        for row in &report.rows {
+            let Some(score) = site_score(row) else { continue };
+            let is_same = |other: &&mut SiteScore| {
+                (&other.targets, other.point, other.position, other.place, other.head)
+                    == (&score.targets, score.point, score.position, score.place, score.head)
+            };
+            match found.iter_mut().find(is_same) {
+                Some(other) => {
+                    other.score = other.score.max(score.score);
+                    other.is_called |= score.is_called;
+                }
+                None => found.push(score),
+            }
+        }
+        found
+    }
+}
+
+fn site_score(row: &PathRow) -> Option<SiteScore> {
+    let sender = row.sender;
+    let point = match sender.component {
+        Component::Embedding => Point::Embed,
+        Component::Head => Point::Z,
+        Component::Mlp => Point::MlpOut,
+        _ => return None,
+    };
+    let hops = row.split.hops()?;
+    Some(SiteScore {
+        claim: Claim::Used,
+        targets: row.corrupt.changes(hops),
+        hops,
+        point,
+        position: row.position,
+        place: sender.place,
+        head: sender.attention_head,
+        score: row.effect.recovery.unwrap_or_default(),
+        is_called: row.effect.is_used(),
+    })
 }
 
 impl PathPatching {

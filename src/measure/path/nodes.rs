@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::graph::text_conversions;
 use crate::measure::attribute::{Component, ComponentAt};
+use crate::measure::judged::Setting;
 use crate::measure::place::Place;
 use crate::model::{ModelConfig, Point, Site};
 
@@ -178,6 +179,21 @@ impl Sender {
 }
 
 impl Receiver {
+    /// Everything that reads the stream.
+    pub(super) fn all(setting: &Setting) -> Vec<Self> {
+        let mut found = Vec::new();
+        for iteration in 1..=setting.iterations {
+            for at in (1..=setting.layers).map(|layer| LayerAt { iteration, layer }) {
+                let inputs = [Input::Query, Input::Key, Input::Value];
+                let heads = (1..=setting.heads).map(|head| HeadAt { at, head });
+                found.extend(heads.flat_map(|head| inputs.map(|input| Self::Head(head, input))));
+                found.push(Self::Mlp(at));
+            }
+        }
+        found.push(Self::Logits);
+        found
+    }
+
     /// Refuses a receiver that the model does not have.
     pub(super) fn check(self, config: &ModelConfig, iterations: usize) -> Result<(), Error> {
         let checked = match self {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::mix::{Gathered, gather};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
+use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
@@ -212,6 +213,36 @@ impl Method for Routing {
                 && row.put.attention_head.is_none()
         };
         report.rows.iter().filter(is_shown).collect()
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        let mut settings = Self::defaults()?;
+        settings.pairing.correct_only = setting.answers_right;
+        Ok(vec![settings])
+    }
+
+    // Pattern and values together, of the same iteration and head: all that attention brings there.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        let score = |row: &RoutingRow| {
+            let put = row.put;
+            let is_own = (put.from_iteration, put.from_attention_head) == (row.place.iteration, put.attention_head);
+            if (put.carried, put.giver) != (Carried::Both, Giver::Source) || !is_own {
+                return None;
+            }
+            let hops = row.split.hops()?;
+            Some(SiteScore {
+                claim: Claim::Used,
+                targets: row.corrupt.changes(hops),
+                hops,
+                point: Point::Z,
+                position: row.position,
+                place: row.place,
+                head: put.attention_head,
+                score: row.effect.recovery.unwrap_or_default(),
+                is_called: row.effect.is_used(),
+            })
+        };
+        report.rows.iter().filter_map(score).collect()
     }
 }
 

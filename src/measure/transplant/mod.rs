@@ -16,10 +16,11 @@ pub use self::explained::Explained;
 use self::explained::{Cell, explained};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
+use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs, Sides};
-use super::place::residual_stream;
+use super::place::{Place, residual_stream};
 use super::population::Group;
 use super::query_rows::Asked;
 use super::row::columns;
@@ -29,7 +30,7 @@ use super::statistics::Clustering;
 use super::{BATCH, rows_of};
 use crate::error::Result;
 use crate::graph::{Position, Split};
-use crate::model::{Branch, Budget, Cut, Edit, Model, Write, log_softmax};
+use crate::model::{Branch, Budget, Cut, Edit, Model, Point, Write, log_softmax};
 
 /// What to transplant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -131,6 +132,42 @@ impl Method for Transplant {
     fn shown(report: &Report<Self>) -> Vec<&TransplantRow> {
         let is_shown = |row: &&TransplantRow| row.source_iteration + 1 == row.base_iteration;
         report.rows.iter().filter(is_shown).collect()
+    }
+
+    fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
+        let mut settings = Self::defaults()?;
+        settings.pairing.correct_only = setting.answers_right;
+        Ok(vec![settings])
+    }
+
+    // Between the same iterations, where it says what a state is used for.
+    fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
+        let score = |row: &TransplantRow| {
+            if row.source_iteration + 1 != row.base_iteration {
+                return None;
+            }
+            let layers = report.checkpoint_of(row)?.layers;
+            let hops = row.split.hops()?;
+            let after = row.source_iteration * layers;
+            // Before the first iteration it is the embedding that is put in.
+            let point = if after == 0 {
+                Point::Embed
+            } else {
+                residual_stream(after, layers).point()
+            };
+            Some(SiteScore {
+                claim: Claim::Used,
+                targets: row.corrupt.changes(hops),
+                hops,
+                point,
+                position: row.position?,
+                place: Place::after(after, layers),
+                head: None,
+                score: row.effect.recovery.unwrap_or_default(),
+                is_called: row.effect.is_used(),
+            })
+        };
+        report.rows.iter().filter_map(score).collect()
     }
 }
 
