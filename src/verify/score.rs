@@ -70,16 +70,19 @@ fn mean(scores: &[f64]) -> Option<f64> {
     (!scores.is_empty()).then(|| statistics::mean(scores.iter().copied()))
 }
 
-// Mann and Whitney's U over the number of pairs.
+// Mann and Whitney's U over the number of pairs. Scores are told apart to a hundredth of their unit: less than that is rounding and
+// what small weights pass on of everything, whose order says nothing.
 fn auroc(positives: &[f64], negatives: &[f64]) -> Option<f64> {
+    let rounded = |scores: &[f64]| scores.iter().map(|score| (score * 100.0).round()).collect::<Vec<f64>>();
+    let (positives, negatives) = (rounded(positives), rounded(negatives));
     let wins = positives.iter().flat_map(|positive| {
-        negatives
-            .iter()
-            .map(move |negative| match positive.total_cmp(negative) {
+        negatives.iter().map(move |negative| {
+            match positive.partial_cmp(negative).unwrap_or(std::cmp::Ordering::Equal) {
                 std::cmp::Ordering::Greater => 1.0,
                 std::cmp::Ordering::Equal => 0.5,
                 std::cmp::Ordering::Less => 0.0,
-            })
+            }
+        })
     });
     let pairs = positives.len() * negatives.len();
     (pairs > 0).then(|| wins.sum::<f64>() / pairs as f64)
@@ -135,5 +138,6 @@ mod tests {
     fn the_worst_order_has_0_and_equal_scores_a_half() {
         assert_eq!(auroc(&[0.0], &[1.0, 2.0]), Some(0.0));
         assert_eq!(auroc(&[1.0, 1.0], &[1.0]), Some(0.5));
+        assert_eq!(auroc(&[1e-7, 0.0], &[-1e-8]), Some(0.5));
     }
 }
