@@ -11,9 +11,7 @@ use super::{Conduct, Outcome, make_data};
 use crate::checkpoint::find_checkpoints;
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split, Tails};
-use crate::measure::{
-    CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Margin, Probe, ProbeSpec, Reach, Settle,
-};
+use crate::measure::{CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Probe, ProbeSpec};
 use crate::train::RunConfig;
 
 const PHASES: usize = 4;
@@ -136,10 +134,8 @@ fn how_deep(
     let mut place = 0..;
     all.retain(|_| place.next().is_some_and(|place| last_passed.contains(&place)));
     let splits = runs[0].training.data.depths().into_iter().map(Split::depth_test);
-    let settle = Settle {
-        splits: named_or(&preset.settle.splits, &splits.collect::<Vec<_>>()),
-        ..preset.settle.clone()
-    };
+    let mut settle = preset.settle.clone();
+    settle.chains.splits = named_or(&settle.chains.splits, &splits.collect::<Vec<_>>());
     evidence.measure(&ids, &settle, &all, &folder, conduct.observer())?;
     Ok(all)
 }
@@ -203,18 +199,14 @@ fn look_inside(
         splits: named_or(&preset.eval.splits, &splits),
         ..preset.eval.clone()
     };
-    let margin = Margin {
-        splits: named_or(&preset.margin.splits, &splits),
-        ..preset.margin.clone()
-    };
+    let mut margin = preset.margin.clone();
+    margin.chains.splits = named_or(&margin.chains.splits, &splits);
     let halt = Halt {
         splits: named_or(&preset.halt.splits, &splits),
         ..preset.halt.clone()
     };
-    let reach = Reach {
-        splits: named_or(&preset.reach.splits, &splits),
-        ..preset.reach.clone()
-    };
+    let mut reach = preset.reach.clone();
+    reach.sampling.splits = named_or(&reach.sampling.splits, &splits);
     let mut patch = preset.patch.clone();
     patch.pairing.splits = named_or(&patch.pairing.splits, &[Split::depth_test(learned)]);
     let (ids, checkpoints) = ([run.id], std::slice::from_ref(checkpoint));

@@ -23,7 +23,7 @@ impl Draw for Margin {
             Panel {
                 title: column_title(checkpoint, several),
                 content: Content::Lines {
-                    x: iteration_axis(report.settings.iterations.max(1)),
+                    x: iteration_axis(report.settings.chains.iterations.max(1)),
                     y_label: "logit margin".to_owned(),
                     y_range,
                     series: populations.iter().zip(populations.lines()).map(line).collect(),
@@ -49,7 +49,7 @@ mod tests {
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::statistics::Clustering;
-    use crate::measure::{Fall, Iterations, Largest};
+    use crate::measure::{BeyondTraining, Fall, Iterations, Largest};
 
     fn row(split: impl Into<Split>, hops: usize, margin: f64) -> MarginRow {
         MarginRow {
@@ -71,9 +71,11 @@ mod tests {
 
     fn lines(rows: Vec<MarginRow>) -> (Figure, Vec<usize>, (f64, f64)) {
         let settings = Margin {
-            splits: Vec::new(),
-            iterations: Iterations::up_to(4),
-            seed: 1,
+            chains: BeyondTraining {
+                splits: Vec::new(),
+                iterations: Iterations::up_to(4),
+                seed: 1,
+            },
         };
         let figure = Margin::draw(&report(settings, rows));
         let Content::Lines { series, y_range, .. } = &figure.panels[0][0].content else {
@@ -102,9 +104,11 @@ mod tests {
     fn a_shortened_hash_is_shown_as_it_is() {
         let mut report = report(
             Margin {
-                splits: Vec::new(),
-                iterations: Iterations::up_to(4),
-                seed: 1,
+                chains: BeyondTraining {
+                    splits: Vec::new(),
+                    iterations: Iterations::up_to(4),
+                    seed: 1,
+                },
             },
             vec![row("mixed", 2, 3.0)],
         );

@@ -54,7 +54,7 @@ impl Draw for Settle {
                 Panel {
                     title: column_title(checkpoint, several),
                     content: Content::Lines {
-                        x: iteration_axis(report.settings.iterations.max(1)),
+                        x: iteration_axis(report.settings.chains.iterations.max(1)),
                         y_label: (*label).to_owned(),
                         y_range,
                         series: populations.iter().zip(populations.lines()).map(line).collect(),

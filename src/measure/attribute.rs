@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::iterations::Iterations;
 use super::judged::{Claim, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
@@ -18,6 +17,7 @@ use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
+use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
@@ -30,18 +30,10 @@ use crate::train::top1;
 /// What to attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Attribute {
-    /// Splits, separated by commas [default: trained, ID and OOD chains, or those of the most hops that all runs learned]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = super::positive)]
-    pub queries: usize,
-    /// Inference iterations [default: the model's own]
-    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
-    pub iterations: Iterations,
-    /// Seed of the queries and the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: Sampling,
 }
 
 /// What writes into the residual stream.
@@ -162,20 +154,18 @@ impl Method for Attribute {
     type Row = AttributeRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.sampling.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::OneDepth.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
-        Ok(())
+        self.sampling.resolve(Wants::OneDepth, checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<AttributeRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+        group.each(&self.sampling.splits, Per::Hops, out, |population, checkpoint, out| {
             let purpose = format!("attribute queries {}", population.split);
-            let sample = population.sample(&mut Stream::new(self.seed, &purpose, 0), self.queries);
-            let iterations = self.iterations.max(checkpoint.info.iterations);
+            let sample = population.sample(&mut Stream::new(self.sampling.seed, &purpose, 0), self.sampling.queries);
+            let iterations = self.sampling.iterations(checkpoint);
             let found = Attribution::of(checkpoint, &sample, iterations)?;
             for of in 0..found.of.len() {
                 found.write(of, checkpoint, &sample, out)?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::iterations::Iterations;
 use super::judged::{Check, Design, Setting, designed_accuracy};
 use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
@@ -13,7 +13,7 @@ use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
-use super::splits::Wants;
+use super::sampling::BeyondTraining;
 use super::statistics::{Clustering, mean};
 use super::{BATCH, rows_of};
 use crate::error::Result;
@@ -24,15 +24,10 @@ use crate::train::top1;
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Margin {
-    /// Splits, separated by commas [default: the held-out chains of every depth]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
-    /// Inference iterations: 1 to this
-    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
-    pub iterations: Iterations,
-    /// Seed of the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub chains: BeyondTraining,
 }
 
 /// One iteration on one split at one number of hops.
@@ -108,18 +103,16 @@ impl Method for Margin {
     type Row = MarginRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.chains.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
-        Ok(())
+        self.chains.resolve(checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<MarginRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
-            let max = self.iterations.max(checkpoint.info.iterations);
+        group.each(&self.chains.splits, Per::Hops, out, |population, checkpoint, out| {
+            let max = self.chains.max_iterations(checkpoint);
             let leads = leads(checkpoint, &population.queries, max)?;
             if out.wants_queries() {
                 for (query, leads) in leads.iter().enumerate() {
@@ -143,10 +136,9 @@ impl Method for Margin {
     }
 
     fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
-        Ok(vec![Self {
-            iterations: Iterations::up_to(setting.beyond()),
-            ..Self::defaults()?
-        }])
+        let mut settings = Self::defaults()?;
+        settings.chains.iterations = Iterations::up_to(setting.beyond());
+        Ok(vec![settings])
     }
 
     // The target is ahead where the answer is right.

@@ -59,7 +59,7 @@ pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use query_rows::Asked;
 pub use row::Row;
-pub use sampling::Sampling;
+pub use sampling::{BeyondTraining, Sampling};
 pub use splits::{Wants, test_splits};
 
 use crate::error::{Error, Result};

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::iterations::Iterations;
 use super::judged::{Check, Claim, Design, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
@@ -14,9 +13,10 @@ use super::place::Place;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
+use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
-use super::{positive, unit_interval};
+use super::unit_interval;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Position, Query, Split, Target};
 use crate::model::Point;
@@ -26,21 +26,13 @@ use crate::train::answers;
 /// What to interchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Reach {
-    /// Splits, separated by commas [default: the held-out chains of every depth]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
-    /// Queries of each number of hops, at most
-    #[arg(long, default_value_t = 500, value_parser = positive)]
-    pub queries: usize,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: Sampling,
     /// Largest share of answers that may change where a suffix is said to keep them
     #[arg(long, default_value_t = 0.1, value_parser = unit_interval)]
     pub tolerance: f64,
-    /// Inference iterations [default: the model's own]
-    #[arg(long, value_parser = Iterations::parse_one, default_value = "trained", hide_default_value = true)]
-    pub iterations: Iterations,
-    /// Seed of the queries and of what takes the tokens' places
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
 }
 
 /// Which tokens of a query others take the places of.
@@ -122,20 +114,18 @@ impl Method for Reach {
     type Row = ReachRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.sampling.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
-        Ok(())
+        self.sampling.resolve(Wants::Depths, checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<ReachRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
+        group.each(&self.sampling.splits, Per::Hops, out, |population, checkpoint, out| {
             let (split, hops) = (population.split, population.hops.unwrap_or_default());
-            let mut stream = Stream::new(self.seed, &format!("reach queries {split}"), hops as u64);
-            let sample = population.sample(&mut stream, self.queries);
+            let mut stream = Stream::new(self.sampling.seed, &format!("reach queries {split}"), hops as u64);
+            let sample = population.sample(&mut stream, self.sampling.queries);
             let interchanges = self.interchanges(&sample, &group.data.graph);
             let is_whole = |query: &usize| interchanges.iter().all(|of| of.queries[*query].is_some());
             let whole: Vec<usize> = (0..sample.queries.len()).filter(is_whole).collect();
@@ -260,7 +250,7 @@ impl Reach {
         let before = (1..=hops + 1).map(|position| (Interchange::Before, position));
         let all = one.chain(before).map(|(interchange, position)| {
             let purpose = format!("reach {split} {hops} {interchange:?}");
-            let mut stream = Stream::new(self.seed, &purpose, position as u64);
+            let mut stream = Stream::new(self.sampling.seed, &purpose, position as u64);
             let interchanged = population.queries.iter().map(|query| {
                 let places = match interchange {
                     Interchange::One => position..position + 1,
@@ -285,7 +275,7 @@ impl Reach {
         out: &mut Output<ReachRow>,
     ) -> Result<()> {
         let (queries, hops) = (&population.queries, population.hops.unwrap_or_default());
-        let iterations = self.iterations.max(checkpoint.info.iterations);
+        let iterations = self.sampling.iterations(checkpoint);
         let model = &checkpoint.model;
         let clean = answers(model, queries.iter().map(|query| &*query.tokens), iterations)?;
         let all = |is: &dyn Fn(usize) -> bool| -> Vec<bool> { (0..queries.len()).map(is).collect() };

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
-use super::iterations::{BEYOND_TRAINING, Iterations};
+use super::iterations::Iterations;
 use super::judged::{Check, Design, Setting};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
 use super::row::columns;
-use super::splits::Wants;
+use super::sampling::BeyondTraining;
 use super::statistics::{Clustering, Interval, mean, share};
 use super::{BATCH, dot, minus, norm, rows_of};
 use crate::error::Result;
@@ -24,15 +24,10 @@ use crate::train::top1;
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Settle {
-    /// Splits, separated by commas [default: the held-out chains of every depth]
-    #[arg(long = "split", value_delimiter = ',')]
-    pub splits: Vec<Split>,
-    /// Inference iterations: 1 to this
-    #[arg(long, value_parser = Iterations::parse_max, default_value = BEYOND_TRAINING)]
-    pub iterations: Iterations,
-    /// Seed of the bootstrap
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Which queries.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub chains: BeyondTraining,
 }
 
 /// One iteration on one split at one number of hops; all numbers are of the readout rows, and means over queries.
@@ -119,18 +114,16 @@ impl Method for Settle {
     type Row = SettleRow;
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.chains.seed
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.splits = Wants::Depths.splits(&self.splits, checkpoints)?;
-        self.iterations.resolve(checkpoints);
-        Ok(())
+        self.chains.resolve(checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<SettleRow>) -> Result<()> {
-        group.each(&self.splits, Per::Hops, out, |population, checkpoint, out| {
-            let max = self.iterations.max(checkpoint.info.iterations);
+        group.each(&self.chains.splits, Per::Hops, out, |population, checkpoint, out| {
+            let max = self.chains.max_iterations(checkpoint);
             for motions in motions(checkpoint, &population.queries, max)? {
                 if out.wants_queries() {
                     for (query, motion) in motions.iter().enumerate() {
@@ -147,16 +140,15 @@ impl Method for Settle {
     fn shown(report: &Report<Self>) -> Vec<&SettleRow> {
         let is_shown = |row: &&SettleRow| {
             let trained = report.checkpoint_of(row).map_or(0, |checkpoint| checkpoint.iterations);
-            row.iteration == trained || row.iteration == report.settings.iterations.max(trained)
+            row.iteration == trained || row.iteration == report.settings.chains.iterations.max(trained)
         };
         report.rows.iter().filter(is_shown).collect()
     }
 
     fn to_verify(setting: &Setting) -> Result<Vec<Self>> {
-        Ok(vec![Self {
-            iterations: Iterations::up_to(setting.beyond()),
-            ..Self::defaults()?
-        }])
+        let mut settings = Self::defaults()?;
+        settings.chains.iterations = Iterations::up_to(setting.beyond());
+        Ok(vec![settings])
     }
 
     fn checks(report: &Report<Self>, design: &dyn Design) -> Vec<Check> {
@@ -169,7 +161,7 @@ impl Method for Settle {
 // is the drift that small errors of weights add in every iteration.
 fn check(row: &SettleRow, report: &Report<Settle>, design: &dyn Design) -> Option<Check> {
     const STEP: f64 = 0.1;
-    let max = report.settings.iterations.max(row.iteration);
+    let max = report.settings.chains.iterations.max(row.iteration);
     let queries = design.queries(&row.split, Some(row.hops));
     let changes: Option<Vec<usize>> = queries.iter().map(|query| design.last_change(query, max)).collect();
     let of_line = report

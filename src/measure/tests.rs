@@ -70,10 +70,10 @@ fn the_contributions_of_all_components_add_up_to_the_logit() {
     for injection in [false, true] {
         let checkpoint = untrained_checkpoint(injection);
         let attribute = Attribute {
-            splits: vec![Split::depth_test(2), Split::depth_test(4)],
-            queries: 20,
-            iterations: Iterations::exactly(5),
-            seed: 1,
+            sampling: Sampling {
+                splits: vec![Split::depth_test(2), Split::depth_test(4)],
+                ..sampling(Split::depth_test(2), 20, Iterations::exactly(5))
+            },
         };
         let report = attribute.run(&[checkpoint]).unwrap();
         assert!(report.notes.is_empty(), "{:?}", report.notes);

@@ -183,8 +183,7 @@ impl Method for Ablate {
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
-        self.sampling.resolve(Wants::OneDepth, checkpoints)?;
-        Ok(())
+        self.sampling.resolve(Wants::OneDepth, checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<AblateRow>) -> Result<()> {

@@ -213,8 +213,7 @@ impl Method for Edit {
                 self.hook.name()
             )));
         }
-        self.sampling.resolve(Wants::OneHeldOutDepth, checkpoints)?;
-        Ok(())
+        self.sampling.resolve(Wants::OneHeldOutDepth, checkpoints)
     }
 
     fn measure(&self, group: &Group, out: &mut Output<EditRow>) -> Result<()> {

@@ -67,10 +67,8 @@ fn queries_without_an_interchange_are_left_out_and_noted() {
         data.splits = vec![(split.clone(), queries)];
         data.graph = graph.clone();
         checkpoint.data = std::sync::Arc::new(data.clone());
-        let reach = Reach {
-            splits: vec![split.clone()],
-            ..Reach::defaults().unwrap()
-        };
+        let mut reach = Reach::defaults().unwrap();
+        reach.sampling.splits = vec![split.clone()];
         reach.run(std::slice::from_ref(&checkpoint))
     };
     let found = run(vec![whole.clone(), lonely.clone()]).unwrap();
