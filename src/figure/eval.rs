@@ -2,7 +2,8 @@
 
 use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
 use super::{
-    Draw, column_title, conditions, distinct, intervals, sample_size, several_runs, split_colour, split_legend, wrapped,
+    Draw, column_title, conditions, distinct, intervals, sample_size, several_runs, split_colour, split_legend,
+    split_sizes, wrapped,
 };
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Eval, Report};
@@ -46,18 +47,14 @@ impl Draw for Eval {
                 },
             }
         };
-        let sizes = distinct(&report.rows, |row| (row.split.clone(), row.n));
-        let sizes: Vec<String> = sizes
-            .iter()
-            .map(|(split, n)| format!("{} n = {n}", split.title()))
-            .collect();
+        let sizes = split_sizes(&report.rows, |row| (row.split.clone(), row.n));
         Figure {
             title: "Accuracy by inference iterations".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
                     "{}; bands: {}",
-                    sizes.join(", "),
+                    sizes,
                     intervals(&report.rows, |row| (&row.split, row.interval))
                 ),
             ],

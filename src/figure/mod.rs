@@ -203,6 +203,16 @@ fn bands<'a, M: Method>(report: &'a Report<M>, of: impl Fn(&'a M::Row) -> (&'a S
     format!("bands: {intervals}; {samples}")
 }
 
+/// How many queries or pairs there are of each split.
+fn split_sizes<R>(rows: &[R], of: impl Fn(&R) -> (Split, usize)) -> String {
+    let sizes = distinct(rows, of);
+    let sizes: Vec<String> = sizes
+        .iter()
+        .map(|(split, n)| format!("{} n = {n}", split.title()))
+        .collect();
+    sizes.join(", ")
+}
+
 /// How many queries there are of each split and number of hops, in few words.
 fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, usize, usize)) -> String {
     let mut sizes: Vec<(&Split, usize, usize)> = Vec::new();

@@ -1,7 +1,7 @@
 //! Activation patching over effective layers and positions.
 
 use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, several_runs};
+use super::{Draw, column_title, conditions, distinct, several_runs, split_sizes};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Direction, Patch, PatchRow, Report};
 
@@ -32,11 +32,7 @@ impl Draw for Patch {
                 _ => heads.iter().map(of_checkpoints).collect(),
             }
         };
-        let pairs = distinct(&report.rows, |row| (row.split.clone(), row.effect.n));
-        let pairs: Vec<String> = pairs
-            .iter()
-            .map(|(split, n)| format!("{} n = {n}", split.title()))
-            .collect();
+        let pairs = split_sizes(&report.rows, |row| (row.split.clone(), row.effect.n));
         Figure {
             title: title(&report.settings),
             conditions: vec![
@@ -44,7 +40,7 @@ impl Draw for Patch {
                 format!(
                     "pairs: {}; 1 = all of the logit difference, 0 = none, – = not defined: the gap between clean and corrupt is not \
                      above 0 (95 % interval)",
-                    pairs.join(", ")
+                    pairs
                 ),
             ],
             legend: Vec::new(),

@@ -1,7 +1,7 @@
 //! Path patching: senders over effective layers.
 
 use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, several_runs};
+use super::{Draw, column_title, conditions, distinct, several_runs, split_sizes};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Component, PathPatching, PathRow, Receiver, Report};
 
@@ -30,11 +30,7 @@ impl Draw for PathPatching {
             });
             columns.collect()
         };
-        let pairs = distinct(&report.rows, |row| (row.split.clone(), row.effect.n));
-        let pairs: Vec<String> = pairs
-            .iter()
-            .map(|(split, n)| format!("{} n = {n}", split.title()))
-            .collect();
+        let pairs = split_sizes(&report.rows, |row| (row.split.clone(), row.effect.n));
         let pairing = &report.settings.pairing;
         Figure {
             title: format!(
@@ -47,7 +43,7 @@ impl Draw for PathPatching {
                 format!(
                     "pairs: {}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such path, or \
                      not defined: the gap between clean and corrupt is not above 0 (95 % interval){left_out}",
-                    pairs.join(", ")
+                    pairs
                 ),
             ],
             legend: Vec::new(),

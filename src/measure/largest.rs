@@ -101,15 +101,8 @@ impl Fall {
 
 #[cfg(test)]
 mod tests {
-    use super::super::statistics::Clusters;
+    use super::super::statistics::independent;
     use super::*;
-    use crate::graph::{Graph, Query};
-
-    fn facts(n: u32) -> Resamples {
-        let graph = Graph::default();
-        let queries: Vec<Query> = (0..n).map(|head| Query::new(&[head, 1000], 0, &graph)).collect();
-        Resamples::new(Clusters::of_queries(&queries), 1)
-    }
 
     // Right for the first n of 40.
     fn first(n: usize) -> Vec<bool> {
@@ -119,7 +112,7 @@ mod tests {
     #[test]
     fn the_first_of_the_largest_has_the_interval_of_the_maximum() {
         let line = [first(10), first(30), first(30), first(20)];
-        let found = Largest::of_shares(&line, &facts(40));
+        let found = Largest::of_shares(&line, &independent(40));
         let maxima: Vec<bool> = found.iter().map(|largest| largest.is_max).collect();
         assert_eq!(maxima, [false, true, false, false]);
         let (low, high) = (found[1].max_low.unwrap(), found[1].max_high.unwrap());
@@ -130,7 +123,7 @@ mod tests {
     #[test]
     fn a_fall_is_paired_and_never_below_0() {
         let line = [first(10), first(30), first(24)];
-        let found = Fall::of_shares(&line, &facts(40));
+        let found = Fall::of_shares(&line, &independent(40));
         let fall = found[1];
         assert!((fall.fall.unwrap() - 0.15).abs() < 1e-9);
         // Six of 40 lost: unpaired, ± 0.2.
@@ -140,7 +133,7 @@ mod tests {
         );
         assert_eq!(found[0], Fall::default());
         // The last is the largest: nothing is lost.
-        let rising = Fall::of_shares(&line[..2], &facts(40));
+        let rising = Fall::of_shares(&line[..2], &independent(40));
         assert_eq!((rising[1].fall, rising[1].fall_low), (Some(0.0), Some(0.0)));
     }
 }

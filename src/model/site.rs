@@ -54,6 +54,17 @@ impl Point {
         }
     }
 
+    /// Those whose states hold tokens, in the order of a layer.
+    pub const OF_TOKENS: [Self; 7] = [
+        Self::Embed,
+        Self::ResidPre,
+        Self::Z,
+        Self::AttnOut,
+        Self::ResidMid,
+        Self::MlpOut,
+        Self::ResidPost,
+    ];
+
     /// Whether the point is inside a layer, and so has an iteration and a layer.
     pub fn in_block(self) -> bool {
         !matches!(self, Self::Embed | Self::Final | Self::Logits)

@@ -9,16 +9,6 @@ use crate::graph::{Position, Token};
 use crate::measure::Place;
 use crate::model::{Hooks, Point, Rows, Site};
 
-pub(super) const POINTS: [Point; 7] = [
-    Point::Embed,
-    Point::ResidPre,
-    Point::Z,
-    Point::AttnOut,
-    Point::ResidMid,
-    Point::MlpOut,
-    Point::ResidPost,
-];
-
 /// A graph of 30 facts, and all its chains of 2 hops.
 pub(super) fn all_chains(seed: u64) -> Dataset {
     let settings = Systematic {

@@ -6,14 +6,14 @@ use std::collections::{BTreeSet, HashSet};
 use linfa_linalg::cholesky::SolveC;
 use ndarray::{Array1, Array2};
 
-use super::bench::{Bench, POINTS, all_chains, each_case};
+use super::bench::{Bench, all_chains, each_case};
 use super::*;
 use crate::graph::{Bridges, Position, Target, Token};
 use crate::model::{Hooks, Point, Site};
 
 // Calls `test` with every site that a circuit has a state at, by position and head.
 fn each_site(bench: &Bench, mut test: impl FnMut(Site, Position, Option<usize>)) {
-    for site in bench.sites(&POINTS) {
+    for site in bench.sites(&Point::OF_TOKENS) {
         let heads: Vec<Option<usize>> = match site.point() {
             Point::Z => (0..bench.model.config().heads).map(Some).collect(),
             _ => vec![None],

@@ -119,17 +119,7 @@ fn hops_an_iteration(iterations_a_hop: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Graph, Query};
-    use crate::measure::statistics::Clusters;
-
-    fn resamples(n: u32) -> Resamples {
-        let mut graph = Graph::default();
-        let facts = (0..n).map(|head| {
-            graph.insert(head, 1000, 0);
-            Query::new(&[head, 1000], 0, &graph)
-        });
-        Resamples::new(Clusters::of_queries(&facts.collect::<Vec<_>>()), 1)
-    }
+    use crate::measure::statistics::independent;
 
     #[test]
     fn the_median_arrival_counts_queries_in_which_nothing_arrives() {
@@ -141,7 +131,7 @@ mod tests {
             changes(|query| if query < 4 { 0.5 } else { 0.0 }),
             changes(|query| if (4..6).contains(&query) { 0.9 } else { 0.1 }),
         ];
-        let arrival = Arrival::of(&layers, 0.5, &resamples(10));
+        let arrival = Arrival::of(&layers, 0.5, &independent(10));
         assert_eq!(
             arrival.of_queries[..7],
             [Some(2), Some(2), Some(2), Some(2), Some(3), Some(3), None]
@@ -154,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_speed_is_the_slope_of_median_arrivals() {
-        let resamples = resamples(60);
+        let resamples = independent(60);
         // Two hops an iteration; every third query an iteration later throughout, every twelfth without the last position.
         let times = |distance: f64| {
             let time = |query: usize| {

@@ -225,16 +225,7 @@ fn at_every_point(setting: &Setting, corrupt: Corrupt) -> Result<Vec<Patch>> {
     let mut defaults = Patch::defaults()?;
     defaults.pairing.correct_only = setting.answers_right;
     defaults.pairing.corrupt = corrupt;
-    let points = [
-        Point::Embed,
-        Point::ResidPre,
-        Point::Z,
-        Point::AttnOut,
-        Point::ResidMid,
-        Point::MlpOut,
-        Point::ResidPost,
-    ];
-    Ok(points
+    Ok(Point::OF_TOKENS
         .map(|hook| Patch {
             hook,
             ..defaults.clone()

@@ -48,6 +48,8 @@ mod resamples;
 
 pub use clusters::{Clustering, Clusters};
 pub use ranks::spearman;
+#[cfg(test)]
+pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
 
 use self::quantile::NORMAL;

@@ -285,22 +285,21 @@ impl Candidates {
     }
 }
 
+/// Of atomic facts, which share nothing.
+#[cfg(test)]
+pub(crate) fn independent(n: u32) -> Resamples {
+    let mut graph = crate::graph::Graph::default();
+    let facts = (0..n).map(|head| {
+        graph.insert(head, 1000, 0);
+        crate::graph::Query::new(&[head, 1000], 0, &graph)
+    });
+    Resamples::new(Clusters::of_queries(&facts.collect::<Vec<_>>()), 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Graph, Query};
-
-    // Atomic facts, which share nothing.
-    fn independent(n: u32) -> Resamples {
-        let mut graph = Graph::default();
-        let queries: Vec<Query> = (0..n)
-            .map(|head| {
-                graph.insert(head, 1000, 0);
-                Query::new(&[head, 1000], 0, &graph)
-            })
-            .collect();
-        Resamples::new(Clusters::of_queries(&queries), 1)
-    }
+    use crate::measure::statistics::independent;
 
     #[test]
     fn independent_rows_have_the_standard_error_of_the_mean() {

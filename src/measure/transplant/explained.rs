@@ -137,17 +137,7 @@ fn share_explained(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Graph, Query};
-    use crate::measure::statistics::Clusters;
-
-    fn resamples(n: u32) -> Resamples {
-        let mut graph = Graph::default();
-        let facts = (0..n).map(|head| {
-            graph.insert(head, 1000, 0);
-            Query::new(&[head, 1000], 0, &graph)
-        });
-        Resamples::new(Clusters::of_queries(&facts.collect::<Vec<_>>()), 1)
-    }
+    use crate::measure::statistics::independent;
 
     // The cells of a run of four iterations whose mean probability is `of` (i, j, left); half of the pairs have `noise` times
     // more, the others less.
@@ -173,7 +163,7 @@ mod tests {
     #[test]
     fn what_makes_no_difference_is_not_needed_to_explain() {
         let shares = |of: fn(f64, f64, f64) -> f64| {
-            let found = explained(&cells(0.0, of), &resamples(40));
+            let found = explained(&cells(0.0, of), &independent(40));
             [
                 found.by_source_and_left,
                 found.by_base_and_left,
@@ -199,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_share_has_an_interval_and_nothing_explains_what_does_not_differ() {
-        let found = explained(&cells(0.3, |i, j, left| (i + j * left) / 30.0), &resamples(40));
+        let found = explained(&cells(0.3, |i, j, left| (i + j * left) / 30.0), &independent(40));
         let share = found.by_source_and_left.unwrap();
         let (low, high) = (
             found.by_source_and_left_low.unwrap(),
@@ -214,7 +204,7 @@ mod tests {
                 *value += base * (pair % 4) as f64 / 100.0;
             }
         }
-        let found = explained(&cells, &resamples(40));
+        let found = explained(&cells, &independent(40));
         let share = found.by_source_and_left.unwrap();
         let (low, high) = (
             found.by_source_and_left_low.unwrap(),
@@ -222,7 +212,7 @@ mod tests {
         );
         assert!(low < share && share < high, "{found:?}");
         assert_eq!(
-            explained(&self::cells(0.3, |_, _, _| 0.0), &resamples(40)),
+            explained(&self::cells(0.3, |_, _, _| 0.0), &independent(40)),
             Explained::default()
         );
     }
