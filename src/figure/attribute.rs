@@ -53,7 +53,7 @@ impl Draw for Attribute {
             };
             report.checkpoints.iter().map(panel).collect()
         });
-        let entry = |(index, of): (usize, &(Component, Option<usize>))| (name(*of), cycled_line(index));
+        let entry = |(index, of): (usize, &(Component, Option<usize>))| (of.0.label(of.1), cycled_line(index));
         Figure {
             title: "Direct logit attribution: what each component adds to the logit difference".to_owned(),
             conditions: vec![
@@ -67,16 +67,4 @@ impl Draw for Attribute {
             panels: panels.collect(),
         }
     }
-}
-
-fn name((component, head): (Component, Option<usize>)) -> String {
-    match (component, head) {
-        (Component::Head, Some(head)) => return format!("head {head}"),
-        (Component::Embedding, _) => "embedding",
-        (Component::Injection, _) => "injected embedding",
-        (Component::AttentionBias, _) => "bias of attention",
-        (Component::Mlp, _) => "MLP",
-        _ => "bias of the final norm",
-    }
-    .to_owned()
 }
