@@ -11,18 +11,17 @@ type Line = (Split, usize, Option<Position>);
 // A row of cells.
 type Part = (Ablated, Option<usize>);
 
-// A column of cells: an effective layer, a layer at every iteration, or one whole iteration, whichever it is.
+// A column of cells: an effective layer, or a layer at every iteration.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Effective(usize),
     Everywhere(usize),
-    Any,
 }
 
 impl Draw for Ablate {
     /// A column a checkpoint, a row a split, number of hops and position; each cell is the accuracy lost without the component in its
     /// row at the effective layer of its column, and right of a line at every iteration, layer by layer. Below the line, whole
-    /// iterations, where it is the same which one it is at the very right.
+    /// iterations; what is the same whichever it is stands at each.
     fn draw(report: &Report<Self>) -> Figure {
         let lines = distinct(&report.rows, line_of);
         let several = several_runs(&report.checkpoints);
@@ -53,7 +52,7 @@ impl Draw for Ablate {
             Some(_) => "; L1, L2, …: this layer at every iteration at once",
         };
         let any = if report.rows.iter().any(is_any) {
-            ", any: whichever it is"
+            " (at all positions it is the same which one)"
         } else {
             ""
         };
@@ -94,7 +93,7 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
     let components = distinct(of_panel, |row| (row.at.ablated, row.at.attention_head));
     let is_whole = |(ablated, _): &Part| matches!(ablated, Ablated::SkippedIteration | Ablated::RepeatedIteration);
     let parts: Vec<&AblateRow> = of_panel.iter().copied().filter(|row| row.at.layer.is_some()).collect();
-    let mut places = distinct(&parts, |row| match row.at.effective_layer {
+    let places = distinct(&parts, |row| match row.at.effective_layer {
         Some(layer) => Place::Effective(layer),
         None => Place::Everywhere(row.at.layer.unwrap_or_default()),
     });
@@ -102,19 +101,17 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
         .iter()
         .filter(|place| matches!(place, Place::Effective(_)))
         .count();
-    let everywhere = places.len();
-    places.extend(of_panel.iter().any(|row| is_any(row)).then_some(Place::Any));
     let lost = |component: Part, place: Place| {
         let is_of_cell = |row: &&&AblateRow| {
             (row.at.ablated, row.at.attention_head) == component
                 && match place {
                     // A whole iteration is that of all its layers.
-                    Place::Effective(layer) if is_whole(&component) => {
-                        row.at.iteration == Some((layer - 1) / checkpoint.layers + 1)
-                    }
+                    Place::Effective(layer) if is_whole(&component) => row
+                        .at
+                        .iteration
+                        .is_none_or(|iteration| iteration == (layer - 1) / checkpoint.layers + 1),
                     Place::Effective(layer) => row.at.effective_layer == Some(layer),
                     Place::Everywhere(layer) => row.at.effective_layer.is_none() && row.at.layer == Some(layer),
-                    Place::Any => is_any(row),
                 }
         };
         of_panel.iter().find(is_of_cell).map(|row| row.lost)
@@ -131,10 +128,7 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
             .iter()
             .map(|&component| places.iter().map(|&place| lost(component, place)).collect())
             .collect(),
-        behind: [effective, everywhere]
-            .into_iter()
-            .filter(|&columns| columns < places.len())
-            .collect(),
+        behind: (effective < places.len()).then_some(effective).into_iter().collect(),
         below: vec![components.iter().filter(|component| !is_whole(component)).count()],
     }
 }
@@ -144,7 +138,6 @@ fn name_of_place(place: Place, layers: usize) -> String {
         Place::Effective(layer) => layer.to_string(),
         Place::Everywhere(_) if layers == 1 => "all".to_owned(),
         Place::Everywhere(layer) => format!("L{layer}"),
-        Place::Any => "any".to_owned(),
     }
 }
 
