@@ -68,3 +68,19 @@ impl Draw for Attribute {
         }
     }
 }
+
+impl Component {
+    /// What figures call it, `attention_head` where it is one: short, so that it fits beside cells.
+    pub(super) fn label(self, attention_head: Option<usize>) -> String {
+        match (self, attention_head) {
+            (Self::Head, Some(head)) => return format!("head {head}"),
+            (Self::Head, None) => "heads",
+            (Self::Embedding, _) => "embedding",
+            (Self::Injection, _) => "injection",
+            (Self::AttentionBias, _) => "attention bias",
+            (Self::Mlp, _) => "MLP",
+            (Self::FinalBias, _) => "final bias",
+        }
+        .to_owned()
+    }
+}

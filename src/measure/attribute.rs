@@ -61,22 +61,6 @@ pub enum Component {
     FinalBias,
 }
 
-impl Component {
-    /// What figures call it, `attention_head` where it is one: short, so that it fits beside cells.
-    pub fn label(self, attention_head: Option<usize>) -> String {
-        match (self, attention_head) {
-            (Self::Head, Some(head)) => return format!("head {head}"),
-            (Self::Head, None) => "heads",
-            (Self::Embedding, _) => "embedding",
-            (Self::Injection, _) => "injection",
-            (Self::AttentionBias, _) => "attention bias",
-            (Self::Mlp, _) => "MLP",
-            (Self::FinalBias, _) => "final bias",
-        }
-        .to_owned()
-    }
-}
-
 /// Whose logit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
