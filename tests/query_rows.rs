@@ -122,7 +122,14 @@ fn the_numbers_of_interventions_are_means_of_their_query_rows() {
         &["patch", "--pairs", "9"],
         &["transplant", "--pairs", "9"],
         &["cone", "--queries", "9"],
-        &["path", "--pairs", "9", "--to", "logits,2.1.1.v"],
+        &[
+            "path",
+            "--pairs",
+            "9",
+            "--to",
+            "logits,2.1.1.v+2.1.2.v",
+            "--each-destination",
+        ],
         &ablate.split(' ').collect::<Vec<_>>(),
         &["edit", "--queries", "9", "--clamp"],
         &["routing", "--pairs", "9"],
@@ -141,10 +148,14 @@ fn the_numbers_of_interventions_are_means_of_their_query_rows() {
         f64::from(u8::from(row["answer_after"] != row["answer"]))
     });
     let by_path = [
-        &PLACE[..],
-        &["component", "attention_head", "receiver", "position", "reader"],
-    ]
-    .concat();
+        "split",
+        "sender_component",
+        "sender_attention_head",
+        "sender_effective_layer",
+        "receiver",
+        "source_position",
+        "destination_position",
+    ];
     means_agree(at, "path", &by_path, "probability", |row| {
         number(row, "patched_probability")
     });

@@ -53,7 +53,7 @@ impl Draw for Attribute {
             };
             report.checkpoints.iter().map(panel).collect()
         });
-        let entry = |(index, of): (usize, &(Component, Option<usize>))| (name(*of), cycled_line(index));
+        let entry = |(index, of): (usize, &(Component, Option<usize>))| (of.0.label(of.1), cycled_line(index));
         Figure {
             title: "Direct logit attribution: what each component adds to the logit difference".to_owned(),
             conditions: vec![
@@ -69,14 +69,18 @@ impl Draw for Attribute {
     }
 }
 
-fn name((component, head): (Component, Option<usize>)) -> String {
-    match (component, head) {
-        (Component::Head, Some(head)) => return format!("head {head}"),
-        (Component::Embedding, _) => "embedding",
-        (Component::Injection, _) => "injected embedding",
-        (Component::AttentionBias, _) => "bias of attention",
-        (Component::Mlp, _) => "MLP",
-        _ => "bias of the final norm",
+impl Component {
+    /// What figures call it, `attention_head` where it is one: short, so that it fits beside cells.
+    pub(super) fn label(self, attention_head: Option<usize>) -> String {
+        match (self, attention_head) {
+            (Self::Head, Some(head)) => return format!("head {head}"),
+            (Self::Head, None) => "heads",
+            (Self::Embedding, _) => "embedding",
+            (Self::Injection, _) => "injection",
+            (Self::AttentionBias, _) => "attention bias",
+            (Self::Mlp, _) => "MLP",
+            (Self::FinalBias, _) => "final bias",
+        }
+        .to_owned()
     }
-    .to_owned()
 }

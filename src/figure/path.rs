@@ -3,35 +3,49 @@
 use super::kit::{Content, Figure, Panel};
 use super::{Draw, column_title, conditions, distinct, several_runs, split_sizes};
 use crate::graph::{Position, Split};
-use crate::measure::{CheckpointSummary, Component, PathPatching, PathRow, Receiver, Report};
+use crate::measure::{CheckpointSummary, PathPatching, PathRow, Receivers, Report};
+use crate::wording::counted;
 
 // What a row of panels shares.
-type Line = (Split, Receiver, Position, Position);
+type Line = (Split, Receivers, Position, Option<Position>);
 
 // Of many receivers most read nothing that matters: where a path moves this share, those without such a path are not drawn.
 const MIN_RECOVERY: f64 = 0.05;
 
 impl Draw for PathPatching {
-    /// A column a checkpoint, a row a split, receiver, position and reader; each cell is the recovery by one path, of the component
-    /// in its row at the effective layer of its column, the embedding at 0. Receivers that no path moves are left out.
+    /// A column a checkpoint, a row a split, set of receivers, source and destination position; each cell is the recovery by one path,
+    /// of the component in its row at the effective layer of its column, the embedding at 0. Panels in which no path moves much are
+    /// left out.
     fn draw(report: &Report<Self>) -> Figure {
-        let (lines, left_out) = lines(&report.rows);
+        let (lines, left_out) = lines(&report.rows, report.checkpoints.len());
         let several = several_runs(&report.checkpoints);
         let row = |line: &Line| {
-            let (split, receiver, position, reader) = line;
-            let at = if position == reader {
-                format!("{receiver} at {position}")
-            } else {
-                format!("{receiver} at {position} for {reader}")
-            };
-            let columns = report.checkpoints.iter().map(|checkpoint| Panel {
-                title: format!("{} → {at}: {}", split.title(), column_title(checkpoint, several)),
-                content: cells(&report.rows, checkpoint, line),
+            let (split, receiver, source, destination) = line;
+            let destination = destination.filter(|_| report.settings.each_destination);
+            let destination = destination.map_or_else(String::new, |position| format!(" for {position}"));
+            let at = format!("{receiver} at {source}{destination}");
+            let columns = report.checkpoints.iter().map(|checkpoint| {
+                let of_panel = of_panel(&report.rows, checkpoint, line);
+                let is_undefined = of_panel.iter().any(|row| row.effect.recovery.is_none());
+                let undefined = if is_undefined { ", NOT DEFINED" } else { "" };
+                Panel {
+                    title: format!(
+                        "{} → {at}: {}{undefined}",
+                        split.title(),
+                        column_title(checkpoint, several)
+                    ),
+                    content: cells(&of_panel),
+                }
             });
             columns.collect()
         };
         let pairs = split_sizes(&report.rows, |row| (row.split.clone(), row.effect.n));
         let pairing = &report.settings.pairing;
+        let undefined = if report.rows.iter().any(|row| row.effect.recovery.is_none()) {
+            "; NOT DEFINED where the gap between clean and corrupt is not above 0 (95 % interval)"
+        } else {
+            ""
+        };
         Figure {
             title: format!(
                 "Path patching: direct effect of each component on the receiver (corrupt {}, {})",
@@ -41,8 +55,8 @@ impl Draw for PathPatching {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "pairs: {}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such path, or \
-                     not defined: the gap between clean and corrupt is not above 0 (95 % interval){left_out}",
+                    "pairs: {}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such \
+                     path{undefined}{left_out}",
                     pairs
                 ),
             ],
@@ -53,11 +67,17 @@ impl Draw for PathPatching {
 }
 
 fn line_of(row: &PathRow) -> Line {
-    (row.split.clone(), row.receiver, row.position, row.reader)
+    let path = &row.path;
+    (
+        row.split.clone(),
+        path.receiver.clone(),
+        path.source_position,
+        path.destination_position,
+    )
 }
 
 // The rows of panels, and what is said of those that are not drawn.
-fn lines(rows: &[PathRow]) -> (Vec<Line>, String) {
+fn lines(rows: &[PathRow], checkpoints: usize) -> (Vec<Line>, String) {
     let all = distinct(rows, line_of);
     let is_large = |row: &&PathRow| {
         let recovery = row.effect.recovery;
@@ -69,44 +89,36 @@ fn lines(rows: &[PathRow]) -> (Vec<Line>, String) {
         return (all, String::new());
     }
     let left_out = all.len() - drawn.len();
-    let said = format!("; not drawn: {left_out} receivers that no path moves by {MIN_RECOVERY} or more");
+    let panels = counted(left_out * checkpoints, "panel");
+    let said =
+        format!("; not drawn: {panels} (receiver, position, checkpoint) where no path moves {MIN_RECOVERY} or more");
     (drawn, said)
 }
 
-fn cells(rows: &[PathRow], checkpoint: &CheckpointSummary, line: &Line) -> Content {
-    let of_panel: Vec<&PathRow> = rows
-        .iter()
-        .filter(|row| checkpoint.owns(&row.origin) && line_of(row) == *line)
-        .collect();
-    let senders = distinct(&of_panel, |row| (row.sender.component, row.sender.attention_head));
-    let mut layers = distinct(&of_panel, |row| row.sender.place.effective_layer);
+fn of_panel<'a>(rows: &'a [PathRow], checkpoint: &CheckpointSummary, line: &Line) -> Vec<&'a PathRow> {
+    let is_of_panel = |row: &&PathRow| checkpoint.owns(&row.origin) && line_of(row) == *line;
+    rows.iter().filter(is_of_panel).collect()
+}
+
+fn cells(of_panel: &[&PathRow]) -> Content {
+    let component_of = |row: &PathRow| (row.path.sender.component, row.path.sender.attention_head);
+    let senders = distinct(of_panel, |row| component_of(row));
+    let mut layers = distinct(of_panel, |row| row.path.sender.effective_layer);
     layers.sort_unstable();
     let cell = |sender, layer: usize| {
-        let is_of_cell = |row: &&&PathRow| {
-            (row.sender.component, row.sender.attention_head) == sender && row.sender.place.effective_layer == layer
-        };
+        let is_of_cell = |row: &&&PathRow| component_of(row) == sender && row.path.sender.effective_layer == layer;
         of_panel.iter().find(is_of_cell).and_then(|row| row.effect.recovery)
     };
     Content::Cells {
         x_label: "effective layer of the sender (0: embedding)".to_owned(),
         y_label: String::new(),
         columns: layers.iter().map(ToString::to_string).collect(),
-        rows: senders.iter().map(|&(component, head)| name(component, head)).collect(),
+        rows: senders.iter().map(|&(component, head)| component.label(head)).collect(),
         cells: senders
             .iter()
             .map(|&sender| layers.iter().map(|&layer| cell(sender, layer)).collect())
             .collect(),
         behind: Vec::new(),
         below: Vec::new(),
-    }
-}
-
-// Short, so that it fits beside the cells.
-fn name(component: Component, head: Option<usize>) -> String {
-    match (component, head) {
-        (Component::Head, Some(head)) => format!("head {head}"),
-        (Component::Embedding, _) => "embed".to_owned(),
-        (Component::Injection, _) => "inject".to_owned(),
-        _ => "MLP".to_owned(),
     }
 }

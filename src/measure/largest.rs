@@ -27,6 +27,17 @@ pub struct Fall {
     pub fall_high: Option<f64>,
 }
 
+/// The rows whose number is at least `min`, for a table that would be too long with all; where there is none, the first with the
+/// largest.
+pub(super) fn large_rows<R>(rows: &[R], min: f64, number: impl Fn(&R) -> f64) -> Vec<&R> {
+    let found: Vec<&R> = rows.iter().filter(|row| number(row) >= min).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let numbers: Vec<f64> = rows.iter().map(&number).collect();
+    first_largest(&numbers).map(|index| &rows[index]).into_iter().collect()
+}
+
 impl Largest {
     /// Of a row that is alone in its line, with its own interval.
     pub(super) fn alone(low: f64, high: f64) -> Self {

@@ -103,15 +103,32 @@ fn rows_of(x: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(rows)
 }
 
-// The column of a position that `--position` names, in queries of a split that have these positions.
+// The column of a position that `--position` names, in queries of a split that have these positions; the readout is the last of them.
 fn column_of(position: Position, positions: &[Position], split: &Split) -> Result<usize> {
-    positions.iter().position(|other| *other == position).ok_or_else(|| {
-        let allowed: Vec<String> = positions.iter().map(ToString::to_string).collect();
+    let readout = (position == Position::Readout).then(|| positions.len().checked_sub(1));
+    let found = positions.iter().position(|other| *other == position);
+    found.or(readout.flatten()).ok_or_else(|| {
+        let mut allowed: Vec<String> = positions.iter().map(ToString::to_string).collect();
+        if !positions.contains(&Position::Readout) {
+            allowed.push(Position::Readout.to_string());
+        }
         Error::input(format!(
             "--position {position}: split {split} has no such position; allowed: {}",
             allowed.join(", ")
         ))
     })
+}
+
+// As `column_of` for several positions, each column once.
+fn columns_of(named: &[Position], positions: &[Position], split: &Split) -> Result<Vec<usize>> {
+    let mut columns = Vec::new();
+    for &position in named {
+        let column = column_of(position, positions, split)?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
 }
 
 fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {

@@ -18,7 +18,7 @@ pub use crate::kernels::{Backend, MatmulBackend, disable_amx};
 pub use branches::{Branch, Cut, Edit};
 pub use budget::Budget;
 pub use config::{Activation, Init, ModelConfig, Positions, Readout, Role, Slot};
-pub use forward::{DirectLogits, HeadInputs, Interchanged, Intervened, Model, Pass};
+pub use forward::{DirectLogits, HeadInput, HeadInputs, Interchanged, Intervened, Model, Pass};
 pub use hooks::Hooks;
 pub use loss::log_softmax;
 pub use rows::{Rows, Sharing};

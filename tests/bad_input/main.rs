@@ -204,9 +204,12 @@ fn checkpoints() {
     run(at, &["path", "r", "--from", "mlp"])
         .expect(2)
         .says(&["mlp", "ITERATION.LAYER.HEAD"]);
+    run(at, &["path", "r", "--to", "logits+2.1.mlp"])
+        .expect(2)
+        .says(&["logits+2.1.mlp", "allowed: logits alone"]);
     run(at, &["ablate", "r", "--position", "r3"])
         .expect(2)
-        .says(&["--position r3", "head, r1, r2"]);
+        .says(&["--position r3", "allowed: head, r1, r2, readout"]);
     run(at, &["eval", "r", "--iterations", "0"])
         .expect(2)
         .says(&["0", "1 to 4096"]);

@@ -6,8 +6,9 @@
 //!
 //! A whole iteration is *skipped* or *repeated* at a position: the state at its end becomes that at its start, or that of the run one
 //! iteration later. The other positions go on as they do, and read this position's state from then on. At all positions at once, a
-//! skipped iteration is a run of one iteration less, a repeated one a run of one more, whichever it is: the block is always the same
-//! (with input injection, for all but the first iteration skipped).
+//! skipped iteration is a run of one iteration less, a repeated one a run of one more, whichever it is, since the block is always the
+//! same: one row says it for all. With input injection, of which there is none before the first iteration, skipping that is another
+//! thing than skipping a later one, and each has a row.
 
 mod sweep;
 #[cfg(test)]
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use self::sweep::{Outcome, Sweep};
 use super::checkpoint::{LoadedCheckpoint, Origin};
-use super::column_of;
 use super::columns::Column;
+use super::columns_of;
 use super::judged::{Claim, Setting, SiteScore};
+use super::largest::large_rows;
 use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
@@ -80,9 +82,10 @@ pub enum Ablated {
     Head,
     /// An MLP.
     Mlp,
-    /// A whole iteration, which is skipped.
+    /// A whole iteration, which is skipped: the state at its end is that at its start.
     SkippedIteration,
-    /// A whole iteration, which is run twice.
+    /// A whole iteration, which is repeated: the state at its end is that of the run one iteration later. At all positions at once that
+    /// is the block run once more; at one position alone, that position is ahead of the others by one iteration.
     RepeatedIteration,
 }
 
@@ -95,9 +98,9 @@ pub struct AblatedAt {
     pub attention_head: Option<usize>,
     /// The layer inside the block; absent where it is a whole iteration.
     pub layer: Option<usize>,
-    /// The iteration; absent where it is every iteration.
+    /// The iteration; absent where it is every iteration of a head or an MLP, or one whole iteration, whichever it is.
     pub iteration: Option<usize>,
-    /// (iteration − 1) × layers + layer, of a whole iteration that of its last layer; absent where it is every iteration.
+    /// (iteration − 1) × layers + layer, of a whole iteration that of its last layer; absent as the iteration.
     pub effective_layer: Option<usize>,
     /// The position; absent where it is at all positions at once.
     pub position: Option<Position>,
@@ -119,18 +122,18 @@ pub struct AblateRow {
     /// Queries.
     pub n: usize,
     /// Accuracy without ablation.
-    pub before: f64,
-    /// The lower end of the interval of `before`.
-    pub before_low: f64,
+    pub base_accuracy: f64,
+    /// The lower end of the interval of `base_accuracy`.
+    pub base_accuracy_low: f64,
     /// The upper end of that interval.
-    pub before_high: f64,
+    pub base_accuracy_high: f64,
     /// Accuracy with it.
     pub accuracy: f64,
     /// The lower end of the interval of `accuracy`.
     pub low: f64,
     /// The upper end of that interval.
     pub high: f64,
-    /// Accuracy lost: `before` minus `accuracy`.
+    /// Accuracy lost: `base_accuracy` minus `accuracy`.
     pub lost: f64,
     /// The lower end of the interval of that paired difference; absent where no two queries differ in their facts.
     pub lost_low: Option<f64>,
@@ -156,7 +159,9 @@ columns! {
     Column::of("layer"),
     Column::of("position"),
     Column::of("n"),
-    Column::of("before").titled("before (95 %)").within("before_low", "before_high"),
+    Column::of("base_accuracy")
+        .titled("base accuracy (95 %)")
+        .within("base_accuracy_low", "base_accuracy_high"),
     Column::of("accuracy").titled("ablated (95 %)").within("low", "high"),
     Column::of("lost").titled("lost (95 %)").within("lost_low", "lost_high"),
     Column::of("drop").titled("log-prob. drop (95 %)").within("drop_low", "drop_high"),
@@ -175,7 +180,7 @@ struct QueryAblate {
 impl Method for Ablate {
     const NAME: &'static str = "ablate";
     const ABOUT: &'static str = "Ablation: accuracy without a head or an MLP, or with an iteration skipped or repeated";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = AblateRow;
 
     fn seed(&self) -> u64 {
@@ -197,21 +202,21 @@ impl Method for Ablate {
                 )));
             }
             let iterations = self.sampling.iterations(checkpoint);
-            let positions = self.at_once(checkpoint, &sample)?;
-            let sweep = Sweep::of(checkpoint, &positions, out.budget(iterations));
+            let places = self.places(checkpoint, &sample)?;
+            let sweep = Sweep::of(checkpoint, &places, out.budget(iterations));
             let partners = partners(sample.queries.len(), &mut stream);
-            let (before, after) = sweep.run(&sample, self.replacement, &partners)?;
-            for (at, after) in sweep.ablations().zip(&after) {
-                write_queries(checkpoint, &sample, at, &before, after, out)?;
-                out.rows.push(row(checkpoint, &sample, at, &before, after));
+            let (base, ablated) = sweep.run(&sample, self.replacement, &partners)?;
+            for (at, ablated) in sweep.ablations().zip(&ablated) {
+                write_queries(checkpoint, &sample, at, &base, ablated, out)?;
+                out.rows.push(row(checkpoint, &sample, at, &base, ablated));
             }
             Ok(())
         })
     }
 
-    // What costs a fiftieth of the accuracy or more, or adds as much.
+    // What costs a fiftieth of the accuracy or more, or adds as much; else what changes it most.
     fn shown(report: &Report<Self>) -> Vec<&AblateRow> {
-        report.rows.iter().filter(|row| row.lost.abs() >= 0.02).collect()
+        large_rows(&report.rows, 0.02, |row| row.lost.abs())
     }
 
     // Another query's output in the place of each head and MLP at each position of the shortest chains.
@@ -253,8 +258,8 @@ impl Method for Ablate {
 }
 
 impl Ablate {
-    // The positions that are ablated by themselves, each with its column; without any, all at once.
-    fn at_once(
+    // The positions that are ablated by themselves, each with its column; without any, all columns at once.
+    fn places(
         &self,
         checkpoint: &LoadedCheckpoint,
         population: &Population,
@@ -264,11 +269,9 @@ impl Ablate {
         if self.positions.is_empty() {
             return Ok(vec![(None, (0..there.len()).collect())]);
         }
-        let column = |&position: &Position| {
-            let column = column_of(position, &there, population.split)?;
-            Ok((Some(position), vec![column]))
-        };
-        self.positions.iter().map(column).collect()
+        let columns = columns_of(&self.positions, &there, population.split)?;
+        let by_itself = |column| (Some(there[column]), vec![column]);
+        Ok(columns.into_iter().map(by_itself).collect())
     }
 }
 
@@ -282,28 +285,28 @@ fn row(
     checkpoint: &LoadedCheckpoint,
     population: &Population,
     at: AblatedAt,
-    before: &Outcome,
-    after: &Outcome,
+    base: &Outcome,
+    ablated: &Outcome,
 ) -> AblateRow {
     let resamples = population.resamples();
-    let (before_low, before_high) = resamples.share(&before.right);
-    let (low, high) = resamples.share(&after.right);
-    let lost = resamples.max_difference(&[after.right.clone(), before.right.clone()], 0, 1..2);
-    let drops = differences(&before.log_probability, &after.log_probability);
+    let (base_accuracy_low, base_accuracy_high) = resamples.share(&base.right);
+    let (low, high) = resamples.share(&ablated.right);
+    let lost = resamples.max_difference(&[ablated.right.clone(), base.right.clone()], 0, 1..2);
+    let drops = differences(&base.log_probability, &ablated.log_probability);
     let drop = resamples.mean(&drops);
     AblateRow {
         origin: checkpoint.info.origin.clone(),
         split: population.split.clone(),
         hops: population.hops.unwrap_or_default(),
         at,
-        n: after.right.len(),
-        before: share(&before.right),
-        before_low,
-        before_high,
-        accuracy: share(&after.right),
+        n: ablated.right.len(),
+        base_accuracy: share(&base.right),
+        base_accuracy_low,
+        base_accuracy_high,
+        accuracy: share(&ablated.right),
         low,
         high,
-        lost: share(&before.right) - share(&after.right),
+        lost: share(&base.right) - share(&ablated.right),
         lost_low: lost.map(|lost| lost.low),
         lost_high: lost.map(|lost| lost.high),
         drop: mean(drops),
@@ -317,19 +320,19 @@ fn write_queries(
     checkpoint: &LoadedCheckpoint,
     population: &Population,
     at: AblatedAt,
-    before: &Outcome,
-    after: &Outcome,
+    base: &Outcome,
+    ablated: &Outcome,
     out: &mut Output<AblateRow>,
 ) -> Result<()> {
     if !out.wants_queries() {
         return Ok(());
     }
-    for (query, &answer) in before.answers.iter().enumerate() {
+    for (query, &answer) in base.answers.iter().enumerate() {
         let values = QueryAblate {
             at,
-            ablated_answer: checkpoint.data.vocab.tokens()[after.answers[query] as usize].clone(),
-            ablated_right: after.right[query],
-            drop: before.log_probability[query] - after.log_probability[query],
+            ablated_answer: checkpoint.data.vocab.tokens()[ablated.answers[query] as usize].clone(),
+            ablated_right: ablated.right[query],
+            drop: base.log_probability[query] - ablated.log_probability[query],
         };
         out.query_row(checkpoint, &Asked::of(population, query, answer), &values)?;
     }

@@ -15,7 +15,7 @@ use crate::measure::{BATCH, rows_of};
 use crate::model::{Branch, Budget, Edit, Model, Point, Site, Write, log_softmax};
 use crate::train::top1;
 
-/// What comes out for every query.
+/// The answer to every query, and the probability of its target.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Outcome {
     pub(super) answers: Vec<u32>,
@@ -56,7 +56,8 @@ impl Replaced {
 }
 
 impl<'a> Sweep<'a> {
-    /// Every head and MLP at every place and at every iteration, and every iteration skipped and repeated, at each of `positions`.
+    /// Every head and MLP at every place and at every iteration, and every iteration skipped and repeated, at each of `positions`;
+    /// where it is the same whichever iteration it is, once.
     pub(super) fn of(
         checkpoint: &'a LoadedCheckpoint,
         positions: &[(Option<Position>, Vec<usize>)],
@@ -65,7 +66,8 @@ impl<'a> Sweep<'a> {
         let budget = budget.into();
         let iterations = budget.iterations;
         let layers = checkpoint.info.layers;
-        let heads = checkpoint.model.config().heads;
+        let config = checkpoint.model.config();
+        let (heads, injection) = (config.heads, config.injection);
         let mut ablations = Vec::new();
         for (position, columns) in positions {
             let mut of_position = Vec::new();
@@ -88,10 +90,13 @@ impl<'a> Sweep<'a> {
             if iterations > 1 {
                 of_position.extend((1..=layers).flat_map(|layer| components(None, layer)));
             }
-            for iteration in 0..iterations {
-                let place = Place::of(Site::new(Point::ResidPost, iteration, layers - 1), layers);
-                let whole = [Ablated::SkippedIteration, Ablated::RepeatedIteration];
-                of_position.extend(whole.map(|ablated| at(ablated, None, Some(place), None)));
+            let ends = Site::all(Point::ResidPost, iterations, layers).into_iter();
+            let ends = ends.filter(|site| site.layer() + 1 == layers);
+            let ends: Vec<Option<Place>> = ends.map(|site| Some(Place::of(site, layers))).collect();
+            for ablated in [Ablated::SkippedIteration, Ablated::RepeatedIteration] {
+                let is_any = position.is_none() && (ablated == Ablated::RepeatedIteration || !injection);
+                let places = if is_any { &[None][..] } else { &ends };
+                of_position.extend(places.iter().map(|&place| at(ablated, None, place, None)));
             }
             ablations.extend(of_position.into_iter().map(|at| (at, columns.clone())));
         }
@@ -155,9 +160,13 @@ impl<'a> Sweep<'a> {
 
     // The edits of one ablation of a query.
     fn edits(&self, at: &AblatedAt, columns: &[usize], query: usize, replaced: &Replaced, ends: &Numbers) -> Vec<Edit> {
-        let iterations = at
-            .iteration
-            .map_or(0..self.budget.iterations, |iteration| iteration - 1..iteration);
+        let all = 0..self.budget.iterations;
+        let iterations = match at.iteration {
+            Some(iteration) => iteration - 1..iteration,
+            None if at.layer.is_some() => all,
+            // Any iteration is as good as another; after the last there is nothing left to compute.
+            None => all.end - 1..all.end,
+        };
         let (head, d_head) = (at.attention_head.map(|head| head - 1), self.d_head());
         let edit = |iteration: usize, column: usize| {
             let (point, layer) = match at.ablated {

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::graph::Vocab;
 use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::measure::output::Output;
+use crate::measure::query_rows::Asked;
 use crate::measure::rows_of;
 use crate::measure::statistics::{differences, mean, share};
 
@@ -213,6 +214,29 @@ impl Runs {
         tops.map(|(top1, sides)| *top1 == sides.base_answer()).collect()
     }
 
+    /// Writes a per-pair row of an intervention for every pair, where they are asked for; `of` has the columns that say what it is.
+    pub(crate) fn write_rows<R, V: Serialize>(
+        &self,
+        set: &PairSet,
+        checkpoint: &LoadedCheckpoint,
+        out: &mut Output<R>,
+        intervention: usize,
+        of: impl Fn(usize) -> V,
+    ) -> Result<()> {
+        if !out.wants_queries() {
+            return Ok(());
+        }
+        for pair in 0..set.pairs.len() {
+            let row = PairRow {
+                of: of(pair),
+                values: self.of_pair(set, &checkpoint.data.vocab, intervention, pair),
+            };
+            let asked = Asked::of(&set.clean, pair, self.clean_answer(set, pair));
+            out.query_row(checkpoint, &asked, &row)?;
+        }
+        Ok(())
+    }
+
     /// What an intervention makes of one pair.
     pub(crate) fn of_pair(&self, set: &PairSet, vocab: &Vocab, intervention: usize, pair: usize) -> PairValues {
         let name = |&id: &u32| vocab.tokens()[id as usize].as_str();
@@ -230,6 +254,15 @@ impl Runs {
             patched_answer: name(&edited.top1[pair]).to_owned(),
         }
     }
+}
+
+// A per-pair row: what it is of, and what comes out.
+#[derive(Serialize)]
+struct PairRow<V> {
+    #[serde(flatten)]
+    of: V,
+    #[serde(flatten)]
+    values: PairValues,
 }
 
 /// The columns of a per-pair row (`--rows`) that every intervention on pairs has.

@@ -81,6 +81,7 @@ fn settings(from: &[&str], to: &str) -> PathPatching {
         from: from.iter().map(|sender| sender.parse().unwrap()).collect(),
         to: vec![to.parse().unwrap()],
         positions: Vec::new(),
+        each_destination: false,
     }
 }
 
@@ -89,7 +90,7 @@ fn the_one_path_that_carries_the_answer_is_found() {
     let checkpoints = [two_hops()];
     let name = |row: &PathRow| {
         let senders = Sender::all(checkpoints[0].model.config(), 2).into_iter();
-        let is_of_row = |sender: &Sender| sender.component(1) == row.sender;
+        let is_of_row = |sender: &Sender| sender.component(1) == row.path.sender;
         senders
             .filter(is_of_row)
             .map(|sender| sender.to_string())
@@ -102,7 +103,7 @@ fn the_one_path_that_carries_the_answer_is_found() {
         for row in &report.rows {
             let recovery = row.effect.recovery.unwrap();
             // What heads read at a reader before the readout is written there, and is read from there an iteration later.
-            let is_on_path = name(row) == carries && (to != "2.1.2.v" || row.reader == Position::Relation(2));
+            let is_on_path = name(row) == carries;
             if is_on_path {
                 found += recovery;
             } else {
@@ -110,8 +111,10 @@ fn the_one_path_that_carries_the_answer_is_found() {
                 assert!(recovery.abs() < 0.02, "{} → {to}: {recovery}", name(row));
             }
         }
-        // By several positions and readers, each by itself; the final layer norm makes their sum a little less than all.
-        assert!(found > 0.7 && found < 1.0 + 1e-5, "{to}: {found}");
+        // By several positions, each by itself: their sum is a little less than all. From the embedding by one, and a little more: head
+        // 1 writes the base's entity in iteration 2 beside the source's of iteration 1, not one entity twice, which makes the scale of
+        // the final layer norm smaller.
+        assert!(found > 0.7 && found < 1.05, "{to}: {found}");
     }
     let logits = settings(&["2.1.2"], "logits").run(&checkpoints).unwrap();
     assert!((logits.rows[0].effect.recovery.unwrap() - 1.0).abs() < 1e-5);
@@ -126,6 +129,96 @@ fn the_one_path_that_carries_the_answer_is_found() {
 }
 
 #[test]
+fn receivers_joined_and_destinations_together_are_what_they_are_alone_where_one_matters() {
+    let checkpoints = [two_hops()];
+    let recoveries = |to: &str, each_destination: bool| -> Vec<(Position, Option<Position>, f64)> {
+        let settings = PathPatching {
+            each_destination,
+            ..settings(&["1.1.1"], to)
+        };
+        let rows = settings.run(&checkpoints).unwrap().rows;
+        rows.iter()
+            .map(|row| {
+                let path = &row.path;
+                (
+                    path.source_position,
+                    path.destination_position,
+                    row.effect.recovery.unwrap(),
+                )
+            })
+            .collect()
+    };
+    let value = recoveries("2.1.2.v", false);
+    // Of three positions that are attended to, all destinations together but where there is one.
+    let last = Position::Relation(2);
+    let destinations: Vec<_> = value
+        .iter()
+        .map(|(source, destination, _)| (*source, *destination))
+        .collect();
+    assert_eq!(
+        destinations,
+        [
+            (Position::Head, None),
+            (Position::Relation(1), None),
+            (last, Some(last))
+        ]
+    );
+    let each = recoveries("2.1.2.v", true);
+    assert_eq!(each.len(), (1 + 3) + (1 + 2) + 1);
+    for (source, destination, recovery) in &each {
+        // After the last iteration, the readout alone is read.
+        let (_, _, together) = value.iter().find(|(of, _, _)| of == source).unwrap();
+        let expected = match destination {
+            Some(destination) if *destination != last => 0.0,
+            _ => *together,
+        };
+        assert!(
+            (recovery - expected).abs() < 1e-5,
+            "{source} {destination:?}: {recovery}"
+        );
+    }
+    // Patterns are always the same and the MLP does nothing, so that what is joined adds nothing.
+    for joined in ["2.1.2.v+2.1.2.q", "2.1.2.k+2.1.2.v", "2.1.mlp+2.1.2.v"] {
+        for ((_, _, alone), (_, _, joined_recovery)) in value.iter().zip(recoveries(joined, false)) {
+            assert!((alone - joined_recovery).abs() < 1e-5, "{joined}: {joined_recovery}");
+        }
+    }
+}
+
+#[test]
+fn what_is_named_twice_counts_once_and_receivers_that_read_nowhere_are_noted() {
+    let checkpoints = [two_hops()];
+    let run = |to: &[&str], positions: &[Position]| {
+        let settings = PathPatching {
+            to: to.iter().map(|to| to.parse().unwrap()).collect(),
+            positions: positions.to_vec(),
+            ..settings(&["1.1.1"], "logits")
+        };
+        settings.run(&checkpoints).unwrap()
+    };
+    let (last, readout) = (Position::Relation(2), Position::Readout);
+    let once = run(&["logits", "2.1.mlp"], &[last]);
+    assert_eq!(once.rows.len(), 2);
+    assert_eq!(
+        run(&["logits", "2.1.mlp", "logits"], &[last, readout, last]).rows,
+        once.rows
+    );
+    let noted = run(&["logits", "2.1.mlp"], &[Position::Head]);
+    assert_eq!(noted.rows.len(), 1);
+    assert_eq!(
+        noted.notes,
+        ["split chains: logits of --to reads at no position of --position; left out"]
+    );
+}
+
+#[test]
+fn a_table_without_a_large_effect_shows_the_largest() {
+    let report = settings(&["2.1.1"], "logits").run(&[two_hops()]).unwrap();
+    assert!(report.rows.iter().all(|row| row.effect.recovery.unwrap().abs() < 0.02));
+    assert_eq!(report.table().unwrap().rows.len(), 1);
+}
+
+#[test]
 fn a_path_that_goes_back_is_refused() {
     let checkpoints = [two_hops()];
     let refused = |from: &[&str], to: &str| settings(from, to).run(&checkpoints).unwrap_err().to_string();
@@ -134,6 +227,7 @@ fn a_path_that_goes_back_is_refused() {
         back.contains("--from 2.1.1 --to 2.1.1.q: the receiver reads before"),
         "{back}"
     );
+    assert!(refused(&["1.1.mlp"], "2.1.1.v+1.1.1.v").contains("--to 1.1.1.v+2.1.1.v: the receiver reads before"));
     assert!(refused(&[], "3.1.mlp").contains("iteration 3; allowed: 1 to 2"));
     assert!(refused(&["1.1.3"], "logits").contains("head 3; allowed: 1 to 2"));
     assert!(refused(&["2.injection"], "logits").contains("no input injection"));

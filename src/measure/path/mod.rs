@@ -13,33 +13,43 @@
 //! 3. Its new output goes into the base's run, and everything after it is live. With the logits as the receiver this is the
 //!    effect itself.
 //!
-//! A key or a value is read from other positions: the head's output is replaced at one *reader*, the position itself or a later one;
-//! for all other receivers it is the position itself. Logits read the readout alone.
+//! Where the sender writes and the receiver reads is the *source position*. A key or a value is attended to from there and from later
+//! positions: the head's output changes at all of these *destination positions* together, or at one alone; for all other receivers
+//! the source is the destination. Logits read the readout alone.
+//!
+//! Several receivers can be one end (Wang et al. patch sets of them): each is recomputed by itself from the base's stream + δ, and all
+//! their new outputs go into the base's run together.
 
 #[cfg(test)]
 mod known_circuit;
 mod nodes;
+mod receivers;
+mod sender_at;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-pub use self::nodes::{HeadAt, Input, LayerAt, Receiver, Sender};
+pub use self::nodes::{HeadAt, LayerAt, Receiver, Sender};
+pub use self::receivers::Receivers;
+pub use self::sender_at::SenderAt;
 use self::sweep::DirectPath;
-use super::attribute::{Component, ComponentAt};
+use super::attribute::Component;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::judged::{Claim, Setting, SiteScore};
+use super::largest::large_rows;
 use super::method::{Method, Report};
 use super::output::Output;
-use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
+use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing, Runs};
 use super::population::Group;
-use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::Clustering;
-use super::{BATCH, column_of};
+use super::{BATCH, columns_of};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
 use crate::model::{Budget, Point};
@@ -52,15 +62,34 @@ pub struct PathPatching {
     #[serde(flatten)]
     pub pairing: Pairing,
     /// Senders, separated by commas: embedding, ITERATION.injection, ITERATION.LAYER.HEAD, ITERATION.LAYER.mlp [default: all that
-    /// come before the receiver]
+    /// come before the receivers]
     #[arg(long, value_delimiter = ',', value_name = "SENDER")]
     pub from: Vec<Sender>,
-    /// Receivers, separated by commas: logits, ITERATION.LAYER.mlp, ITERATION.LAYER.HEAD.q, .k or .v
-    #[arg(long, value_delimiter = ',', value_name = "RECEIVER", default_value = "logits")]
-    pub to: Vec<Receiver>,
-    /// Positions at which senders write, separated by commas [default: all that the receiver reads]
+    /// Receivers, separated by commas: logits, ITERATION.LAYER.mlp, ITERATION.LAYER.HEAD.q, .k or .v; those joined by + are changed
+    /// together
+    #[arg(long, value_delimiter = ',', value_name = "RECEIVERS", default_value = "logits")]
+    pub to: Vec<Receivers>,
+    /// Positions at which senders write and receivers read, separated by commas [default: all that the receivers read]
     #[arg(long = "position", value_delimiter = ',', value_name = "POSITION")]
     pub positions: Vec<Position>,
+    /// Also change what keys and values do at each position that attends to them alone, beside all of these together
+    #[arg(long)]
+    pub each_destination: bool,
+}
+
+/// A path as results name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathAt {
+    /// The sender.
+    #[serde(flatten)]
+    pub sender: SenderAt,
+    /// The receiver, or the receivers that are changed together.
+    pub receiver: Receivers,
+    /// Where the sender writes and the receivers read.
+    pub source_position: Position,
+    /// Where the outputs of the receivers change: of a query, an MLP and the logits the source position, of a key or a value that or
+    /// a later one; absent where at all of several together.
+    pub destination_position: Option<Position>,
 }
 
 /// The effect of one path.
@@ -75,16 +104,10 @@ pub struct PathRow {
     pub corrupt: Corrupt,
     /// Which way states go.
     pub direction: Direction,
-    /// The sender.
+    /// The path.
     #[serde(flatten)]
-    pub sender: ComponentAt,
-    /// The receiver.
-    pub receiver: Receiver,
-    /// Where the sender writes and the receiver reads.
-    pub position: Position,
-    /// Where the receiver's output changes: at a key or a value this position or a later one, else this position.
-    pub reader: Position,
-    /// What comes of it.
+    pub path: PathAt,
+    /// How far the path moves the answers of base queries towards those of their sources.
     #[serde(flatten)]
     pub effect: Effect,
     /// What the intervals count for, of clean and corrupt queries.
@@ -94,35 +117,23 @@ pub struct PathRow {
 columns! {
     PathRow:
     Column::of("split"),
-    Column::of("component").titled("sender"),
-    Column::of("attention_head").titled("head"),
-    Column::of("iteration"),
-    Column::of("layer"),
+    Column::of("sender_component").titled("sender"),
+    Column::of("sender_attention_head").titled("head"),
+    Column::of("sender_iteration").titled("iteration"),
+    Column::of("sender_layer").titled("layer"),
     Column::of("receiver"),
-    Column::of("position"),
-    Column::of("reader"),
+    Column::of("source_position").titled("source"),
+    Column::of("destination_position").titled("destination"),
     Column::of("n"),
     Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
     Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
     Column::of("gap").decimals(2),
 }
 
-// A per-pair row.
-#[derive(Serialize)]
-struct PairRow {
-    #[serde(flatten)]
-    sender: ComponentAt,
-    receiver: Receiver,
-    position: Position,
-    reader: Position,
-    #[serde(flatten)]
-    values: PairValues,
-}
-
 impl Method for PathPatching {
     const NAME: &'static str = "path";
     const ABOUT: &'static str = "Path patching: the direct effect of a head or an MLP on a later one or on the logits";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
     type Row = PathRow;
 
     fn seed(&self) -> u64 {
@@ -137,33 +148,36 @@ impl Method for PathPatching {
     fn measure(&self, group: &Group, out: &mut Output<PathRow>) -> Result<()> {
         self.pairing.each(group, out, |set, checkpoint, out| {
             let positions = set.positions(&checkpoint.model);
-            let paths = self.paths(checkpoint, set, &positions)?;
+            let paths = self.paths(checkpoint, set, &positions, &mut out.notes)?;
             let runs = run_all(checkpoint, set, &paths, out.budget(set.iterations))?;
-            if out.wants_queries() {
-                pair_rows(checkpoint, set, &paths, &runs, out)?;
-            }
             let effects = runs.effects(set, checkpoint, out);
-            let row = |(path, effect): (&DirectPath, Effect)| PathRow {
-                origin: checkpoint.info.origin.clone(),
-                split: set.clean.split.clone(),
-                corrupt: self.pairing.corrupt,
-                direction: self.pairing.direction,
-                sender: path.sender.component(checkpoint.info.layers),
-                receiver: path.receiver,
-                position: positions[path.column],
-                reader: positions[path.reader],
-                effect,
-                interval: set.clustering(),
-            };
-            out.rows.extend(paths.iter().zip(effects).map(row));
+            for (index, (path, effect)) in paths.iter().zip(effects).enumerate() {
+                let path = PathAt {
+                    sender: path.sender.component(checkpoint.info.layers),
+                    receiver: path.receivers.clone(),
+                    source_position: positions[path.source],
+                    destination_position: path.destination.map(|column| positions[column]),
+                };
+                runs.write_rows(set, checkpoint, out, index, |_| &path)?;
+                out.rows.push(PathRow {
+                    origin: checkpoint.info.origin.clone(),
+                    split: set.clean.split.clone(),
+                    corrupt: self.pairing.corrupt,
+                    direction: self.pairing.direction,
+                    path,
+                    effect,
+                    interval: set.clustering(),
+                });
+            }
             Ok(())
         })
     }
 
-    // The paths that recover a fiftieth or more, either way, or of which that is not known.
+    // The paths that recover a fiftieth or more, either way, or of which that is not known; else the one that recovers most.
     fn shown(report: &Report<Self>) -> Vec<&PathRow> {
-        let is_large = |row: &&PathRow| row.effect.recovery.is_none_or(|recovery| recovery.abs() >= 0.02);
-        report.rows.iter().filter(is_large).collect()
+        large_rows(&report.rows, 0.02, |row| {
+            row.effect.recovery.map_or(f64::INFINITY, f64::abs)
+        })
     }
 
     // To everything that reads the stream, on few pairs, since the paths are many.
@@ -172,7 +186,7 @@ impl Method for PathPatching {
         let mut settings = Self::defaults()?;
         settings.pairing.correct_only = setting.answers_right;
         settings.pairing.pairs = PAIRS;
-        settings.to = Receiver::all(setting);
+        settings.to = Receiver::all(setting).into_iter().map(Receivers::one).collect();
         Ok(vec![settings])
     }
 
@@ -198,7 +212,7 @@ impl Method for PathPatching {
 }
 
 fn site_score(row: &PathRow) -> Option<SiteScore> {
-    let sender = row.sender;
+    let sender = row.path.sender;
     let point = match sender.component {
         Component::Embedding => Point::Embed,
         Component::Head => Point::Z,
@@ -211,8 +225,8 @@ fn site_score(row: &PathRow) -> Option<SiteScore> {
         targets: row.corrupt.changes(hops),
         hops,
         point,
-        position: row.position,
-        place: sender.place,
+        position: row.path.source_position,
+        place: sender.place(),
         head: sender.attention_head,
         score: row.effect.recovery.unwrap_or_default(),
         is_called: row.effect.is_used(),
@@ -228,49 +242,75 @@ impl PathPatching {
         for sender in &self.from {
             sender.check(config, iterations).map_err(of_model)?;
         }
-        for &receiver in &self.to {
-            receiver.check(config, iterations).map_err(of_model)?;
-            if let Some(sender) = self.from.iter().find(|from| !from.precedes(receiver, config.layers)) {
+        for receivers in &self.to {
+            receivers.check(config, iterations).map_err(of_model)?;
+            let back = |sender: &&Sender| !receivers.follow(**sender, config.layers);
+            if let Some(sender) = self.from.iter().find(back) {
                 return Err(of_model(Error::input(format!(
-                    "--from {sender} --to {receiver}: the receiver reads before the sender writes; allowed: paths that go forward"
+                    "--from {sender} --to {receivers}: the receiver reads before the sender writes; allowed: paths that go forward"
                 ))));
             }
         }
         Ok(())
     }
 
-    // The paths, receiver by receiver, and for each those of one position and reader together.
-    fn paths(&self, checkpoint: &LoadedCheckpoint, set: &PairSet, positions: &[Position]) -> Result<Vec<DirectPath>> {
-        let named = self.positions.iter();
-        let named: Vec<usize> = named
-            .map(|&position| column_of(position, positions, set.clean.split))
-            .collect::<Result<_>>()?;
-        let layers = checkpoint.info.layers;
-        let reads_apart = checkpoint.model.config().reads_apart(set.hops());
+    // The paths, receivers by receivers, and for each those of one source and destination together; receivers without one are noted.
+    fn paths(
+        &self,
+        checkpoint: &LoadedCheckpoint,
+        set: &PairSet,
+        positions: &[Position],
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<DirectPath<'_>>> {
+        let split = set.clean.split;
+        let named = columns_of(&self.positions, positions, split)?;
+        let config = checkpoint.model.config();
+        let reads_apart = config.reads_apart(set.hops());
         let is_wanted = |column: &usize| named.is_empty() || named.contains(column);
         let is_named = |sender: &Sender| self.from.is_empty() || self.from.contains(sender);
-        let all = Sender::all(checkpoint.model.config(), set.iterations);
+        let all = Sender::all(config, set.iterations);
         let senders: Vec<Sender> = all.into_iter().filter(is_named).collect();
         let mut paths = Vec::new();
-        for &receiver in &self.to {
-            let read = sweep::columns_read(receiver, positions.len(), reads_apart);
-            for (column, reader) in read.into_iter().filter(|(column, _)| is_wanted(column)) {
-                let before = senders.iter().filter(|sender| sender.precedes(receiver, layers));
-                paths.extend(before.map(|&sender| DirectPath {
-                    sender,
-                    receiver,
-                    column,
-                    reader,
-                }));
+        for (index, receivers) in self.to.iter().enumerate() {
+            let read = receivers.columns_read(positions.len(), reads_apart);
+            let read: Vec<usize> = read.into_iter().filter(is_wanted).collect();
+            if read.is_empty() {
+                notes.push(format!(
+                    "split {split}: {receivers} of --to reads at no position of --position; left out"
+                ));
+            }
+            if self.to[..index].contains(receivers) {
+                continue;
+            }
+            for source in read {
+                let before = senders
+                    .iter()
+                    .filter(|sender| receivers.follow(**sender, config.layers));
+                for destination in self.destinations(receivers.destinations(source, positions.len())) {
+                    paths.extend(before.clone().map(|&sender| DirectPath {
+                        sender,
+                        receivers,
+                        source,
+                        destination,
+                    }));
+                }
             }
         }
         if paths.is_empty() {
             return Err(Error::input(format!(
-                "split {}: no receiver of --to reads at a position of --position",
-                set.clean.split
+                "split {split}: no receiver of --to reads at a position of --position"
             )));
         }
         Ok(paths)
+    }
+
+    // The destinations of paths that can change these columns: all together (`None`), and each alone where that is asked for.
+    fn destinations(&self, columns: Range<usize>) -> Vec<Option<usize>> {
+        if columns.len() == 1 {
+            return vec![Some(columns.start)];
+        }
+        let each = columns.filter(|_| self.each_destination).map(Some);
+        std::iter::once(None).chain(each).collect()
     }
 }
 
@@ -281,29 +321,4 @@ fn run_all(checkpoint: &LoadedCheckpoint, set: &PairSet, paths: &[DirectPath], b
         runs.extend(sides, &found.source, &found.base, &found.patched)?;
     }
     Ok(runs)
-}
-
-// A per-pair row for each path.
-fn pair_rows(
-    checkpoint: &LoadedCheckpoint,
-    set: &PairSet,
-    paths: &[DirectPath],
-    runs: &Runs,
-    out: &mut Output<PathRow>,
-) -> Result<()> {
-    let positions = set.positions(&checkpoint.model);
-    for (index, path) in paths.iter().enumerate() {
-        for pair in 0..set.pairs.len() {
-            let values = PairRow {
-                sender: path.sender.component(checkpoint.info.layers),
-                receiver: path.receiver,
-                position: positions[path.column],
-                reader: positions[path.reader],
-                values: runs.of_pair(set, &checkpoint.data.vocab, index, pair),
-            };
-            let answer = runs.clean_answer(set, pair);
-            out.query_row(checkpoint, &Asked::of(&set.clean, pair, answer), &values)?;
-        }
-    }
-    Ok(())
 }

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::SenderAt;
 use crate::error::Error;
 use crate::graph::text_conversions;
-use crate::measure::attribute::{Component, ComponentAt};
+use crate::measure::attribute::Component;
 use crate::measure::judged::Setting;
 use crate::measure::place::Place;
-use crate::model::{ModelConfig, Point, Site};
+use crate::model::{HeadInput, ModelConfig, Point, Site};
 
 /// Where a path begins: what writes into the stream. Iterations, layers and heads count from 1: `embedding`,
 /// `ITERATION.injection`, `ITERATION.LAYER.HEAD`, `ITERATION.LAYER.mlp`.
@@ -32,11 +33,10 @@ pub enum Sender {
 
 /// Where a path ends: what reads the stream. Iterations, layers and heads count from 1: `ITERATION.LAYER.HEAD.q`, `.k` or `.v`,
 /// `ITERATION.LAYER.mlp`, `logits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Receiver {
     /// One of the inputs of a head.
-    Head(HeadAt, Input),
+    Head(HeadAt, HeadInput),
     /// The input of an MLP.
     Mlp(LayerAt),
     /// The final layer norm and the output matrix, at the readout.
@@ -44,7 +44,7 @@ pub enum Receiver {
 }
 
 /// A layer at an iteration, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LayerAt {
     /// The iteration.
     pub iteration: usize,
@@ -53,23 +53,12 @@ pub struct LayerAt {
 }
 
 /// A head of a layer at an iteration, all from 1. The same head at two iterations is two nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeadAt {
     /// The iteration and the layer.
     pub at: LayerAt,
     /// The head.
     pub head: usize,
-}
-
-/// What a head reads the stream for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// Its query, at the position that attends.
-    Query,
-    /// Its key, at a position that is attended to.
-    Key,
-    /// Its value, at a position that is attended to.
-    Value,
 }
 
 impl LayerAt {
@@ -122,7 +111,7 @@ impl Sender {
     }
 
     /// The component that it is, as results name it, in a block of `layers` layers.
-    pub(super) fn component(self, layers: usize) -> ComponentAt {
+    pub(super) fn component(self, layers: usize) -> SenderAt {
         let (component, attention_head, site) = match self {
             Self::Embedding => (Component::Embedding, None, Site::embed()),
             Self::Injection { iteration } => {
@@ -132,10 +121,13 @@ impl Sender {
             Self::Head(HeadAt { head, .. }) => (Component::Head, Some(head), self.site()),
             Self::Mlp(_) => (Component::Mlp, None, self.site()),
         };
-        ComponentAt {
+        let place = Place::of(site, layers);
+        SenderAt {
             component,
             attention_head,
-            place: Place::of(site, layers),
+            effective_layer: place.effective_layer,
+            iteration: place.iteration,
+            layer: place.layer,
         }
     }
 
@@ -184,7 +176,7 @@ impl Receiver {
         let mut found = Vec::new();
         for iteration in 1..=setting.iterations {
             for at in (1..=setting.layers).map(|layer| LayerAt { iteration, layer }) {
-                let inputs = [Input::Query, Input::Key, Input::Value];
+                let inputs = [HeadInput::Query, HeadInput::Key, HeadInput::Value];
                 let heads = (1..=setting.heads).map(|head| HeadAt { at, head });
                 found.extend(heads.flat_map(|head| inputs.map(|input| Self::Head(head, input))));
                 found.push(Self::Mlp(at));
@@ -242,9 +234,9 @@ impl fmt::Display for Receiver {
         match self {
             Self::Head(head, input) => {
                 let input = match input {
-                    Input::Query => 'q',
-                    Input::Key => 'k',
-                    Input::Value => 'v',
+                    HeadInput::Query => 'q',
+                    HeadInput::Key => 'k',
+                    HeadInput::Value => 'v',
                 };
                 write!(f, "{head}.{input}")
             }
@@ -301,9 +293,9 @@ impl FromStr for Receiver {
         let found = match *text.split('.').collect::<Vec<_>>() {
             ["logits"] => Some(Self::Logits),
             [iteration, layer, "mlp"] => layer_at(iteration, layer).map(Self::Mlp),
-            [iteration, layer, head, "q"] => head_at(iteration, layer, head).map(of_head(Input::Query)),
-            [iteration, layer, head, "k"] => head_at(iteration, layer, head).map(of_head(Input::Key)),
-            [iteration, layer, head, "v"] => head_at(iteration, layer, head).map(of_head(Input::Value)),
+            [iteration, layer, head, "q"] => head_at(iteration, layer, head).map(of_head(HeadInput::Query)),
+            [iteration, layer, head, "k"] => head_at(iteration, layer, head).map(of_head(HeadInput::Key)),
+            [iteration, layer, head, "v"] => head_at(iteration, layer, head).map(of_head(HeadInput::Value)),
             _ => None,
         };
         found.ok_or_else(|| {
@@ -315,7 +307,6 @@ impl FromStr for Receiver {
 }
 
 text_conversions!(Sender);
-text_conversions!(Receiver);
 
 #[cfg(test)]
 mod tests {

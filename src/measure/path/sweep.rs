@@ -1,25 +1,27 @@
 //! Runs paths: two passes that record, the receivers recomputed, and their outputs put into the base's run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::nodes::{HeadAt, Input, Receiver, Sender};
+use super::nodes::{HeadAt, Receiver, Sender};
+use super::receivers::{Part, Receivers};
 use crate::error::Result;
 use crate::measure::pairs::Sides;
 use crate::measure::rows_of;
 use crate::measure::states::States;
-use crate::model::{Branch, Budget, Edit, HeadInputs, Model, Point, Site, Write};
+use crate::model::{Branch, Budget, Edit, HeadInput, HeadInputs, Model, Point, Site, Write};
 
-/// A path from a sender to a receiver.
+/// A path from a sender to receivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DirectPath {
+pub(super) struct DirectPath<'a> {
     pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
-    /// The column at which the sender writes and the receiver reads.
-    pub(super) column: usize,
-    /// The column at which the receiver's output changes.
-    pub(super) reader: usize,
+    pub(super) receivers: &'a Receivers,
+    /// The column at which the sender writes and the receivers read.
+    pub(super) source: usize,
+    /// The column at which the receivers' outputs change; all that can where absent.
+    pub(super) destination: Option<usize>,
 }
 
 /// The logits of the source, the base, and the base with each path, `[pairs, vocab]` each.
@@ -29,35 +31,26 @@ pub(super) struct PathRuns {
     pub(super) patched: Vec<Tensor>,
 }
 
-/// The columns at which a receiver reads, each with the column that its output changes at, in queries of `columns` columns;
-/// `reads_apart`: whether the last of these is a `<pad>`, which no row attends to.
-pub(super) fn columns_read(receiver: Receiver, columns: usize, reads_apart: bool) -> Vec<(usize, usize)> {
-    match receiver {
-        Receiver::Logits => vec![(columns - 1, columns - 1)],
-        Receiver::Mlp(_) | Receiver::Head(_, Input::Query) => (0..columns).map(|column| (column, column)).collect(),
-        Receiver::Head(_, Input::Key | Input::Value) => (0..columns - usize::from(reads_apart))
-            .flat_map(|column| (column..columns).map(move |reader| (column, reader)))
-            .collect(),
-    }
-}
-
 /// The logits of pairs of queries, and of each base with the source's part of each path.
 pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], budget: Budget) -> Result<PathRuns> {
     let pass = Recorded::of(model, sides, paths, budget.iterations)?;
     let base: Vec<&[u32]> = sides.iter().map(|sides| &*sides.base).collect();
+    let edits = paths
+        .iter()
+        .map(|path| path.receivers.iter().count())
+        .max()
+        .unwrap_or(1)
+        * pass.columns;
     let mut patched = Vec::new();
-    let of_path = sides.len() * (model.config().d_model + model.vocab()) * size_of::<f32>();
+    let of_path = sides.len() * (edits * model.config().d_model + model.vocab()) * size_of::<f32>();
     for paths in paths.chunks(budget.at_once(of_path)) {
         let outputs = paths.iter().map(|path| pass.output(path)).collect::<Result<Vec<_>>>()?;
         let mut branches = Vec::new();
         for output in &outputs {
-            if let Output::Edit { edit, states } = output {
-                branches.extend(states.iter().enumerate().map(|(query, state)| Branch {
+            if let Output::Edits(of_pairs) = output {
+                branches.extend(of_pairs.iter().enumerate().map(|(query, edits)| Branch {
                     query,
-                    edits: vec![Edit {
-                        write: Write::Set(state.clone()),
-                        ..edit.clone()
-                    }],
+                    edits: edits.clone(),
                 }));
             }
         }
@@ -66,7 +59,7 @@ pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], budget: 
         for output in outputs {
             patched.push(match output {
                 Output::Logits(logits) => logits,
-                Output::Edit { .. } => {
+                Output::Edits(_) => {
                     begin += sides.len();
                     edited.narrow(0, begin - sides.len(), sides.len())?
                 }
@@ -80,12 +73,12 @@ pub(super) fn run(model: &Model, sides: &[Sides], paths: &[DirectPath], budget: 
     })
 }
 
-// What a receiver makes of the stream with the path's part in it.
+// What receivers make of the stream with the path's part in it.
 enum Output {
     // [pairs, vocab]
     Logits(Tensor),
-    // The state of every pair at the place of the edit, whose own write is empty.
-    Edit { edit: Edit, states: Vec<Vec<f32>> },
+    // Of every pair.
+    Edits(Vec<Vec<Edit>>),
 }
 
 // The states of both sides that paths need.
@@ -94,28 +87,69 @@ struct Recorded<'a> {
     iterations: usize,
     source: States,
     base: States,
-    // The columns of a query that are attended to; the last may be a `<pad>`, which is not.
-    key_columns: usize,
+    // Of a query.
+    columns: usize,
+    // The inputs of receiving heads in the base's run.
+    heads: BTreeMap<HeadAt, BaseInputs>,
+}
+
+// At all columns, `[pairs, columns, d_head]` each; keys and values at those that are attended to, which a `<pad>` is not.
+struct BaseInputs {
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
 }
 
 impl<'a> Recorded<'a> {
     fn of(model: &'a Model, sides: &[Sides], paths: &[DirectPath], iterations: usize) -> Result<Self> {
         let layers = model.config().layers;
         let written: BTreeSet<Site> = paths.iter().map(|path| path.sender.site()).collect();
-        let read = paths.iter().map(|path| path.receiver.site(iterations, layers));
+        let receivers: BTreeSet<Receiver> = paths.iter().flat_map(|path| path.receivers.iter()).collect();
+        let read = receivers.iter().map(|receiver| receiver.site(iterations, layers));
         let both = written.iter().copied().chain(read).collect();
-        Ok(Self {
+        let base = States::of(model, sides.iter().map(|sides| &*sides.base), &both, iterations)?;
+        let mut recorded = Self {
             model,
             iterations,
             source: States::of(model, sides.iter().map(|sides| &*sides.source), &written, iterations)?,
-            base: States::of(model, sides.iter().map(|sides| &*sides.base), &both, iterations)?,
-            key_columns: sides.first().map_or(0, |sides| sides.base.len()),
+            columns: base.columns(),
+            base,
+            heads: BTreeMap::new(),
+        };
+        let key_columns = sides.first().map_or(0, |sides| sides.base.len());
+        for receiver in receivers {
+            if let Receiver::Head(head, _) = receiver
+                && !recorded.heads.contains_key(&head)
+            {
+                let inputs = recorded.base_inputs(head, receiver, key_columns)?;
+                recorded.heads.insert(head, inputs);
+            }
+        }
+        Ok(recorded)
+    }
+
+    fn base_inputs(&self, head: HeadAt, receiver: Receiver, key_columns: usize) -> Result<BaseInputs> {
+        let streams = (0..self.columns).map(|column| self.stream(receiver, column));
+        let streams = Tensor::stack(&streams.collect::<Result<Vec<_>>>()?, 1)?; // [pairs, columns, d_model]
+        let of_columns = |input, columns: usize| -> Result<Tensor> {
+            let streams = streams.narrow(1, 0, columns)?.contiguous()?;
+            let inputs = self.head_input(head, input, &streams.flatten(0, 1)?)?;
+            Ok(inputs.reshape((streams.dim(0)?, columns, ()))?)
+        };
+        Ok(BaseInputs {
+            queries: of_columns(HeadInput::Query, self.columns)?,
+            keys: of_columns(HeadInput::Key, key_columns)?,
+            values: of_columns(HeadInput::Value, key_columns)?,
         })
+    }
+
+    fn head_input(&self, head: HeadAt, input: HeadInput, stream: &Tensor) -> Result<Tensor> {
+        self.model.head_input(head.at.layer - 1, head.head - 1, input, stream)
     }
 
     // What the sender wrote in the source's run less what it wrote in the base's, [pairs, d_model].
     fn difference(&self, path: &DirectPath) -> Result<Tensor> {
-        let written = |states: &States| self.state(states, path.sender.site(), path.column);
+        let written = |states: &States| self.state(states, path.sender.site(), path.source);
         let written = (written(&self.source)? - written(&self.base)?)?;
         match path.sender {
             Sender::Head(head) => {
@@ -143,45 +177,76 @@ impl<'a> Recorded<'a> {
         )?)
     }
 
-    // What the receiver makes of the base's stream with the path's part in it.
+    // What the receivers make of the base's stream with the path's part in it.
     fn output(&self, path: &DirectPath) -> Result<Output> {
-        let changed = (self.stream(path.receiver, path.column)? + self.difference(path)?)?;
-        let edit = |site| Edit::new(site, path.reader, Write::Set(Vec::new()));
-        let (edit, state) = match path.receiver {
-            Receiver::Logits => return Ok(Output::Logits(self.model.unembed(&changed)?)),
-            Receiver::Mlp(at) => (edit(at.site(Point::MlpOut)), self.model.mlp_of(at.layer - 1, &changed)?),
-            Receiver::Head(head, input) => {
-                let of_head = Edit {
-                    head: Some(head.head - 1),
-                    ..edit(head.at.site(Point::Z))
-                };
-                (of_head, self.head(head, input, path, changed)?)
+        let difference = self.difference(path)?;
+        let changed = |receiver| -> Result<Tensor> { Ok((self.stream(receiver, path.source)? + &difference)?) };
+        let mut edits = vec![Vec::new(); difference.dim(0)?];
+        let mut write = |site, column, head: Option<usize>, states: &Tensor| -> Result<()> {
+            for (edits, state) in edits.iter_mut().zip(rows_of(states)?) {
+                edits.push(Edit {
+                    head,
+                    ..Edit::new(site, column, Write::Set(state))
+                });
             }
+            Ok(())
         };
-        Ok(Output::Edit {
-            edit,
-            states: rows_of(&state)?,
-        })
+        for part in path.receivers.parts() {
+            let mut columns = part.destinations(path.source, self.columns);
+            if let Some(one) = path.destination {
+                columns = columns.start.max(one)..columns.end.min(one + 1);
+            }
+            if columns.is_empty() {
+                continue;
+            }
+            match part {
+                Part::Logits => return Ok(Output::Logits(self.model.unembed(&changed(Receiver::Logits)?)?)),
+                Part::Mlp(at) => {
+                    let out = self.model.mlp_of(at.layer - 1, &changed(Receiver::Mlp(at))?)?;
+                    write(at.site(Point::MlpOut), path.source, None, &out)?;
+                }
+                Part::Head(head, inputs) => {
+                    let stream = changed(Receiver::Head(head, inputs[0]))?;
+                    let z = self.head(head, &inputs, path.source, &stream, columns.clone())?;
+                    for (index, column) in columns.enumerate() {
+                        let z = z.narrow(1, index, 1)?.squeeze(1)?;
+                        write(head.at.site(Point::Z), column, Some(head.head - 1), &z)?;
+                    }
+                }
+            }
+        }
+        Ok(Output::Edits(edits))
     }
 
-    // The receiving head's z at the reader, with one of its inputs changed: [pairs, d_head].
-    fn head(&self, head: HeadAt, input: Input, path: &DirectPath, changed: Tensor) -> Result<Tensor> {
-        let columns = (0..self.key_columns.min(path.reader + 1)).map(|column| self.stream(path.receiver, column));
-        let mut streams = columns.collect::<Result<Vec<_>>>()?;
-        let base = Tensor::stack(&streams, 1)?; // [pairs, columns, d_model]
-        let query = self.stream(path.receiver, path.reader)?;
-        let of_streams = |query, keys, values| {
-            let inputs = HeadInputs { query, keys, values };
-            self.model.head_of(head.at.layer - 1, head.head - 1, &inputs)
+    // A head's z at some columns, with these of its inputs from the stream `changed` at the column `source`: [pairs, columns, d_head].
+    fn head(
+        &self,
+        head: HeadAt,
+        inputs: &[HeadInput],
+        source: usize,
+        changed: &Tensor,
+        columns: Range<usize>,
+    ) -> Result<Tensor> {
+        let base = &self.heads[&head];
+        let with_changed = |input: HeadInput, of_base: &Tensor| -> Result<Tensor> {
+            if !inputs.contains(&input) {
+                return Ok(of_base.clone());
+            }
+            let at_source = self.head_input(head, input, changed)?.unsqueeze(1)?;
+            let after = source + 1..of_base.dim(1)?;
+            let parts = [
+                of_base.narrow(1, 0, source)?,
+                at_source,
+                of_base.narrow(1, after.start, after.len())?,
+            ];
+            Ok(Tensor::cat(&parts, 1)?)
         };
-        if input == Input::Query {
-            return of_streams(&changed, &base, &base);
-        }
-        streams[path.column] = changed;
-        let edited = Tensor::stack(&streams, 1)?;
-        match input {
-            Input::Key => of_streams(&query, &edited, &base),
-            _ => of_streams(&query, &base, &edited),
-        }
+        let queries = with_changed(HeadInput::Query, &base.queries)?;
+        let inputs = HeadInputs {
+            queries: &queries.narrow(1, columns.start, columns.len())?,
+            keys: &with_changed(HeadInput::Key, &base.keys)?,
+            values: &with_changed(HeadInput::Value, &base.values)?,
+        };
+        self.model.attend(&inputs, columns.start)
     }
 }

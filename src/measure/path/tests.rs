@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::sweep::{columns_read, run};
+use super::receivers::Part;
+use super::sweep::run;
 use super::*;
 use crate::measure::pairs::Sides;
-use crate::model::{Hooks, Model, ModelConfig, Pass, Point, Rows, Sharing, Site, Weights};
+use crate::model::{HeadInput, Hooks, Model, ModelConfig, Pass, Point, Rows, Sharing, Site, Weights};
 use crate::random::Stream;
 
 const VOCAB: usize = 11;
@@ -89,8 +90,8 @@ impl Reference {
         for point in [Point::Z, Point::MlpOut] {
             for site in Site::all(point, self.config.iterations, self.config.layers) {
                 let (of_source, of_base) = (
-                    self.at(&self.source, site, path.column),
-                    self.at(&self.base, site, path.column),
+                    self.at(&self.source, site, path.source),
+                    self.at(&self.base, site, path.source),
                 );
                 let state = match path.sender {
                     Sender::Head(head) if path.sender.site() == site => {
@@ -99,9 +100,9 @@ impl Reference {
                             let from = if other + 1 == head.head { &of_source } else { &of_base };
                             from.narrow(1, other, 1).unwrap()
                         });
-                        self.with(site, path.column, &Tensor::cat(&heads.collect::<Vec<_>>(), 1).unwrap())
+                        self.with(site, path.source, &Tensor::cat(&heads.collect::<Vec<_>>(), 1).unwrap())
                     }
-                    Sender::Mlp(_) if path.sender.site() == site => self.with(site, path.column, &of_source),
+                    Sender::Mlp(_) if path.sender.site() == site => self.with(site, path.source, &of_source),
                     _ => self.base.recorded(site).unwrap(),
                 };
                 if live != Some(site) {
@@ -116,10 +117,10 @@ impl Reference {
             _ => None,
         };
         if let Some(entry) = entry {
-            let embedding = |hooks| self.at(hooks, Site::embed(), path.column);
+            let embedding = |hooks| self.at(hooks, Site::embed(), path.source);
             let difference = (embedding(&self.source) - embedding(&self.base)).unwrap();
-            let entered = (self.at(&self.base, entry, path.column) + difference).unwrap();
-            hooks = hooks.replace(entry, self.rows_at(path.column), entered);
+            let entered = (self.at(&self.base, entry, path.source) + difference).unwrap();
+            hooks = hooks.replace(entry, self.rows_at(path.source), entered);
         }
         hooks
     }
@@ -127,35 +128,38 @@ impl Reference {
     fn logits(&self, path: &DirectPath) -> Tensor {
         let iterations = self.config.iterations;
         let run = |hooks| pass(&self.model, &self.rows, iterations, hooks);
-        match path.receiver {
-            Receiver::Logits => run(self.frozen(path, None)).0,
-            Receiver::Mlp(at) => {
-                let site = at.site(Point::MlpOut);
-                let (_, hooks) = run(self.frozen(path, Some(site)).record(site));
-                let out = self.at(&hooks, site, path.reader);
-                run(Hooks::none().replace(site, self.rows_at(path.reader), out)).0
-            }
-            Receiver::Head(head, input) => {
-                let site = head.at.site(Point::ResidPre);
-                let (_, hooks) = run(self.frozen(path, None).record(site));
-                let z = self.naive_z(path, head, input, &hooks.recorded(site).unwrap());
-                let site = head.at.site(Point::Z);
-                let state = self.at(&self.base, site, path.reader);
-                let heads = (0..self.config.heads).map(|other| {
-                    if other + 1 == head.head {
-                        z.unsqueeze(1).unwrap()
-                    } else {
-                        state.narrow(1, other, 1).unwrap()
+        let mut hooks = Hooks::none();
+        for part in path.receivers.parts() {
+            let columns = part.destinations(path.source, self.rows.of_query(0).len());
+            let columns = columns.filter(|column| path.destination.is_none_or(|one| one == *column));
+            match part {
+                Part::Logits => return run(self.frozen(path, None)).0,
+                Part::Mlp(at) => {
+                    let site = at.site(Point::MlpOut);
+                    let (_, found) = run(self.frozen(path, Some(site)).record(site));
+                    for column in columns {
+                        hooks = hooks.replace(site, self.rows_at(column), self.at(&found, site, column));
                     }
-                });
-                let state = Tensor::cat(&heads.collect::<Vec<_>>(), 1).unwrap();
-                run(Hooks::none().replace(site, self.rows_at(path.reader), state)).0
+                }
+                Part::Head(head, inputs) => {
+                    let before = head.at.site(Point::ResidPre);
+                    let (_, found) = run(self.frozen(path, None).record(before));
+                    let changed = found.recorded(before).unwrap();
+                    for column in columns {
+                        let z = self.naive_z(column, head, &inputs, &changed);
+                        for (row, z) in self.rows_at(column).into_iter().zip(z) {
+                            let write = move |state: &mut [f32]| state.copy_from_slice(&z);
+                            hooks = hooks.edit_head(head.at.site(Point::Z), vec![row], head.head - 1, write);
+                        }
+                    }
+                }
             }
         }
+        run(hooks).0
     }
 
-    // One head at the reader, number by number in double precision: one input from the stream `changed`, the others from the base's.
-    fn naive_z(&self, path: &DirectPath, head: HeadAt, input: Input, changed: &Tensor) -> Tensor {
+    // One head at a column, number by number in double precision: some inputs from the stream `changed`, the others from the base's.
+    fn naive_z(&self, column: usize, head: HeadAt, inputs: &[HeadInput], changed: &Tensor) -> Vec<Vec<f32>> {
         let numbers = |x: &Tensor| -> Vec<Vec<f64>> { x.to_dtype(DType::F64).unwrap().to_vec2().unwrap() };
         let (base, changed) = (
             numbers(&self.base.recorded(head.at.site(Point::ResidPre)).unwrap()),
@@ -170,8 +174,8 @@ impl Reference {
         let matrix: Vec<Vec<f64>> = weight("attn.c_attn.weight").to_vec2().unwrap();
         let d = self.config.d_model;
         let d_head = d / self.config.heads;
-        let project = |part: usize, of: Input, row: u32| -> Vec<f64> {
-            let x = if of == input { &changed } else { &base };
+        let project = |part: usize, of: HeadInput, row: u32| -> Vec<f64> {
+            let x = if inputs.contains(&of) { &changed } else { &base };
             let x = &x[row as usize];
             let mean = x.iter().sum::<f64>() / d as f64;
             let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
@@ -183,17 +187,17 @@ impl Reference {
                 .map(|j| bias[column(j)] + (0..d).map(|i| normed[i] * matrix[i][column(j)]).sum::<f64>())
                 .collect()
         };
-        let z = self.rows_at(path.reader).into_iter().flat_map(|row| {
-            let query = project(0, Input::Query, row);
+        let z = self.rows_at(column).into_iter().map(|row| {
+            let query = project(0, HeadInput::Query, row);
             let ancestors = self.rows.ancestors(row as usize);
             let score = |&row: &u32| {
-                let key = project(1, Input::Key, row);
+                let key = project(1, HeadInput::Key, row);
                 let product: f64 = key.iter().zip(&query).map(|(k, q)| k * q).sum();
                 (product / (d_head as f64).sqrt()).exp()
             };
             let scores: Vec<f64> = ancestors.iter().map(score).collect();
             let total: f64 = scores.iter().sum();
-            let values: Vec<Vec<f64>> = ancestors.iter().map(|&row| project(2, Input::Value, row)).collect();
+            let values: Vec<Vec<f64>> = ancestors.iter().map(|&row| project(2, HeadInput::Value, row)).collect();
             (0..d_head)
                 .map(|j| {
                     scores
@@ -203,10 +207,10 @@ impl Reference {
                         .sum::<f64>()
                         / total
                 })
-                .collect::<Vec<f64>>()
+                .map(|x| x as f32)
+                .collect()
         });
-        let z: Vec<f32> = z.map(|x| x as f32).collect();
-        Tensor::from_vec(z, (self.rows.queries(), d_head), &Device::Cpu).unwrap()
+        z.collect()
     }
 }
 
@@ -253,19 +257,34 @@ fn a_path_is_a_whole_pass_in_which_everything_else_is_frozen() {
         let sides = sides();
         let reference = Reference::new(&config, &sides);
         let receivers = [
-            "logits", "1.1.mlp", "2.1.mlp", "1.2.1.q", "2.1.2.q", "2.2.1.k", "2.1.1.k", "1.2.2.v", "2.1.1.v",
-        ];
+            "logits",
+            "1.1.mlp",
+            "2.1.mlp",
+            "1.2.1.q",
+            "2.1.2.q",
+            "2.2.1.k",
+            "2.1.1.k",
+            "1.2.2.v",
+            "2.1.1.v",
+            "1.2.1.v+1.2.2.v",
+            "2.1.1.q+2.1.1.k+2.1.2.v",
+            "1.2.1.q+2.1.mlp+2.2.1.k",
+        ]
+        .map(|text| text.parse::<Receivers>().unwrap());
         let mut paths = Vec::new();
-        for receiver in receivers.map(|text| text.parse::<Receiver>().unwrap()) {
-            for (column, reader) in columns_read(receiver, columns, columns == 4) {
-                let senders = Sender::all(&config, config.iterations).into_iter();
-                let before = senders.filter(|sender| sender.precedes(receiver, config.layers));
-                paths.extend(before.map(|sender| DirectPath {
-                    sender,
-                    receiver,
-                    column,
-                    reader,
-                }));
+        for receivers in &receivers {
+            for source in receivers.columns_read(columns, columns == 4) {
+                let all = receivers.destinations(source, columns).map(Some);
+                for destination in std::iter::once(None).chain(all) {
+                    let senders = Sender::all(&config, config.iterations).into_iter();
+                    let before = senders.filter(|sender| receivers.follow(*sender, config.layers));
+                    paths.extend(before.map(|sender| DirectPath {
+                        sender,
+                        receivers,
+                        source,
+                        destination,
+                    }));
+                }
             }
         }
         let found = run(&model, &sides, &paths, config.iterations.into()).unwrap();
@@ -275,7 +294,7 @@ fn a_path_is_a_whole_pass_in_which_everything_else_is_frozen() {
             assert!(difference < 1e-5, "{path:?}{more}: {difference}");
             moved += usize::from(relative_difference(found_logits, &found.base) > 1e-3);
         }
-        // Not because nothing happens: only paths whose reader is not the readout may end without effect.
+        // Not because nothing happens: only paths whose destination is not the readout may end without effect.
         assert!(moved > paths.len() / 3, "{moved} of {}", paths.len());
     }
 }

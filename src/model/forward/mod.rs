@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 pub use direct::DirectLogits;
 pub use interchange::Interchanged;
 pub use intervene::Intervened;
-pub use parts::HeadInputs;
+pub use parts::{HeadInput, HeadInputs};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};

@@ -7,13 +7,24 @@ use super::composed::{layer_norm, linear};
 use crate::error::Result;
 use crate::kernels::Affine;
 
-/// What one head reads, before its layer norm: the query, the keys and the values each from a stream of their own.
+/// What a head reads the residual stream for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeadInput {
+    /// Its query, at the position that attends.
+    Query,
+    /// Its key, at a position that is attended to.
+    Key,
+    /// Its value, at a position that is attended to.
+    Value,
+}
+
+/// The inputs of one head in each of `n` queries, as [`Model::head_input`] gives them.
 pub struct HeadInputs<'a> {
-    /// The residual stream at the rows that attend, `[n, d_model]`.
-    pub query: &'a Tensor,
-    /// The stream at the columns that are attended to, for the keys, `[n, columns, d_model]`.
+    /// At neighbouring columns that attend, `[n, rows, d_head]`.
+    pub queries: &'a Tensor,
+    /// At the first columns, `[n, columns, d_head]`.
     pub keys: &'a Tensor,
-    /// The same for the values, `[n, columns, d_model]`.
+    /// At the same columns, `[n, columns, d_head]`.
     pub values: &'a Tensor,
 }
 
@@ -28,32 +39,39 @@ impl Model {
         linear(&layer.mlp_proj, &self.activate(&hidden)?)
     }
 
-    /// What one head (from 0) of a layer (from 0) gathers from these streams: `z`, `[n, d_head]`.
+    /// What one head (from 0) of a layer (from 0) reads of a stream: `resid_pre` `[n, d_model]` → `[n, d_head]`.
     ///
     /// # Errors
-    /// When the shapes do not fit, or the device fails.
-    pub fn head_of(&self, layer: usize, head: usize, inputs: &HeadInputs) -> Result<Tensor> {
+    /// When the shape does not fit, or the device fails.
+    pub fn head_input(&self, layer: usize, head: usize, input: HeadInput, stream: &Tensor) -> Result<Tensor> {
         let layer = &self.layers[layer];
         let (d, d_head) = (self.config.d_model, self.config.d_model / self.config.heads);
         // Queries, keys and values lie side by side in one map, each with the heads side by side.
-        let project = |part: usize, stream: &Tensor| -> Result<Tensor> {
-            let begin = part * d + head * d_head;
-            let of_head = Affine {
-                weight: layer.c_attn.weight.narrow(1, begin, d_head)?.contiguous()?,
-                bias: layer.c_attn.bias.narrow(0, begin, d_head)?,
-            };
-            linear(&of_head, &layer_norm(&layer.ln_1, stream)?)
+        let begin = input as usize * d + head * d_head;
+        let of_head = Affine {
+            weight: layer.c_attn.weight.narrow(1, begin, d_head)?.contiguous()?,
+            bias: layer.c_attn.bias.narrow(0, begin, d_head)?,
         };
-        let of_columns = |part: usize, stream: &Tensor| -> Result<Tensor> {
-            let (n, columns, _) = stream.dims3()?;
-            let projected = project(part, &stream.reshape((n * columns, d))?)?;
-            Ok(projected.reshape((n, columns, d_head))?)
-        };
-        let query = project(0, inputs.query)?.unsqueeze(1)?; // [n, 1, d_head]
-        let (keys, values) = (of_columns(1, inputs.keys)?, of_columns(2, inputs.values)?);
-        let scores = (query.broadcast_mul(&keys)?.sum(D::Minus1)? / (d_head as f64).sqrt())?; // [n, columns]
+        linear(&of_head, &layer_norm(&layer.ln_1, stream)?)
+    }
+
+    /// What one head gathers: `z`, `[n, rows, d_head]`. The first of `rows` is column `first` of its query; each attends to its own
+    /// column and those before it, as far as there are keys.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or the device fails.
+    pub fn attend(&self, inputs: &HeadInputs, first: usize) -> Result<Tensor> {
+        let (_, rows, d_head) = inputs.queries.dims3()?;
+        let columns = inputs.keys.dim(1)?;
+        let scores = inputs.queries.contiguous()?.matmul(&inputs.keys.t()?.contiguous()?)?; // [n, rows, columns]
+        let hidden = |row: usize, column: usize| if column > first + row { f32::NEG_INFINITY } else { 0.0 };
+        let mask: Vec<f32> = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| hidden(row, column)))
+            .collect();
+        let mask = Tensor::from_vec(mask, (rows, columns), scores.device())?.to_dtype(scores.dtype())?;
+        let scores = (scores / (d_head as f64).sqrt())?.broadcast_add(&mask)?;
         let pattern = candle_nn::ops::softmax(&scores, D::Minus1)?;
-        Ok(pattern.unsqueeze(D::Minus1)?.broadcast_mul(&values)?.sum(1)?)
+        Ok(pattern.matmul(&inputs.values.contiguous()?)?)
     }
 
     /// The values of a layer (from 0), from the residual stream before it: `[rows, d_model]` → `[rows, heads, d_head]`. What a
