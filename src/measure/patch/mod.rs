@@ -14,11 +14,10 @@ use super::columns::Column;
 use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
-use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs};
+use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing};
 use super::place::Place;
 use super::population::Group;
 use super::positive;
-use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, spearman};
@@ -141,15 +140,6 @@ columns! {
     Column::of("corrupt_accuracy").titled("corrupt"),
 }
 
-// A per-pair row.
-#[derive(Serialize)]
-struct PairRow<'a> {
-    #[serde(flatten)]
-    patched: &'a Patched,
-    #[serde(flatten)]
-    values: PairValues,
-}
-
 impl Method for Patch {
     const NAME: &'static str = "patch";
     const ABOUT: &'static str = "Activation patching on the recurrent block";
@@ -184,9 +174,7 @@ impl Method for Patch {
                 .flatten();
             let patched = Self::patched(&together, &positions, checkpoint);
             for (index, (patched, effect)) in patched.iter().zip(effects).enumerate() {
-                if out.wants_queries() {
-                    pair_rows(checkpoint, set, patched, &found.runs, index, out)?;
-                }
+                found.runs.write_rows(set, checkpoint, out, index, |_| patched)?;
                 let estimate = estimates[index];
                 out.rows.push(PatchRow {
                     origin: checkpoint.info.origin.clone(),
@@ -254,23 +242,6 @@ fn site_scores(row: &PatchRow) -> Option<[SiteScore; 2]> {
         score(Claim::Used, effect.recovery.unwrap_or_default(), effect.is_used()),
         score(Claim::Counterfactual, effect.flips, effect.flips_low > MOST),
     ])
-}
-
-// A per-pair row for each pair of a run.
-fn pair_rows(
-    checkpoint: &LoadedCheckpoint,
-    set: &PairSet,
-    patched: &Patched,
-    runs: &Runs,
-    run: usize,
-    out: &mut Output<PatchRow>,
-) -> Result<()> {
-    for pair in 0..set.pairs.len() {
-        let values = runs.of_pair(set, &checkpoint.data.vocab, run, pair);
-        let asked = Asked::of(&set.clean, pair, runs.clean_answer(set, pair));
-        out.query_row(checkpoint, &asked, &PairRow { patched, values })?;
-    }
-    Ok(())
 }
 
 // How well the first-order estimates order the runs as the sweep does, which is noted. Runs that change nothing, since no path leads

@@ -19,10 +19,9 @@ use super::columns::Column;
 use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
-use super::pairs::{Corrupt, Direction, Effect, PairSet, PairValues, Pairing, Runs, Sides};
+use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing, Runs, Sides};
 use super::place::{Place, residual_stream};
 use super::population::Group;
-use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
 use super::states::States;
@@ -90,15 +89,13 @@ columns! {
     Column::of("by_depth").titled("by depth").within("by_depth_low", "by_depth_high"),
 }
 
-// A per-pair row.
+// What a per-pair row is of.
 #[derive(Serialize)]
 struct PairRow {
     source_iteration: usize,
     base_iteration: usize,
     iterations_left: usize,
     position: Option<Position>,
-    #[serde(flatten)]
-    values: PairValues,
 }
 
 impl Method for Transplant {
@@ -119,8 +116,15 @@ impl Method for Transplant {
         self.pairing.each(group, out, |set, checkpoint, out| {
             let moves = moves(set.iterations, set.positions(&checkpoint.model).len());
             let (runs, cells) = run_all(checkpoint, set, &moves, out.budget(set.iterations))?;
-            if out.wants_queries() {
-                pair_rows(checkpoint, set, &moves, &runs, out)?;
+            let positions = set.positions(&checkpoint.model);
+            for (index, of_move) in moves.iter().enumerate() {
+                let row = PairRow {
+                    source_iteration: of_move.source,
+                    base_iteration: of_move.base,
+                    iterations_left: of_move.left(set.iterations),
+                    position: of_move.column.map(|column| positions[column]),
+                };
+                runs.write_rows(set, checkpoint, out, index, |_| &row)?;
             }
             let effects = runs.effects(set, checkpoint, out);
             self.rows(checkpoint, set, &moves, effects, &cells, out);
@@ -341,29 +345,4 @@ fn transplant(model: &Model, sides: &[Sides], moves: &[Move], budget: Budget) ->
         base: found.base,
         after,
     })
-}
-
-// A per-pair row for each move.
-fn pair_rows(
-    checkpoint: &LoadedCheckpoint,
-    set: &PairSet,
-    moves: &[Move],
-    runs: &Runs,
-    out: &mut Output<TransplantRow>,
-) -> Result<()> {
-    let positions = set.positions(&checkpoint.model);
-    for (index, of_move) in moves.iter().enumerate() {
-        for pair in 0..set.pairs.len() {
-            let values = PairRow {
-                source_iteration: of_move.source,
-                base_iteration: of_move.base,
-                iterations_left: of_move.left(set.iterations),
-                position: of_move.column.map(|column| positions[column]),
-                values: runs.of_pair(set, &checkpoint.data.vocab, index, pair),
-            };
-            let answer = runs.clean_answer(set, pair);
-            out.query_row(checkpoint, &Asked::of(&set.clean, pair, answer), &values)?;
-        }
-    }
-    Ok(())
 }
