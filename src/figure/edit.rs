@@ -40,7 +40,7 @@ impl Draw for Edit {
         let has_placebo = rows.iter().any(|row| row.form.matched_to.is_some());
         if has_placebo {
             let dotted = Series::new(Colour::BLACK).stroke(Stroke::Dotted);
-            legend.push(("dotted: random, as far (written once, no bands)".to_owned(), dotted));
+            legend.push(("dotted: random, as far".to_owned(), dotted));
         }
         if report.settings.clamp {
             let dashed = Series::new(Colour::BLACK).stroke(Stroke::Dashed);
@@ -53,23 +53,19 @@ impl Draw for Edit {
         } else {
             ""
         };
+        let answers = format!(
+            "share of queries whose answer equals that of the other {labels} (removed: the true answer); in brackets: accuracy of the \
+             queries without an edit, of the sources; {}",
+            bands(report, |row| (&row.split, row.hops, row.n))
+        );
+        let window = format!(
+            "read window: the whole state, written once, makes at least half of the answers the counterfactual one; at the last layer \
+             where the answer is read, that state is the answer itself{clamped}"
+        );
+        let hook = report.settings.hook.name();
         Figure {
-            title: format!(
-                "Edits of {}: another {labels} in its place",
-                report.settings.hook.name()
-            ),
-            conditions: vec![
-                conditions(&report.checkpoints),
-                format!(
-                    "share of queries whose answer equals that of the other {labels} (removed: the true answer); in brackets: accuracy of \
-                     the queries without an edit, of the sources; {}",
-                    bands(report, |row| (&row.split, row.hops, row.n))
-                ),
-                format!(
-                    "read window: the whole state, written once, makes at least half of the answers the counterfactual one; at the last \
-                     layer where the answer is read, that state is the answer itself{clamped}"
-                ),
-            ],
+            title: format!("Edits of {hook}: another {labels} in its place"),
+            conditions: vec![conditions(&report.checkpoints), answers, window],
             legend,
             panels,
         }
