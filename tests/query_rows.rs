@@ -162,7 +162,7 @@ fn the_numbers_of_interventions_are_means_of_their_query_rows() {
     let by_ablation = [&PLACE[..], &["hops", "ablated", "attention_head", "layer", "position"]].concat();
     means_agree(at, "ablate", &by_ablation, "accuracy", |row| is(row, "ablated_right"));
     means_agree(at, "ablate", &by_ablation, "drop", |row| number(row, "drop"));
-    let by_edit = [&PLACE[..], &["position", "direction", "kind", "clamped"]].concat();
+    let by_edit = [&PLACE[..], &["position", "direction", "kind", "matched_to", "clamped"]].concat();
     let is_redirected = |row: &QueryRow| f64::from(u8::from(row["edited_answer"] == row["counterfactual_answer"]));
     means_agree(at, "edit", &by_edit, "counterfactual", is_redirected);
     means_agree(at, "edit", &by_edit, "original_logit", |row| {
@@ -170,13 +170,7 @@ fn the_numbers_of_interventions_are_means_of_their_query_rows() {
     });
     let by_put = [
         &PLACE[..],
-        &[
-            "carried",
-            "giver",
-            "from_iteration",
-            "attention_head",
-            "from_attention_head",
-        ],
+        &["carried", "donor", "from_iteration", "attention_head", "crossed"],
     ]
     .concat();
     means_agree(at, "routing", &by_put, "keeps", |row| is(row, "keeps"));

@@ -3,7 +3,7 @@
 use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
 use super::{Draw, Populations, bands, column_title, conditions, distinct, several_runs};
 use crate::graph::{Position, Split};
-use crate::measure::{Changed, CheckpointSummary, Edit, EditKind, EditRow, Report};
+use crate::measure::{Changed, CheckpointSummary, Edit, EditForm, EditKind, EditRow, Report};
 
 // What a panel of a checkpoint shows: a population, a position, and what is done along directions (absent where nothing is but
 // the whole state or a random direction).
@@ -11,18 +11,14 @@ type Shown = (Split, usize, Position, Option<EditKind>);
 
 impl Draw for Edit {
     /// A column a checkpoint, or of a single one a column a kind of edit; a row a split and position. The share of counterfactual
-    /// answers by effective layer, where a direction is removed that of answers kept; a line for the whole state and for each kind
-    /// of direction, dashed where it is clamped. The read window lies between the vertical lines.
+    /// answers by effective layer, where a direction is removed that of true ones; a line for the whole state and for each
+    /// direction, dashed where it is clamped, dotted the placebo of that direction, written once. The read window is shaded.
     fn draw(report: &Report<Self>) -> Figure {
         let rows: Vec<&EditRow> = report.rows.iter().collect();
         let shown = shown(&rows, &report.settings.kinds);
         let several = several_runs(&report.checkpoints);
         let panel = |checkpoint: &CheckpointSummary, key: &Shown| Panel {
-            title: format!(
-                "{}: {}",
-                title(key, &report.settings.kinds),
-                column_title(checkpoint, several)
-            ),
+            title: title(&rows, checkpoint, key, &report.settings.kinds, several),
             content: panel(&rows, checkpoint, key),
         };
         let panels: Vec<Vec<Panel>> = match &*report.checkpoints {
@@ -37,28 +33,39 @@ impl Draw for Edit {
                 .collect(),
         };
         let labels = distinct(&rows, |row| row.label.to_string()).join(", ");
-        let directions = distinct(&rows, |row| row.form.direction);
-        let mut legend: Vec<(String, Series)> = directions
-            .iter()
-            .map(|&of| (name(of).to_owned(), line(of, false)))
+        let fitted = distinct(&rows, |row| row.form.matched_to.unwrap_or(row.form.direction));
+        let mut legend: Vec<(String, Series)> = (fitted.iter())
+            .map(|&of| (name(of).to_owned(), Series::new(colour(of))))
             .collect();
-        if report.settings.clamp {
-            legend.push(("dashed: clamped".to_owned(), line(Changed::Whole, true)));
+        let has_placebo = rows.iter().any(|row| row.form.matched_to.is_some());
+        if has_placebo {
+            let dotted = Series::new(Colour::BLACK).stroke(Stroke::Dotted);
+            legend.push(("dotted: random, as far".to_owned(), dotted));
         }
+        if report.settings.clamp {
+            let dashed = Series::new(Colour::BLACK).stroke(Stroke::Dashed);
+            legend.push(("dashed: clamped".to_owned(), dashed));
+        }
+        legend.push(("shaded: read window".to_owned(), window_series()));
+        let clamped = if report.settings.clamp {
+            "; clamped: made again at the same layer of every later iteration, of the whole state the source's trajectory (left out \
+             where it sets the state that the answer is read from)"
+        } else {
+            ""
+        };
+        let answers = format!(
+            "share of queries whose answer equals that of the other {labels} (removed: the true answer); in brackets: accuracy of the \
+             queries without an edit, of the sources; {}",
+            bands(report, |row| (&row.split, row.hops, row.n))
+        );
+        let window = format!(
+            "read window: the whole state, written once, makes at least half of the answers the counterfactual one; at the last layer \
+             where the answer is read, that state is the answer itself{clamped}"
+        );
+        let hook = report.settings.hook.name();
         Figure {
-            title: format!(
-                "Edits of {}: another {labels} in its place",
-                report.settings.hook.name()
-            ),
-            conditions: vec![
-                conditions(&report.checkpoints),
-                format!(
-                    "share of queries whose answer becomes that of the other {labels} (removed: stays); {}",
-                    bands(report, |row| (&row.split, row.hops, row.n))
-                ),
-                "between the vertical lines: the read window, in which the whole state redirects at least half"
-                    .to_owned(),
-            ],
+            title: format!("Edits of {hook}: another {labels} in its place"),
+            conditions: vec![conditions(&report.checkpoints), answers, window],
             legend,
             panels,
         }
@@ -85,68 +92,100 @@ fn shown(rows: &[&EditRow], kinds: &[EditKind]) -> Vec<Shown> {
     shown
 }
 
-fn title((split, _, position, kind): &Shown, kinds: &[EditKind]) -> String {
+fn title(
+    rows: &[&EditRow],
+    checkpoint: &CheckpointSummary,
+    key: &Shown,
+    kinds: &[EditKind],
+    several_runs: bool,
+) -> String {
+    let (split, _, position, kind) = key;
     let kind = match kind {
         Some(EditKind::Swap) if kinds.len() > 1 => ", swap",
         Some(EditKind::Remove) => ", remove",
         Some(EditKind::Push) if kinds.len() > 1 => ", push",
         _ => "",
     };
-    format!("{} at {position}{kind}", split.title())
+    let accuracies = of_panel(rows, checkpoint, key).first().map_or_else(String::new, |row| {
+        format!(" ({:.2}, {:.2})", row.base_accuracy, row.source_accuracy)
+    });
+    format!(
+        "{} at {position}{kind}{accuracies}: {}",
+        split.title(),
+        column_title(checkpoint, several_runs)
+    )
 }
 
-fn panel(rows: &[&EditRow], checkpoint: &CheckpointSummary, (split, hops, position, kind): &Shown) -> Content {
+fn of_panel<'a>(
+    rows: &[&'a EditRow],
+    checkpoint: &CheckpointSummary,
+    (split, hops, position, kind): &Shown,
+) -> Vec<&'a EditRow> {
     let is_shown = |row: &&&EditRow| {
         checkpoint.owns(&row.origin)
             && (&row.split, &row.hops, &row.position) == (split, hops, position)
             && (row.form.kind.is_none() || row.form.kind == *kind)
     };
-    let of_panel: Vec<&EditRow> = rows.iter().filter(is_shown).copied().collect();
+    rows.iter().filter(is_shown).copied().collect()
+}
+
+// Placebos are drawn written once, and a clamped edit where it says something of the model.
+fn is_drawn(row: &EditRow) -> bool {
+    !row.form.clamped || (row.form.matched_to.is_none() && !row.by_construction)
+}
+
+fn panel(rows: &[&EditRow], checkpoint: &CheckpointSummary, key: &Shown) -> Content {
+    let of_panel = of_panel(rows, checkpoint, key);
     let deepest = of_panel.iter().map(|row| row.place.effective_layer).max().unwrap_or(1);
-    let is_removal = *kind == Some(EditKind::Remove);
-    let lines = distinct(&of_panel, |row| (row.form.direction, row.form.clamped));
-    let series = lines.into_iter().map(|(direction, clamped)| {
-        let of_line = of_panel
-            .iter()
-            .filter(|row| (row.form.direction, row.form.clamped) == (direction, clamped));
+    let is_removal = key.3 == Some(EditKind::Remove);
+    let drawn: Vec<&EditRow> = of_panel.iter().filter(|row| is_drawn(row)).copied().collect();
+    let series = distinct(&drawn, |row| row.form).into_iter().map(|form| {
+        let of_line = drawn.iter().filter(|row| row.form == form);
         let point = |row: &&EditRow| {
-            let (share, interval) = if is_removal {
-                (row.original, (row.original_low, row.original_high))
-            } else {
-                (row.counterfactual, (row.low, row.high))
+            let (share, interval) = match row.counterfactual {
+                Some(counterfactual) if !is_removal => (counterfactual, row.low.zip(row.high)),
+                _ => (row.original, Some((row.original_low, row.original_high))),
             };
-            (row.place.effective_layer as f64, share, Some(interval))
+            // The bands of placebos would hide each other.
+            let interval = interval.filter(|_| form.matched_to.is_none());
+            (row.place.effective_layer as f64, share, interval)
         };
-        line(direction, clamped).points(of_line.map(point))
+        line(form).points(of_line.map(point))
     });
     Content::Lines {
         x: Axis {
             label: "effective layer".to_owned(),
-            range: (0.85, deepest as f64 + 0.15),
+            range: (0.5, deepest as f64 + 0.5),
             log: false,
         },
         y_label: if is_removal {
-            "answers kept"
+            "true answers"
         } else {
             "counterfactual answers"
         }
         .to_owned(),
         y_range: UNIT,
-        series: series.collect(),
-        marks: window(&of_panel),
+        series: windows(&of_panel).into_iter().chain(series).collect(),
+        marks: Vec::new(),
     }
 }
 
-// The first and the last layer of each run of layers in the read window.
-fn window(rows: &[&EditRow]) -> Vec<(f64, String)> {
+// A band over all shares for each run of layers in the read window.
+fn windows(rows: &[&EditRow]) -> Vec<Series> {
     let whole = rows
         .iter()
         .filter(|row| row.form.direction == Changed::Whole && !row.form.clamped && row.in_read_window);
     let layers: Vec<usize> = whole.map(|row| row.place.effective_layer).collect();
-    let is_first = |layer: &&usize| !layers.contains(&(**layer - 1));
-    let is_last = |layer: &&usize| !layers.contains(&(**layer + 1));
-    let ends = layers.iter().filter(|layer| is_first(layer) || is_last(layer));
-    ends.map(|&layer| (layer as f64, String::new())).collect()
+    let runs = layers.chunk_by(|a, b| a + 1 == *b);
+    let band = |run: &[usize]| {
+        let ends = [run[0] as f64 - 0.5, run[run.len() - 1] as f64 + 0.5];
+        window_series().points(ends.map(|x| (x, UNIT.0, Some(UNIT))))
+    };
+    runs.map(band).collect()
+}
+
+fn window_series() -> Series {
+    Series::new(Colour::SKY).stroke(Stroke::Solid)
 }
 
 fn name(of: Changed) -> &'static str {
@@ -155,18 +194,26 @@ fn name(of: Changed) -> &'static str {
         Changed::Output => "output matrix",
         Changed::Probe => "probe",
         Changed::Mean => "difference of means",
-        Changed::Random => "random (as far)",
+        Changed::Random => "random",
     }
 }
 
-fn line(of: Changed, clamped: bool) -> Series {
-    let colour = match of {
+fn colour(of: Changed) -> Colour {
+    match of {
         Changed::Whole => Colour::BLACK,
         Changed::Output => Colour::VERMILION,
         Changed::Probe => Colour::BLUE,
         Changed::Mean => Colour::GREEN,
         Changed::Random => Colour::GREY,
+    }
+}
+
+// A placebo has the colour of the edit that it is of.
+fn line(form: EditForm) -> Series {
+    let stroke = match (form.matched_to, form.clamped) {
+        (Some(_), _) => Stroke::Dotted,
+        (None, true) => Stroke::Dashed,
+        (None, false) => Stroke::Marked,
     };
-    let stroke = if clamped { Stroke::Dashed } else { Stroke::Marked };
-    Series::new(colour).stroke(stroke)
+    Series::new(colour(form.matched_to.unwrap_or(form.direction))).stroke(stroke)
 }

@@ -3,39 +3,43 @@
 use super::kit::{Content, Figure, Panel};
 use super::{Draw, column_title, conditions, distinct, several_runs};
 use crate::graph::Split;
-use crate::measure::{Carried, CheckpointSummary, Giver, Report, Routing, RoutingRow};
+use crate::measure::{Carried, CheckpointSummary, Donor, Report, Routing, RoutingRow};
 
 impl Draw for Routing {
-    /// A row a checkpoint and split, or of a single checkpoint one for each giver; columns for pattern, values and both. Of the
-    /// source: the share of pairs that take its answer. Of the base itself at another iteration: the share that keeps the base's
-    /// answer.
+    /// A row a checkpoint and split, or of a single checkpoint one for each donor; columns for pattern, values and both. Of the
+    /// source: the share of pairs that take its answer, below the line with crossed heads. Of the clean query itself at another
+    /// iteration: the share of its true answers.
     fn draw(report: &Report<Self>) -> Figure {
         let all_heads: Vec<&RoutingRow> = report
             .rows
             .iter()
-            .filter(|row| row.put.attention_head.is_none())
+            .filter(|row| row.patch.attention_head.is_none())
             .collect();
         let several = several_runs(&report.checkpoints);
         let splits = distinct(&all_heads, |row| row.split.clone());
         let mut panels = Vec::new();
         for checkpoint in &report.checkpoints {
             for split in &splits {
-                let panel = |giver, carried| Panel {
-                    title: format!(
-                        "{}, {}: {}",
-                        name(carried, giver),
-                        split.title(),
-                        column_title(checkpoint, several)
-                    ),
-                    content: cells(&all_heads, checkpoint, split, giver, carried),
+                let panel = |donor, carried| {
+                    let of_panel = of_panel(&all_heads, checkpoint, split, donor, carried);
+                    let base_accuracy = of_panel.first().map_or(f64::NAN, |row| row.base_accuracy);
+                    Panel {
+                        title: format!(
+                            "{}, {} ({base_accuracy:.2}): {}",
+                            name(carried, donor),
+                            split.title(),
+                            column_title(checkpoint, several)
+                        ),
+                        content: cells(&of_panel, donor),
+                    }
                 };
-                let by_giver =
-                    [Giver::Source, Giver::Base].map(|giver| Carried::ALL.map(|carried| panel(giver, carried)));
-                // Of a single checkpoint a row for each giver, so that the figure does not get wide and flat.
+                let by_donor =
+                    [Donor::Source, Donor::Own].map(|donor| Carried::ALL.map(|carried| panel(donor, carried)));
+                // Of a single checkpoint a row for each donor, so that the figure does not get wide and flat.
                 if report.checkpoints.len() == 1 {
-                    panels.extend(by_giver.map(Vec::from));
+                    panels.extend(by_donor.map(Vec::from));
                 } else {
-                    panels.push(by_giver.into_iter().flatten().collect());
+                    panels.push(by_donor.into_iter().flatten().collect());
                 }
             }
         }
@@ -50,8 +54,11 @@ impl Draw for Routing {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!("pairs: {}; all heads together", pairs.join(", ")),
-                "of the source: share of pairs that take its answer; own, of another iteration: share that keeps the base's answer; \
-                 white 0, dark 1; – = nothing is put in"
+                "of the source: share of pairs whose answer becomes its answer; below the line each head from the source's next head, \
+                 same iteration"
+                    .to_owned(),
+                "own, of another iteration: share of clean queries with their true answer; in brackets: accuracy of the patched queries \
+                 without it; white 0, dark 1; – = nothing is put in"
                     .to_owned(),
             ],
             legend: Vec::new(),
@@ -60,48 +67,65 @@ impl Draw for Routing {
     }
 }
 
-fn name(carried: Carried, giver: Giver) -> &'static str {
-    match (carried, giver) {
-        (Carried::Routing, Giver::Source) => "source's pattern",
-        (Carried::Content, Giver::Source) => "source's values",
-        (Carried::Both, Giver::Source) => "source's both",
-        (Carried::Routing, Giver::Base) => "own pattern",
-        (Carried::Content, Giver::Base) => "own values",
-        (Carried::Both, Giver::Base) => "own both",
+fn name(carried: Carried, donor: Donor) -> &'static str {
+    match (carried, donor) {
+        (Carried::Routing, Donor::Source) => "source's pattern",
+        (Carried::Content, Donor::Source) => "source's values",
+        (Carried::Both, Donor::Source) => "source's both",
+        (Carried::Routing, Donor::Own) => "own pattern",
+        (Carried::Content, Donor::Own) => "own values",
+        (Carried::Both, Donor::Own) => "own both",
     }
 }
 
-fn cells(
-    rows: &[&RoutingRow],
+fn of_panel<'a>(
+    rows: &[&'a RoutingRow],
     checkpoint: &CheckpointSummary,
     split: &Split,
-    giver: Giver,
+    donor: Donor,
     carried: Carried,
-) -> Content {
+) -> Vec<&'a RoutingRow> {
     let is_shown = |row: &&&RoutingRow| {
-        checkpoint.owns(&row.origin) && row.split == *split && (row.put.giver, row.put.carried) == (giver, carried)
+        checkpoint.owns(&row.origin) && row.split == *split && (row.patch.donor, row.patch.carried) == (donor, carried)
     };
-    let of_panel: Vec<&RoutingRow> = rows.iter().filter(is_shown).copied().collect();
-    let layers = distinct(&of_panel, |row| row.place.effective_layer);
-    let mut iterations = distinct(&of_panel, |row| row.put.from_iteration);
+    rows.iter().filter(is_shown).copied().collect()
+}
+
+fn cells(of_panel: &[&RoutingRow], donor: Donor) -> Content {
+    let layers = distinct(of_panel, |row| row.place.effective_layer);
+    let (crossed, same): (Vec<&RoutingRow>, Vec<&RoutingRow>) = of_panel.iter().partition(|row| row.patch.crossed);
+    let mut iterations = distinct(&same, |row| row.patch.from_iteration);
     iterations.sort_unstable();
-    let cell = |iteration: usize, layer: usize| {
-        let is_cell = |row: &&&RoutingRow| (row.put.from_iteration, row.place.effective_layer) == (iteration, layer);
-        let row = of_panel.iter().find(is_cell)?;
-        match giver {
-            Giver::Source => Some(row.effect.flips),
-            Giver::Base => Some(row.keeps),
-        }
+    let share = |row: &RoutingRow| match donor {
+        Donor::Source => row.effect.flips,
+        Donor::Own => row.keeps,
     };
+    let of_layer = |rows: &[&RoutingRow], is_of_row: &dyn Fn(&RoutingRow) -> bool| -> Vec<Option<f64>> {
+        let cell = |&layer: &usize| {
+            let row = rows
+                .iter()
+                .find(|row| row.place.effective_layer == layer && is_of_row(row))?;
+            Some(share(row))
+        };
+        layers.iter().map(cell).collect()
+    };
+    let mut names: Vec<String> = iterations.iter().map(ToString::to_string).collect();
+    let mut cells: Vec<Vec<Option<f64>>> = (iterations.iter())
+        .map(|&iteration| of_layer(&same, &|row| row.patch.from_iteration == iteration))
+        .collect();
+    let mut below = Vec::new();
+    if !crossed.is_empty() {
+        below.push(cells.len());
+        names.push("next head".to_owned());
+        cells.push(of_layer(&crossed, &|_| true));
+    }
     Content::Cells {
         x_label: "put in at effective layer".to_owned(),
         y_label: "of iteration".to_owned(),
         columns: layers.iter().map(ToString::to_string).collect(),
-        cells: (iterations.iter())
-            .map(|&iteration| layers.iter().map(|&layer| cell(iteration, layer)).collect())
-            .collect(),
-        rows: iterations.iter().map(ToString::to_string).collect(),
+        cells,
+        rows: names,
         behind: Vec::new(),
-        below: Vec::new(),
+        below,
     }
 }

@@ -15,13 +15,11 @@ use crate::measure::{BATCH, dot};
 use crate::model::{DirectLogits, Model, Site};
 use crate::random::Stream;
 
-/// Causal prefixes that the directions of a place are fitted on, at most.
-const MAX_PREFIXES: usize = 4000;
+/// Chains that directions are fitted on, at most.
+const MAX_CHAINS: usize = 4000;
 
 /// Trained chains by the entity after a hop.
 pub(super) struct FitSet<'a> {
-    hop: usize,
-    seed: u64,
     /// The chains, each with its entity; those from `held_out` on are of facts of their own.
     pub(super) chains: Vec<(&'a Query, u32)>,
     pub(super) held_out: usize,
@@ -64,22 +62,19 @@ impl<'a> FitSet<'a> {
         Stream::new(seed, "edit held-out facts", 0).shuffle(&mut facts);
         let held_out: HashSet<&Ids> = facts.iter().take(facts.len() / 5).copied().collect();
         let is_held_out = |(_, _, fact): &&(&Query, u32, Ids)| held_out.contains(fact);
-        let (held_out, fitted): (Vec<_>, Vec<_>) = kept.iter().copied().partition(is_held_out);
-        let chains = fitted
-            .iter()
-            .chain(&held_out)
-            .map(|(query, entity, _)| (*query, *entity));
+        let (held_out, fitted): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_held_out);
+        let sample = |chains: Vec<&(&'a Query, u32, Ids)>, purpose: &str, max: usize| {
+            let chains: Vec<(&Query, u32)> = chains.iter().map(|(query, entity, _)| (*query, *entity)).collect();
+            Stream::new(seed, &format!("edit {purpose} chains {hop}"), 0).sample(&chains, max)
+        };
+        let mut chains = sample(fitted, "fit", MAX_CHAINS - MAX_CHAINS / 5);
+        let first_held_out = chains.len();
+        chains.extend(sample(held_out, "held-out", MAX_CHAINS / 5));
+        let entities: BTreeSet<u32> = chains.iter().map(|(_, entity)| *entity).collect();
         Ok(Self {
-            hop,
-            seed,
-            chains: chains.collect(),
-            held_out: fitted.len(),
-            entities: kept
-                .iter()
-                .map(|(_, entity, _)| *entity)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect(),
+            chains,
+            held_out: first_held_out,
+            entities: entities.into_iter().collect(),
             is_apart,
         })
     }
@@ -89,25 +84,20 @@ impl<'a> FitSet<'a> {
         self.entities.binary_search(&entity).ok()
     }
 
-    // The distinct causal prefixes at a position, each by a chain that has it, and the first that is held out.
-    fn prefixes(&self, position: Position, hops: usize) -> (Vec<(&'a Query, u32)>, usize) {
-        let last = position.index(hops);
-        let distinct = |chains: &[(&'a Query, u32)], purpose: &str, max: usize| {
-            let by_prefix: BTreeMap<&[u32], (&'a Query, u32)> = chains
-                .iter()
-                .map(|&(query, entity)| (&query.tokens[..=last], (query, entity)))
-                .collect();
-            let all: Vec<(&'a Query, u32)> = by_prefix.into_values().collect();
-            Stream::new(self.seed, &format!("edit {purpose} {} {position}", self.hop), 0).sample(&all, max)
-        };
-        let (fitted, held_out) = self.chains.split_at(self.held_out);
-        let mut found = distinct(fitted, "fit rows", MAX_PREFIXES - MAX_PREFIXES / 5);
-        let first_held_out = found.len();
-        found.extend(distinct(held_out, "held-out fit rows", MAX_PREFIXES / 5));
-        (found, first_held_out)
+    /// About the bytes that the directions of one position take while they are fitted.
+    pub(super) fn bytes(&self, sites: usize, d_model: usize, wanted: &[Changed]) -> usize {
+        let vectors = self.chains.len() + self.entities.len() * (1 + wanted.len());
+        sites * vectors * d_model * size_of::<f32>()
     }
 
-    /// The directions of all entities at each of the sites, of a state at `position`.
+    // The first of the chains with each causal prefix at a position, by index.
+    fn prefixes(&self, position: Position, hops: usize) -> Vec<usize> {
+        let mut known = HashSet::new();
+        let is_new = |index: &usize| known.insert(&self.chains[*index].0.tokens[..=position.index(hops)]);
+        (0..self.chains.len()).filter(is_new).collect()
+    }
+
+    /// The directions of all entities, `[position][site]`.
     ///
     /// # Errors
     /// When a probe cannot be fitted, or the device fails.
@@ -115,18 +105,57 @@ impl<'a> FitSet<'a> {
         &self,
         model: &Model,
         sites: &[Site],
-        (position, hops): (Position, usize),
+        positions: &[Position],
         iterations: usize,
         wanted: &[Changed],
-    ) -> Result<Vec<Directions>> {
-        let (chains, held_out) = self.prefixes(position, hops);
-        let queries: Vec<&[u32]> = chains.iter().map(|(query, _)| &*query.tokens).collect();
-        let labels: Vec<usize> = chains.iter().filter_map(|&(_, entity)| self.index(entity)).collect();
-        let column = position.column(hops, model.config().reads_apart(hops));
-        let states = states(model, &queries, sites, column, iterations)?;
+    ) -> Result<Vec<Vec<Directions>>> {
+        let hops = self.chains.first().map_or(0, |(query, _)| query.hops());
         let direct = model.direct_logits()?;
-        let at_site = |states: &Vec<Vec<f32>>| self.at_site(states, &labels, held_out, &direct, wanted);
-        states.par_iter().map(at_site).collect()
+        let prefixes: Vec<Vec<usize>> = (positions.iter())
+            .map(|&position| self.prefixes(position, hops))
+            .collect();
+        let reads_apart = model.config().reads_apart(hops);
+        let columns: Vec<usize> = (positions.iter())
+            .map(|position| position.column(hops, reads_apart))
+            .collect();
+        let states = self.states(model, sites, &columns, &prefixes, iterations)?;
+        let of_position = |(states, prefixes): (Vec<Vec<Vec<f32>>>, Vec<usize>)| {
+            let labels: Vec<usize> = (prefixes.iter())
+                .filter_map(|&chain| self.index(self.chains[chain].1))
+                .collect();
+            let held_out = prefixes.partition_point(|&chain| chain < self.held_out);
+            let at_site = |states: &Vec<Vec<f32>>| self.at_site(states, &labels, held_out, &direct, wanted);
+            states.par_iter().map(at_site).collect()
+        };
+        states.into_iter().zip(prefixes).map(of_position).collect()
+    }
+
+    // The states of the chains of each position's prefixes, `[position][site][prefix][d_model]`, all positions in one pass; a batch
+    // at a time, since every column of it is recorded.
+    fn states(
+        &self,
+        model: &Model,
+        sites: &[Site],
+        columns: &[usize],
+        prefixes: &[Vec<usize>],
+        iterations: usize,
+    ) -> Result<Vec<Vec<Vec<Vec<f32>>>>> {
+        let mut found = vec![vec![Vec::new(); sites.len()]; columns.len()];
+        let all: BTreeSet<Site> = sites.iter().copied().collect();
+        for (batch, chains) in self.chains.chunks(BATCH).enumerate() {
+            let recorded = States::of(model, chains.iter().map(|(query, _)| &*query.tokens), &all, iterations)?;
+            let first = batch * BATCH;
+            for ((&column, prefixes), found) in columns.iter().zip(prefixes).zip(&mut found) {
+                let of_batch = prefixes.partition_point(|&chain| chain < first)
+                    ..prefixes.partition_point(|&chain| chain < first + chains.len());
+                for (&site, found) in sites.iter().zip(found) {
+                    let mut states = recorded.states(site, column, None)?;
+                    let chosen = prefixes[of_batch.clone()].iter();
+                    found.extend(chosen.map(|&chain| std::mem::take(&mut states[chain - first])));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn at_site(
@@ -184,7 +213,7 @@ impl Directions {
             mean: &self.mean,
             bridge: &units[bridge],
             other: &units[other],
-            usual: dot(&self.averages[bridge], &units[bridge]),
+            mean_coordinate: dot(&self.averages[bridge], &units[bridge]),
         })
     }
 }
@@ -198,23 +227,4 @@ fn mean_of<'a>(states: impl Iterator<Item = &'a Vec<f32>>, width: usize) -> Vec<
         }
     }
     sum.iter().map(|x| (x / count.max(1) as f64) as f32).collect()
-}
-
-// The states of queries at a column, `[site][query][d_model]`; a batch at a time, since every column of it is held.
-fn states(
-    model: &Model,
-    queries: &[&[u32]],
-    sites: &[Site],
-    column: usize,
-    iterations: usize,
-) -> Result<Vec<Vec<Vec<f32>>>> {
-    let mut found = vec![Vec::with_capacity(queries.len()); sites.len()];
-    let all: BTreeSet<Site> = sites.iter().copied().collect();
-    for chunk in queries.chunks(BATCH) {
-        let states = States::of(model, chunk.iter().copied(), &all, iterations)?;
-        for (&site, found) in sites.iter().zip(&mut found) {
-            found.extend(states.states(site, column, None)?);
-        }
-    }
-    Ok(found)
 }

@@ -1,42 +1,50 @@
-//! Edits of one direction of the residual stream: what of a state carries an entity on to the answer.
+//! Edits of one direction of the residual stream: through which direction an entity is used, and at which layers.
 //!
 //! A query (h, r1, r2) has the bridge b. Another bridge b′ is drawn, and at one place the state is changed in one direction, from b
 //! to b′; where that direction is what later layers read, the answer becomes the counterfactual r2(b′). Beside it stands the swap
-//! of the whole state, from a query (h′, r1′, r2) whose bridge is b′: the most that any edit there can do. The effective layers at
-//! which it redirects at least half of the answers are the *read window*: what the answer depends on is there and has not been read
-//! yet. (Where the answer is read that is, in the end, the answer itself.) A random direction, along which the state moves as far
-//! as by the furthest of the other edits, is the placebo.
+//! of the whole state, from a source query (h′, r1′, r2) whose bridge is b′: the most that any edit there can do. The facts of the
+//! source are of the same kind as the query's, ID or OOD, so that both are of the same split.
 //!
-//! Coordinates are counted from the mean state at that place, along unit vectors. A write into a loop can be overwritten by the
-//! next iteration; a clamped one is held at the same layer of all later iterations.
+//! The *read window* of a position: the effective layers at which the whole swap, written once, makes at least half of the answers
+//! the counterfactual one. What the answer depends on is there and has not been read yet. Where the answer is read, that is in the
+//! end the answer itself: the whole swap after the last layer sets the state that the output matrix reads, which each row says.
+//!
+//! The placebo of an edit is a random direction, the same at every place, along which the state moves as far as by that edit.
+//! Coordinates are counted from the mean state at that place, along unit vectors.
+//!
+//! A single write into a loop can be overwritten by the next iteration. A clamped edit is made again at the same layer of every
+//! later iteration. Along a direction, the coordinate is set anew each time, from the state of the run without edits at that
+//! iteration. A clamped whole swap writes, at every later iteration, the state that the source has *at that iteration*: it is the
+//! source's trajectory from there on, not the one state written first.
 
 mod counterfactual;
 mod directions;
+mod form;
 mod move_to;
+mod row;
 mod sweep;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
 use self::counterfactual::Counterfactual;
 use self::directions::FitSet;
-pub use self::sweep::EditForm;
+use self::form::forms;
+pub use self::form::{Changed, EditForm, EditKind};
+pub use self::row::EditRow;
 use self::sweep::Sweep;
-use super::checkpoint::{LoadedCheckpoint, Origin};
-use super::columns::Column;
+use super::checkpoint::LoadedCheckpoint;
 use super::judged::{Claim, Setting, SiteScore};
-use super::largest::Largest;
 use super::method::{Method, Report};
 use super::output::Output;
-use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::row::columns;
 use super::sampling::Sampling;
 use super::splits::Wants;
-use super::statistics::Clustering;
 use crate::error::{Error, Result};
-use crate::graph::{Position, Query, Split, Target};
+use crate::graph::{Position, Query, Target};
 use crate::model::Point;
 use crate::random::Stream;
 
@@ -51,12 +59,13 @@ pub struct Edit {
     #[arg(long)]
     pub label: Option<Target>,
     /// The point of the residual stream: resid_pre, resid_mid or resid_post
-    #[arg(long, value_enum, default_value = "resid_post")]
+    #[arg(long, value_enum, default_value = "resid_post", hide_possible_values = true)]
     pub hook: Point,
-    /// What is done along the direction, separated by commas
+    /// Edits along each direction, separated by commas
     #[arg(long = "kind", value_enum, value_delimiter = ',', default_value = "swap")]
     pub kinds: Vec<EditKind>,
-    /// Whose directions, separated by commas; the swap of the whole state comes with them
+    /// Directions, separated by commas; random: along a random one, as far as by each of the others. The swap of the whole state is
+    /// always made
     #[arg(
         long = "direction",
         value_enum,
@@ -67,132 +76,13 @@ pub struct Edit {
     /// Positions, separated by commas [default: those at which the entity can be known]
     #[arg(long = "position", value_delimiter = ',')]
     pub positions: Vec<Position>,
-    /// Measure each edit clamped too: held at the same layer of all later iterations
+    /// Measure each edit clamped too: made again at the same layer of every later iteration (of the whole state: the source's
+    /// state of that iteration)
     #[arg(long)]
     pub clamp: bool,
     /// Only queries that the model answers right, whose counterparts it answers right too
     #[arg(long)]
     pub correct_only: bool,
-}
-
-/// What is done along a direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum EditKind {
-    /// The coordinates along the directions of the bridge and the other one are exchanged.
-    Swap,
-    /// The bridge's direction is projected out: its coordinate becomes that of the mean state.
-    Remove,
-    /// A multiple of the difference of both directions is added, so that the other bridge gets the coordinate that the bridge has
-    /// on average.
-    Push,
-}
-
-/// What of a state is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Changed {
-    /// All of it: it becomes the state of a query that has the other bridge.
-    #[value(skip)]
-    Whole,
-    /// The direction that the output matrix reads, through the weight of the final norm.
-    Output,
-    /// The weights of a logistic probe.
-    Probe,
-    /// The difference of the mean state with the bridge from that of all.
-    Mean,
-    /// A random direction, as far as the furthest of the other edits.
-    Random,
-}
-
-/// What one edit at one place makes of the answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EditRow {
-    /// The checkpoint and the data.
-    #[serde(flatten)]
-    pub origin: Origin,
-    /// The split.
-    pub split: Split,
-    /// Hops of the chains.
-    pub hops: usize,
-    /// The entity that is edited.
-    pub label: Target,
-    /// The point of the residual stream.
-    pub hook: Point,
-    /// The position of the edited state.
-    pub position: Position,
-    /// The effective layer of the edited state.
-    #[serde(flatten)]
-    pub place: Place,
-    /// The edit.
-    #[serde(flatten)]
-    pub form: EditForm,
-    /// Queries.
-    pub n: usize,
-    /// Share of queries whose most likely token becomes the counterfactual answer.
-    pub counterfactual: f64,
-    /// 95 % interval of `counterfactual`.
-    pub low: f64,
-    /// The upper end of that interval.
-    pub high: f64,
-    /// Of `counterfactual` over effective layers.
-    #[serde(flatten)]
-    pub largest: Largest,
-    /// Share of queries whose most likely token is still the answer of the query.
-    pub original: f64,
-    /// 95 % interval of `original`.
-    pub original_low: f64,
-    /// The upper end of that interval.
-    pub original_high: f64,
-    /// Mean change of the logit of the counterfactual answer.
-    pub counterfactual_logit: f64,
-    /// 95 % interval of that; absent where no two queries differ in their facts.
-    pub counterfactual_logit_low: Option<f64>,
-    /// The upper end of that interval.
-    pub counterfactual_logit_high: Option<f64>,
-    /// Mean change of the logit of the query's answer.
-    pub original_logit: f64,
-    /// 95 % interval of that.
-    pub original_logit_low: Option<f64>,
-    /// The upper end of that interval.
-    pub original_logit_high: Option<f64>,
-    /// `counterfactual` of the clamped edit less that of the single write, where it is clamped.
-    pub clamp_gain: Option<f64>,
-    /// 95 % interval of that paired difference.
-    pub clamp_gain_low: Option<f64>,
-    /// The upper end of that interval.
-    pub clamp_gain_high: Option<f64>,
-    /// Mean distance that a single write moves the state by.
-    pub distance: f64,
-    /// Whether the swap of the whole state here, written once, redirects at least half of the answers.
-    pub in_read_window: bool,
-    /// Accuracy on the queries without an edit.
-    pub base_accuracy: f64,
-    /// Accuracy on the queries that have the other bridge.
-    pub source_accuracy: f64,
-    /// What the intervals count for.
-    pub interval: Clustering,
-}
-
-columns! {
-    EditRow:
-    Column::of("split"),
-    Column::of("label"),
-    Column::of("hook"),
-    Column::of("position"),
-    Column::of("direction"),
-    Column::of("kind"),
-    Column::of("clamped"),
-    Column::of("n"),
-    Column::of("effective_layer").titled("effective layer"),
-    Column::of("counterfactual")
-        .titled("max counterfactual (95 % of the max)")
-        .within("max_low", "max_high"),
-    Column::of("original")
-        .titled("original (95 %)")
-        .within("original_low", "original_high"),
-    Column::of("distance").decimals(2),
-    Column::of("in_read_window").titled("read window"),
 }
 
 impl Method for Edit {
@@ -209,7 +99,7 @@ impl Method for Edit {
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
         if !matches!(self.hook, Point::ResidPre | Point::ResidMid | Point::ResidPost) {
             return Err(Error::input(format!(
-                "hook {}; allowed: resid_pre, resid_mid, resid_post",
+                "--hook {}; allowed: resid_pre, resid_mid, resid_post",
                 self.hook.name()
             )));
         }
@@ -251,14 +141,14 @@ impl Method for Edit {
                 label,
                 positions,
                 budget: out.budget(iterations),
-                forms: self.forms(),
+                forms: forms(&self.directions, &self.kinds, self.clamp),
                 seed: self.sampling.seed,
             };
-            sweep.run(&fit, out)
+            sweep.write(&sweep.run(&fit)?, out)
         })
     }
 
-    // Of each line of the figure the effective layer with the most counterfactual answers.
+    // Of each line of the figure the effective layer where the edit does most.
     fn shown(report: &Report<Self>) -> Vec<&EditRow> {
         report.rows.iter().filter(|row| row.largest.is_max).collect()
     }
@@ -267,10 +157,10 @@ impl Method for Edit {
         Ok(Vec::new())
     }
 
-    // One direction, which is fitted on other queries.
+    // One direction, which is fitted on other queries, and its placebo.
     fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
         Ok(vec![Self {
-            directions: vec![Changed::Mean],
+            directions: vec![Changed::Mean, Changed::Random],
             correct_only: setting.answers_right,
             ..Self::defaults()?
         }])
@@ -279,19 +169,25 @@ impl Method for Edit {
     fn site_scores(report: &Report<Self>) -> Vec<SiteScore> {
         // Most queries.
         const MOST: f64 = 0.5;
-        let edited = report.rows.iter().filter(|row| row.form.direction == Changed::Mean);
-        let score = |row: &EditRow| SiteScore {
-            claim: Claim::Counterfactual,
-            targets: vec![row.label],
-            hops: row.hops,
-            point: row.hook,
-            position: row.position,
-            place: row.place,
-            head: None,
-            score: row.counterfactual,
-            is_called: row.low > MOST,
+        let score = |row: &EditRow| {
+            Some(SiteScore {
+                claim: Claim::Counterfactual,
+                targets: match row.form.direction {
+                    Changed::Mean => vec![row.label],
+                    // It is about no token.
+                    Changed::Random => Vec::new(),
+                    Changed::Whole | Changed::Output | Changed::Probe => return None,
+                },
+                hops: row.hops,
+                point: row.hook,
+                position: row.position,
+                place: row.place,
+                head: None,
+                score: row.counterfactual?,
+                is_called: row.low? > MOST,
+            })
         };
-        edited.map(score).collect()
+        report.rows.iter().filter_map(score).collect()
     }
 }
 
@@ -306,7 +202,12 @@ impl Edit {
         }
         let is_allowed = |position: &Position| *position == Position::Readout || allowed.contains(position);
         match self.positions.iter().find(|position| !is_allowed(position)) {
-            None => Ok(self.positions.clone()),
+            // Each column once: the readout may be the last relation.
+            None => {
+                let mut columns = HashSet::new();
+                let is_new = |position: &&Position| columns.insert(position.column(hops, reads_apart));
+                Ok(self.positions.iter().filter(is_new).copied().collect())
+            }
             Some(position) => {
                 let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
                 Err(Error::input(format!(
@@ -315,33 +216,6 @@ impl Edit {
                 )))
             }
         }
-    }
-
-    // The edits at each place: of the whole state first, then along each direction, the placebo once.
-    fn forms(&self) -> Vec<EditForm> {
-        let mut changes = vec![(Changed::Whole, None)];
-        let fitted = |of: &&Changed| !matches!(of, Changed::Whole | Changed::Random);
-        for &of in self.directions.iter().filter(fitted) {
-            changes.extend(self.kinds.iter().map(|&kind| (of, Some(kind))));
-        }
-        if self.directions.contains(&Changed::Random) {
-            changes.push((Changed::Random, None));
-        }
-        let clamps: &[bool] = if self.clamp { &[false, true] } else { &[false] };
-        let form = |(direction, kind)| {
-            clamps.iter().map(move |&clamped| EditForm {
-                direction,
-                kind,
-                clamped,
-            })
-        };
-        let mut forms: Vec<EditForm> = Vec::new();
-        for form in changes.into_iter().flat_map(form) {
-            if !forms.contains(&form) {
-                forms.push(form);
-            }
-        }
-        forms
     }
 
     // Queries, the chains that directions are fitted on, and another entity for each of the queries.
@@ -363,13 +237,7 @@ impl Edit {
                 .entity_after(hop)
                 .is_some_and(|entity| fit.index(entity).is_some())
         });
-        let drawn = counterfactual::draw(
-            &usable,
-            &group.data.graph,
-            hop,
-            &fit.entities,
-            &mut stream("other bridges"),
-        );
+        let drawn = counterfactual::draw(&usable, group.data, hop, &fit.entities, &mut stream("other bridges"))?;
         let mut note = |count: usize, reason: &str| {
             if count > 0 {
                 out.notes
@@ -386,7 +254,7 @@ impl Edit {
         );
         note(
             usable.queries.len() - drawn.len(),
-            "no other entity leads to another answer",
+            "no other entity leads to another answer by facts of the same kind",
         );
         if !fit.is_apart {
             out.notes.push(format!(

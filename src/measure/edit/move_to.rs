@@ -7,7 +7,7 @@ use crate::measure::{dot, minus, norm};
 const MIN_LENGTH: f64 = 1e-6;
 
 /// Moves a state along one direction until its coordinate along another one is a given number. Made twice it is the same as made
-/// once, so that an edit can be held through later iterations: a swap that were made again would undo itself.
+/// once, so that an edit can be clamped through later iterations: a swap that were made again would undo itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MoveTo {
     read: Vec<f32>,
@@ -26,7 +26,7 @@ pub(super) struct Geometry<'a> {
     /// The other bridge's direction.
     pub(super) other: &'a [f32],
     /// The coordinate along its own direction that a state with the bridge has on average.
-    pub(super) usual: f64,
+    pub(super) mean_coordinate: f64,
 }
 
 impl MoveTo {
@@ -43,7 +43,7 @@ impl MoveTo {
             EditKind::Push => Self {
                 read: at.other.to_vec(),
                 along: minus(at.other, at.bridge),
-                target: dot(at.mean, at.other) + at.usual,
+                target: dot(at.mean, at.other) + at.mean_coordinate,
             },
         }
     }
@@ -113,14 +113,14 @@ mod tests {
             mean: &MEAN,
             bridge: &bridge,
             other: &other,
-            usual: 0.75,
+            mean_coordinate: 0.75,
         };
         let edit = MoveTo::new(kind, at, base);
         let mut state = base.to_vec();
         edit.apply(&mut state);
         let distance = norm(&minus(&state, base));
         assert!((distance - edit.distance(base)).abs() < 1e-5, "{kind:?}");
-        // Held: made again, it changes nothing.
+        // Clamped: made again, it changes nothing.
         let mut again = state.clone();
         edit.apply(&mut again);
         assert!(norm(&minus(&again, &state)) < 1e-5, "{kind:?}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_gives_the_other_bridge_the_usual_coordinate_along_the_difference_alone() {
+    fn a_push_gives_the_other_bridge_the_mean_coordinate_along_the_difference_alone() {
         let ([bridge, other], base) = (directions(), [2.0, 1.0, -3.0]);
         let state = moved(EditKind::Push, &base);
         assert!((centred(&state, &other) - 0.75).abs() < 1e-5);

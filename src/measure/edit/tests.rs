@@ -1,7 +1,7 @@
 //! Edits of an untrained model, whose answers a plain pass gives too.
 
 use super::*;
-use crate::graph::Dataset;
+use crate::graph::{Dataset, Split};
 use crate::measure::Iterations;
 use crate::measure::tests::{sampling, untrained_checkpoint};
 use crate::measure::{Per, rows_of};
@@ -67,10 +67,13 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
     for row in at_readout {
         // Held to the last iteration, the state that is read is the source's, wherever the edit began.
         let is_sources = row.form.clamped || row.place.iteration == 4;
-        let difference = (row.counterfactual_logit - expected).abs();
+        let difference = (row.counterfactual_logit.unwrap() - expected).abs();
         assert_eq!(difference < 1e-4, is_sources, "{row:?}, not {expected}");
+        assert_eq!(row.by_construction, is_sources);
         if is_sources {
-            assert_eq!(row.counterfactual, row.source_accuracy);
+            assert_eq!(row.counterfactual, Some(row.source_accuracy));
+            // It says nothing of the model.
+            assert!(!row.largest.is_max);
         } else {
             others += 1;
         }
@@ -82,12 +85,15 @@ fn the_whole_state_at_the_last_layer_of_the_readout_gives_the_answer_of_the_sour
 fn a_clamped_edit_differs_from_a_single_write_where_later_iterations_follow() {
     let report = settings().run(&[untrained_checkpoint(true)]).unwrap();
     let (clamped, once): (Vec<&EditRow>, Vec<&EditRow>) = report.rows.iter().partition(|row| row.form.clamped);
-    // Three positions, eight layers, the whole state, two directions with three kinds, and the placebo.
-    assert_eq!((clamped.len(), once.len()), (3 * 8 * 8, 3 * 8 * 8));
+    // Three positions, eight layers, the whole state, two directions with three kinds, and the placebo of each.
+    assert_eq!((clamped.len(), once.len()), (3 * 8 * 13, 3 * 8 * 13));
     for row in clamped {
         let is_same = |other: &&&EditRow| {
-            (other.position, other.place, other.form.direction, other.form.kind)
-                == (row.position, row.place, row.form.direction, row.form.kind)
+            let once = EditForm {
+                clamped: false,
+                ..row.form
+            };
+            (other.position, other.place, other.form) == (row.position, row.place, once)
         };
         let once = once.iter().find(is_same).unwrap();
         let is_last = row.place.iteration == 4;
@@ -97,26 +103,98 @@ fn a_clamped_edit_differs_from_a_single_write_where_later_iterations_follow() {
             == (once.counterfactual_logit, once.original_logit, once.original);
         assert_eq!(is_equal, is_last || is_unread, "{row:?}\n{once:?}");
         assert_eq!(row.distance, once.distance);
-        assert_eq!(row.clamp_gain, Some(row.counterfactual - once.counterfactual));
-        assert!(!is_last || row.clamp_gain == Some(0.0));
+        let gain = match (row.counterfactual, once.counterfactual) {
+            (Some(clamped), Some(once)) => clamped - once,
+            _ => once.original - row.original,
+        };
+        assert_eq!(row.clamp_gain.is_none(), row.by_construction);
+        if let Some(found) = row.clamp_gain {
+            assert!((found - gain).abs() < 1e-12 && (!is_last || found == 0.0), "{row:?}");
+        }
         assert_eq!(once.clamp_gain, None);
     }
 }
 
 #[test]
-fn the_placebo_moves_as_far_as_the_furthest_other_edit() {
+fn a_placebo_moves_as_far_as_the_edit_that_it_is_of() {
     let report = settings().run(&[untrained_checkpoint(false)]).unwrap();
-    let of = |row: &EditRow, is_placebo: bool| {
-        let distances = report.rows.iter().filter(|other| {
-            (other.position, other.place) == (row.position, row.place)
-                && other.form.direction != Changed::Whole
-                && (other.form.direction == Changed::Random) == is_placebo
-        });
-        distances.map(|other| other.distance).fold(0.0, f64::max)
+    let mut compared = 0;
+    for placebo in report.rows.iter().filter(|row| row.form.direction == Changed::Random) {
+        let edit = EditForm {
+            direction: placebo.form.matched_to.unwrap(),
+            matched_to: None,
+            ..placebo.form
+        };
+        let is_its_edit =
+            |row: &&EditRow| (row.position, row.place, row.form) == (placebo.position, placebo.place, edit);
+        let edit = report.rows.iter().find(is_its_edit).unwrap();
+        assert!(
+            edit.distance > 0.0 && (placebo.distance - edit.distance).abs() < 1e-4 * edit.distance,
+            "{placebo:?}"
+        );
+        compared += 1;
+    }
+    assert_eq!(compared, 3 * 8 * 2 * 6);
+    // Alone it is as long as an edit along the difference of means.
+    let alone = forms(&[Changed::Random], &[EditKind::Swap], false);
+    assert_eq!(alone[1].matched_to, Some(Changed::Mean));
+}
+
+#[test]
+fn of_a_removal_the_layer_with_the_fewest_true_answers_is_shown_and_no_counterfactual_one() {
+    let report = settings().run(&[untrained_checkpoint(false)]).unwrap();
+    let shown = Edit::shown(&report);
+    let mut compared = 0;
+    for row in report.rows.iter().filter(|row| row.form.kind == Some(EditKind::Remove)) {
+        assert_eq!(
+            (row.counterfactual, row.low, row.counterfactual_logit),
+            (None, None, None)
+        );
+        let shown = shown
+            .iter()
+            .find(|shown| (shown.position, shown.form) == (row.position, row.form));
+        assert!(shown.unwrap().original <= row.original, "{row:?}");
+        assert_eq!(row.min_original, row.largest.is_max.then_some(row.original));
+        if let (Some(low), Some(high)) = (row.min_original_low, row.min_original_high) {
+            assert!(low <= row.original && row.original <= high, "{row:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 3 * 2 * 4);
+}
+
+#[test]
+fn a_position_that_is_named_twice_is_edited_once() {
+    let mut edit = settings();
+    edit.positions = vec![
+        Position::Relation(3),
+        Position::Relation(2),
+        Position::Relation(3),
+        Position::Readout,
+    ];
+    let positions = edit.positions(1, 3, &untrained_checkpoint(false)).unwrap();
+    assert_eq!(positions, [Position::Relation(3), Position::Relation(2)]);
+}
+
+#[test]
+fn a_smaller_budget_gives_the_same_numbers() {
+    let checkpoint = [untrained_checkpoint(false)];
+    let of_budget = |max_bytes| {
+        let extras = crate::measure::Extras {
+            max_bytes,
+            ..crate::measure::Extras::default()
+        };
+        settings().run_with(extras, &checkpoint).unwrap().report.rows
     };
-    for row in &report.rows {
-        // A mean of maxima is no less than a maximum of means.
-        assert!(of(row, true) >= of(row, false) && of(row, false) > 0.0, "{row:?}");
+    let (all, few) = (of_budget(1 << 30), of_budget(1));
+    assert_eq!(all.len(), few.len());
+    for (a, b) in all.iter().zip(&few) {
+        assert_eq!(
+            (a.counterfactual, a.original, a.place, a.form),
+            (b.counterfactual, b.original, b.place, b.form)
+        );
+        assert!((a.original_logit - b.original_logit).abs() < 1e-4, "{a:?}\n{b:?}");
+        assert!((a.distance - b.distance).abs() < 1e-4, "{a:?}\n{b:?}");
     }
 }
 

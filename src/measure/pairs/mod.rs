@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::draw::{Corrupt, Pair};
 pub use self::effect::Effect;
-pub(super) use self::effect::{PairValues, Runs};
+pub(super) use self::effect::Runs;
 use super::checkpoint::LoadedCheckpoint;
 use super::iterations::Iterations;
 use super::output::Output;

@@ -2,10 +2,12 @@
 
 use candle_core::{Device, Tensor};
 
+use super::mix::{Gathered, gather};
+use super::sweep::{edit, patches};
 use super::*;
 use crate::measure::rows_of;
-use crate::measure::tests::untrained_checkpoint;
-use crate::model::{Hooks, Model, ModelConfig, Pass, Sharing, Weights};
+use crate::measure::tests::{sampling, untrained_checkpoint};
+use crate::model::{Branch, Edit, Hooks, Model, ModelConfig, Pass, Point, Sharing, Weights, Write};
 
 const COLUMN: usize = 3;
 const ITERATIONS: usize = 4;
@@ -44,13 +46,13 @@ fn is_near(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
         .all(|(a, b)| (a - b).abs() < 1e-5 * scale)
 }
 
-fn put(carried: Carried, from_iteration: usize, head: Option<usize>) -> Given {
-    Given {
+fn patch(carried: Carried, from_iteration: usize, attention_head: Option<usize>) -> AttentionPatch {
+    AttentionPatch {
         carried,
-        giver: Giver::Source,
+        donor: Donor::Source,
         from_iteration,
-        attention_head: head,
-        from_attention_head: head,
+        attention_head,
+        crossed: false,
     }
 }
 
@@ -85,7 +87,7 @@ fn pattern_and_values_together_are_what_patching_z_is() {
             let own = site.iteration() + 1;
             let both = edited(model, &base, |query| {
                 edit(
-                    put(Carried::Both, own, None),
+                    patch(Carried::Both, own, None),
                     site,
                     COLUMN,
                     [&of_base[query], &of_source[query]],
@@ -102,7 +104,7 @@ fn pattern_and_values_together_are_what_patching_z_is() {
             for head in [None, Some(2)] {
                 let routing = edited(model, &base, |query| {
                     edit(
-                        put(Carried::Routing, own, head),
+                        patch(Carried::Routing, own, head),
                         site,
                         COLUMN,
                         [&of_base[query], &of_source[query]],
@@ -110,7 +112,7 @@ fn pattern_and_values_together_are_what_patching_z_is() {
                 });
                 let swapped = edited(model, &base, |query| {
                     edit(
-                        put(Carried::Content, own, head),
+                        patch(Carried::Content, own, head),
                         site,
                         COLUMN,
                         [&of_source[query], &of_base[query]],
@@ -133,8 +135,8 @@ fn what_a_query_has_of_its_own_at_a_place_changes_nothing_there_and_another_iter
     let site = Site::new(Point::AttnPattern, 2, 1);
     let found = |carried, head, from_iteration| {
         edited(model, &base, |query| {
-            let put = put(carried, from_iteration, head);
-            edit(put, site, COLUMN, [&of_base[query], &of_base[query]])
+            let patch = patch(carried, from_iteration, head);
+            edit(patch, site, COLUMN, [&of_base[query], &of_base[query]])
         })
     };
     for head in [None, Some(1), Some(2)] {
@@ -157,15 +159,106 @@ fn what_a_query_has_of_its_own_at_a_place_changes_nothing_there_and_another_iter
 #[test]
 fn every_iteration_and_head_has_its_controls() {
     let checkpoint = untrained_checkpoint(false);
-    let puts = puts(&checkpoint, ITERATIONS);
-    // Eight places; of the source four iterations and of the base three others, all heads or either; either head from the other
-    // one at the same iteration; each with pattern, values and both.
-    assert_eq!(puts.len(), 8 * 3 * (7 * 3 + 2));
-    for (index, (put, site)) in puts.iter().enumerate() {
-        assert!(!puts[..index].contains(&(*put, *site)), "{put:?}");
-        let is_own = put.from_iteration == site.iteration() + 1;
-        assert!(!is_own || put.giver == Giver::Source);
-        assert!(is_own || put.attention_head == put.from_attention_head);
+    let patches = [Donor::Source, Donor::Own].map(|donor| patches(&checkpoint, ITERATIONS, donor));
+    // Eight places; of the source four iterations and of the query itself three others, all heads or either; of the source at the
+    // same iteration crossed too; each with pattern, values and both.
+    assert_eq!(patches.each_ref().map(Vec::len), [8 * 3 * (4 * 3 + 3), 8 * 3 * 3 * 3]);
+    let patches = patches.concat();
+    for (index, (patch, site)) in patches.iter().enumerate() {
+        assert!(!patches[..index].contains(&(*patch, *site)), "{patch:?}");
+        let is_same = patch.from_iteration == site.iteration() + 1;
+        assert!(!is_same || patch.donor == Donor::Source);
+        assert!(is_same || !patch.crossed);
+    }
+}
+
+#[test]
+fn crossed_heads_get_what_the_next_head_has() {
+    let checkpoint = untrained_checkpoint(false);
+    let (source, base) = (queries(&checkpoint, 0), queries(&checkpoint, 6));
+    let gathered = |queries: &[Vec<u32>]| gather(&checkpoint.model, &slices(queries), COLUMN, ITERATIONS).unwrap();
+    let (of_source, of_base) = (gathered(&source), gathered(&base));
+    let site = Site::new(Point::AttnPattern, 1, 1);
+    let both = edit(
+        AttentionPatch {
+            crossed: true,
+            ..patch(Carried::Both, 2, None)
+        },
+        site,
+        COLUMN,
+        [&of_base[0], &of_source[0]],
+    );
+    let z = |head| Gathered::z(of_source[0].pattern(site, head), of_source[0].values(site, head));
+    let Write::Set(numbers) = both.write else {
+        panic!("numbers are set")
+    };
+    assert_eq!(numbers, [z(1), z(0)].concat());
+}
+
+fn settings(direction: Direction) -> Routing {
+    let sampling = sampling(
+        Split::depth_test(3),
+        12,
+        crate::measure::Iterations::exactly(ITERATIONS),
+    );
+    Routing {
+        pairing: Pairing {
+            splits: sampling.splits,
+            corrupt: Corrupt::Prefix,
+            direction,
+            pairs: sampling.queries,
+            correct_only: false,
+            iterations: sampling.iterations,
+            seed: sampling.seed,
+        },
+        position: Position::Readout,
+    }
+}
+
+#[test]
+fn between_iterations_it_is_the_clean_query_that_is_patched_whichever_way_states_go() {
+    let of_direction = |direction| {
+        let report = settings(direction).run(&[untrained_checkpoint(false)]).unwrap();
+        let own = report.rows.into_iter().filter(|row| row.patch.donor == Donor::Own);
+        own.collect::<Vec<RoutingRow>>()
+    };
+    let (denoise, noise) = (of_direction(Direction::Denoise), of_direction(Direction::Noise));
+    assert_eq!(denoise.len(), 8 * 3 * 3 * 3);
+    for (denoise, noise) in denoise.iter().zip(&noise) {
+        assert_eq!(
+            (denoise.patch, denoise.place, denoise.keeps),
+            (noise.patch, noise.place, noise.keeps)
+        );
+        assert_eq!(
+            (denoise.direction, denoise.base_accuracy),
+            (Direction::Noise, denoise.effect.clean_accuracy)
+        );
+        assert!(
+            (denoise.effect.kl - noise.effect.kl).abs() < 1e-4,
+            "{denoise:?}\n{noise:?}"
+        );
+    }
+}
+
+#[test]
+fn a_smaller_budget_gives_the_same_numbers() {
+    let checkpoint = [untrained_checkpoint(false)];
+    let of_budget = |max_bytes| {
+        let extras = crate::measure::Extras {
+            max_bytes,
+            ..crate::measure::Extras::default()
+        };
+        let measured = settings(Direction::Denoise).run_with(extras, &checkpoint).unwrap();
+        measured.report.rows
+    };
+    let (all, few) = (of_budget(1 << 30), of_budget(1));
+    assert_eq!(all.len(), few.len());
+    for (a, b) in all.iter().zip(&few) {
+        assert_eq!(
+            (a.patch, a.place, a.keeps, a.effect.flips),
+            (b.patch, b.place, b.keeps, b.effect.flips)
+        );
+        assert!((a.effect.kl - b.effect.kl).abs() < 1e-4, "{a:?}\n{b:?}");
     }
 }
 
@@ -219,8 +312,8 @@ fn pattern_and_values_each_predict_an_answer_of_their_own() {
     let gathered = |query| gather(&model, &[query], column, 1).unwrap().remove(0);
     let [of_base, of_source] = [base, source].map(gathered);
     let site = Site::new(Point::AttnPattern, 0, 0);
-    let answer = |query: &[u32], put: Option<Given>| {
-        let edits = put.map(|put| edit(put, site, column, [&of_base, &of_source]));
+    let answer = |query: &[u32], patch: Option<AttentionPatch>| {
+        let edits = patch.map(|patch| edit(patch, site, column, [&of_base, &of_source]));
         let branch = Branch {
             query: 0,
             edits: edits.into_iter().collect(),
@@ -228,7 +321,7 @@ fn pattern_and_values_each_predict_an_answer_of_their_own() {
         crate::train::top1(&model.intervene(&[query], &[branch], 1).unwrap().edited).unwrap()[0]
     };
     assert_eq!((answer(base, None), answer(source, None)), (1, 5));
-    let found = Carried::ALL.map(|carried| answer(base, Some(put(carried, 1, None))));
+    let found = Carried::ALL.map(|carried| answer(base, Some(patch(carried, 1, None))));
     // It looks where the source looks: at the base's first relation. It gets what the source has: at the head.
     assert_eq!(found, [4, 2, 5]);
 }
