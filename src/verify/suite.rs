@@ -69,13 +69,7 @@ impl GraphKind {
             Self::Dense => systematic(12, 6 * more, 1).generate(),
             Self::Sparse => systematic(16, 5 * more, 2).generate(),
             Self::Deep => {
-                // With three, a bridge of hidden-bridge has five chains to fit its direction on, which is too few for any.
-                let relations = match name {
-                    Name::LateBridge => 27,
-                    Name::SuffixReader | Name::HiddenBridge => 6,
-                    _ => 3,
-                };
-                let entities = 12;
+                let (entities, relations) = (12, 3 * more * if name == Name::LateBridge { more } else { 1 });
                 let chains = entities * relations * relations;
                 let test_rows = chains / 4;
                 let settings = Chains {

@@ -157,9 +157,11 @@ impl Method for Edit {
         Ok(Vec::new())
     }
 
-    // One direction, which is fitted on other queries, and its placebo.
+    // One direction, which is fitted on other queries, and its placebo. Pushed, the other bridge gets its whole coordinate: what few
+    // chains are fitted to has other tokens in it, and of a swap they take a part.
     fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
         Ok(vec![Self {
+            kinds: vec![EditKind::Push],
             directions: vec![Changed::Mean, Changed::Random],
             correct_only: setting.answers_right,
             ..Self::defaults()?
