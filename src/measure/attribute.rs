@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
+use super::component::{Component, ComponentAt};
 use super::judged::{Claim, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
@@ -36,24 +37,6 @@ pub struct Attribute {
     pub sampling: Sampling,
 }
 
-/// What writes into the residual stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Component {
-    /// Token plus position embedding, before the first iteration.
-    Embedding,
-    /// The embedding, added anew before an iteration.
-    Injection,
-    /// A head of attention, without the bias of the output projection.
-    Head,
-    /// The bias of the output projection of attention.
-    AttentionBias,
-    /// The MLP with its bias.
-    Mlp,
-    /// The bias of the final layer norm, which reads no stream.
-    FinalBias,
-}
-
 /// Whose logit it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,18 +56,6 @@ pub struct Logit {
     pub logit_of: LogitOf,
     /// Which entity, where it is one.
     pub label: Option<Target>,
-}
-
-/// A component at its place in the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ComponentAt {
-    /// The component.
-    pub component: Component,
-    /// Which attention head, from 1, where it is one.
-    pub attention_head: Option<usize>,
-    /// The iteration and the layer.
-    #[serde(flatten)]
-    pub place: Place,
 }
 
 /// What one component adds to one logit, a mean over queries.
@@ -203,18 +174,6 @@ impl Method for Attribute {
             })
         };
         of_lead.filter_map(score).collect()
-    }
-}
-
-impl Component {
-    // The hook point of what it writes; a bias writes the same everywhere.
-    fn point(self) -> Option<Point> {
-        match self {
-            Self::Embedding => Some(Point::Embed),
-            Self::Head => Some(Point::Z),
-            Self::Mlp => Some(Point::MlpOut),
-            Self::Injection | Self::AttentionBias | Self::FinalBias => None,
-        }
     }
 }
 

@@ -275,7 +275,7 @@ fn probe_specs() {
     };
     with("split = 'queries'")
         .expect(2)
-        .says(&["y.toml", "`facts` or `prefixes`"]);
+        .says(&["y.toml", "`facts`, `both-facts`, `prefixes`"]);
     with("classifier = 'mlp'")
         .expect(2)
         .says(&["y.toml", "`logistic`, `discriminant`, `ridge`"]);

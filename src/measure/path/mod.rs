@@ -37,7 +37,6 @@ pub use self::nodes::{HeadAt, LayerAt, Receiver, Sender};
 pub use self::receivers::Receivers;
 pub use self::sender_at::SenderAt;
 use self::sweep::DirectPath;
-use super::attribute::Component;
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
 use super::judged::{Claim, Setting, SiteScore};
@@ -52,7 +51,7 @@ use super::statistics::Clustering;
 use super::{BATCH, columns_of};
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};
-use crate::model::{Budget, Point};
+use crate::model::Budget;
 
 /// Which paths to patch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -213,12 +212,7 @@ impl Method for PathPatching {
 
 fn site_score(row: &PathRow) -> Option<SiteScore> {
     let sender = row.path.sender;
-    let point = match sender.component {
-        Component::Embedding => Point::Embed,
-        Component::Head => Point::Z,
-        Component::Mlp => Point::MlpOut,
-        _ => return None,
-    };
+    let point = sender.component.point()?;
     let hops = row.split.hops()?;
     Some(SiteScore {
         claim: Claim::Used,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SenderAt;
 use crate::error::Error;
 use crate::graph::text_conversions;
-use crate::measure::attribute::Component;
+use crate::measure::component::Component;
 use crate::measure::judged::Setting;
 use crate::measure::place::Place;
 use crate::model::{HeadInput, ModelConfig, Point, Site};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::attribute::Component;
+use crate::measure::component::Component;
 use crate::measure::place::Place;
 
 /// A sender as results name it; iterations, layers and heads count from 1, and are 0 at the embedding.
