@@ -1,17 +1,53 @@
 //! Models without the mechanism: what a method finds there is not there.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 use crate::graph::{Dataset, TokenKind};
 use crate::model::{ModelConfig, Weights};
 use crate::random::Stream;
+use crate::train::{LoopConfig, OptimizerConfig, RunConfig, Trainer};
 
 /// The name of models with new initial weights.
 pub(super) const UNTRAINED: &str = "untrained";
 
 /// The name of models whose entities have each other's embeddings.
 pub(super) const PERMUTED: &str = "permuted";
+
+/// The name of models that were trained, whose entities have each other's embeddings.
+pub(super) const TRAINED_PERMUTED: &str = "trained, permuted";
+
+/// A looped transformer, one layer that is applied twice, after 500 steps on the data.
+///
+/// # Errors
+/// When the data has no training rows, or the device fails.
+pub(super) fn trained(data: &Arc<Dataset>, seed: u64) -> Result<(ModelConfig, Weights)> {
+    let steps = LoopConfig {
+        batch: 128,
+        ..LoopConfig::of_steps(500)
+    };
+    let config = RunConfig {
+        seed,
+        optimizer: OptimizerConfig {
+            lr: 5e-3,
+            warmup: 20,
+            weight_decay: 0.1,
+            ..OptimizerConfig::default()
+        },
+        ..RunConfig::new("data", ModelConfig::new(1, 2, 32, 2), steps)
+    };
+    let mut trainer = Trainer::new(config, data.clone(), &Device::Cpu)?;
+    trainer.run(&AtomicBool::new(false), &mut ())?;
+    let model = trainer.config().model.clone();
+    let values = trainer.parameters()?.into_iter().map(|saved| (saved.name, saved.value));
+    let values: HashMap<String, Tensor> = values.collect();
+    let weights = Weights::gather(&model, data.vocab.len(), |name| Ok(values.get(name).cloned()))?;
+    Ok((model, weights))
+}
 
 /// The same architecture with new initial weights.
 ///
@@ -51,7 +87,31 @@ pub(super) fn permuted(data: &Dataset, weights: &Weights, seed: u64) -> Result<W
 mod tests {
     use super::*;
     use crate::circuit::{Circuit, Name, Settings};
-    use crate::graph::{Chains, Tails};
+    use crate::graph::{Chains, TRAIN, Tails};
+    use crate::model::Model;
+    use crate::train::accuracy;
+
+    #[test]
+    fn a_trained_model_answers_and_permuted_it_does_not() {
+        let data = Chains {
+            entities: 12,
+            relations: 5,
+            hops: 2,
+            train_rows: 200,
+            test_rows: 10,
+            seed: 1,
+            tails: Tails::Permutation,
+        };
+        let data = Arc::new(data.generate().unwrap());
+        let (config, weights) = trained(&data, 1).unwrap();
+        let accuracy = |weights: &Weights| {
+            let model = Model::new(config.clone(), data.vocab.len(), weights).unwrap();
+            accuracy(&model, data.split(TRAIN).unwrap(), 2).unwrap()
+        };
+        assert!(accuracy(&weights) > 0.8, "{}", accuracy(&weights));
+        let other = permuted(&data, &weights, 1).unwrap();
+        assert!(accuracy(&other) < 0.4, "{}", accuracy(&other));
+    }
 
     #[test]
     fn no_entity_keeps_its_embedding_and_all_else_stays() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use rayon::prelude::*;
 
-use super::control::{PERMUTED, UNTRAINED, permuted, untrained};
+use super::control::{PERMUTED, TRAINED_PERMUTED, UNTRAINED, permuted, trained, untrained};
 use super::subject::{Kind, Queries, Subject};
 use crate::checkpoint::Checkpoint;
 use crate::circuit::{Circuit, Name, Settings, Truth};
@@ -158,7 +158,7 @@ pub(super) fn subjects(short: bool) -> Result<Vec<Subject>> {
 
 // A circuit in one variant, with its controls where they are asked for.
 fn subjects_of(name: Name, variant: Variant, with_controls: bool, seed: u64) -> Result<Vec<Subject>> {
-    let data = variant.graph.data(name)?;
+    let data = Arc::new(variant.graph.data(name)?);
     let settings = Settings {
         rotate: variant.rotate,
         noise: variant.noise,
@@ -177,6 +177,13 @@ fn subjects_of(name: Name, variant: Variant, with_controls: bool, seed: u64) -> 
     )?];
     if with_controls {
         subjects.extend(controls(names.1, (config, &circuit.weights), seed, &queries)?);
+    }
+    // On each of its graphs with splits as those of real data.
+    if with_controls && name == Name::HopPerIteration && variant.graph != GraphKind::Deep {
+        let (config, weights) = trained(&data, seed)?;
+        let other = permuted(&data, &weights, seed)?;
+        let names = (TRAINED_PERMUTED, names.1);
+        subjects.push(Subject::new(names, Kind::Control, (&config, &other), &queries)?);
     }
     Ok(subjects)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::control::{PERMUTED, UNTRAINED};
+use super::control::{PERMUTED, TRAINED_PERMUTED, UNTRAINED};
 use super::marks::MarksFile;
 use super::score::{Agreement, Judged};
 use crate::measure::{Check, Claim, Column, Faithfulness};
@@ -173,7 +173,7 @@ pub(super) fn cells(found: &[Found], marks: &MarksFile) -> Vec<Cell> {
 }
 
 pub(super) fn is_control(model: &str) -> bool {
-    [UNTRAINED, PERMUTED].contains(&model)
+    [UNTRAINED, PERMUTED, TRAINED_PERMUTED].contains(&model)
 }
 
 // One claim of a method on all variants of a model.
