@@ -52,6 +52,15 @@ fn a_circuit_of_one_s_own_is_green_and_a_truth_that_is_not_so_is_red() {
     let written: Value = read_json(&at.join("out/verify.json"));
     assert!(written["cells"].as_array().unwrap().len() > 20);
     assert!(at.join("out/verify.csv").is_file());
+    // Under a name of its own it states its limits itself, and without them what the lens cannot show is red.
+    let limit = |method: &str| json!({ "method": method, "claim": "used", "reason": "what is written stays" });
+    with(at, |truth| {
+        truth["circuit"] = json!("my-circuit");
+        truth["limits"] = json!([limit("lens"), limit("probe")]);
+    })
+    .expect(0);
+    let without = with(at, |truth| truth["circuit"] = json!("my-circuit")).expect(1);
+    assert!(without.out.contains("lens, used, my-circuit"), "{}", without.out);
     let wrong = with(at, |truth| {
         let cases = truth["cases"].as_array_mut().unwrap().iter_mut();
         for row in cases.flat_map(|case| case["sites"].as_array_mut().unwrap()) {
@@ -98,6 +107,14 @@ fn a_truth_that_does_not_fit_is_told_in_one_message() {
     refused(
         with(at, |truth| truth["cases"][0]["sites"][0]["position"] = json!("r9")),
         &["changed.json", "a site that it lacks", "r9"],
+    );
+    refused(
+        with(at, |truth| truth["cases"][0]["hops"] = json!(1_000_000_000_000_u64)),
+        &["changed.json", "a case of 1000000000000 hops; allowed: 1 to 2"],
+    );
+    refused(
+        with(at, |truth| truth["circuit"] = json!("untrained")),
+        &["changed.json", "\"untrained\" is the name of a control"],
     );
     refused(
         with(at, |truth| truth["cases"] = json!([])),

@@ -68,6 +68,7 @@ pub(super) fn truth(settings: &Settings, program: &Program, known: &KnownGraph, 
             })
             .collect(),
         cases: cases.collect(),
+        limits: Vec::new(),
     }
 }
 

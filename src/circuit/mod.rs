@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use truth::{Case, CircuitSite, FactLayer, Joint, SiteTruth, Truth};
+pub use truth::{Case, CircuitSite, FactLayer, Joint, SiteTruth, Truth, TruthLimit};
 
 use self::known::KnownGraph;
 use self::program::Program;

@@ -14,8 +14,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Dataset, Position, Target};
-use crate::measure::Place;
+use crate::graph::{Dataset, Position, Query, Target};
+use crate::measure::{Claim, Place};
 use crate::model::{ModelConfig, Point};
 
 /// The format of truth files.
@@ -51,6 +51,21 @@ pub struct Truth {
     pub fact_layers: Vec<FactLayer>,
     /// Queries of one number of hops that are answered in one way, at the same sites.
     pub cases: Vec<Case>,
+    /// What methods cannot show of it, by its mechanism; those of the circuits here are known without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<TruthLimit>,
+}
+
+/// What a method cannot show of a circuit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TruthLimit {
+    /// The method's name.
+    pub method: String,
+    /// What it claims.
+    pub claim: Claim,
+    /// Why.
+    pub reason: String,
 }
 
 /// The layer, from 1, that a fact is in.
@@ -177,6 +192,14 @@ impl Truth {
         }
         if self.data_hash != data.hash {
             return differs("data_hash", &self.data_hash, &data.hash, "data");
+        }
+        let longest = data.splits.iter().flat_map(|(_, rows)| rows).map(Query::hops).max();
+        let longest = longest.unwrap_or_default();
+        if let Some(case) = self.cases.iter().find(|case| !(1..=longest).contains(&case.hops)) {
+            return Err(format!(
+                "a case of {} hops; allowed: 1 to {longest}, those of the data",
+                case.hops
+            ));
         }
         let outside = |case: &Case| {
             let of_rows = case.sites.iter().map(|row| &row.site);

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 use crate::graph::{Dataset, TokenKind};
-use crate::model::{ModelConfig, Weights};
+use crate::model::{Init, ModelConfig, Weights};
 use crate::random::Stream;
 use crate::train::{LoopConfig, OptimizerConfig, RunConfig, Trainer};
 
@@ -49,12 +49,17 @@ pub(super) fn trained(data: &Arc<Dataset>, seed: u64) -> Result<(ModelConfig, We
     Ok((model, weights))
 }
 
-/// The same architecture with new initial weights.
+/// The same architecture with new initial weights, Gaussian ones whatever the config begins with: a block that is zero would be
+/// silent, and nothing could be found there.
 ///
 /// # Errors
 /// When the device fails.
 pub(super) fn untrained(config: &ModelConfig, vocab: usize, seed: u64) -> Result<Weights> {
-    Weights::init(config, vocab, seed, &Device::Cpu)
+    let config = ModelConfig {
+        init: Init::GAUSSIAN,
+        ..config.clone()
+    };
+    Weights::init(&config, vocab, seed, &Device::Cpu)
 }
 
 /// The same weights with the embeddings of all entities permuted, in the output matrix too: the model reads and writes, by the
@@ -90,6 +95,20 @@ mod tests {
     use crate::graph::{Chains, TRAIN, Tails};
     use crate::model::Model;
     use crate::train::accuracy;
+
+    #[test]
+    fn every_matrix_of_an_untrained_model_writes_something() {
+        let config = ModelConfig {
+            init: Init::ZERO,
+            ..ModelConfig::new(1, 2, 16, 2)
+        };
+        let weights = untrained(&config, 9, 1).unwrap();
+        let matrices = weights.iter().filter(|(_, tensor)| tensor.rank() == 2);
+        for (name, tensor) in matrices {
+            let largest = tensor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(largest > 0.0, "{name}");
+        }
+    }
 
     #[test]
     fn a_trained_model_answers_and_permuted_it_does_not() {

@@ -65,7 +65,7 @@ pub struct Verification {
 /// # Errors
 /// When a circuit cannot be built.
 pub fn suite(short: bool) -> Result<Verification> {
-    verification(&suite::subjects(short)?)
+    Ok(verification(&suite::subjects(short)?, &MarksFile::built_in()?))
 }
 
 /// Runs every method on someone's checkpoint, of which the truth is in a file as `circuit` writes them, and on its controls.
@@ -73,18 +73,21 @@ pub fn suite(short: bool) -> Result<Verification> {
 /// # Errors
 /// When a file cannot be read, or the truth does not fit the checkpoint or the data.
 pub fn checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Verification> {
-    verification(&suite::of_checkpoint(path, data, truth)?)
+    let (subjects, limits) = suite::of_checkpoint(path, data, truth)?;
+    let mut marks = MarksFile::built_in()?;
+    marks.limits.extend(limits);
+    Ok(verification(&subjects, &marks))
 }
 
 // Runs every method on these models.
-fn verification(subjects: &[Subject]) -> Result<Verification> {
+fn verification(subjects: &[Subject], marks: &MarksFile) -> Verification {
     let found: Vec<Vec<Found>> = subjects.par_iter().map(every_method).collect();
     let found: Vec<Found> = found.into_iter().flatten().collect();
-    Ok(Verification {
+    Verification {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
-        cells: table::cells(&found, &MarksFile::built_in()?),
+        cells: table::cells(&found, marks),
         found,
-    })
+    }
 }
 
 macro_rules! run_all {

@@ -7,7 +7,9 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::control::{PERMUTED, TRAINED_PERMUTED, UNTRAINED, permuted, trained, untrained};
+use super::marks::Limit;
 use super::subject::{Kind, Queries, Subject};
+use super::table::is_control;
 use crate::checkpoint::Checkpoint;
 use crate::circuit::{Circuit, Name, Settings, Truth};
 use crate::error::{Error, Result};
@@ -202,15 +204,31 @@ fn controls(
     Ok([control(UNTRAINED, &new)?, control(PERMUTED, &other)?])
 }
 
-/// Someone's checkpoint with the truth about it, then its controls.
+/// Someone's checkpoint with the truth about it, then its controls; and the limits that the truth states.
 ///
 /// # Errors
 /// When a file cannot be read, or the truth does not fit the checkpoint or the data.
-pub(super) fn of_checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Vec<Subject>> {
+pub(super) fn of_checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<(Vec<Subject>, Vec<Limit>)> {
     let checkpoint = Checkpoint::read(path, &Device::Cpu)?;
     let data = Dataset::read(data)?;
     checkpoint.check_vocab(path, &data.vocab)?;
     let known: Truth = files::read_json(truth)?;
+    if is_control(&known.circuit) {
+        return Err(Error::file(
+            truth,
+            format!(
+                "circuit {:?} is the name of a control; allowed: any other",
+                known.circuit
+            ),
+        ));
+    }
+    let limits = known.limits.iter().map(|limit| Limit {
+        method: limit.method.clone(),
+        claim: limit.claim,
+        circuits: vec![known.circuit.clone()],
+        reason: limit.reason.clone(),
+    });
+    let limits = limits.collect();
     let config = &checkpoint.info.model;
     known
         .check(config, &checkpoint.hash, &data)
@@ -228,7 +246,7 @@ pub(super) fn of_checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Ve
         &queries,
     )?];
     subjects.extend(controls(&variant, weights, 1, &queries)?);
-    Ok(subjects)
+    Ok((subjects, limits))
 }
 
 #[cfg(test)]
