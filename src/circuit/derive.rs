@@ -81,10 +81,10 @@ fn group<'a>(
     data: &'a Dataset,
     layer_of: &HashMap<(u32, u32), usize>,
 ) -> Vec<(Key, Vec<&'a Query>)> {
-    let mut seen: HashSet<&Ids> = HashSet::new();
+    let mut distinct: HashSet<&Ids> = HashSet::new();
     let mut by_hops: BTreeMap<usize, Vec<&Query>> = BTreeMap::new();
     for query in data.splits.iter().flat_map(|(_, rows)| rows) {
-        if query.hops() <= MAX_HOPS && matches!(query.bridges, Bridges::Known(_)) && seen.insert(&query.tokens) {
+        if query.hops() <= MAX_HOPS && matches!(query.bridges, Bridges::Known(_)) && distinct.insert(&query.tokens) {
             by_hops.entry(query.hops()).or_default().push(query);
         }
     }
@@ -182,12 +182,12 @@ impl<'a> Observer<'a> {
     }
 
     // The vocabulary id of what is sought in a query; `None` where the query lacks it.
-    fn id(&self, sought: Sought, seen: &Observed) -> Option<u32> {
+    fn id(&self, sought: Sought, run: &Observed) -> Option<u32> {
         match sought {
-            Sought::Named(_, token) => token.of(seen.query),
-            Sought::WrongAnswer => seen
+            Sought::Named(_, token) => token.of(run.query),
+            Sought::WrongAnswer => run
                 .answer
-                .filter(|id| *id != seen.query.target && self.known.entities.contains(id)),
+                .filter(|id| *id != run.query.target && self.known.entities.contains(id)),
         }
     }
 
@@ -197,16 +197,16 @@ impl<'a> Observer<'a> {
         for of in self.sought() {
             let exchanges = self.exchanges(observed, of);
             for &at in observed[0].states.keys() {
-                let holds = |seen: &Observed| self.subspaces_with(&seen.states[&at], self.id(of, seen));
+                let holds = |run: &Observed| self.subspaces_with(&run.states[&at], self.id(of, run));
                 let mut common = holds(&observed[0]);
-                for seen in &observed[1..] {
-                    let others = holds(seen);
+                for run in &observed[1..] {
+                    let others = holds(run);
                     common.retain(|subspace| others.contains(subspace));
                 }
                 if common.is_empty() {
                     continue;
                 }
-                let visible = |seen: &Observed| self.program.visible(&seen.states[&at]) == self.id(of, seen);
+                let visible = |run: &Observed| self.program.visible(&run.states[&at]) == self.id(of, run);
                 found.push(Found {
                     of,
                     at,
@@ -232,10 +232,10 @@ impl<'a> Observer<'a> {
     fn exchanges<'q>(&self, observed: &'q [Observed<'q>], of: Sought) -> Vec<Exchange<'q>> {
         let all = |within_case: bool| {
             let mut exchanges = Vec::new();
-            for seen in observed.iter().take(EXCHANGED) {
-                if let Some(from) = self.id(of, seen) {
-                    let others = self.alternatives(seen, of, from, within_case).into_iter();
-                    exchanges.extend(others.map(|to| Exchange { seen, from, to }));
+            for run in observed.iter().take(EXCHANGED) {
+                if let Some(from) = self.id(of, run) {
+                    let others = self.alternatives(run, of, from, within_case).into_iter();
+                    exchanges.extend(others.map(|to| Exchange { run, from, to }));
                 }
             }
             exchanges
@@ -252,13 +252,13 @@ impl<'a> Observer<'a> {
     fn decide(&self, exchanges: &[Exchange], locations: &[Location]) -> bool {
         let majority = exchanges.len() / 2 + 1;
         let (mut changed, mut unchanged) = (0, 0);
-        for &Exchange { seen, from, to } in exchanges {
+        for &Exchange { run, from, to } in exchanges {
             let hook = &mut |at, state: &mut State| {
                 if locations.contains(&at) {
                     *state = state.exchange(from, to, &self.program.features);
                 }
             };
-            if self.program.top1(&seen.query.tokens, self.program.iterations, hook) == seen.answer {
+            if self.program.top1(&run.query.tokens, self.program.iterations, hook) == run.answer {
                 unchanged += 1;
             } else {
                 changed += 1;
@@ -275,14 +275,14 @@ impl<'a> Observer<'a> {
     // answer, and from another bridge the rest of the chain leads elsewhere. `within_case`: the circuit knows the other query as
     // it knows this one. A query that is not answered calls for nothing (`memorizer` looks it up again in the next iteration, and
     // finds the tokens as they were); and the next fact is in the same layer, where each is in one.
-    fn alternatives(&self, seen: &Observed, of: Sought, current: u32, within_case: bool) -> Vec<u32> {
-        let query = seen.query;
+    fn alternatives(&self, run: &Observed, of: Sought, current: u32, within_case: bool) -> Vec<u32> {
+        let query = run.query;
         let changes_the_query = |index: usize, other: u32| {
             let mut tokens = query.tokens.clone();
             tokens[index] = other;
             let answer = self.program.top1(&tokens, self.program.iterations, &mut |_, _| ());
             let is_answered = answer.is_some_and(|id| self.known.entities.contains(&id));
-            answer != seen.answer && (is_answered || !within_case)
+            answer != run.answer && (is_answered || !within_case)
         };
         let is_in_same_layer = |other: u32| {
             let fact = |token: u32| match of {
@@ -367,7 +367,7 @@ impl<'a> Observer<'a> {
 // One token in the place of another, in a run of a query.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
-    seen: &'a Observed<'a>,
+    run: &'a Observed<'a>,
     from: u32,
     to: u32,
 }

@@ -18,7 +18,7 @@ use crate::random::Stream;
 const LAYERS: usize = 4;
 
 /// The layer of each fact, from 0: equally many in each, at random.
-pub(in crate::circuit) fn fact_layers(known: &KnownGraph, seed: u64) -> Vec<usize> {
+pub(crate) fn fact_layers(known: &KnownGraph, seed: u64) -> Vec<usize> {
     let mut layers: Vec<usize> = (0..known.facts.len()).map(|i| i % LAYERS).collect();
     Stream::new(seed, "layers of facts", 0).shuffle(&mut layers);
     layers

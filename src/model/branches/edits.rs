@@ -171,29 +171,29 @@ impl<'a> EditPlan<'a> {
     // The effective layer that each column of a branch has a row of its own from; the number of layers where it has none.
     fn starts(&self, edits: &[Edit], is_key: &[bool]) -> Vec<usize> {
         let (layers, columns) = (self.model.effective_layers(), is_key.len());
-        // The layer that each column is first edited in, and the one that other columns first see it in.
+        // The layer that each column is first edited in, and the first one in which other columns attend to the edited state.
         let mut edited = vec![(layers, layers); columns];
         for Edit { site, column, .. } in edits {
             let layer = self.model.effective_layer(*site);
-            let (start, seen) = match site.point() {
+            let (start, read_from) = match site.point() {
                 Point::Embed | Point::ResidPre => (layer, layer),
                 // The state before the next layer; there is none after the last.
                 Point::ResidPost => ((layer + 1).min(layers - 1), layer + 1),
                 _ => (layer, layer + 1),
             };
             let first = &mut edited[*column];
-            *first = (first.0.min(start), first.1.min(seen));
+            *first = (first.0.min(start), first.1.min(read_from));
         }
-        // The layer in which a difference in an earlier column is first seen.
-        let mut seen = layers;
+        // The first layer in which a column attends to an earlier one that differs.
+        let mut differs_from = layers;
         let mut starts: Vec<usize> = Vec::with_capacity(columns);
-        for (column, (start, shown)) in edited.into_iter().enumerate() {
-            // What nobody sees or records, and nobody reads, is not computed.
-            let is_seen = shown.min(seen + 1) < layers;
-            let is_needed = is_seen || column + 1 == columns || !self.places.is_empty();
-            starts.push(if is_needed { start.min(seen) } else { layers });
+        for (column, (start, read_from)) in edited.into_iter().enumerate() {
+            // A row that no later layer attends to, and that is neither read out nor recorded, is not computed.
+            let is_visible = read_from.min(differs_from + 1) < layers;
+            let is_needed = is_visible || column + 1 == columns || !self.places.is_empty();
+            starts.push(if is_needed { start.min(differs_from) } else { layers });
             if is_key[column] {
-                seen = seen.min(shown);
+                differs_from = differs_from.min(read_from);
             }
         }
         // A row attends to rows that exist: the branch's own of earlier columns begin no later.
