@@ -160,8 +160,8 @@ pub struct PhaseTransition {
     pub late: f64,
 }
 
-// The updates after which each depth from 2 hops on was learned.
-fn steps_of_depths(run: RunView) -> Option<Vec<u64>> {
+/// The updates after which each depth from 2 hops on was learned.
+pub(super) fn steps_of_depths(run: RunView) -> Option<Vec<u64>> {
     let step_of = |depth: usize| {
         let rows = run.rows::<Extrapolate>().filter(|row| row.learned >= depth);
         rows.map(|row| row.origin.step).min()

@@ -8,6 +8,7 @@ mod depth;
 mod generalization;
 mod lens;
 mod overthinking;
+mod quantity;
 mod shortcut;
 mod tables;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub(crate) mod words;
 use std::fmt;
 
 use super::evidence::{Evidence, Need, RunView};
+pub use quantity::{Cost, Measured, Quantity};
 pub use tables::{DEPTH, SYSTEMATIC};
 
 /// Which claim it is.
