@@ -7,6 +7,7 @@ mod depth;
 mod evidence;
 mod observer;
 mod preset;
+pub mod replication;
 mod role;
 mod settings;
 mod systematic;

@@ -41,7 +41,7 @@ impl<'a> RunView<'a> {
 }
 
 /// The plain runs (no injection, no shortcut) with this recurrence; those with a fixed R by rising R.
-pub(super) fn plain(evidence: &Evidence, recurrence: Recurrence) -> Vec<RunView<'_>> {
+pub(crate) fn plain(evidence: &Evidence, recurrence: Recurrence) -> Vec<RunView<'_>> {
     let runs = evidence.runs();
     let mut found: Vec<RunView> = runs
         .filter(|run| run.role().is_plain() && run.role().recurrence == recurrence)

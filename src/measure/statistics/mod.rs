@@ -52,6 +52,8 @@ pub use ranks::spearman;
 pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
 
+pub(super) use self::quantile::weighted_median;
+
 use self::quantile::NORMAL;
 
 /// The ends of a 95 % interval.
