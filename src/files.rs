@@ -131,9 +131,9 @@ fn write_checked(
 /// When the folder cannot be made or written.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     let fail = |e: std::io::Error| Error::write(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = parent(path);
     create_folder(folder)?;
-    let mut file = temporary_file(folder, None).map_err(fail)?;
+    let mut file = temporary_file(folder, PREFIX, None).map_err(|e| fail(plain(e)))?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     match file.persist_noclobber(path) {

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
-
 use clap::Args;
 
 use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset, cores};
 use crate::files;
-use crate::report::summary;
+use crate::report::{study_summary, summary};
 use crate::study::StudySource;
 
 #[derive(Args)]
@@ -115,8 +114,15 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     let study = study.read()?;
     let folders = args.folders(&study.name);
     let device = args.device.device.open()?;
-    study.train(&folders, &device, cores(), &Terminal::new(), &super::stop_flag())?;
-    finish(&folders, "")
+    let (terminal, stop) = (Terminal::new(), super::stop_flag());
+    study.train(&folders, &device, cores(), &terminal, &stop)?;
+    let outcome = study.measure(&folders, &device, &terminal, &stop)?;
+    for replicate in &outcome.replicates {
+        let text = summary(&replicate.experiment, &replicate.outcome);
+        files::write(&replicate.experiment.folders.figures.join("summary.md"), text.as_bytes())?;
+    }
+    files::write_json(&folders.figures.join("verdicts.json"), &outcome.findings)?;
+    finish(&folders, &study_summary(&study, &outcome))
 }
 
 fn finish(folders: &Folders, summary: &str) -> Result<()> {

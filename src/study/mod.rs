@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use criteria::{Criterion, Range, Subject};
 pub use file::{StudyExperiment, StudySource};
-pub use run::StudyOutcome;
+pub use run::{MeasuredReplicate, StudyOutcome};
 pub use verdict::{Finding, SeedValues, Verdict};
 
 use crate::error::Result;

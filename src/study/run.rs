@@ -50,10 +50,22 @@ impl Study {
 
 /// What a study found.
 pub struct StudyOutcome {
-    /// What each seed of each experiment gave: its name, the seed, the experiment and its outcome.
-    pub replicates: Vec<(String, u64, Experiment, Outcome)>,
+    /// Each seed of each experiment, in order.
+    pub replicates: Vec<MeasuredReplicate>,
     /// The verdicts, in the order of the criteria.
     pub findings: Vec<Finding>,
+}
+
+/// One seed of one experiment, and what it gave.
+pub struct MeasuredReplicate {
+    /// The name of the experiment.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The experiment in its folders.
+    pub experiment: Experiment,
+    /// What it found.
+    pub outcome: Outcome,
 }
 
 impl Study {
@@ -73,11 +85,16 @@ impl Study {
         for replicate in self.replicates() {
             let experiment = replicate.open(&folders.runs, &folders.figures, device)?;
             let outcome = experiment.run(observer, stop)?;
-            replicates.push((replicate.experiment.name.clone(), replicate.seed, experiment, outcome));
+            replicates.push(MeasuredReplicate {
+                name: replicate.experiment.name.clone(),
+                seed: replicate.seed,
+                experiment,
+                outcome,
+            });
         }
         let of = |name: &str| -> Vec<(u64, &Evidence)> {
-            let of_name = replicates.iter().filter(|(known, ..)| known == name);
-            of_name.map(|(_, seed, _, outcome)| (*seed, &outcome.evidence)).collect()
+            let of_name = replicates.iter().filter(|replicate| replicate.name == name);
+            of_name.map(|replicate| (replicate.seed, &replicate.outcome.evidence)).collect()
         };
         let findings = self.criteria.iter().map(|criterion| criterion.hold(&of(&criterion.experiment)));
         Ok(StudyOutcome {

@@ -50,6 +50,8 @@ pub struct Finding {
     pub confirms: String,
     /// The values that refute it, in words.
     pub refutes: String,
+    /// Whether it is about how much numbers vary between seeds, and not about a number of each seed.
+    pub is_spread: bool,
     /// The verdict.
     pub verdict: Verdict,
     /// How many seeds confirm it.
@@ -96,6 +98,7 @@ impl Criterion {
             experiment: self.experiment.clone(),
             confirms: self.confirms.to_string(),
             refutes: self.refutes.to_string(),
+            is_spread: matches!(self.subject, Subject::Spread(_)),
             verdict: Verdict::Undecided,
             confirming: 0,
             refuting: 0,

@@ -45,6 +45,7 @@ mod decisive;
 mod quantile;
 mod ranks;
 mod resamples;
+pub mod seeds;
 
 pub use clusters::{Clustering, Clusters};
 pub use ranks::spearman;
