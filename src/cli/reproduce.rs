@@ -119,7 +119,10 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     let outcome = study.measure(&folders, &device, &terminal, &stop)?;
     for replicate in &outcome.replicates {
         let text = summary(&replicate.experiment, &replicate.outcome);
-        files::write(&replicate.experiment.folders.figures.join("summary.md"), text.as_bytes())?;
+        files::write(
+            &replicate.experiment.folders.figures.join("summary.md"),
+            text.as_bytes(),
+        )?;
     }
     files::write_json(&folders.figures.join("verdicts.json"), &outcome.findings)?;
     finish(&folders, &study_summary(&study, &outcome))

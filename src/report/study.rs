@@ -26,7 +26,10 @@ pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
     text.push_str(&counts(&outcome.findings));
     text.push_str(&verdicts(&outcome.findings));
     for experiment in &study.experiments {
-        let of_name = outcome.replicates.iter().filter(|replicate| replicate.name == experiment.name);
+        let of_name = outcome
+            .replicates
+            .iter()
+            .filter(|replicate| replicate.name == experiment.name);
         let seeds: Vec<(u64, &Outcome)> = of_name.clone().map(|r| (r.seed, &r.outcome)).collect();
         let Some(first) = of_name.clone().next() else {
             continue;
@@ -146,11 +149,7 @@ fn number(value: f64) -> String {
 }
 
 // A row for each run with a cell for each seed.
-fn by_seed(
-    seeds: &[(u64, &Outcome)],
-    title: &str,
-    cell: impl Fn(RunView) -> String,
-) -> String {
+fn by_seed(seeds: &[(u64, &Outcome)], title: &str, cell: impl Fn(RunView) -> String) -> String {
     let mut text = format!("\n{title}\n\n| run |");
     for (seed, _) in seeds {
         let _ = write!(text, " seed {seed} |");
@@ -185,21 +184,33 @@ fn systematic(seeds: &[(u64, &Outcome)]) -> String {
         or_dash(reached)
     };
     [
-        by_seed(seeds, "OOD accuracy at the end of training, at the training iterations:", accuracy(Split::ood())),
+        by_seed(
+            seeds,
+            "OOD accuracy at the end of training, at the training iterations:",
+            accuracy(Split::ood()),
+        ),
         by_seed(seeds, "ID accuracy:", accuracy(Split::in_distribution())),
-        by_seed(seeds, "Updates to the three stages (– where it was not reached):", stages),
-        by_seed(seeds, "Seconds of training, of one of as many runs at once as there are cores:", |run| {
-            or_dash(run.training().map(|training| format!("{:.0}", training.seconds)))
-        }),
+        by_seed(
+            seeds,
+            "Updates to the three stages (– where it was not reached):",
+            stages,
+        ),
+        by_seed(
+            seeds,
+            "Seconds of training, of one of as many runs at once as there are cores:",
+            |run| or_dash(run.training().map(|training| format!("{:.0}", training.seconds))),
+        ),
     ]
     .concat()
 }
 
 fn depth(seeds: &[(u64, &Outcome)]) -> String {
     [
-        by_seed(seeds, "Hops learned, and answered at some number of iterations:", |run| {
-            format!("{}, {}", run.learned(), run.answered_hops())
-        }),
+        by_seed(
+            seeds,
+            "Hops learned, and answered at some number of iterations:",
+            |run| format!("{}, {}", run.learned(), run.answered_hops()),
+        ),
         by_seed(seeds, "Updates until 2, 3, … hops were learned:", super::depth::updates),
     ]
     .concat()

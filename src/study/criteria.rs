@@ -112,7 +112,11 @@ impl CriterionTable {
         }
         let Some(experiment) = experiments.iter().find(|known| known.name == self.experiment) else {
             let names: Vec<&str> = experiments.iter().map(|known| known.name.as_str()).collect();
-            return Err(Error::input(format!("experiment = {:?}; allowed: {}", self.experiment, names.join(", "))));
+            return Err(Error::input(format!(
+                "experiment = {:?}; allowed: {}",
+                self.experiment,
+                names.join(", ")
+            )));
         };
         let preset = experiment.preset.read(None)?;
         let names: Vec<&str> = preset.runs().into_iter().map(|(name, _)| name).collect();

@@ -23,7 +23,10 @@ impl Study {
             let mut of_seeds = Vec::new();
             for &seed in &experiment.seeds {
                 let replicate = Replicate { experiment, seed };
-                of_seeds.push((replicate, replicate.open(runs, Path::new(""), &Device::Cpu)?.training_runs()?));
+                of_seeds.push((
+                    replicate,
+                    replicate.open(runs, Path::new(""), &Device::Cpu)?.training_runs()?,
+                ));
             }
             // Every seed has the same runs.
             let count = of_seeds.first().map_or(0, |(_, runs)| runs.len());

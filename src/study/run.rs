@@ -94,9 +94,14 @@ impl Study {
         }
         let of = |name: &str| -> Vec<(u64, &Evidence)> {
             let of_name = replicates.iter().filter(|replicate| replicate.name == name);
-            of_name.map(|replicate| (replicate.seed, &replicate.outcome.evidence)).collect()
+            of_name
+                .map(|replicate| (replicate.seed, &replicate.outcome.evidence))
+                .collect()
         };
-        let findings = self.criteria.iter().map(|criterion| criterion.hold(&of(&criterion.experiment)));
+        let findings = self
+            .criteria
+            .iter()
+            .map(|criterion| criterion.hold(&of(&criterion.experiment)));
         Ok(StudyOutcome {
             findings: findings.collect(),
             replicates,

@@ -136,8 +136,15 @@ impl PointState {
         }
         let step = stages.map_or(0, |stages| stages.step);
         if let Some(holder) = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false)) {
-            let unsure = if holder.alive.is_none() { ", unless it died there" } else { "" };
-            let holder = format!("process {} on {} since {}{unsure}", holder.process, holder.host, holder.since);
+            let unsure = if holder.alive.is_none() {
+                ", unless it died there"
+            } else {
+                ""
+            };
+            let holder = format!(
+                "process {} on {} since {}{unsure}",
+                holder.process, holder.host, holder.since
+            );
             return Ok(Self::Running { holder, step });
         }
         Ok(match Failure::read(sweep, point) {

@@ -35,7 +35,10 @@ impl OverSeeds {
         if let Some(resamples) = &self.resamples {
             return resamples.mean(values);
         }
-        let (centre, half) = (mean(values.iter().copied()), student(self.n - 1) * standard_error(values));
+        let (centre, half) = (
+            mean(values.iter().copied()),
+            student(self.n - 1) * standard_error(values),
+        );
         Some((centre - half, centre + half))
     }
 

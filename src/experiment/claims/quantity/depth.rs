@@ -29,7 +29,8 @@ pub(super) fn answered_difference(more: RunView, less: RunView, learned: usize) 
     // The first of the checkpoints that have learned so many hops is that of the stage.
     let at = |run: RunView| {
         let rows = run.rows::<Extrapolate>().filter(|row| row.learned == learned);
-        rows.min_by_key(|row| row.origin.step).map(|row| row.extrapolated as f64)
+        rows.min_by_key(|row| row.origin.step)
+            .map(|row| row.extrapolated as f64)
     };
     match at(more).zip(at(less)) {
         Some((more, less)) => Measured::Value(more - less),

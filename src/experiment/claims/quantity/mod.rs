@@ -199,8 +199,9 @@ pub enum Quantity {
 pub enum Cost {
     /// Training steps.
     Updates,
-    /// Seconds of training, on the machine that trained the run.
-    Seconds,
+    /// Floating-point operations of training: updates times those of a query, so a time that no other work on the machine
+    /// changes.
+    Flops,
 }
 
 /// What a seed gives for a quantity.
@@ -292,7 +293,9 @@ impl Quantity {
             }
             Self::Accuracy { split, .. } => run.final_accuracy(split).map(|row| row.accuracy),
             Self::ReadAtOwnRelation { split, .. } => systematic::read_at_own_relation(run, split),
-            Self::Lens { split, label, position, .. } => systematic::lens(run, split, *label, *position),
+            Self::Lens {
+                split, label, position, ..
+            } => systematic::lens(run, split, *label, *position),
             Self::FirstIterationRecovery { split, .. } => systematic::first_iteration_recovery(run, split),
             Self::BridgeLateness { visible, recovery, .. } => systematic::bridge_lateness(run, *visible, *recovery),
             Self::ProbeAboveLens { split, .. } => systematic::probe_above_lens(run, split),

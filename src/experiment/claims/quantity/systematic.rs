@@ -6,44 +6,39 @@ use crate::experiment::RunView;
 use crate::experiment::claims::causal::recovery;
 use crate::experiment::claims::lens::{LensLine, R1, R2, bridge_probe};
 use crate::graph::{Position, Split, Target};
-use crate::measure::{Eval, RunSummary};
-use crate::train::Reached;
+use crate::measure::Eval;
 
-// When a stage was reached, or the end of training where it was not.
-enum Arrival<'a> {
-    At(&'a Reached),
-    After(&'a RunSummary),
+// The updates until a stage was reached, or those of the whole run where it was not; whether it was; and a query's FLOPs.
+struct Arrival {
+    updates: f64,
+    came: bool,
+    flops: f64,
 }
 
-fn arrival(run: RunView<'_>, stage: usize) -> Option<Arrival<'_>> {
+fn arrival(run: RunView<'_>, stage: usize) -> Option<Arrival> {
     let training = run.training()?;
-    let outcome = training.stages.get(stage.checked_sub(1)?)?;
-    Some(match &outcome.reached {
-        Some(reached) => Arrival::At(reached),
-        None => Arrival::After(training),
+    let reached = &training.stages.get(stage.checked_sub(1)?)?.reached;
+    Some(Arrival {
+        updates: reached.as_ref().map_or(training.steps, |reached| reached.step) as f64,
+        came: reached.is_some(),
+        flops: training.forward_flops as f64,
     })
 }
 
-impl Arrival<'_> {
+impl Arrival {
     fn cost(&self, cost: Cost) -> f64 {
-        match (self, cost) {
-            (Self::At(reached), Cost::Updates) => reached.step as f64,
-            (Self::At(reached), Cost::Seconds) => reached.seconds,
-            (Self::After(training), Cost::Updates) => training.steps as f64,
-            (Self::After(training), Cost::Seconds) => training.seconds,
+        match cost {
+            Cost::Updates => self.updates,
+            Cost::Flops => self.updates * self.flops,
         }
-    }
-
-    fn came(&self) -> bool {
-        matches!(self, Self::At(_))
     }
 }
 
 pub(super) fn stage_step(run: RunView, stage: usize) -> Measured {
     match arrival(run, stage) {
         None => Measured::Missing(NOT_MEASURED.to_owned()),
-        Some(arrival) if arrival.came() => Measured::Value(arrival.cost(Cost::Updates)),
-        Some(arrival) => Measured::AtLeast(arrival.cost(Cost::Updates)),
+        Some(arrival) if arrival.came => Measured::Value(arrival.updates),
+        Some(arrival) => Measured::AtLeast(arrival.updates),
     }
 }
 
@@ -52,7 +47,7 @@ pub(super) fn stage_ratio(slow: RunView, fast: RunView, stage: usize, cost: Cost
         return Measured::Missing(NOT_MEASURED.to_owned());
     };
     let ratio = slow.cost(cost) / fast.cost(cost);
-    match (slow.came(), fast.came()) {
+    match (slow.came, fast.came) {
         (true, true) => Measured::Value(ratio),
         (false, true) => Measured::AtLeast(ratio),
         (true, false) => Measured::AtMost(ratio),
@@ -75,7 +70,9 @@ pub(super) fn ood_at_second_stage(run: RunView) -> Measured {
 }
 
 fn largest(run: RunView, role: CheckpointRole, split: &Split, label: Target, position: Position) -> Option<f64> {
-    LensLine::of(run, role, split, label, position).max().map(|row| row.top1)
+    LensLine::of(run, role, split, label, position)
+        .max()
+        .map(|row| row.top1)
 }
 
 pub(super) fn lens(run: RunView, split: &Split, label: Target, position: Position) -> Option<f64> {
@@ -139,6 +136,8 @@ pub(super) fn probe_above_lens(run: RunView, split: &Split) -> Option<f64> {
 }
 
 pub(super) fn gain(run: RunView, split: &Split) -> Option<f64> {
-    let mut rows = run.rows_at::<Eval>(CheckpointRole::End).filter(|row| row.split == *split);
+    let mut rows = run
+        .rows_at::<Eval>(CheckpointRole::End)
+        .filter(|row| row.split == *split);
     rows.find_map(|row| row.gain)
 }
