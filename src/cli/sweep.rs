@@ -216,20 +216,11 @@ fn train(args: &RunArgs) -> Result<()> {
     let mut failed = Vec::new();
     let mut interrupted = false;
     for (point, outcome) in points.iter().zip(&outcomes) {
-        let text = match outcome {
-            PointOutcome::WasDone => "was done".to_owned(),
-            PointOutcome::Trained => "trained".to_owned(),
-            PointOutcome::Held(holder) => format!("left alone: {holder}"),
-            PointOutcome::Interrupted => {
-                interrupted = true;
-                "stopped".to_owned()
-            }
-            PointOutcome::Failed(error) => {
-                failed.push(format!("{} ({}): {error}", point.number, point.name));
-                format!("failed: {error}")
-            }
-        };
-        out!("{:>5}  {:<40} {text}", point.number, point.name);
+        interrupted |= matches!(outcome, PointOutcome::Interrupted);
+        if let PointOutcome::Failed(error) = outcome {
+            failed.push(format!("{} ({}): {error}", point.number, point.name));
+        }
+        out!("{:>5}  {:<40} {outcome}", point.number, point.name);
     }
     if !failed.is_empty() {
         return Err(Error::failed(format!(

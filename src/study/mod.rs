@@ -7,6 +7,8 @@ mod criteria;
 mod file;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::path::Path;
