@@ -1,5 +1,9 @@
 //! The sweep file: a base, the keys that vary, and the seeds.
 
+mod seeds;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -7,6 +11,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Value;
 
+use self::seeds::SeedLists;
 use super::data::DataSettings;
 use super::point::PointSeeds;
 use crate::error::{Error, Result};
@@ -40,20 +45,6 @@ struct SweepFile {
     /// Sets of values, one after another; each with all combinations of the grid.
     #[serde(default)]
     list: Vec<BTreeMap<String, Value>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SeedLists {
-    /// One number for all three.
-    #[serde(default)]
-    all: Vec<u64>,
-    #[serde(default)]
-    data: Vec<u64>,
-    #[serde(default)]
-    init: Vec<u64>,
-    #[serde(default)]
-    order: Vec<u64>,
 }
 
 /// What a point is before its data are made.
@@ -287,237 +278,4 @@ fn sanitized(name: &str) -> String {
         clean = clean.replace("--", "-");
     }
     clean.trim_matches(['-', '.']).chars().take(80).collect()
-}
-
-// One choice of seeds; what is absent stays as the base has it.
-#[derive(Debug, Clone, Copy)]
-struct Chosen {
-    all: Option<u64>,
-    data: Option<u64>,
-    init: Option<u64>,
-    order: Option<u64>,
-}
-
-impl SeedLists {
-    fn all(&self, base: &Base) -> Result<Vec<Chosen>> {
-        let none = Chosen {
-            all: None,
-            data: None,
-            init: None,
-            order: None,
-        };
-        let own = [("data", &self.data), ("init", &self.init), ("order", &self.order)];
-        if let Some((key, _)) = own.iter().find(|(_, list)| !list.is_empty())
-            && !self.all.is_empty()
-        {
-            return Err(Error::input(format!("seeds.all and seeds.{key}; allowed: one of them")));
-        }
-        for (key, list) in [("all", &self.all), own[0], own[1], own[2]] {
-            if let Some(&seed) = list
-                .iter()
-                .enumerate()
-                .find(|(i, seed)| list[..*i].contains(seed))
-                .map(|(_, seed)| seed)
-            {
-                return Err(Error::input(format!("seeds.{key} has {seed} twice; allowed: once")));
-            }
-        }
-        let moved = if self.all.is_empty() { &self.data } else { &self.all };
-        if base.data.is_none() && !moved.is_empty() {
-            return Err(Error::input(
-                "the data are a folder that is there, so that no seed makes other data; allowed: seeds.init and seeds.order, or \
-                 [data] with how they are made",
-            ));
-        }
-        if !self.all.is_empty() {
-            let chosen = |&seed: &u64| Chosen {
-                all: Some(seed),
-                data: Some(seed),
-                ..none
-            };
-            return Ok(self.all.iter().map(chosen).collect());
-        }
-        // A list that is left out has one entry: the base's own.
-        let choices = |list: &[u64]| -> Vec<Option<u64>> {
-            if list.is_empty() {
-                vec![None]
-            } else {
-                list.iter().copied().map(Some).collect()
-            }
-        };
-        let mut all = Vec::new();
-        for data in choices(&self.data) {
-            for init in choices(&self.init) {
-                for order in choices(&self.order) {
-                    all.push(Chosen {
-                        all: None,
-                        data,
-                        init,
-                        order,
-                    });
-                }
-            }
-        }
-        Ok(all)
-    }
-}
-
-impl Chosen {
-    // The seeds of its run; that of the data is filled in by the caller.
-    fn resolved(self, config: &RunConfig) -> PointSeeds {
-        let seeds = self.put_into(config).seeds();
-        PointSeeds {
-            data: None,
-            init: seeds.init,
-            order: seeds.order,
-        }
-    }
-
-    // In the short form where initial weights and order have one seed: a run is known by how its config is written.
-    fn put_into(self, config: &RunConfig) -> RunConfig {
-        let seeds = config.seeds();
-        let init = self.all.or(self.init).unwrap_or(seeds.init);
-        let order = self.all.or(self.order).unwrap_or(seeds.order);
-        let long = init != order;
-        RunConfig {
-            seed: if long { config.seed } else { init },
-            init_seed: long.then_some(init),
-            order_seed: long.then_some(order),
-            ..config.clone()
-        }
-    }
-
-    // The seeds that vary, for a name.
-    fn text(self, lists: &SeedLists) -> String {
-        if let Some(seed) = self.all {
-            return format!("seed-{seed}");
-        }
-        let parts = [
-            ("data", self.data, &lists.data),
-            ("init", self.init, &lists.init),
-            ("order", self.order, &lists.order),
-        ];
-        let varied = parts.into_iter().filter(|(_, _, list)| list.len() > 1);
-        let named = varied.filter_map(|(key, seed, _)| seed.map(|seed| format!("{key}-{seed}")));
-        named.collect::<Vec<_>>().join("-")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn planned(text: &str) -> Result<Vec<Planned>> {
-        let file: SweepFile = toml::from_str(text).map_err(Error::input)?;
-        points(&file, Path::new(""))
-    }
-
-    const BASE: &str = "preset = 'quick'\nrun = 'looped'\n";
-
-    #[test]
-    fn points_are_lists_times_grids_times_seeds() {
-        let text = format!(
-            "{BASE}[seeds]\nall = [1, 2]\n[grid]\n'model.iterations' = [1, 4]\n'train.batch' = [64]\n\
-             [[list]]\nname = 'zero'\n'model.init' = 'zero'\n[[list]]\nname = 'wide'\n'model.init' = 'gaussian'"
-        );
-        let points = planned(&text).unwrap();
-        let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "zero-iterations-1-seed-1",
-                "zero-iterations-1-seed-2",
-                "zero-iterations-4-seed-1",
-                "zero-iterations-4-seed-2",
-                "wide-iterations-1-seed-1",
-                "wide-iterations-1-seed-2",
-                "wide-iterations-4-seed-1",
-                "wide-iterations-4-seed-2",
-            ]
-        );
-        let last = &points[7];
-        assert_eq!((last.config.model.iterations, last.config.train.batch), (4, 64));
-        let keys: Vec<&str> = last.values.keys().map(String::as_str).collect();
-        assert_eq!(
-            keys,
-            ["model.init", "model.iterations"],
-            "what does not vary is no value"
-        );
-        assert_eq!((last.seeds.data, last.seeds.init, last.seeds.order), (Some(2), 2, 2));
-        assert_eq!(last.data.as_ref().unwrap().seed(), 2);
-    }
-
-    #[test]
-    fn each_seed_varies_by_itself() {
-        let points = planned(&format!("{BASE}[seeds]\ndata = [5]\ninit = [1, 2]\norder = [1, 3]")).unwrap();
-        let seeds: Vec<_> = points
-            .iter()
-            .map(|point| (point.seeds.data, point.seeds.init, point.seeds.order))
-            .collect();
-        assert_eq!(
-            seeds,
-            [(Some(5), 1, 1), (Some(5), 1, 3), (Some(5), 2, 1), (Some(5), 2, 3)]
-        );
-        let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
-        assert_eq!(names[1], "looped-init-1-order-3");
-        // In the short form where both are one.
-        let short = |point: &Planned| (point.config.seed, point.config.init_seed, point.config.order_seed);
-        assert_eq!(short(&points[0]), (1, None, None));
-        assert_eq!(short(&points[1]), (1, Some(1), Some(3)));
-    }
-
-    #[test]
-    fn keys_of_the_data_make_other_data() {
-        let points = planned(&format!("{BASE}[grid]\n'data.entities' = [20, 24]")).unwrap();
-        let entities = |point: &Planned| match point.data.as_ref().unwrap() {
-            DataSettings::Systematic(settings) => settings.entities,
-            DataSettings::Depth(settings) => settings.entities,
-        };
-        assert_eq!((entities(&points[0]), entities(&points[1])), (20, 24));
-        assert_eq!(points[1].name, "entities-24");
-    }
-
-    #[test]
-    fn mistakes_are_named_with_what_is_allowed() {
-        for (text, says) in [
-            ("[seeds]\nall = [1]", "allowed: either config, or preset and run"),
-            (
-                "preset = 'quick'\nrun = 'lopped'",
-                "run = \"lopped\"; allowed: looped, vanilla-same-flops",
-            ),
-            ("preset = 'quik'\nrun = 'looped'", "preset = \"quik\"; allowed: laptop"),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.iteration' = [1]",
-                "model.iteration",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.iterations' = [0]",
-                "model.iterations = 0",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.iterations' = []",
-                "grid.model.iterations is empty",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[grid]\n'data.entites' = [3]",
-                "entites",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[seeds]\nall = [1]\ninit = [2]",
-                "seeds.all and seeds.init",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[seeds]\ninit = [2, 2]",
-                "seeds.init has 2 twice",
-            ),
-            (
-                "preset = 'quick'\nrun = 'looped'\n[grid]\n'train.batch' = [1]\n[[list]]\n'train.batch' = 2",
-                "train.batch is in the grid and in list.0",
-            ),
-            ("preset = 'quick'\nrun = 'looped'\nseed = 3", "seed"),
-        ] {
-            let error = planned(text).err().map(|e| e.to_string()).unwrap_or_default();
-            assert!(error.contains(says), "{text}: {error}");
-        }
-    }
 }
