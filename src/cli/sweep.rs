@@ -187,7 +187,10 @@ fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
     match state {
         PointState::Done { seconds } => ("done", duration(*seconds)),
         PointState::Running { holder, step } => ("running", format!("step {step} of {steps}; {holder}")),
-        PointState::Failed { error, when } => ("failed", format!("{when}: {error}")),
+        PointState::Failed { error, when, log } => {
+            let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
+            ("failed", format!("{when}: {error}{}", log.concat()))
+        }
         PointState::Waiting { step: 0 } => ("waiting", String::new()),
         PointState::Waiting { step } => ("waiting", format!("stopped at step {step} of {steps}")),
     }

@@ -7,6 +7,7 @@
 
 mod data;
 mod file;
+mod log;
 mod plan;
 mod point;
 mod run;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
+use super::log::{Log, Logged};
 use super::point::Point;
 use super::status::Failure;
 use crate::error::{Error, Result};
@@ -95,6 +96,7 @@ impl<'a> Runner<'a> {
             }
             Err(Error::Interrupted) => PointOutcome::Interrupted,
             Err(error) => {
+                Log::of(self.sweep, point).add(&format!("failed: {error}"));
                 Failure::keep(self.sweep, point, &error);
                 PointOutcome::Failed(error)
             }
@@ -110,8 +112,20 @@ impl<'a> Runner<'a> {
             config: point.config_in(self.sweep),
             data: self.data_of(point)?,
         };
-        match self.training.run(&run, &self.sweep.join(&point.folder), true) {
-            Ok(_) => Ok(PointOutcome::Trained),
+        let log = Log::of(self.sweep, point);
+        let observer = &Logged {
+            observer: self.training.observer,
+            log: log.clone(),
+        };
+        let training = Training {
+            observer,
+            ..self.training
+        };
+        match training.run(&run, &self.sweep.join(&point.folder), true) {
+            Ok(_) => {
+                log.add("trained to its end");
+                Ok(PointOutcome::Trained)
+            }
             Err(Error::Locked { holder, .. }) => Ok(PointOutcome::Held(holder)),
             Err(e) => Err(e),
         }
