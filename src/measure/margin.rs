@@ -11,6 +11,7 @@ use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::BeyondTraining;
@@ -78,7 +79,17 @@ columns! {
         .titled("fall to the end (95 %)")
         .within("fall_low", "fall_high")
         .decimals(2),
-    Column::of("ahead").titled("ahead there"),
+    Column::of("ahead").titled("ahead there");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("margin").within("low", "high"),
+        Quantity::share("ahead"),
+        Quantity::share("first"),
+    ],
+    Largest::QUANTITIES,
+    Fall::QUANTITIES;
+    along "iteration"
 }
 
 // A per-query row.

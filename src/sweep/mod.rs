@@ -7,6 +7,7 @@
 
 mod data;
 mod file;
+pub mod gather;
 mod plan;
 mod point;
 mod run;

@@ -55,6 +55,7 @@ fn checkpoint(run: &str, role: CheckpointRole, layers: usize, iterations: usize)
         iterations,
         learned_hops: None,
         trained_on: None,
+        members: Vec::new(),
     }
 }
 

@@ -59,6 +59,7 @@ impl Run {
             steps: 1000,
             seconds: 0.0,
             finished: true,
+            learned_hops: None,
             stages: self.stages.clone(),
             accuracy: [].into(),
             metrics: Vec::new(),
