@@ -1,5 +1,7 @@
 //! `loopscope sweep`: many runs from one file.
 
+mod gather;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub(super) enum SweepCommand {
     Status(StatusArgs),
     /// Train points, as far as they are not trained yet
     Run(RunArgs),
+    /// Put the results of all points into one table, with figures and statistics over seeds
+    Gather(gather::GatherArgs),
 }
 
 #[derive(Args)]
@@ -132,6 +136,7 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
         SweepCommand::Plan(args) => plan(args),
         SweepCommand::Status(args) => status(args),
         SweepCommand::Run(args) => train(args),
+        SweepCommand::Gather(args) => gather::run(args),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod data;
 mod file;
+pub mod gather;
 mod log;
 mod plan;
 mod point;

@@ -77,6 +77,11 @@ impl Curriculum {
     /// The number of hops of the longest chains in the first stage.
     pub const FIRST: usize = 2;
 
+    /// The learnable recursion depth after this number of stages: the longest chains, in hops, that it has passed (1: facts alone).
+    pub fn learned_hops(n_reached: usize) -> usize {
+        Self::FIRST - 1 + n_reached
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let share = (0.0..=1.0).contains(&self.accuracy);
         allow(share, "curriculum.accuracy", &self.accuracy, "0 to 1")?;

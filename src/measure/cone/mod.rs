@@ -20,6 +20,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -172,7 +173,20 @@ columns! {
         .within("answers_changed_low", "answers_changed_high"),
     Column::of("slope_positions").titled("positions"),
     Column::of("speed").titled("hops an iteration (95 %)").within("speed_low", "speed_high"),
-    Column::of("trained_speed").titled("in training"),
+    Column::of("trained_speed").titled("in training");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("change").within("low", "high"),
+        Quantity::of("relative").within("relative_low", "relative_high"),
+        Quantity::share("arrived").within("arrived_low", "arrived_high"),
+        Quantity::of("arrival").within("arrival_low", "arrival_high"),
+        Quantity::share("answers_changed").within("answers_changed_low", "answers_changed_high"),
+        Quantity::of("iterations_per_hop").within("iterations_per_hop_low", "iterations_per_hop_high"),
+        Quantity::of("slope_positions"),
+        Quantity::of("speed").within("speed_low", "speed_high"),
+        Quantity::of("trained_speed"),
+    ]
 }
 
 // A per-query row.

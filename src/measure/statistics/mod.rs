@@ -46,12 +46,14 @@ mod quantile;
 mod ranks;
 mod resamples;
 pub mod seeds;
+mod survival;
 
 pub use clusters::{Clustering, Clusters};
 pub use ranks::spearman;
 #[cfg(test)]
 pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
+pub use survival::{LogRank, Observation, Permutation, SurvivalStep, kaplan_meier, log_rank, median_time};
 
 pub(super) use self::quantile::weighted_median;
 

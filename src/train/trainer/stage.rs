@@ -45,7 +45,7 @@ impl Trainer {
     /// `None` where there is no curriculum.
     pub fn learned_hops(&self) -> Option<usize> {
         self.config.curriculum?;
-        Some(Curriculum::FIRST - 1 + self.progress.stages.n_reached())
+        Some(Curriculum::learned_hops(self.progress.stages.n_reached()))
     }
 
     // Begins the next stage of the curriculum.
