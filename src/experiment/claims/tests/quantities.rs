@@ -141,8 +141,8 @@ fn what_is_not_there_is_missing_and_says_why() {
             "not measured",
         ),
         (
-            "kind = 'target-before-bridge'\nrun = 'looped'\nstage = 1",
-            "stage 1 was not reached",
+            "kind = 'target-before-bridge'\nrun = 'looped'\nstage = 2",
+            "stage 2 was not reached",
         ),
     ] {
         let found = of(text);
