@@ -7,33 +7,27 @@ use crate::checkpoint::RunRecord;
 use crate::graph::{Dataset, Systematic};
 use crate::train::{CheckpointReason, Observer};
 
+const DATA: &str =
+    "entities = 6\nrelations = 3\nout_degree = 3\nood_share = 0.2\nheld_out = 0.1\nphi = 2.0\ntest_rows = 4\nseed = 1";
+
 const SETTINGS: &str = r#"
 data = "data"
 stages = []
+[train]
+batch = 4
+evaluate_every = 1
+steps = 3
 [model]
 layers = 1
 iterations = 1
+positions = "none"
 d_model = 2
 heads = 1
-positions = "none"
-[train]
-steps = 3
-batch = 4
-evaluate_every = 1
 "#;
 
 // A new trainer of a run of three steps.
 fn trainer(at: &Path) -> Trainer {
-    let settings = Systematic {
-        entities: 6,
-        relations: 3,
-        out_degree: 3,
-        ood_share: 0.2,
-        held_out: 0.1,
-        phi: 2.0,
-        test_rows: 4,
-        seed: 1,
-    };
+    let settings: Systematic = toml::from_str(DATA).unwrap();
     let data: Arc<Dataset> = Arc::new(settings.generate().unwrap());
     let path = at.join("run.toml");
     std::fs::write(&path, SETTINGS).unwrap();
