@@ -49,6 +49,46 @@ pub struct RunSummary {
     pub metrics: Vec<Evaluation>,
 }
 
+impl RunSummary {
+    /// What the run folder of one of its checkpoints tells.
+    ///
+    /// # Errors
+    /// When the checkpoint is not in a run folder, or a file of the folder is missing or damaged.
+    pub fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
+        Self::read(&checkpoint.path.run, &checkpoint.path.folder, &checkpoint.data)
+    }
+
+    /// Reads what there is of the run in `folder`, trained on `data`, under this name.
+    ///
+    /// # Errors
+    /// When `folder` is not a run folder, or a file in it is missing or damaged.
+    pub fn read(name: &str, folder: &Path, data: &Dataset) -> Result<Self> {
+        let record = RunRecord::read(folder)?;
+        let model = record.config.model;
+        let vocab = data.vocab.len();
+        let reached = |outcome: &&StageOutcome| outcome.reached.is_some();
+        let n_reached = record.stages.stages.iter().filter(reached).count();
+        Ok(Self {
+            name: name.to_owned(),
+            parameters: model.parameters(vocab),
+            forward_flops: model.forward_flops(vocab, data.longest_row()),
+            model,
+            seed: record.config.seed,
+            steps: record.stages.step,
+            seconds: record.stages.seconds,
+            finished: record.stages.finished,
+            learned_hops: record.config.curriculum.map(|_| Curriculum::learned_hops(n_reached)),
+            stages: record.stages.stages,
+            accuracy: record
+                .metrics
+                .last()
+                .map(|line| line.accuracy.clone())
+                .unwrap_or_default(),
+            metrics: record.metrics,
+        })
+    }
+}
+
 /// Runs side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -208,43 +248,8 @@ pub fn compare(checkpoints: &[LoadedCheckpoint], settings: &ComparisonSettings) 
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
         checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
-        runs: checkpoints
-            .iter()
-            .map(|checkpoint| RunSummary::read(&checkpoint.path.run, &checkpoint.path.folder, &checkpoint.data))
-            .collect::<Result<_>>()?,
+        runs: checkpoints.iter().map(RunSummary::of).collect::<Result<_>>()?,
         lens: lens.run(checkpoints)?,
         patch: patch.run(checkpoints)?,
     })
-}
-
-impl RunSummary {
-    /// Reads what there is of the run in `folder`, trained on `data`, under this name.
-    ///
-    /// # Errors
-    /// When `folder` is not a run folder, or a file in it is missing or damaged.
-    pub fn read(name: &str, folder: &Path, data: &Dataset) -> Result<Self> {
-        let record = RunRecord::read(folder)?;
-        let model = record.config.model;
-        let vocab = data.vocab.len();
-        let reached = |outcome: &&StageOutcome| outcome.reached.is_some();
-        let n_reached = record.stages.stages.iter().filter(reached).count();
-        Ok(Self {
-            name: name.to_owned(),
-            parameters: model.parameters(vocab),
-            forward_flops: model.forward_flops(vocab, data.longest_row()),
-            model,
-            seed: record.config.seed,
-            steps: record.stages.step,
-            seconds: record.stages.seconds,
-            finished: record.stages.finished,
-            learned_hops: record.config.curriculum.map(|_| Curriculum::learned_hops(n_reached)),
-            stages: record.stages.stages,
-            accuracy: record
-                .metrics
-                .last()
-                .map(|line| line.accuracy.clone())
-                .unwrap_or_default(),
-            metrics: record.metrics,
-        })
-    }
 }

@@ -31,6 +31,7 @@ mod probe;
 mod quantity;
 mod query_rows;
 mod reach;
+mod rise;
 mod routing;
 mod row;
 mod sampling;
@@ -40,7 +41,7 @@ mod splits;
 mod states;
 pub mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transplant;
 
 use candle_core::Tensor;
@@ -67,6 +68,7 @@ pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use quantity::Quantity;
 pub use query_rows::Asked;
+pub use rise::Rise;
 pub use row::Row;
 pub use sampling::{BeyondTraining, Sampling};
 pub use splits::{Wants, test_splits};

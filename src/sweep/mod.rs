@@ -8,6 +8,7 @@
 mod data;
 mod file;
 pub mod gather;
+mod log;
 mod plan;
 mod point;
 mod run;

@@ -55,6 +55,8 @@ pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
 pub use survival::{LogRank, Observation, Permutation, SurvivalStep, kaplan_meier, log_rank, median_time};
 
+pub(super) use self::quantile::weighted_median;
+
 use self::quantile::NORMAL;
 
 /// The ends of a 95 % interval.
