@@ -82,15 +82,12 @@ fn seeds_of(group: &CheckpointSummary) -> String {
 // Of groups of runs that differ in their seeds.
 fn conditions_over_seeds(groups: &[CheckpointSummary]) -> String {
     let same = distinct(groups, seeds_of);
-    let runs = match same.as_slice() {
-        [seeds] => {
-            let names: Vec<&str> = groups.iter().map(|group| group.origin.run.as_str()).collect();
-            format!("{}, each with {seeds}", names.join("; "))
-        }
-        _ => {
-            let name = |group: &CheckpointSummary| format!("{} with {}", group.origin.run, seeds_of(group));
-            groups.iter().map(name).collect::<Vec<_>>().join("; ")
-        }
+    let runs = if let [seeds] = same.as_slice() {
+        let names: Vec<&str> = groups.iter().map(|group| group.origin.run.as_str()).collect();
+        format!("{}, each with {seeds}", names.join("; "))
+    } else {
+        let name = |group: &CheckpointSummary| format!("{} with {}", group.origin.run, seeds_of(group));
+        groups.iter().map(name).collect::<Vec<_>>().join("; ")
     };
     let members: Vec<&CheckpointSummary> = groups.iter().flat_map(|group| &group.members).collect();
     let sets = distinct(&members, |member| member.origin.data_hash.clone());

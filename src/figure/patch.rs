@@ -1,7 +1,6 @@
 //! Activation patching over effective layers and positions.
 
-use super::kit::{Content, Figure, Panel, Series};
-use super::lens::effective_layer_axis;
+use super::kit::{Axis, Content, Figure, Panel, Series};
 use super::{Draw, column_title, conditions, cycled_line, distinct, pairs, several_runs, span, unit};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Direction, Effect, Patch, PatchRow, Report};
@@ -132,7 +131,11 @@ fn lines(rows: &[PatchRow], checkpoint: &CheckpointSummary, split: &Split, atten
     });
     let (bottom, top) = span(values.flatten(), 0.0);
     Content::Lines {
-        x: effective_layer_axis(deepest),
+        x: Axis {
+            label: "effective layer".to_owned(),
+            range: (0.85, deepest as f64 + 0.15),
+            log: false,
+        },
         y_label: "recovery".to_owned(),
         y_range: (bottom, top.max(1.0)),
         series: series.collect(),

@@ -2,6 +2,7 @@
 
 use super::super::kit::{Colour, Content, Estimate, Figure, Panel};
 use super::super::{distinct, wrapped};
+use crate::graph::Split;
 use crate::measure::seeds::EffectRow;
 
 /// A panel a number and key, a line a value of the key; `None` without effects.
@@ -33,7 +34,7 @@ fn panel_key(row: &EffectRow) -> PanelKey<'_> {
     (
         &row.key,
         &row.metric,
-        row.split.as_ref().map(|split| split.title()),
+        row.split.as_ref().map(Split::title),
         row.stage.as_deref(),
     )
 }

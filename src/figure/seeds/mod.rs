@@ -28,37 +28,46 @@ fn group_colour(n: usize, of: usize) -> Colour {
     }
 }
 
-/// An axis of training steps, as numbers or as their logarithms.
-#[derive(Debug, Clone, Copy)]
-struct Steps {
-    log: bool,
+/// An axis of training steps: of their logarithms, of steps, or of thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    Log,
+    One,
+    Thousand,
 }
 
 impl Steps {
     // Logarithms tell more where they are asked for and the steps span a decade.
     fn spanning(first: f64, last: f64, log: bool) -> Self {
-        Self {
-            log: log && last >= 10.0 * first,
+        const MANY: f64 = 10_000.0;
+        match log && last >= 10.0 * first {
+            true => Self::Log,
+            false if last < MANY => Self::One,
+            false => Self::Thousand,
         }
     }
 
     fn place(self, step: f64) -> f64 {
-        if self.log { step.max(1.0).log10() } else { step / 1000.0 }
+        match self {
+            Self::Log => step.max(1.0).log10(),
+            Self::One => step,
+            Self::Thousand => step / 1000.0,
+        }
     }
 
-    // From the first step to the last.
+    // From the first step to the last; of steps themselves from 0.
     fn axis(self, first: f64, last: f64) -> Axis {
-        let label = if self.log {
-            "training steps"
-        } else {
-            "thousand training steps"
+        let (label, first) = match self {
+            Self::Log => ("training steps", first),
+            Self::One => ("training steps", 0.0),
+            Self::Thousand => ("thousand training steps", 0.0),
         };
-        let (from, to) = (self.place(if self.log { first } else { 0.0 }), self.place(last));
+        let (from, to) = (self.place(first), self.place(last));
         let margin = if to > from { 0.02 * (to - from) } else { 0.5 };
         Axis {
             label: label.to_owned(),
             range: (from - margin, to + margin),
-            log: self.log,
+            log: self == Self::Log,
         }
     }
 }

@@ -23,7 +23,11 @@ pub fn survival(stages: &[StageTimes], log_steps: bool) -> Option<Figure> {
     }
     let steps = Steps::spanning(first, last, log_steps);
     // A curve begins at 1 before its first step.
-    let begins = if steps.log { (first / 1.5).max(1.0) } else { 0.0 };
+    let begins = if steps == Steps::Log {
+        (first / 1.5).max(1.0)
+    } else {
+        0.0
+    };
     let groups = distinct(&curves, |curve| curve.group.clone());
     // Curves lie on each other: what is below a dashed one is seen through it.
     let line = |group: &str| {

@@ -10,7 +10,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use self::arrival::{Arrival, Slope};
+use self::arrival::{Arrival, Slope, trained_speed};
 use self::influence::{Influence, Source};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
@@ -27,7 +27,7 @@ use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use crate::error::{Error, Result};
-use crate::graph::{Position, Query, Split, TRAIN};
+use crate::graph::{Position, Query, Split};
 use crate::random::Stream;
 
 /// What to put in where.
@@ -179,14 +179,10 @@ columns! {
         Quantity::sample("n"),
         Quantity::of("change").within("low", "high"),
         Quantity::of("relative").within("relative_low", "relative_high"),
-        Quantity::share("arrived").within("arrived_low", "arrived_high"),
-        Quantity::of("arrival").within("arrival_low", "arrival_high"),
         Quantity::share("answers_changed").within("answers_changed_low", "answers_changed_high"),
-        Quantity::of("iterations_per_hop").within("iterations_per_hop_low", "iterations_per_hop_high"),
-        Quantity::of("slope_positions"),
-        Quantity::of("speed").within("speed_low", "speed_high"),
-        Quantity::of("trained_speed"),
-    ]
+    ],
+    Arrival::QUANTITIES,
+    Slope::QUANTITIES
 }
 
 // A per-query row.
@@ -395,15 +391,4 @@ impl Cone {
 fn positions(checkpoint: &LoadedCheckpoint, population: &Population) -> Vec<Position> {
     let hops = population.hops.unwrap_or_default();
     Position::of_chain(hops, checkpoint.model.config().reads_apart(hops))
-}
-
-// The most hops that it was trained on, by its curriculum or else its data, over its iterations.
-fn trained_speed(checkpoint: &LoadedCheckpoint) -> Option<f64> {
-    let info = &checkpoint.info;
-    let of_data = || match info.trained_elsewhere() {
-        None => checkpoint.data.split(TRAIN).ok()?.iter().map(Query::hops).max(),
-        Some(_) => None,
-    };
-    let hops = info.learned_hops.or_else(of_data)?;
-    Some(hops as f64 / info.iterations as f64)
 }

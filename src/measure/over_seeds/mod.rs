@@ -150,21 +150,20 @@ impl<M: Method> SeedGroup<M> {
     }
 }
 
+// The number of seeds of a group, and of the rows that are of fewer.
 fn seeds_in_words(seeds: &BTreeSet<usize>, sizes: &BTreeMap<usize, usize>) -> String {
-    let mut text = counted(seeds.len(), "seed");
-    for (&n, &count) in sizes
+    let fewer = sizes
         .iter()
         .rev()
-        .filter(|(n, _)| **n < seeds.len() || seeds.len() == 1)
-    {
+        .filter(|(n, _)| **n < seeds.len() || seeds.len() == 1);
+    let part = |(&n, &count): (&usize, &usize)| {
         let left_out = if n < 2 { ", left out" } else { "" };
-        text.push_str(&format!(
-            "; {} of {}{left_out}",
-            counted(count, "row"),
-            counted(n, "seed")
-        ));
-    }
-    text
+        format!("{} of {}{left_out}", counted(count, "row"), counted(n, "seed"))
+    };
+    let parts: Vec<String> = std::iter::once(counted(seeds.len(), "seed"))
+        .chain(fewer.map(part))
+        .collect();
+    parts.join("; ")
 }
 
 fn quantities<R: Row>() -> impl Iterator<Item = Quantity> {
@@ -201,7 +200,10 @@ impl Table {
             let of_key = row
                 .iter()
                 .filter(|(field, _)| is_key(field) && !skipped.contains(&field.as_str()));
-            of_key.map(|(field, value)| format!("{field}={value}\n")).collect()
+            of_key
+                .map(|(field, value)| format!("{field}={value}"))
+                .collect::<Vec<_>>()
+                .join("\n")
         };
         let mut lines: HashMap<String, String> = HashMap::new();
         let mut runs = Vec::new();

@@ -117,7 +117,7 @@ fn put_together<M: Method>(settings: &M) {
             match quantity.kind {
                 QuantityKind::Sample => assert_eq!(*value, 2, "{}", M::NAME),
                 QuantityKind::OfRow | QuantityKind::Share if value.is_f64() => {
-                    let expected = (of_runs[0] + of_runs[1]) / 2.0;
+                    let expected = f64::midpoint(of_runs[0], of_runs[1]);
                     let value = value.as_f64().unwrap();
                     assert!(
                         (value - expected).abs() < 1e-9 * expected.abs().max(1.0),

@@ -127,7 +127,7 @@ impl Together {
             Some(value) => !value.is_null(),
             None => false,
         };
-        let mut of_lines: BTreeMap<&str, (Vec<Cell>, Option<(usize, usize)>)> = BTreeMap::new();
+        let mut of_lines: BTreeMap<&str, LineCells> = BTreeMap::new();
         for (place, (index, _)) in rows.iter().enumerate() {
             let told: Vec<Cell> = table.cells(*index).into_iter().filter(|(_, row)| has(row)).collect();
             let (all, best) = of_lines.entry(&table.lines[*index]).or_default();
@@ -144,6 +144,9 @@ impl Together {
         }
     }
 }
+
+// The rows of a line that have a quantity, and the most that any row of it has, with that row's place.
+type LineCells<'a> = (Vec<Cell<'a>>, Option<(usize, usize)>);
 
 fn put(row: &mut Fields, quantity: Quantity, (value, ends): (Value, [Value; 2])) {
     row.insert(quantity.field.to_owned(), value);

@@ -155,16 +155,14 @@ impl<'a> Contrast<'a> {
         let mut tables: Vec<[OfSeeds; 2]> = Vec::new();
         for pair in &self.pairs {
             let [value, reference] = pair.map(|group| of_seeds(&group.runs, metric));
-            match (value, reference) {
-                (Ok(value), Ok(reference)) => tables.push([value, reference]),
-                _ => {
-                    notes.push(format!(
-                        "{}: some runs have not reached the stage; the survival curves count them, differences cannot",
-                        what.trim_end()
-                    ));
-                    return None;
-                }
-            }
+            let (Ok(value), Ok(reference)) = (value, reference) else {
+                notes.push(format!(
+                    "{}: some runs have not reached the stage; the survival curves count them, differences cannot",
+                    what.trim_end()
+                ));
+                return None;
+            };
+            tables.push([value, reference]);
         }
         // The seeds that a side has in every context.
         let common = |sides: &[usize]| -> Vec<usize> {
