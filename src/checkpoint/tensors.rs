@@ -67,10 +67,7 @@ pub fn write_tensors<I: Serialize>(
             ))
         })
         .collect::<Result<Vec<_>>>()?;
-    let metadata = |sha256: &str| {
-        let format = FORMAT;
-        serde_json::to_string(&WithDigest { format, info, sha256 }).map_err(|e| fail(&e))
-    };
+    let metadata = |sha256: &str| with_digest(info, sha256).map_err(|e| fail(&e));
     let digest = digest(
         &metadata(NO_DIGEST)?,
         views.iter().map(|(name, view)| (name.as_str(), view)),
@@ -80,6 +77,22 @@ pub fn write_tensors<I: Serialize>(
     let bytes = safetensors::serialize(views, Some(header)).map_err(|e| fail(&e))?;
     files::write(path, &bytes)?;
     Ok(files::short_hash(&bytes))
+}
+
+// The metadata of a file as JSON.
+fn with_digest<I: Serialize>(info: &I, sha256: &str) -> serde_json::Result<String> {
+    let format = FORMAT;
+    serde_json::to_string(&WithDigest { format, info, sha256 })
+}
+
+/// The bytes of the metadata of a file: a text of JSON inside JSON.
+///
+/// # Errors
+/// When a number in it is not finite.
+pub(super) fn metadata_bytes<I: Serialize>(info: &I) -> Result<usize> {
+    let text = with_digest(info, NO_DIGEST).map_err(Error::failed)?;
+    let header = HashMap::from([(KEY, text)]);
+    Ok(serde_json::to_string(&header).map_err(Error::failed)?.len())
 }
 
 /// Reads all tensors of a safetensors file onto the CPU, and the JSON that loopscope wrote beside them, where there is any.

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::Result;
-use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset};
+use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset, cores, estimate_preset};
 use crate::files;
 use crate::report::summary;
 
@@ -15,7 +16,8 @@ use crate::report::summary;
 pub(super) struct ReproduceArgs {
     /// What to do: laptop (the systematic experiment at the size of a laptop), quick (the same at its smallest, no science
     /// claimed), depth-laptop (chains of many hops: curricula, iterations at inference, halting, and the shortcut),
-    /// depth-quick (the same at its smallest), or a file of your own, ending in .toml
+    /// depth-quick (the same at its smallest), paper-systematic and paper-depth (the paper's own settings, for a cluster),
+    /// or a file of your own, ending in .toml
     #[arg(long, default_value = "laptop", value_name = "PRESET")]
     preset: PresetSource,
     /// Print a preset as TOML, to be edited and run as --preset FILE.toml, and do nothing else
@@ -29,6 +31,8 @@ pub(super) struct ReproduceArgs {
     seed: Option<u64>,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
@@ -49,6 +53,13 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
         },
     };
     let preset = args.preset.read(args.seed)?;
+    if args.estimate.estimate {
+        let jobs = cores().min(preset.runs().len());
+        let device = args.device.device.open()?;
+        estimate::print(&estimate_preset(&preset, &device, estimate::threads_of(jobs))?, jobs)?;
+        out!("what is measured on the runs afterwards is not in it");
+        return Ok(());
+    }
     let experiment = Experiment::open(name, preset, folders, args.device.device.open()?)?;
     let outcome = experiment.run(&Terminal::new(), &super::stop_flag())?;
     let summary = summary(&experiment, &outcome);

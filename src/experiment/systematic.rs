@@ -84,11 +84,7 @@ fn look_inside(
     Ok(id)
 }
 
-fn comparison(
-    preset: &SystematicPreset,
-    runs: &[TrainingRun],
-    conduct: &Conduct,
-) -> Result<Comparison> {
+fn comparison(preset: &SystematicPreset, runs: &[TrainingRun], conduct: &Conduct) -> Result<Comparison> {
     let paths: Vec<RunPath> = runs.iter().map(|run| conduct.run_path(&run.name)).collect();
     let checkpoints = last_of_each(find_checkpoints(&paths)?)?
         .iter()

@@ -3,6 +3,7 @@
 mod branches;
 mod budget;
 mod config;
+mod cost;
 mod forward;
 mod hooks;
 mod loss;

@@ -98,7 +98,11 @@ impl Study {
             .experiments
             .into_iter()
             .enumerate()
-            .map(|(i, table)| table.checked(folder).map_err(|e| Error::input(format!("experiments.{i}: {e}"))))
+            .map(|(i, table)| {
+                table
+                    .checked(folder)
+                    .map_err(|e| Error::input(format!("experiments.{i}: {e}")))
+            })
             .collect::<Result<Vec<_>>>()?;
         for (i, experiment) in experiments.iter().enumerate() {
             if experiments[..i].iter().any(|other| other.name == experiment.name) {
@@ -117,18 +121,24 @@ impl Study {
 
 impl ExperimentTable {
     fn checked(self, folder: &Path) -> Result<StudyExperiment> {
-        let is_name = |text: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
+        let is_name =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if !is_name(&self.name) {
-            return Err(Error::input(format!("name = {:?}; allowed: letters, digits, - and _", self.name)));
+            return Err(Error::input(format!(
+                "name = {:?}; allowed: letters, digits, - and _",
+                self.name
+            )));
         }
         let preset = match PresetSource::from_str(&self.preset) {
             Ok(PresetSource::File(path)) => PresetSource::File(folder.join(path)),
             Ok(shipped) => shipped,
             Err(allowed) => return Err(Error::input(format!("preset = {:?}; {allowed}", self.preset))),
         };
-        let twice = self.seeds.iter().enumerate().any(|(i, seed)| self.seeds[..i].contains(seed));
+        let twice = self
+            .seeds
+            .iter()
+            .enumerate()
+            .any(|(i, seed)| self.seeds[..i].contains(seed));
         if self.seeds.is_empty() || twice {
             return Err(Error::input("seeds; allowed: one or more numbers, each once"));
         }
