@@ -78,7 +78,7 @@ fn the_checkpoints_of_a_run_without_stages_are_counted_exactly_and_their_bytes_n
     // With an end that is no multiple of the interval: 0, 10, 20, 40, 67 and the end.
     let other = wide(SMALL_RUN).replace("steps = 60", "steps = 67\ncheckpoint_growth = 1.6");
     assert_as_estimated(&format!("stages = []\n{other}"), 6);
-    // By epochs: ROWS.
+    // 229 rows are 8 steps, so that evaluations are at 0, 16, 32, 48 and 60, of which the last is not 1.3 times the one before.
     let epochs = wide(SMALL_RUN).replace("evaluate_every = 10", "evaluate_every = \"2 epochs\"");
     assert_as_estimated(&format!("stages = []\n{epochs}"), 5);
 }

@@ -3,7 +3,6 @@
 use bytesize::ByteSize;
 
 use super::analyses::print_table;
-use crate::error::Result;
 use crate::experiment::{Between, Estimate, EstimatedRuns, cores};
 use crate::machine::cpu_name;
 use crate::measure::Table;
@@ -22,11 +21,11 @@ pub(super) fn threads_of(jobs: usize) -> usize {
 }
 
 /// Prints a row for runs that cost the same, then the totals with `jobs` runs at once.
-pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) -> Result<()> {
+pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) {
     let jobs = jobs.clamp(1, estimated.runs.len().max(1));
     let Some((_, first)) = estimated.runs.first() else {
         out!("nothing is left to train");
-        return Ok(());
+        return;
     };
     let mut groups: Vec<(&str, &Estimate, usize)> = Vec::new();
     for (name, estimate) in &estimated.runs {
@@ -54,7 +53,7 @@ pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) -> Result<()> {
         out!("runs that cost the same are one row, under the name of the first");
     }
     out!(
-        "{} of training in all, on {} each",
+        "{} of a core in all, each run on {}",
         hours(estimated.core_seconds()),
         counted(first.threads, "thread")
     );
@@ -78,7 +77,6 @@ pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) -> Result<()> {
     out!(
         "no run takes more steps; one whose curriculum ends early takes fewer. Disk is at most this, memory about this."
     );
-    Ok(())
 }
 
 fn row((name, estimate, count): &(&str, &Estimate, usize)) -> Vec<String> {

@@ -144,7 +144,8 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
 
 fn plan(args: &PlanArgs) -> Result<()> {
     if args.estimate.estimate {
-        return estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
+        estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
+        return Ok(());
     }
     let folder = args
         .out
@@ -270,7 +271,7 @@ fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize)
     let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
     let names = left.iter().map(|point| point.name.clone());
     let runs = names.zip(estimates).collect();
-    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs)?;
+    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
     if left.len() < points.len() {
         out!(
             "not in it, because trained already: {}",

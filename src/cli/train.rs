@@ -71,7 +71,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         let threads = args.threads.install(|| Ok(rayon::current_num_threads()))?;
         let estimate = Estimator::new(&device, threads)?.run(&run.config, &run.data)?;
         let runs = vec![(run.name, estimate)];
-        return estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, 1);
+        estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, 1);
+        return Ok(());
     }
     let training = Training {
         device: &device,

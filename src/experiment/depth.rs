@@ -11,7 +11,7 @@ use super::{Conduct, Outcome, make_data};
 use crate::checkpoint::find_checkpoints;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Position, Split, Tails};
-use crate::measure::{CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Probe, ProbeSpec};
+use crate::measure::{CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Probe, ProbeSpec, RunSummary};
 use crate::train::RunConfig;
 
 const PHASES: usize = 4;
@@ -128,6 +128,9 @@ fn how_deep(
         }
         let checkpoints = all[first..].iter().map(|checkpoint| checkpoint.info.clone());
         evidence.set_checkpoints(run.id, checkpoints.collect());
+        if let Some(checkpoint) = all.last() {
+            evidence.set_training(run.id, RunSummary::of(checkpoint)?);
+        }
     }
     let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
     let folder: PathBuf = match tails {

@@ -8,6 +8,7 @@ mod estimate;
 mod evidence;
 mod observer;
 mod preset;
+pub mod replication;
 mod role;
 mod settings;
 mod systematic;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::Study;
+use super::criteria::CriterionTable;
 use crate::error::{Error, Result};
 use crate::experiment::PresetSource;
 use crate::files;
@@ -31,7 +32,7 @@ struct StudyFile {
     #[serde(rename = "kind")]
     _kind: Kind,
     experiments: Vec<ExperimentTable>,
-    criteria: Vec<toml::Table>,
+    criteria: Vec<CriterionTable>,
 }
 
 #[derive(Deserialize)]
@@ -112,8 +113,13 @@ impl Study {
                 )));
             }
         }
+        let criteria = file.criteria.into_iter().enumerate().map(|(i, table)| {
+            let checked = table.checked(&experiments);
+            checked.map_err(|e| Error::input(format!("criteria.{i}: {e}")))
+        });
         Ok(Self {
             name: name.to_owned(),
+            criteria: criteria.collect::<Result<_>>()?,
             experiments,
         })
     }

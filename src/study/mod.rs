@@ -3,12 +3,19 @@
 //! The runs of a study are the points of one plan in its folder, so that a sweep's commands work on it: its points can be
 //! trained here or anywhere. Each seed's experiment is then measured as it would be alone.
 
+mod criteria;
+mod estimate;
 mod file;
 mod plan;
+mod run;
+mod verdict;
 
 use std::path::Path;
 
+pub use criteria::{Criterion, Range, Subject};
 pub use file::{StudyExperiment, StudySource};
+pub use run::{MeasuredReplicate, StudyOutcome};
+pub use verdict::{Finding, SeedValues, Verdict};
 
 use crate::error::Result;
 use crate::experiment::Preset;
@@ -20,6 +27,8 @@ pub struct Study {
     pub name: String,
     /// Its experiments.
     pub experiments: Vec<StudyExperiment>,
+    /// What its claims are held against.
+    pub criteria: Vec<Criterion>,
 }
 
 /// One seed of one experiment.

@@ -23,7 +23,10 @@ impl Study {
             let mut of_seeds = Vec::new();
             for &seed in &experiment.seeds {
                 let replicate = Replicate { experiment, seed };
-                of_seeds.push((replicate, replicate.open(runs, Path::new(""))?.training_runs()?));
+                of_seeds.push((
+                    replicate,
+                    replicate.open(runs, Path::new(""), &Device::Cpu)?.training_runs()?,
+                ));
             }
             // Every seed has the same runs.
             let count = of_seeds.first().map_or(0, |(_, runs)| runs.len());
@@ -42,13 +45,13 @@ impl Replicate<'_> {
     ///
     /// # Errors
     /// As [`Experiment::open`].
-    pub fn open(&self, runs: &Path, figures: &Path) -> Result<Experiment> {
+    pub fn open(&self, runs: &Path, figures: &Path, device: &Device) -> Result<Experiment> {
         let name = format!("{}, seed {}", self.experiment.name, self.seed);
         let folders = Folders {
             runs: runs.join(self.folder()),
             figures: figures.join(self.folder()),
         };
-        Experiment::open(name, self.preset()?, folders, Device::Cpu)
+        Experiment::open(name, self.preset()?, folders, device.clone())
     }
 }
 

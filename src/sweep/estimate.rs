@@ -33,7 +33,8 @@ pub fn default_jobs(sweep: &Path, points: &[&Point]) -> Result<usize> {
         return Ok(cores());
     };
     let bytes = of_distinct(points, |point| memory_bytes(&point.config, &point.read_data(sweep)?))?;
-    Ok(jobs_within(available, &bytes, cores()))
+    // What a run takes is known within a fifth.
+    Ok(jobs_within(available / 5 * 4, &bytes, cores()))
 }
 
 /// Estimates the points of the sweep file `path`, each on `threads` threads, without writing a plan or data.

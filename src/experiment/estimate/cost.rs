@@ -22,9 +22,9 @@ const WARM_UP: usize = 2;
 const MIN_STEPS: usize = 3;
 // A step that is predicted to take more seconds than this is not done as a whole.
 const LONG_STEP: f64 = 0.5;
-// Seconds that small steps are timed for, and about the rows of the larger of them: enough for GEMM near its full speed.
+// How long small steps are timed for, and about the rows of the larger of them: enough for GEMM at full speed.
 const LINE_TIME: Duration = Duration::from_millis(500);
-const LINE_ROWS: usize = 256;
+const LINE_ROWS: usize = 768;
 // The batches that whole steps are done on, over and over.
 const EPOCH_BATCHES: usize = 64;
 // The batches that are drawn to count their rows.
@@ -229,20 +229,17 @@ impl Line {
         // An epoch is a batch of `large` queries, then one of half as many.
         let mut trainer = rows.trainer(rows.sample(large + large / 2), large, 1, device)?;
         let mut points = [const { (Vec::new(), 0.0) }; 2];
+        // The first step fills buffers.
+        timed_step(&mut trainer)?;
         let start = Instant::now();
-        for done in 0.. {
-            if done > 0 && done % 2 == 0 {
-                if start.elapsed() >= LINE_TIME {
-                    break;
-                }
-                if done == 2 {
-                    // The first two have warmed up, and there is time for others.
-                    points.iter_mut().for_each(|(seconds, _)| seconds.clear());
-                }
+        let mut batch = 1;
+        while points[0].0.is_empty() || start.elapsed() < LINE_TIME {
+            for _ in 0..2 {
+                let (seconds, flops) = &mut points[batch];
+                *flops = rows.flops(&trainer.next_batch()?, 1);
+                seconds.push(timed_step(&mut trainer)?);
+                batch = 1 - batch;
             }
-            let (seconds, flops) = &mut points[done % 2];
-            *flops = rows.flops(&trainer.next_batch()?, 1);
-            seconds.push(timed_step(&mut trainer)?);
         }
         let [(large_seconds, large_flops), (small_seconds, small_flops)] =
             points.map(|(mut seconds, flops)| (median(&mut seconds), flops));
