@@ -198,7 +198,10 @@ fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
     match state {
         PointState::Done { seconds } => ("done", duration(*seconds)),
         PointState::Running { holder, step } => ("running", format!("step {step} of {steps}; {holder}")),
-        PointState::Failed { error, when } => ("failed", format!("{when}: {error}")),
+        PointState::Failed { error, when, log } => {
+            let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
+            ("failed", format!("{when}: {error}{}", log.concat()))
+        }
         PointState::Waiting { step: 0 } => ("waiting", String::new()),
         PointState::Waiting { step } => ("waiting", format!("stopped at step {step} of {steps}")),
     }
@@ -231,20 +234,11 @@ fn train(args: &RunArgs) -> Result<()> {
     let mut failed = Vec::new();
     let mut interrupted = false;
     for (point, outcome) in points.iter().zip(&outcomes) {
-        let text = match outcome {
-            PointOutcome::WasDone => "was done".to_owned(),
-            PointOutcome::Trained => "trained".to_owned(),
-            PointOutcome::Held(holder) => format!("left alone: {holder}"),
-            PointOutcome::Interrupted => {
-                interrupted = true;
-                "stopped".to_owned()
-            }
-            PointOutcome::Failed(error) => {
-                failed.push(format!("{} ({}): {error}", point.number, point.name));
-                format!("failed: {error}")
-            }
-        };
-        out!("{:>5}  {:<40} {text}", point.number, point.name);
+        interrupted |= matches!(outcome, PointOutcome::Interrupted);
+        if let PointOutcome::Failed(error) = outcome {
+            failed.push(format!("{} ({}): {error}", point.number, point.name));
+        }
+        out!("{:>5}  {:<40} {outcome}", point.number, point.name);
     }
     if !failed.is_empty() {
         return Err(Error::failed(format!(

@@ -331,7 +331,7 @@ mod tests {
         // A step that changes the length alone, outwards and inwards.
         close(turn(&[2.0, 0.0], &[5.0, 0.0]), (0.0, 1.0));
         close(turn(&[2.0, 0.0], &[1.0, 0.0]), (0.0, 1.0));
-        // (1, 2) to (−2, 4): 90° − 2 × 26.57° …, a step of (−3, 2), of which (1, 2) / √5 · (−3, 2) = 1 / √5.
+        // A cosine of 6 / (√5 √20), and a step of (−3, 2), of which 1 / √5 is along (1, 2) / √5.
         close(turn(&[1.0, 2.0], &[-2.0, 4.0]), (53.130_102, 1.0 / 65.0));
         close(turn(&[1.0, 1.0], &[-1.0, -1.0]), (180.0, 1.0));
         // No step has no direction.

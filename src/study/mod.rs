@@ -8,6 +8,8 @@ mod estimate;
 mod file;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::path::Path;

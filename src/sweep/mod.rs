@@ -8,6 +8,7 @@
 mod data;
 mod estimate;
 mod file;
+mod log;
 mod plan;
 mod point;
 mod run;

@@ -72,6 +72,19 @@ impl Point {
         ))
     }
 
+    /// The last part of its folder: its name and the beginning of its hash, for files about it.
+    pub(super) fn folder_name(&self) -> String {
+        let mut parts = self.folder.components().map(|part| part.as_os_str().to_string_lossy());
+        // A study has folders in folders.
+        let first = parts.next().unwrap_or_default();
+        let rest: Vec<_> = if first == "points" {
+            parts.collect()
+        } else {
+            std::iter::once(first).chain(parts).collect()
+        };
+        rest.join("-")
+    }
+
     /// Its settings with the path of the data as seen from here.
     pub fn config_in(&self, sweep: &Path) -> RunConfig {
         RunConfig {

@@ -49,6 +49,8 @@ fn train(at: &Path, run: &Path) -> Trainer {
     trainer
 }
 
+type Write<'a> = dyn Fn(&mut RunFolder) -> Result<()> + 'a;
+
 // Every file of a folder with its content.
 fn files_in(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -63,7 +65,7 @@ fn no_file_of_a_run_is_written_by_a_process_that_has_lost_the_lock() {
     let run = folder.path().join("run");
     let trainer = train(folder.path(), &run);
     let last = RunRecord::read(&run).unwrap().metrics.pop().unwrap();
-    let write: [(&str, &dyn Fn(&mut RunFolder) -> Result<()>); 7] = [
+    let writes: [(&str, &Write); 7] = [
         (CONFIG, &|run| run.write_config(trainer.config())),
         (METRICS, &|run| run.write_metrics()),
         (STAGES, &|run| run.write_stages(&trainer)),
@@ -74,7 +76,7 @@ fn no_file_of_a_run_is_written_by_a_process_that_has_lost_the_lock() {
         ("an evaluation", &|run| run.on_evaluation(&trainer, &last, &[])),
         ("an interrupt", &|run| run.on_interrupt(&trainer)),
     ];
-    for (name, write) in write {
+    for (name, write) in writes {
         let mut lost = RunFolder::locked(&run, RunLock::acquire(&run).unwrap());
         std::fs::remove_file(run.join("run.lock")).unwrap();
         let next = RunLock::acquire(&run).unwrap();

@@ -2,6 +2,7 @@
 
 mod depth;
 pub(crate) mod depth_run;
+mod quantities;
 mod systematic;
 mod systematic_run;
 
