@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use candle_core::Device;
 use clap::{Args, Subcommand};
 
+use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
-use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status};
+use crate::experiment::{EstimatedRuns, cores};
+use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status, default_jobs, estimate_file};
 use crate::wording::counted;
 
 #[derive(Subcommand)]
@@ -32,6 +35,8 @@ pub(super) struct PlanArgs {
     /// Folder of the sweep [default: checkpoints/ and the file's name]
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 #[derive(Args)]
@@ -55,11 +60,13 @@ pub(super) struct RunArgs {
     which: Which,
     #[command(flatten)]
     selection: Selection,
-    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores]
+    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores, within memory]
     #[arg(long)]
     jobs: Option<usize>,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 /// The points to train; all where none is named.
@@ -141,6 +148,10 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
 }
 
 fn plan(args: &PlanArgs) -> Result<()> {
+    if args.estimate.estimate {
+        estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
+        return Ok(());
+    }
     let folder = args
         .out
         .clone()
@@ -215,11 +226,15 @@ fn train(args: &RunArgs) -> Result<()> {
         .map(|&number| plan.point(number))
         .collect::<Result<Vec<_>>>()?;
     let jobs = match args.jobs {
-        None => crate::experiment::cores(),
+        None => default_jobs(sweep, &points)?,
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
-    let (device, stop, terminal) = (args.device.device.open()?, super::stop_flag(), Terminal::new());
+    let device = args.device.device.open()?;
+    if args.estimate.estimate {
+        return print_estimate(sweep, &points, &device, jobs);
+    }
+    let (stop, terminal) = (super::stop_flag(), Terminal::new());
     let outcomes = Runner::new(sweep, &device, &stop, &terminal).all(&points, jobs)?;
     let mut failed = Vec::new();
     let mut interrupted = false;
@@ -239,6 +254,28 @@ fn train(args: &RunArgs) -> Result<()> {
     }
     if interrupted {
         return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+// Of the points that are not trained yet; those that were begun count whole.
+fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize) -> Result<()> {
+    let mut left = Vec::new();
+    for &point in points {
+        if !point.is_done(sweep)? {
+            left.push(point);
+        }
+    }
+    let threads = estimate::threads_of(jobs.min(left.len()));
+    let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
+    let names = left.iter().map(|point| point.name.clone());
+    let runs = names.zip(estimates).collect();
+    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
+    if left.len() < points.len() {
+        out!(
+            "not in it, because trained already: {}",
+            counted(points.len() - left.len(), "point")
+        );
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! trained here or anywhere. Each seed's experiment is then measured as it would be alone.
 
 mod criteria;
+mod estimate;
 mod file;
 mod plan;
 mod run;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::RunRecord;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::graph::Dataset;
 use crate::train::RunConfig;
 
 /// A run of a plan.
@@ -90,6 +91,25 @@ impl Point {
             data: sweep.join(&self.data.folder),
             ..self.config.clone()
         }
+    }
+
+    /// Reads its data in the folder of `sweep`.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are others than the plan was made with.
+    pub fn read_data(&self, sweep: &Path) -> Result<Dataset> {
+        let folder = sweep.join(&self.data.folder);
+        let data = Dataset::read(&folder)?;
+        if data.hash == self.data.hash {
+            return Ok(data);
+        }
+        Err(Error::file(
+            &folder,
+            format!(
+                "holds data {}, the plan was made with data {}",
+                data.hash, self.data.hash
+            ),
+        ))
     }
 
     /// Whether its run in the folder of `sweep` has ended, and was of these settings and data.

@@ -137,16 +137,7 @@ impl<'a> Runner<'a> {
         if let Some(data) = known.get(&folder) {
             return Ok(data.clone());
         }
-        let data = Arc::new(Dataset::read(&folder)?);
-        if data.hash != point.data.hash {
-            return Err(Error::file(
-                &folder,
-                format!(
-                    "holds data {}, the plan was made with data {}",
-                    data.hash, point.data.hash
-                ),
-            ));
-        }
+        let data = Arc::new(point.read_data(self.sweep)?);
         known.insert(folder, data.clone());
         Ok(data)
     }

@@ -77,6 +77,12 @@ fn score_interval(share: f64, n: f64, z: f64) -> Interval {
     ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
+/// The median of values of which there is at least one (of an even number the upper of the two in the middle); sorts them.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// The mean; NaN of nothing.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     let (sum, count) = values
