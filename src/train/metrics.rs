@@ -10,7 +10,7 @@ use crate::graph::{Query, Split};
 use crate::model::{Model, Pass, Sharing};
 
 /// The number of queries in one forward pass of an evaluation.
-const BATCH: usize = 1024;
+pub(crate) const EVALUATION_BATCH: usize = 1024;
 
 /// What one evaluation measured; one line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub(crate) const NOT_A_NUMBER: &str =
 pub fn answers<'a>(model: &Model, queries: impl IntoIterator<Item = &'a [u32]>, iterations: usize) -> Result<Vec<u32>> {
     let queries: Vec<&[u32]> = queries.into_iter().collect();
     let mut answers = Vec::with_capacity(queries.len());
-    for chunk in queries.chunks(BATCH) {
+    for chunk in queries.chunks(EVALUATION_BATCH) {
         let rows = model.pack(chunk.iter().copied(), Sharing::Prefixes)?;
         let logits = model.forward(&rows, iterations, &mut Pass::default())?;
         answers.extend(top1(&logits)?);

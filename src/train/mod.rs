@@ -17,7 +17,7 @@ mod trainer;
 pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Seeds};
 pub use curriculum::{Curriculum, Dynamic};
 pub use interval::Interval;
-pub(crate) use metrics::NOT_A_NUMBER;
+pub(crate) use metrics::{EVALUATION_BATCH, NOT_A_NUMBER};
 pub use metrics::{Evaluation, accuracy, answers, rank, top1};
 pub use observer::Observer;
 pub(crate) use overrides::apply as with_overrides;

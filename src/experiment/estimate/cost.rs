@@ -12,7 +12,9 @@ use crate::machine::Stopwatch;
 use crate::measure::statistics::median;
 use crate::model::{ModelConfig, Rows, Sharing};
 use crate::random::Stream;
-use crate::train::{LoopConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits, sharing};
+use crate::train::{
+    Dynamic, EVALUATION_BATCH, LoopConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits, sharing,
+};
 
 // Seconds that whole steps are timed for, and evaluations.
 const STEPS_TIME: Duration = Duration::from_secs(2);
@@ -29,8 +31,6 @@ const LINE_ROWS: usize = 768;
 const EPOCH_BATCHES: usize = 64;
 // The batches that are drawn to count their rows.
 const BATCHES: usize = 8;
-// Queries that an evaluation answers at once.
-const EVALUATION_BATCH: usize = 1024;
 
 /// Seconds at one stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,7 +117,7 @@ impl<'a> StageRows<'a> {
 
     fn mean_iterations(&self) -> f64 {
         let dynamic = self.config.train.dynamic.as_ref();
-        dynamic.map_or(self.config.model.iterations as f64, |dynamic| dynamic.mean_iterations())
+        dynamic.map_or(self.config.model.iterations as f64, Dynamic::mean_iterations)
     }
 
     /// The first batch of the evaluation of every split.
