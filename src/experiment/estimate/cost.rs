@@ -12,7 +12,7 @@ use crate::machine::Stopwatch;
 use crate::measure::statistics::median;
 use crate::model::{ModelConfig, Rows, Sharing};
 use crate::random::Stream;
-use crate::train::{LoopConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits, sharing};
+use crate::train::{Dynamic, LoopConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits, sharing};
 
 // Seconds that whole steps are timed for, and evaluations.
 const STEPS_TIME: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ impl<'a> StageRows<'a> {
 
     fn mean_iterations(&self) -> f64 {
         let dynamic = self.config.train.dynamic.as_ref();
-        dynamic.map_or(self.config.model.iterations as f64, |dynamic| dynamic.mean_iterations())
+        dynamic.map_or(self.config.model.iterations as f64, Dynamic::mean_iterations)
     }
 
     /// The first batch of the evaluation of every split.
