@@ -82,6 +82,28 @@ pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result
     Ok(())
 }
 
+/// Writes `bytes` to `path` as [`write()`] does, unless there is something already; gives whether it was written. Of several
+/// processes that try at once one succeeds, on network file systems too.
+///
+/// # Errors
+/// When the folder cannot be made or written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let fail = |e: std::io::Error| Error::write(path, e);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let mut file = temporary_file(folder, None).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            sync_folder(folder);
+            Ok(true)
+        }
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(fail(e.error)),
+    }
+}
+
 /// Writes `value` as indented JSON, whole or not at all.
 ///
 /// # Errors

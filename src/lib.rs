@@ -88,6 +88,7 @@
 //! | [`measure`] | the analyses |
 //! | [`experiment`] | presets, plans of runs, evidence, and the claims that are tested on it |
 //! | [`figure`] | a figure for each analysis |
+//! | [`sweep`] | plans of many runs, and what trains them and gathers their results |
 //! | [`report`] | the summary of an experiment |
 //!
 //! [`random`] has the portable random streams that every one of them draws from. Errors are one type, [`Error`].
@@ -121,6 +122,7 @@ pub mod model;
 pub mod random;
 mod registry;
 pub mod report;
+pub mod sweep;
 mod threads;
 pub mod train;
 pub mod verify;

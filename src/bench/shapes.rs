@@ -83,6 +83,8 @@ impl Case {
         RunConfig {
             data: "data".into(),
             seed: SEED,
+            init_seed: None,
+            order_seed: None,
             model: ModelConfig {
                 positions: match self.shape {
                     Shape::Depth => Positions::None,

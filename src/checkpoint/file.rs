@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::{Split, Vocab};
 use crate::model::{Model, ModelConfig, Weights};
+use crate::train::Seeds;
 
 /// The metadata of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct CheckpointInfo {
     /// The seed of the run; absent for imported weights.
     #[serde(default)]
     pub seed: Option<u64>,
+    /// The seeds of its initial weights and of training; absent where both are `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Seeds>,
     /// The content hash of the training data; absent for imported weights.
     #[serde(default)]
     pub data_hash: Option<String>,
@@ -51,6 +55,7 @@ impl CheckpointInfo {
             step: 0,
             epoch: 0.0,
             seed: None,
+            seeds: None,
             data_hash: None,
             learned_hops: None,
             accuracy: BTreeMap::new(),

@@ -17,4 +17,5 @@ pub use paths::{CheckpointPath, RunPath, find_checkpoints};
 pub use record::{RunRecord, StagesFile, initial_checkpoint};
 pub use role::CheckpointRole;
 pub use run::RunFolder;
+pub(crate) use run::relative_to;
 pub use tensors::{read_tensors, write_tensors};

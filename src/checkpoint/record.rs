@@ -88,6 +88,13 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
+    /// Whether `folder` has all that [`RunRecord::read`] reads, and the checkpoint of the end of training.
+    pub fn is_complete(folder: &Path) -> bool {
+        [CONFIG, STAGES, METRICS, FINAL]
+            .iter()
+            .all(|file| folder.join(file).is_file())
+    }
+
     /// Reads config, stages and metrics of the run in `folder`.
     ///
     /// # Errors

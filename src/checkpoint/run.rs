@@ -241,6 +241,7 @@ impl RunFolder {
             step: evaluation.step,
             epoch: evaluation.epoch,
             seed: Some(config.seed),
+            seeds: config.own_seeds(),
             data_hash: Some(trainer.data().hash.clone()),
             learned_hops: trainer.learned_hops(),
             accuracy: evaluation.accuracy.clone(),
@@ -297,7 +298,7 @@ struct SavedState {
 }
 
 // The path of `to` relative to `folder`, so that a run and its data can be moved together.
-fn relative_to(folder: &Path, to: &Path) -> PathBuf {
+pub(crate) fn relative_to(folder: &Path, to: &Path) -> PathBuf {
     let (Ok(folder), Ok(to)) = (folder.canonicalize(), to.canonicalize()) else {
         return to.to_owned();
     };

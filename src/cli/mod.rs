@@ -12,6 +12,7 @@ mod data;
 mod import;
 mod progress;
 mod reproduce;
+mod sweep;
 mod train;
 mod verify;
 
@@ -51,6 +52,9 @@ enum Command {
     Data(data::DataCommand),
     /// Train a model from a config file
     Train(train::TrainArgs),
+    /// Many runs from one file: over keys and seeds, here or on a cluster
+    #[command(subcommand)]
+    Sweep(sweep::SweepCommand),
     #[command(flatten)]
     Analyses(analyses::Analyses),
     /// Runs side by side: stages, cost, accuracy, lens and patching
@@ -86,6 +90,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
+        Command::Sweep(command) => sweep::run(&command),
         Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
         Command::Activations(args) => activations::run(&args),

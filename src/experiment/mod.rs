@@ -23,6 +23,7 @@ pub use observer::{MeasuredResult, Observer, Phase, Unobserved};
 pub use preset::{DepthPreset, Inside, Preset, PresetSource, ShippedPreset, SystematicPreset};
 pub use role::{Recurrence, RunRole, effective_layers};
 pub use training::{Training, TrainingRun, thread_pool};
+pub(crate) use training::{cores, side_by_side};
 
 pub(crate) use depth::title as data_title;
 

@@ -1,10 +1,9 @@
 //! The training of runs into their folders, several at once.
 
-use std::collections::VecDeque;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::Device;
 
@@ -57,31 +56,56 @@ impl Training<'_> {
     }
 
     /// Trains each run into the folder of its name in `folder` as far as it is not trained yet, as many at once as there are
-    /// cores.
+    /// cores. A run that fails does not keep the others from being trained.
     ///
     /// # Errors
     /// Those of [`Training::run`].
     pub fn all(&self, runs: &[&TrainingRun], folder: &Path) -> Result<()> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = cores.min(runs.len()).max(1);
-        let waiting: Mutex<VecDeque<&TrainingRun>> = Mutex::new(runs.iter().copied().collect());
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let work = || -> Result<()> {
-            let pool = thread_pool((cores / workers).max(1))?;
-            while let Some(run) = next() {
-                pool.install(|| self.run(run, &folder.join(&run.name), true).map(|_| ()))?;
+        let outcomes = side_by_side(runs, cores(), |run| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
             }
-            Ok(())
-        };
-        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-            let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
-            joined
-                .map(|outcome| outcome.unwrap_or_else(|_| Err(Error::failed("a training thread stopped"))))
-                .collect()
-        });
+            self.run(run, &folder.join(&run.name), true).map(|_| ())
+        })?;
         outcomes.into_iter().collect()
     }
+}
+
+/// The cores of this machine that the process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Does `f` for each of `items`, `jobs` at once, in their order; the cores are divided among the jobs. Gives what came of each,
+/// in order.
+///
+/// # Errors
+/// When threads cannot be started.
+pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], jobs: usize, f: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+    let jobs = jobs.min(items.len()).max(1);
+    let next = AtomicUsize::new(0);
+    let pools = (0..jobs)
+        .map(|_| thread_pool((cores() / jobs).max(1)))
+        .collect::<Result<Vec<_>>>()?;
+    let work = |pool: &rayon::ThreadPool| -> Vec<(usize, R)> {
+        let mut done = Vec::new();
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(item) = items.get(index)
+        {
+            done.push((index, pool.install(|| f(item))));
+        }
+        done
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let started: Vec<_> = pools.iter().map(|pool| scope.spawn(|| work(pool))).collect();
+        let joined = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .collect::<std::thread::Result<Vec<_>>>()
+            .map(|done| done.into_iter().flatten().collect())
+            .map_err(|_| Error::failed("a training thread stopped"))
+    })?;
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// A pool of this many threads; 0 for as many as there are cores.

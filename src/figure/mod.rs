@@ -79,8 +79,10 @@ fn several_runs(checkpoints: &[CheckpointSummary]) -> bool {
 fn conditions(checkpoints: &[CheckpointSummary]) -> String {
     let mut seeds: Vec<String> = checkpoints
         .iter()
-        .filter_map(|s| s.seed)
-        .map(|seed| seed.to_string())
+        .filter_map(|s| match s.seeds {
+            Some(seeds) => Some(format!("{} (initial weights) / {} (order)", seeds.init, seeds.order)),
+            None => s.seed.map(|seed| seed.to_string()),
+        })
         .collect();
     seeds.dedup();
     let runs = distinct(checkpoints, |s| s.origin.run.clone()).join(", ");
@@ -383,6 +385,7 @@ mod tests {
             origin: origin(),
             role: CheckpointRole::End,
             seed: Some(1),
+            seeds: None,
             layers: 1,
             iterations: 4,
             learned_hops: None,

@@ -9,6 +9,7 @@ use crate::checkpoint::{CheckpointPath, CheckpointRole};
 use crate::error::Result;
 use crate::graph::Dataset;
 use crate::model::Model;
+use crate::train::Seeds;
 
 /// Which checkpoint a row is of, and the data that it was measured on. No two checkpoints of a result share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct CheckpointSummary {
     pub role: CheckpointRole,
     /// The run's seed.
     pub seed: Option<u64>,
+    /// The seeds of its initial weights and of training; absent where both are `seed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Seeds>,
     /// Layers of the recurrent block.
     pub layers: usize,
     /// Iterations in training.
@@ -105,6 +109,7 @@ impl LoadedCheckpoint {
             },
             role: path.role,
             seed: checkpoint.info.seed,
+            seeds: checkpoint.info.seeds,
             layers: checkpoint.info.model.layers,
             iterations: checkpoint.info.model.iterations,
             learned_hops: checkpoint.info.learned_hops,

@@ -52,6 +52,7 @@ pub(super) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
         },
         role: CheckpointRole::End,
         seed: None,
+        seeds: None,
         layers: model.config().layers,
         iterations: model.config().iterations,
         learned_hops: None,

@@ -19,9 +19,16 @@ use crate::model::ModelConfig;
 pub struct RunConfig {
     /// The data folder; in a file, relative to that file.
     pub data: PathBuf,
-    /// Seed of initial weights, batch order and dropout.
+    /// The short form of the two seeds below: the value of each that is absent.
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// Seed of the initial weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_seed: Option<u64>,
+    /// Seed of what is drawn while training: the order of batches, dropout, the iterations of a dynamic run, and the
+    /// training rows that are evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_seed: Option<u64>,
     /// The architecture.
     pub model: ModelConfig,
     /// AdamW and its schedule.
@@ -39,6 +46,15 @@ pub struct RunConfig {
 
 fn default_seed() -> u64 {
     1
+}
+
+/// The seeds of a run, beside that of its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seeds {
+    /// Seed of the initial weights.
+    pub init: u64,
+    /// Seed of what is drawn while training.
+    pub order: u64,
 }
 
 /// The weights that weight decay applies to.
@@ -171,6 +187,8 @@ impl RunConfig {
         Self {
             data: data.into(),
             seed: default_seed(),
+            init_seed: None,
+            order_seed: None,
             model,
             optimizer: OptimizerConfig::default(),
             train,
@@ -193,7 +211,7 @@ impl RunConfig {
         if !table.contains_key("stages") && !has_curriculum {
             config.stages = grokking_stages();
         }
-        config = overrides::apply(&config, overrides)?;
+        config = overrides::apply(&config, overrides).map_err(|e| Error::input(format!("--set {e}")))?;
         config.check().map_err(|e| Error::file(path, e))?;
         if config.data.is_relative()
             && let Some(folder) = path.parent()
@@ -201,6 +219,34 @@ impl RunConfig {
             config.data = folder.join(&config.data);
         }
         Ok(config)
+    }
+
+    /// The settings with `key=value` overrides put over them, checked. The data folder is left as it is.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value is impossible; the message names it.
+    pub fn with(&self, overrides: &[String]) -> Result<Self> {
+        let config = overrides::apply(self, overrides)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The seeds of initial weights and of training.
+    pub fn seeds(&self) -> Seeds {
+        Seeds {
+            init: self.init_seed.unwrap_or(self.seed),
+            order: self.order_seed.unwrap_or(self.seed),
+        }
+    }
+
+    /// The seeds of initial weights and of training where they are not both `seed`.
+    pub fn own_seeds(&self) -> Option<Seeds> {
+        let seeds = self.seeds();
+        let short = Seeds {
+            init: self.seed,
+            order: self.seed,
+        };
+        (seeds != short).then_some(seeds)
     }
 
     /// Warnings of settings that are possible but hardly meant, a sentence each.
@@ -251,7 +297,14 @@ impl RunConfig {
         self.model.check()?;
         // TOML has no larger integers, and the run's own config.toml will be read again.
         let largest = i64::MAX as u64;
-        allow(self.seed <= largest, "seed", &self.seed, &format!("0 to {largest}"))?;
+        for (key, seed) in [
+            ("seed", Some(self.seed)),
+            ("init_seed", self.init_seed),
+            ("order_seed", self.order_seed),
+        ] {
+            let seed = seed.unwrap_or_default();
+            allow(seed <= largest, key, &seed, &format!("0 to {largest}"))?;
+        }
         let o = &self.optimizer;
         let finite = |x: f64| x.is_finite() && x >= 0.0;
         allow(finite(o.lr) && o.lr > 0.0, "optimizer.lr", &o.lr, "above 0")?;

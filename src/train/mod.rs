@@ -14,12 +14,13 @@ mod progress;
 mod stages;
 mod trainer;
 
-pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig};
+pub use config::{Decay, LoopConfig, OptimizerConfig, RunConfig, Seeds};
 pub use curriculum::{Curriculum, Dynamic};
 pub use interval::Interval;
 pub(crate) use metrics::NOT_A_NUMBER;
 pub use metrics::{Evaluation, accuracy, answers, rank, top1};
 pub use observer::Observer;
+pub(crate) use overrides::apply as with_overrides;
 pub use progress::{CheckpointReason, Progress, SavedParameter};
 pub use stages::{Reached, Stage, StageOutcome, StageTracker, grokking_stages};
 pub use trainer::Trainer;

@@ -24,9 +24,8 @@ pub(super) fn set_section(settings: &[String], section: &str) -> bool {
 /// # Errors
 /// When a setting is not of this form, its key does not exist, its value is of another kind, or a section that `config`
 /// leaves out lacks a key that has no default; the message has the setting.
-pub(super) fn apply<C: Clone + Serialize + DeserializeOwned>(config: &C, settings: &[String]) -> Result<C> {
-    let wrong =
-        |settings: &[String], e: &dyn std::fmt::Display| Error::input(format!("--set {}: {e}", settings.join(" ")));
+pub(crate) fn apply<C: Clone + Serialize + DeserializeOwned>(config: &C, settings: &[String]) -> Result<C> {
+    let wrong = |settings: &[String], e: &dyn std::fmt::Display| Error::input(format!("{}: {e}", settings.join(" ")));
     let mut config = config.clone();
     let mut root = toml::Value::try_from(&config).map_err(|e| wrong(settings, &e))?;
     // The index of the first setting that is applied and not yet checked.

@@ -276,6 +276,7 @@ impl Subject {
             },
             role: CheckpointRole::Other,
             seed: None,
+            seeds: None,
             layers,
             iterations,
             // `extrapolate` asks for a curriculum: as if it had ended at the shortest chains.

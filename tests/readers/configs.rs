@@ -144,6 +144,8 @@ fn config() -> impl Strategy<Value = RunConfig> {
             RunConfig {
                 data: "data".into(),
                 seed,
+                init_seed: None,
+                order_seed: None,
                 model,
                 optimizer,
                 train,

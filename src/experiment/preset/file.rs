@@ -106,6 +106,8 @@ impl SystematicPreset {
         let config = |model: ModelConfig| RunConfig {
             data: PathBuf::new(),
             seed: seed.unwrap_or(file.seed),
+            init_seed: None,
+            order_seed: None,
             model,
             optimizer: file.optimizer.clone(),
             train: file.train.clone(),
@@ -136,6 +138,8 @@ impl DepthPreset {
         let config = |dynamic, model| RunConfig {
             data: PathBuf::new(),
             seed: seed.unwrap_or(file.seed),
+            init_seed: None,
+            order_seed: None,
             model,
             optimizer: file.optimizer.clone(),
             train: LoopConfig {

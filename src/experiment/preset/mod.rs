@@ -110,11 +110,24 @@ impl Preset {
         }
     }
 
+    /// The config of each run by name, in the preset's order.
+    pub fn runs(&self) -> Vec<(&str, &RunConfig)> {
+        match self {
+            Self::Systematic(preset) => preset
+                .runs
+                .iter()
+                .map(|(name, config)| (name.as_str(), config))
+                .collect(),
+            Self::Depth(preset) => preset
+                .runs
+                .iter()
+                .map(|(name, _, config)| (name.as_str(), config))
+                .collect(),
+        }
+    }
+
     fn check_runs(&self) -> Result<()> {
-        let runs: Vec<(&String, &RunConfig)> = match self {
-            Self::Systematic(preset) => preset.runs.iter().map(|(name, config)| (name, config)).collect(),
-            Self::Depth(preset) => preset.runs.iter().map(|(name, _, config)| (name, config)).collect(),
-        };
+        let runs = self.runs();
         if runs.is_empty() {
             return Err(Error::input("runs is empty; allowed: one or more [[runs]]"));
         }
@@ -127,10 +140,10 @@ impl Preset {
                 return refuse("letters, digits, - and _");
             }
             // Folders of the experiment itself.
-            if ["data", "data-shortcut", "shortcut"].contains(&name.as_str()) {
+            if ["data", "data-shortcut", "shortcut"].contains(&name) {
                 return refuse("another name; this one is that of the experiment's own folder");
             }
-            if runs[..i].iter().any(|(other, _)| *other == name) {
+            if runs[..i].iter().any(|&(other, _)| other == name) {
                 return refuse("a name that no other run has");
             }
             config.check().map_err(|e| Error::input(format!("run {name}: {e}")))?;
@@ -140,6 +153,12 @@ impl Preset {
 }
 
 impl DepthPreset {
+    /// The settings of the data of the run `name`; over permutations where there is no such run.
+    pub fn data_of(&self, name: &str) -> Chains {
+        let run = self.runs.iter().find(|(known, ..)| known == name);
+        self.data_over(run.map_or(Tails::Permutation, |(_, tails, _)| *tails))
+    }
+
     /// The settings of its data with these tails.
     pub fn data_over(&self, tails: Tails) -> Chains {
         Chains {

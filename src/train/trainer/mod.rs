@@ -57,7 +57,7 @@ impl Trainer {
             stage::check(stage, &config, &data)?;
         }
         let vocab = data.vocab.len();
-        let initial = Weights::init(&config.model, vocab, config.seed, device)?;
+        let initial = Weights::init(&config.model, vocab, config.seeds().init, device)?;
         let parameters: Vec<Parameter> = initial
             .leaves()
             .iter()
@@ -167,7 +167,7 @@ impl Trainer {
                 Some(hops) => format!("batch order to {hops} hops"),
             };
             let mut order = self.stage_rows.clone();
-            Stream::new(self.config.seed, &purpose, epoch).shuffle(&mut order);
+            Stream::new(self.config.seeds().order, &purpose, epoch).shuffle(&mut order);
             self.epoch_order = (epoch, order);
         }
         let size = self.config.train.batch;
@@ -210,12 +210,12 @@ impl Trainer {
         let rows = self.model.pack(queries().map(|query| &*query.tokens), self.sharing)?;
         let targets: Vec<u32> = queries().map(|query| query.target).collect();
         let mut pass = Pass {
-            dropout: (self.config.model.dropout > 0.0).then(|| Stream::new(self.config.seed, "dropout", step)),
+            dropout: (self.config.model.dropout > 0.0).then(|| Stream::new(self.config.seeds().order, "dropout", step)),
             gradients: true,
             ..Pass::default()
         };
         let iterations = match &self.config.train.dynamic {
-            Some(dynamic) => dynamic.iterations(self.config.seed, step),
+            Some(dynamic) => dynamic.iterations(self.config.seeds().order, step),
             None => self.config.model.iterations,
         };
         let logits = self.model.forward(&rows, iterations, &mut pass)?;

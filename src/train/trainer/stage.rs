@@ -15,7 +15,7 @@ impl Trainer {
         let rows = self.training_rows();
         let fits = |query: &Query| max_hops.is_none_or(|max| query.hops() <= max);
         let stage_rows: Vec<u32> = (0..rows.len() as u32).filter(|&i| fits(&rows[i as usize])).collect();
-        let sampled = Stream::new(self.config.seed, "evaluated training rows", 0)
+        let sampled = Stream::new(self.config.seeds().order, "evaluated training rows", 0)
             .sample(&stage_rows, self.config.train.train_sample)
             .into_iter()
             .map(|i| rows[i as usize].clone())

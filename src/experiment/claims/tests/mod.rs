@@ -50,6 +50,7 @@ fn checkpoint(run: &str, role: CheckpointRole, layers: usize, iterations: usize)
         origin: origin(run, role, 1000),
         role,
         seed: None,
+        seeds: None,
         layers,
         iterations,
         learned_hops: None,

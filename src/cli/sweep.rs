@@ -1,0 +1,245 @@
+//! `loopscope sweep`: many runs from one file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::progress::Terminal;
+use crate::error::{Error, Result};
+use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status};
+use crate::wording::counted;
+
+#[derive(Subcommand)]
+pub(super) enum SweepCommand {
+    /// Write the plan of a sweep file: its points, numbered and hashed, and their data
+    Plan(PlanArgs),
+    /// Say which points are done, running, failed and waiting
+    Status(StatusArgs),
+    /// Train points, as far as they are not trained yet
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+pub(super) struct PlanArgs {
+    /// Sweep file
+    file: PathBuf,
+    /// Folder of the sweep [default: checkpoints/ and the file's name]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Which {
+    /// Folder of the sweep
+    sweep: PathBuf,
+    /// Number of the plan [default: the newest]
+    #[arg(long)]
+    plan: Option<usize>,
+}
+
+#[derive(Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    selection: Selection,
+    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+    #[command(flatten)]
+    device: super::DeviceArg,
+}
+
+/// The points to train; all where none is named.
+#[derive(Args)]
+struct Selection {
+    /// This point
+    #[arg(long, value_name = "N", conflicts_with_all = ["points", "task"])]
+    point: Option<usize>,
+    /// These points
+    #[arg(long, value_name = "A-B", conflicts_with = "task")]
+    points: Option<Span>,
+    /// The point of this task: SLURM_ARRAY_TASK_ID or HQ_TASK_ID, plus --offset
+    #[arg(long)]
+    task: bool,
+    /// Added to the number of the task
+    #[arg(long, default_value_t = 0, requires = "task", value_name = "K")]
+    offset: usize,
+}
+
+/// A first and a last point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span(usize, usize);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let ends = text
+            .split_once('-')
+            .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match ends {
+            Some((first, last)) if 1 <= first && first <= last => Ok(Self(first, last)),
+            _ => Err("allowed: two numbers of points, as in 3-7".to_owned()),
+        }
+    }
+}
+
+/// The environment variables in which engines tell the number of a task.
+const TASK_VARIABLES: [&str; 2] = ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID"];
+
+impl Selection {
+    fn numbers(&self, plan: &Plan) -> Result<Vec<usize>> {
+        if let Some(number) = self.point {
+            return Ok(vec![number]);
+        }
+        if let Some(Span(first, last)) = self.points {
+            return Ok((first..=last).collect());
+        }
+        if self.task {
+            return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
+        }
+        Ok((1..=plan.points.len()).collect())
+    }
+}
+
+fn task_number(variable: impl Fn(&str) -> Option<String>) -> Result<usize> {
+    let mut found = TASK_VARIABLES
+        .iter()
+        .filter_map(|name| variable(name).map(|value| (name, value)));
+    let Some((name, value)) = found.next() else {
+        return Err(Error::input(format!(
+            "--task; allowed inside a task of an engine that sets {}",
+            TASK_VARIABLES.join(" or ")
+        )));
+    };
+    value
+        .trim()
+        .parse()
+        .map_err(|_| Error::input(format!("{name} = {value:?}; allowed: the number of a task")))
+}
+
+pub(super) fn run(command: &SweepCommand) -> Result<()> {
+    match command {
+        SweepCommand::Plan(args) => plan(args),
+        SweepCommand::Status(args) => status(args),
+        SweepCommand::Run(args) => train(args),
+    }
+}
+
+fn plan(args: &PlanArgs) -> Result<()> {
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| super::default_run_folder(&args.file));
+    let (plan, fresh) = Plan::make(&args.file, &folder)?;
+    let count = counted(plan.points.len(), "point");
+    if fresh {
+        out!("plan {} ({}): {count}", plan.number, plan.hash);
+    } else {
+        out!("plan {} ({}) is this plan already: {count}", plan.number, plan.hash);
+    }
+    for point in &plan.points {
+        out!("{:>5}  {}", point.number, point.name);
+    }
+    out!("{}\nloopscope sweep run {}", folder.display(), folder.display());
+    Ok(())
+}
+
+fn status(args: &StatusArgs) -> Result<()> {
+    let plan = Plan::read(&args.which.sweep, args.which.plan)?;
+    say_status(&args.which.sweep, &plan)
+}
+
+fn say_status(sweep: &Path, plan: &Plan) -> Result<()> {
+    let status = Status::read(sweep, plan)?;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (point, state) in &status.points {
+        let (word, text) = describe(point, state);
+        *counts.entry(word).or_default() += 1;
+        out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
+    }
+    let count = |word: &str| counts.get(word).copied().unwrap_or(0);
+    let left = status.seconds_left().map_or(String::new(), |seconds| {
+        format!("; about {} of training left on one core", duration(seconds))
+    });
+    out!(
+        "plan {}: {} done, {} running, {} failed, {} waiting{left}",
+        plan.number,
+        count("done"),
+        count("running"),
+        count("failed"),
+        count("waiting")
+    );
+    Ok(())
+}
+
+fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
+    let steps = point.config.train.steps;
+    match state {
+        PointState::Done { seconds } => ("done", duration(*seconds)),
+        PointState::Running { holder, step } => ("running", format!("step {step} of {steps}; {holder}")),
+        PointState::Failed { error, when } => ("failed", format!("{when}: {error}")),
+        PointState::Waiting { step: 0 } => ("waiting", String::new()),
+        PointState::Waiting { step } => ("waiting", format!("stopped at step {step} of {steps}")),
+    }
+}
+
+// `3h 2m 5s`.
+fn duration(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
+
+fn train(args: &RunArgs) -> Result<()> {
+    let sweep = &args.which.sweep;
+    let plan = Plan::read(sweep, args.which.plan)?;
+    let numbers = args.selection.numbers(&plan)?;
+    let points = numbers
+        .iter()
+        .map(|&number| plan.point(number))
+        .collect::<Result<Vec<_>>>()?;
+    let jobs = match args.jobs {
+        None => crate::experiment::cores(),
+        Some(jobs) if (1..=1024).contains(&jobs) => jobs,
+        Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
+    };
+    let (device, stop, terminal) = (args.device.device.open()?, super::stop_flag(), Terminal::new());
+    let outcomes = Runner::new(sweep, &device, &stop, &terminal).all(&points, jobs)?;
+    let mut failed = Vec::new();
+    let mut interrupted = false;
+    for (point, outcome) in points.iter().zip(&outcomes) {
+        let text = match outcome {
+            PointOutcome::WasDone => "was done".to_owned(),
+            PointOutcome::Trained => "trained".to_owned(),
+            PointOutcome::Held(holder) => format!("left alone: {holder}"),
+            PointOutcome::Interrupted => {
+                interrupted = true;
+                "stopped".to_owned()
+            }
+            PointOutcome::Failed(error) => {
+                failed.push(format!("{} ({}): {error}", point.number, point.name));
+                format!("failed: {error}")
+            }
+        };
+        out!("{:>5}  {:<40} {text}", point.number, point.name);
+    }
+    if !failed.is_empty() {
+        return Err(Error::failed(format!(
+            "{} failed: {}",
+            counted(failed.len(), "point"),
+            failed.join("; ")
+        )));
+    }
+    if interrupted {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! The sweep file: a base, the keys that vary, and the seeds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Value;
+
+use super::data::DataSettings;
+use super::point::PointSeeds;
+use crate::error::{Error, Result};
+use crate::experiment::{Preset, PresetSource};
+use crate::files;
+use crate::train::RunConfig;
+
+/// Most points of a plan: more are a mistake in a grid.
+const MAX_POINTS: usize = 100_000;
+
+/// A sweep file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SweepFile {
+    /// A run config, relative to this file.
+    #[serde(default)]
+    config: Option<String>,
+    /// Or a preset, by name or as the path of a file relative to this one, with the name of one of its runs.
+    #[serde(default)]
+    preset: Option<String>,
+    #[serde(default)]
+    run: Option<String>,
+    /// The data to make; absent: that of the preset, or the folder that the config names.
+    #[serde(default)]
+    data: Option<DataSettings>,
+    #[serde(default)]
+    seeds: SeedLists,
+    /// Keys with the values that each takes; all combinations.
+    #[serde(default)]
+    grid: BTreeMap<String, Vec<Value>>,
+    /// Sets of values, one after another; each with all combinations of the grid.
+    #[serde(default)]
+    list: Vec<BTreeMap<String, Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeedLists {
+    /// One number for all three.
+    #[serde(default)]
+    all: Vec<u64>,
+    #[serde(default)]
+    data: Vec<u64>,
+    #[serde(default)]
+    init: Vec<u64>,
+    #[serde(default)]
+    order: Vec<u64>,
+}
+
+/// What a point is before its data are made.
+pub(super) struct Planned {
+    pub(super) name: String,
+    pub(super) values: BTreeMap<String, Value>,
+    pub(super) seeds: PointSeeds,
+    pub(super) config: RunConfig,
+    /// The data to make; absent: the folder that the config names.
+    pub(super) data: Option<DataSettings>,
+}
+
+// What all points begin with.
+struct Base {
+    name: String,
+    config: RunConfig,
+    data: Option<DataSettings>,
+}
+
+/// The points that the sweep file `path` asks for, in order: of the list, the grid (the last key in alphabetical order varies
+/// fastest), then the seeds.
+///
+/// # Errors
+/// When the file cannot be read, a key is unknown or a value impossible, there are no points or too many, or two are alike.
+pub(super) fn read(path: &Path) -> Result<Vec<Planned>> {
+    let text = files::read_text(path)?;
+    let file: SweepFile = toml::from_str(&text).map_err(|e| Error::file(path, e))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    points(&file, folder).map_err(|e| match e {
+        Error::Input(reason) => Error::file(path, reason),
+        other => other,
+    })
+}
+
+fn points(file: &SweepFile, folder: &Path) -> Result<Vec<Planned>> {
+    let base = file.base(folder)?;
+    let combinations = file.combinations()?;
+    let seeds = file.seeds.all(&base)?;
+    let count = combinations.len().saturating_mul(seeds.len());
+    if count > MAX_POINTS {
+        return Err(Error::input(format!("{count} points; allowed: up to {MAX_POINTS}")));
+    }
+    let varied = varied_keys(&combinations);
+    let mut planned = Vec::new();
+    for (title, values) in &combinations {
+        let (of_data, of_run): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| key.starts_with("data."));
+        let data = base.data_with(&of_data)?;
+        let config = base.config.with(&settings(of_run.iter().copied(), ""))?;
+        for seeds in &seeds {
+            let data = data
+                .as_ref()
+                .map(|data| seeds.data.map_or(data.clone(), |seed| data.seeded(seed)));
+            planned.push(Planned {
+                name: name(&base.name, title.as_deref(), values, &varied, &seeds.text(&file.seeds)),
+                values: values
+                    .iter()
+                    .filter(|(key, _)| varied.contains(*key))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
+                seeds: PointSeeds {
+                    data: data.as_ref().map(DataSettings::seed),
+                    ..seeds.resolved(&config)
+                },
+                config: seeds.put_into(&config),
+                data,
+            });
+        }
+    }
+    Ok(planned)
+}
+
+impl SweepFile {
+    fn base(&self, folder: &Path) -> Result<Base> {
+        let mut base = match (&self.config, &self.preset, &self.run) {
+            (Some(config), None, None) => {
+                let path = folder.join(config);
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                Base {
+                    name,
+                    config: RunConfig::read(&path, &[])?,
+                    data: None,
+                }
+            }
+            (None, Some(preset), Some(run)) => of_preset(preset, run, folder)?,
+            _ => {
+                return Err(Error::input(
+                    "allowed: either config, or preset and run, as the base of all points",
+                ));
+            }
+        };
+        if self.data.is_some() {
+            base.data.clone_from(&self.data);
+        }
+        Ok(base)
+    }
+
+    // Every set of values, with the name that the list gives it.
+    fn combinations(&self) -> Result<Vec<(Option<String>, BTreeMap<String, Value>)>> {
+        let mut sets: Vec<(Option<String>, BTreeMap<String, Value>)> = Vec::new();
+        for (i, values) in self.list.iter().enumerate() {
+            let mut values = values.clone();
+            let title = match values.remove("name") {
+                None => None,
+                Some(Value::String(name)) => Some(name),
+                Some(other) => return Err(Error::input(format!("list.{i}.name = {other}; allowed: a text"))),
+            };
+            sets.push((title, values));
+        }
+        if sets.is_empty() {
+            sets.push((None, BTreeMap::new()));
+        }
+        for (key, values) in &self.grid {
+            if values.is_empty() {
+                return Err(Error::input(format!(
+                    "grid.{key} is empty; allowed: one or more values"
+                )));
+            }
+            if let Some(i) = self.list.iter().position(|set| set.contains_key(key)) {
+                return Err(Error::input(format!(
+                    "{key} is in the grid and in list.{i}; allowed: in one of them"
+                )));
+            }
+            sets = sets
+                .into_iter()
+                .flat_map(|(title, set)| {
+                    values.iter().map(move |value| {
+                        let mut set = set.clone();
+                        set.insert(key.clone(), value.clone());
+                        (title.clone(), set)
+                    })
+                })
+                .collect();
+            if sets.len() > MAX_POINTS {
+                return Err(Error::input(format!("the grid has more than {MAX_POINTS} points")));
+            }
+        }
+        Ok(sets)
+    }
+}
+
+fn of_preset(preset: &str, run: &str, folder: &Path) -> Result<Base> {
+    let source = match PresetSource::from_str(preset) {
+        Ok(PresetSource::File(path)) => PresetSource::File(folder.join(path)),
+        Ok(shipped) => shipped,
+        Err(allowed) => return Err(Error::input(format!("preset = {preset:?}; {allowed}"))),
+    };
+    let preset = source.read(None)?;
+    let runs = preset.runs();
+    let Some((_, config)) = runs.iter().find(|(name, _)| *name == run) else {
+        let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
+        return Err(Error::input(format!("run = {run:?}; allowed: {}", names.join(", "))));
+    };
+    Ok(Base {
+        name: run.to_owned(),
+        config: (*config).clone(),
+        data: Some(match &preset {
+            Preset::Systematic(preset) => DataSettings::Systematic(preset.data.clone()),
+            Preset::Depth(preset) => DataSettings::Depth(preset.data_of(run)),
+        }),
+    })
+}
+
+impl Base {
+    fn data_with(&self, values: &[(&String, &Value)]) -> Result<Option<DataSettings>> {
+        match (&self.data, values.first()) {
+            (Some(data), _) => data.with(&settings(values.iter().copied(), "data.")).map(Some),
+            (None, None) => Ok(None),
+            (None, Some((key, _))) => Err(Error::input(format!(
+                "{key}: the data are a folder that is there; allowed where [data] says how they are made"
+            ))),
+        }
+    }
+}
+
+// Values as settings `key=value`, without the keys' prefix.
+fn settings<'a>(values: impl Iterator<Item = (&'a String, &'a Value)>, prefix: &str) -> Vec<String> {
+    values
+        .map(|(key, value)| format!("{}={value}", key.strip_prefix(prefix).unwrap_or(key)))
+        .collect()
+}
+
+// The keys that do not have one value in all sets.
+fn varied_keys(sets: &[(Option<String>, BTreeMap<String, Value>)]) -> Vec<String> {
+    let mut keys: Vec<&String> = sets.iter().flat_map(|(_, values)| values.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let varies = |key: &&&String| sets.iter().any(|(_, values)| values.get(**key) != sets[0].1.get(**key));
+    keys.iter().filter(varies).map(|&key| key.clone()).collect()
+}
+
+fn name(base: &str, title: Option<&str>, values: &BTreeMap<String, Value>, varied: &[String], seeds: &str) -> String {
+    let mut parts: Vec<String> = title.map(str::to_owned).into_iter().collect();
+    if title.is_none() {
+        parts.extend(varied.iter().filter_map(|key| {
+            let last = key.rsplit('.').next().unwrap_or(key);
+            values.get(key).map(|value| format!("{last}-{}", plain(value)))
+        }));
+    }
+    if parts.is_empty() {
+        parts.push(base.to_owned());
+    }
+    if !seeds.is_empty() {
+        parts.push(seeds.to_owned());
+    }
+    sanitized(&parts.join("-"))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+// Letters, digits, `-`, `_` and `.` alone: a name is part of a path and of scripts.
+fn sanitized(name: &str) -> String {
+    let mut clean: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    while clean.contains("--") {
+        clean = clean.replace("--", "-");
+    }
+    clean.trim_matches(['-', '.']).chars().take(80).collect()
+}
+
+// One choice of seeds; what is absent stays as the base has it.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    all: Option<u64>,
+    data: Option<u64>,
+    init: Option<u64>,
+    order: Option<u64>,
+}
+
+impl SeedLists {
+    fn all(&self, base: &Base) -> Result<Vec<Chosen>> {
+        let none = Chosen {
+            all: None,
+            data: None,
+            init: None,
+            order: None,
+        };
+        let own = [("data", &self.data), ("init", &self.init), ("order", &self.order)];
+        if let Some((key, _)) = own.iter().find(|(_, list)| !list.is_empty())
+            && !self.all.is_empty()
+        {
+            return Err(Error::input(format!("seeds.all and seeds.{key}; allowed: one of them")));
+        }
+        for (key, list) in [("all", &self.all), own[0], own[1], own[2]] {
+            if let Some(&seed) = list
+                .iter()
+                .enumerate()
+                .find(|(i, seed)| list[..*i].contains(seed))
+                .map(|(_, seed)| seed)
+            {
+                return Err(Error::input(format!("seeds.{key} has {seed} twice; allowed: once")));
+            }
+        }
+        let moved = if self.all.is_empty() { &self.data } else { &self.all };
+        if base.data.is_none() && !moved.is_empty() {
+            return Err(Error::input(
+                "the data are a folder that is there, so that no seed makes other data; allowed: seeds.init and seeds.order, or \
+                 [data] with how they are made",
+            ));
+        }
+        if !self.all.is_empty() {
+            let chosen = |&seed: &u64| Chosen {
+                all: Some(seed),
+                data: Some(seed),
+                ..none
+            };
+            return Ok(self.all.iter().map(chosen).collect());
+        }
+        // A list that is left out has one entry: the base's own.
+        let choices = |list: &[u64]| -> Vec<Option<u64>> {
+            if list.is_empty() {
+                vec![None]
+            } else {
+                list.iter().copied().map(Some).collect()
+            }
+        };
+        let mut all = Vec::new();
+        for data in choices(&self.data) {
+            for init in choices(&self.init) {
+                for order in choices(&self.order) {
+                    all.push(Chosen {
+                        all: None,
+                        data,
+                        init,
+                        order,
+                    });
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Chosen {
+    // The seeds of its run; that of the data is filled in by the caller.
+    fn resolved(self, config: &RunConfig) -> PointSeeds {
+        let seeds = self.put_into(config).seeds();
+        PointSeeds {
+            data: None,
+            init: seeds.init,
+            order: seeds.order,
+        }
+    }
+
+    // In the short form where initial weights and order have one seed: a run is known by how its config is written.
+    fn put_into(self, config: &RunConfig) -> RunConfig {
+        let seeds = config.seeds();
+        let init = self.all.or(self.init).unwrap_or(seeds.init);
+        let order = self.all.or(self.order).unwrap_or(seeds.order);
+        let long = init != order;
+        RunConfig {
+            seed: if long { config.seed } else { init },
+            init_seed: long.then_some(init),
+            order_seed: long.then_some(order),
+            ..config.clone()
+        }
+    }
+
+    // The seeds that vary, for a name.
+    fn text(self, lists: &SeedLists) -> String {
+        if let Some(seed) = self.all {
+            return format!("seed-{seed}");
+        }
+        let parts = [
+            ("data", self.data, &lists.data),
+            ("init", self.init, &lists.init),
+            ("order", self.order, &lists.order),
+        ];
+        let varied = parts.into_iter().filter(|(_, _, list)| list.len() > 1);
+        let named = varied.filter_map(|(key, seed, _)| seed.map(|seed| format!("{key}-{seed}")));
+        named.collect::<Vec<_>>().join("-")
+    }
+}

@@ -1,0 +1,275 @@
+//! Plans: the points of a sweep, numbered, hashed and never changed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+use super::data::DataSettings;
+use super::file::{self, Planned};
+use super::point::{Point, PointData};
+use crate::checkpoint::relative_to;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::graph::Dataset;
+use crate::train::{RunConfig, Trainer};
+
+/// The points of a sweep. A plan is written once and never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its number in the sweep's folder, from 1.
+    pub number: usize,
+    /// The hash of its points, 16 hexadecimal digits.
+    pub hash: String,
+    /// The version of loopscope that made it.
+    pub loopscope: String,
+    /// The points, in order.
+    pub points: Vec<Point>,
+}
+
+// A point before it has a number, a hash and a folder.
+struct Draft {
+    planned: Planned,
+    data: PointData,
+    hash: String,
+}
+
+impl Plan {
+    /// Makes the plan of the sweep file `path` in the folder `sweep`, with the data that it needs. Gives the newest plan that
+    /// is there where its points are the same, and whether it is a new one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or asks for something impossible, a config does not fit its data, two points are the same
+    /// run, or the folder cannot be written.
+    pub fn make(path: &Path, sweep: &Path) -> Result<(Self, bool)> {
+        let drafts = drafts(file::read(path)?, sweep).map_err(|e| match e {
+            Error::Input(reason) => Error::file(path, reason),
+            other => other,
+        })?;
+        let earlier = Self::all(sweep)?;
+        let points = numbered(drafts, &earlier)?;
+        Self::add(points, &earlier, sweep)
+    }
+
+    /// Adds a plan of `points` to the plans of a sweep; gives the newest of them where it has the same points.
+    ///
+    /// # Errors
+    /// When the plan cannot be written.
+    pub fn add(points: Vec<Point>, earlier: &[Self], sweep: &Path) -> Result<(Self, bool)> {
+        let hash = hash_of(&points)?;
+        if let Some(newest) = earlier.last().filter(|plan| plan.hash == hash) {
+            return Ok((newest.clone(), false));
+        }
+        let mut plan = Self {
+            number: earlier.last().map_or(1, |plan| plan.number + 1),
+            hash,
+            loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+            points,
+        };
+        // Another process may add a plan at the same time.
+        while !plan.write(sweep)? {
+            plan.number += 1;
+        }
+        Ok((plan, true))
+    }
+
+    // Writes the plan whole, unless there is one of its number; gives whether it was written.
+    fn write(&self, sweep: &Path) -> Result<bool> {
+        let path = sweep.join(file_name(self.number));
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::write(&path, e))?;
+        text.push('\n');
+        files::write_new(&path, text.as_bytes())
+    }
+
+    /// The plans in the folder `sweep`, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When one is damaged or was edited.
+    pub fn all(sweep: &Path) -> Result<Vec<Self>> {
+        let Ok(entries) = sweep.read_dir() else {
+            return Ok(Vec::new());
+        };
+        let mut numbers: Vec<usize> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                let number = name.to_str()?.strip_prefix("plan-")?.strip_suffix(".json")?;
+                number.parse().ok()
+            })
+            .collect();
+        numbers.sort_unstable();
+        numbers.iter().map(|&number| Self::read_number(sweep, number)).collect()
+    }
+
+    /// The plan with this number in the folder `sweep`; the newest where none is named.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged or was edited.
+    pub fn read(sweep: &Path, number: Option<usize>) -> Result<Self> {
+        if let Some(number) = number {
+            return Self::read_number(sweep, number);
+        }
+        Self::all(sweep)?.pop().ok_or_else(|| {
+            Error::file(
+                sweep,
+                "is not the folder of a sweep (it has no plan-1.json); loopscope sweep plan FILE.toml makes one",
+            )
+        })
+    }
+
+    fn read_number(sweep: &Path, number: usize) -> Result<Self> {
+        let path = sweep.join(file_name(number));
+        let plan: Self = files::read_json(&path)?;
+        let numbers_fit = plan
+            .points
+            .iter()
+            .zip(1..)
+            .all(|(point, number)| point.number == number);
+        if plan.number != number || !numbers_fit || hash_of(&plan.points)? != plan.hash {
+            return Err(Error::file(
+                &path,
+                "was edited: its points are not those that its hash tells; a plan is never changed, so make another one with \
+                 loopscope sweep plan",
+            ));
+        }
+        Ok(plan)
+    }
+
+    /// The point with this number.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn point(&self, number: usize) -> Result<&Point> {
+        number.checked_sub(1).and_then(|i| self.points.get(i)).ok_or_else(|| {
+            Error::input(format!(
+                "point {number}; plan {} has points 1 to {}",
+                self.number,
+                self.points.len()
+            ))
+        })
+    }
+}
+
+fn file_name(number: usize) -> String {
+    format!("plan-{number}.json")
+}
+
+fn hash_of(points: &[Point]) -> Result<String> {
+    let text = serde_json::to_string(points).map_err(Error::failed)?;
+    Ok(files::short_hash(text.as_bytes()))
+}
+
+// Makes the data of the points and checks that each config fits them.
+fn drafts(planned: Vec<Planned>, sweep: &Path) -> Result<Vec<Draft>> {
+    let mut data = DataSets {
+        sweep,
+        known: HashMap::new(),
+    };
+    // Points that differ in their seeds alone are checked once.
+    let mut checked: Vec<(RunConfig, String)> = Vec::new();
+    let mut drafts = Vec::new();
+    for planned in planned {
+        let (point_data, dataset) = data.of(&planned)?;
+        let seedless = RunConfig {
+            data: PathBuf::new(),
+            seed: 0,
+            init_seed: None,
+            order_seed: None,
+            ..planned.config.clone()
+        };
+        if !checked
+            .iter()
+            .any(|(config, hash)| *config == seedless && *hash == point_data.hash)
+        {
+            Trainer::new(seedless.clone(), dataset, &Device::Cpu)
+                .map_err(|e| Error::input(format!("{}: {e}", planned.name)))?;
+            checked.push((seedless, point_data.hash.clone()));
+        }
+        let hash = Point::hash_of(&planned.config, &point_data.hash)?;
+        drafts.push(Draft {
+            planned,
+            data: point_data,
+            hash,
+        });
+    }
+    Ok(drafts)
+}
+
+// The data sets of a plan, each made or read once.
+struct DataSets<'a> {
+    sweep: &'a Path,
+    known: HashMap<String, (PointData, Arc<Dataset>)>,
+}
+
+impl DataSets<'_> {
+    fn of(&mut self, planned: &Planned) -> Result<(PointData, Arc<Dataset>)> {
+        let key = match &planned.data {
+            Some(settings) => serde_json::to_string(settings).map_err(Error::failed)?,
+            None => planned.config.data.display().to_string(),
+        };
+        if let Some((data, dataset)) = self.known.get(&key) {
+            return Ok((data.clone(), dataset.clone()));
+        }
+        let made = match &planned.data {
+            Some(settings) => self
+                .make(settings)
+                .map_err(|e| Error::input(format!("{}: data: {e}", planned.name)))?,
+            None => self.read(&planned.config.data)?,
+        };
+        self.known.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn make(&self, settings: &DataSettings) -> Result<(PointData, Arc<Dataset>)> {
+        let made = settings.generate()?;
+        let folder = Path::new("data").join(&made.hash);
+        settings.write(&made, &self.sweep.join(&folder))?;
+        let hash = made.hash.clone();
+        Ok((PointData { folder, hash }, Arc::new(made)))
+    }
+
+    fn read(&self, folder: &Path) -> Result<(PointData, Arc<Dataset>)> {
+        let found = Dataset::read(folder)?;
+        files::create_folder(self.sweep)?;
+        let data = PointData {
+            folder: relative_to(self.sweep, folder),
+            hash: found.hash.clone(),
+        };
+        Ok((data, Arc::new(found)))
+    }
+}
+
+fn numbered(drafts: Vec<Draft>, earlier: &[Plan]) -> Result<Vec<Point>> {
+    let known: HashMap<&str, &Path> = earlier
+        .iter()
+        .flat_map(|plan| &plan.points)
+        .map(|point| (point.hash.as_str(), point.folder.as_path()))
+        .collect();
+    let mut names: HashMap<String, String> = HashMap::new();
+    let mut points = Vec::new();
+    for (number, draft) in (1..).zip(drafts) {
+        let Draft { planned, data, hash } = draft;
+        if let Some(other) = names.insert(hash.clone(), planned.name.clone()) {
+            return Err(Error::input(format!(
+                "{other} and {} are the same run; allowed: points that differ in a setting, a seed or the data",
+                planned.name
+            )));
+        }
+        let own = || Path::new("points").join(format!("{}-{}", planned.name, &hash[..8]));
+        points.push(Point {
+            number,
+            folder: known.get(hash.as_str()).map_or_else(own, |&folder| folder.to_owned()),
+            name: planned.name,
+            hash,
+            values: planned.values,
+            seeds: planned.seeds,
+            config: RunConfig {
+                data: data.folder.clone(),
+                ..planned.config
+            },
+            data,
+        });
+    }
+    Ok(points)
+}

@@ -1,0 +1,100 @@
+//! A point of a sweep: one run, with what it is known by.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::RunRecord;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::RunConfig;
+
+/// A run of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its number in its plan, from 1.
+    pub number: usize,
+    /// What it is called: the values by which it differs from the others.
+    pub name: String,
+    /// Its run folder, relative to the sweep's folder.
+    pub folder: PathBuf,
+    /// The hash of its settings and data, 16 hexadecimal digits.
+    pub hash: String,
+    /// The keys that vary in the plan with their values, seeds apart; keys of the data begin with `data.`.
+    pub values: BTreeMap<String, toml::Value>,
+    /// Its seeds.
+    pub seeds: PointSeeds,
+    /// What it trains on.
+    pub data: PointData,
+    /// Its settings; `data` is relative to the sweep's folder.
+    pub config: RunConfig,
+}
+
+/// The seeds of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointSeeds {
+    /// Seed of the data; absent where they are a folder that was there before.
+    pub data: Option<u64>,
+    /// Seed of the initial weights.
+    pub init: u64,
+    /// Seed of what is drawn while training.
+    pub order: u64,
+}
+
+/// The data of a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointData {
+    /// Its folder, relative to the sweep's folder.
+    pub folder: PathBuf,
+    /// Its content hash.
+    pub hash: String,
+}
+
+impl Point {
+    /// The hash by which a run is known: of all its settings but the data's path, and of the content of the data.
+    ///
+    /// # Errors
+    /// When a setting is not finite, which [`RunConfig::check`] refuses.
+    pub fn hash_of(config: &RunConfig, data_hash: &str) -> Result<String> {
+        let known_by = RunConfig {
+            data: PathBuf::new(),
+            ..config.clone()
+        };
+        let text = serde_json::to_string(&known_by).map_err(Error::failed)?;
+        Ok(files::hex16(
+            Sha256::new()
+                .chain_update(data_hash)
+                .chain_update("\n")
+                .chain_update(text),
+        ))
+    }
+
+    /// Its settings with the path of the data as seen from here.
+    pub fn config_in(&self, sweep: &Path) -> RunConfig {
+        RunConfig {
+            data: sweep.join(&self.data.folder),
+            ..self.config.clone()
+        }
+    }
+
+    /// Whether its run in the folder of `sweep` has ended, and was of these settings and data.
+    ///
+    /// # Errors
+    /// When there is another run in its folder, or a record of the run is damaged.
+    pub fn is_done(&self, sweep: &Path) -> Result<bool> {
+        let folder = sweep.join(&self.folder);
+        if !RunRecord::is_complete(&folder) {
+            return Ok(false);
+        }
+        let record = RunRecord::read(&folder)?;
+        if Self::hash_of(&record.config, &record.stages.data_hash)? != self.hash {
+            return Err(Error::file(
+                &folder,
+                format!("holds another run than point {} ({})", self.number, self.name),
+            ));
+        }
+        Ok(record.stages.finished)
+    }
+}

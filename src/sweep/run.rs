@@ -1,0 +1,113 @@
+//! The training of points: each under the lock of its run folder, several at once in this process.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Device;
+
+use super::point::Point;
+use super::status::Failure;
+use crate::error::{Error, Result};
+use crate::experiment::{Observer, Training, TrainingRun, side_by_side};
+use crate::graph::Dataset;
+
+/// What came of a point.
+#[derive(Debug)]
+pub enum PointOutcome {
+    /// It had been trained before.
+    WasDone,
+    /// It was trained now, to its end.
+    Trained,
+    /// Another process trains it, as the text says.
+    Held(String),
+    /// It was stopped and saved, or not begun.
+    Interrupted,
+    /// It failed; a record of it is kept.
+    Failed(Error),
+}
+
+/// Trains the points of a plan.
+pub struct Runner<'a> {
+    sweep: &'a Path,
+    training: Training<'a>,
+    // Data sets by their folder, each read once.
+    data: Mutex<HashMap<PathBuf, Arc<Dataset>>>,
+}
+
+impl<'a> Runner<'a> {
+    /// A runner in the folder `sweep`. Setting `stop` saves and ends all training.
+    pub fn new(sweep: &'a Path, device: &'a Device, stop: &'a AtomicBool, observer: &'a dyn Observer) -> Self {
+        Self {
+            sweep,
+            training: Training { device, stop, observer },
+            data: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Trains `points` as far as they are not trained yet, `jobs` at once. A point that fails does not keep the others from
+    /// being trained.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn all(&self, points: &[&Point], jobs: usize) -> Result<Vec<PointOutcome>> {
+        side_by_side(points, jobs, |point| self.one(point))
+    }
+
+    /// Trains a point from where it stands.
+    pub fn one(&self, point: &Point) -> PointOutcome {
+        if self.training.stop.load(Ordering::Relaxed) {
+            return PointOutcome::Interrupted;
+        }
+        let trained = std::panic::catch_unwind(AssertUnwindSafe(|| self.train(point)));
+        let outcome = trained.unwrap_or_else(|_| Err(Error::failed("the training of this point panicked")));
+        match outcome {
+            Ok(outcome) => {
+                Failure::forget(self.sweep, point);
+                outcome
+            }
+            Err(Error::Interrupted) => PointOutcome::Interrupted,
+            Err(error) => {
+                Failure::keep(self.sweep, point, &error);
+                PointOutcome::Failed(error)
+            }
+        }
+    }
+
+    fn train(&self, point: &Point) -> Result<PointOutcome> {
+        if point.is_done(self.sweep)? {
+            return Ok(PointOutcome::WasDone);
+        }
+        let run = TrainingRun {
+            name: point.name.clone(),
+            config: point.config_in(self.sweep),
+            data: self.data_of(point)?,
+        };
+        match self.training.run(&run, &self.sweep.join(&point.folder), true) {
+            Ok(_) => Ok(PointOutcome::Trained),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn data_of(&self, point: &Point) -> Result<Arc<Dataset>> {
+        let folder = self.sweep.join(&point.data.folder);
+        let mut known = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(data) = known.get(&folder) {
+            return Ok(data.clone());
+        }
+        let data = Arc::new(Dataset::read(&folder)?);
+        if data.hash != point.data.hash {
+            return Err(Error::file(
+                &folder,
+                format!(
+                    "holds data {}, the plan was made with data {}",
+                    data.hash, point.data.hash
+                ),
+            ));
+        }
+        known.insert(folder, data.clone());
+        Ok(data)
+    }
+}
