@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::progress::Terminal;
+use super::slurm::SlurmArgs;
 use crate::error::{Error, Result};
 use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status};
 use crate::wording::counted;
@@ -56,6 +57,8 @@ pub(super) struct RunArgs {
     jobs: Option<usize>,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    slurm: SlurmArgs,
 }
 
 /// The points to train; all where none is named.
@@ -65,8 +68,8 @@ struct Selection {
     #[arg(long, value_name = "N", conflicts_with_all = ["points", "task"])]
     point: Option<usize>,
     /// These points
-    #[arg(long, value_name = "A-B", conflicts_with = "task")]
-    points: Option<Span>,
+    #[arg(long, value_name = "A-B,C", value_delimiter = ',', conflicts_with = "task")]
+    points: Vec<Span>,
     /// The point of this task: SLURM_ARRAY_TASK_ID or HQ_TASK_ID, plus --offset
     #[arg(long)]
     task: bool,
@@ -75,7 +78,7 @@ struct Selection {
     offset: usize,
 }
 
-/// A first and a last point.
+/// A first and a last point, or one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(usize, usize);
 
@@ -83,12 +86,10 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let ends = text
-            .split_once('-')
-            .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        match ends {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match first.parse().ok().zip(last.parse().ok()) {
             Some((first, last)) if 1 <= first && first <= last => Ok(Self(first, last)),
-            _ => Err("allowed: two numbers of points, as in 3-7".to_owned()),
+            _ => Err("allowed: numbers of points and ranges of them, as in 3-7,9".to_owned()),
         }
     }
 }
@@ -101,8 +102,8 @@ impl Selection {
         if let Some(number) = self.point {
             return Ok(vec![number]);
         }
-        if let Some(Span(first, last)) = self.points {
-            return Ok((first..=last).collect());
+        if !self.points.is_empty() {
+            return Ok(self.points.iter().flat_map(|Span(first, last)| *first..=*last).collect());
         }
         if self.task {
             return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
@@ -206,6 +207,9 @@ fn train(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|&number| plan.point(number))
         .collect::<Result<Vec<_>>>()?;
+    if args.slurm.slurm {
+        return args.slurm.submit(sweep, &plan, &points, args.device.device);
+    }
     let jobs = match args.jobs {
         None => crate::experiment::cores(),
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,

@@ -10,6 +10,7 @@ mod file;
 mod plan;
 mod point;
 mod run;
+pub mod slurm;
 mod status;
 
 pub use data::DataSettings;

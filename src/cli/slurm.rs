@@ -1,0 +1,74 @@
+//! `loopscope sweep run --slurm`: points as jobs of a Slurm cluster.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::DeviceChoice;
+use crate::error::Result;
+use crate::model::amx_is_disabled;
+use crate::sweep::slurm::{DEFAULT_MAX_TASKS, Jobs, SlurmOptions, max_tasks, sbatch};
+use crate::sweep::{Plan, Point};
+use crate::wording::counted;
+
+#[derive(Args)]
+pub(super) struct SlurmArgs {
+    /// Submit the points that are left to Slurm, as job arrays and a job after them that gathers; train nothing here
+    #[arg(long, conflicts_with_all = ["jobs", "task"])]
+    pub(super) slurm: bool,
+    /// Slurm: points that each task of an array trains, one after another on one CPU
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "slurm")]
+    points_per_task: usize,
+    /// Slurm: partition of the jobs
+    #[arg(long, requires = "slurm")]
+    partition: Option<String>,
+    /// Slurm: time limit of a task; two minutes before it a task saves and queues itself again
+    #[arg(long, requires = "slurm")]
+    time: Option<String>,
+    /// Slurm: any other option of sbatch, as in account=physics or mem=4G
+    #[arg(long = "sbatch", value_name = "KEY=VALUE", requires = "slurm")]
+    sbatch: Vec<String>,
+    /// Slurm: print the scripts and the commands, and submit nothing
+    #[arg(long, requires = "slurm")]
+    dry_run: bool,
+}
+
+impl SlurmArgs {
+    // Submits `points` as far as they are not trained yet.
+    pub(super) fn submit(&self, sweep: &Path, plan: &Plan, points: &[&Point], device: DeviceChoice) -> Result<()> {
+        let options = self.options(device)?;
+        let jobs = Jobs::new(sweep, plan, points, &options)?;
+        if jobs.tasks() == 0 {
+            out!("all {} are done; nothing was submitted", counted(points.len(), "point"));
+            return Ok(());
+        }
+        if self.dry_run {
+            let max_tasks = max_tasks().unwrap_or_else(|e| {
+                tracing::warn!("{e}; the scripts are those for {DEFAULT_MAX_TASKS} tasks an array");
+                DEFAULT_MAX_TASKS
+            });
+            out!("{}", jobs.preview(max_tasks));
+            return Ok(());
+        }
+        let submitted = jobs.submit(max_tasks()?, sbatch)?;
+        let mut ids = Vec::new();
+        for (id, tasks) in &submitted.arrays {
+            out!("job {id}: array of {}", counted(*tasks, "task"));
+            ids.push(id.to_string());
+        }
+        out!("job {}: gathers after them", submitted.gather);
+        out!("scancel {} {} cancels all", ids.join(" "), submitted.gather);
+        Ok(())
+    }
+
+    fn options(&self, device: DeviceChoice) -> Result<SlurmOptions> {
+        let portable = if amx_is_disabled() { vec!["--portable".to_owned()] } else { Vec::new() };
+        let options = SlurmOptions::new(
+            self.partition.as_deref(),
+            self.time.as_deref(),
+            &self.sbatch,
+            self.points_per_task,
+        )?;
+        Ok(options.with_flags(portable, vec!["--device".to_owned(), device.to_string()]))
+    }
+}
