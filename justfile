@@ -17,6 +17,10 @@ lint:
     cargo fmt --check
     cargo clippy --release --all-targets -- -D warnings
 
+# Type-checks `--features cuda`, without a GPU: nvcc comes from PyPI.
+check-cuda:
+    .ci/check-cuda
+
 # What CI runs.
 ci:
     .ci/run

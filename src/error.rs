@@ -27,6 +27,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// A folder that another process works in.
+    #[error(
+        "{}: {holder}; nothing was changed. Wait for that process or stop it, or choose another --out",
+        folder.display()
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// Who works in it: process, host, and since when.
+        holder: String,
+    },
+
     /// Training met a value that is not finite.
     #[error(
         "step {step}: {tensor} is not finite; the run stops here. Last good checkpoint: {checkpoint}. \
@@ -119,7 +131,7 @@ impl Error {
     /// The exit code of the binary: 2 for bad input, 1 for a failure, 130 for an interruption (128 + SIGINT).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Input(_) => 2,
+            Self::File { .. } | Self::Input(_) | Self::Locked { .. } => 2,
             Self::Interrupted => 130,
             Self::Failed(_) | Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
         }

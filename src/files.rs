@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 // The beginning of the names of files that are being written.
 const PREFIX: &str = ".writing-";
+// The same of files that only the holder of a folder's lock writes.
+const LOCKED_PREFIX: &str = ".writing-locked-";
 
 /// The bytes of `path`.
 ///
@@ -56,19 +58,58 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let target = target(path)?;
+    create_folder(parent(&target))?;
+    write_checked(path, &target, PREFIX, f, || Ok(()))
+}
+
+/// As [`write()`], for a folder in which one process at a time may write: `check` says whether this one still may. It is
+/// called when everything is written and synced, right before the rename. The temporary file has a name that
+/// [`remove_unfinished`] knows.
+///
+/// # Errors
+/// As [`write()`], and those of `check`; what was there is unchanged then.
+pub fn write_locked(path: &Path, bytes: &[u8], check: impl FnOnce() -> Result<()>) -> Result<()> {
+    write_checked(path, &target(path)?, LOCKED_PREFIX, |file| file.write_all(bytes), check)
+}
+
+/// Removes the temporary files of [`write_locked`] that other processes have left in `folder`. Only the process that has
+/// just locked the folder may do so: the writers of these files are dead, or have lost the lock, and the rename of one that
+/// still runs then fails.
+///
+/// A file that cannot be removed stays: it has no name that anything reads.
+pub fn remove_unfinished(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(LOCKED_PREFIX) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A new temporary file in `folder` with a name that [`remove_unfinished`] knows.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn locked_temporary_file(folder: &Path) -> Result<NamedTempFile> {
+    temporary_file(folder, LOCKED_PREFIX, None).map_err(|e| Error::write(folder, plain(e)))
+}
+
+// Writes to `target`, in a folder that is there; `path` is what the message names.
+fn write_checked(
+    path: &Path,
+    target: &Path,
+    prefix: &str,
+    f: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    check: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let fail = |e: std::io::Error| Error::write(path, e);
-    let target = follow_links(path).map_err(fail)?;
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    create_folder(folder)?;
-    let old = fs::metadata(&target).ok();
+    let folder = parent(target);
+    let old = fs::metadata(target).ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return Err(Error::write(path, "what is there is not a regular file"));
     }
     let permissions = old.map(|old| old.permissions());
-    let file = temporary_file(folder, permissions.as_ref()).map_err(fail)?;
+    let file = temporary_file(folder, prefix, permissions.as_ref()).map_err(|e| fail(plain(e)))?;
     let mut buffered = BufWriter::new(file.as_file());
     f(&mut buffered).map_err(fail)?;
     buffered.flush().map_err(fail)?;
@@ -77,7 +118,8 @@ pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result
     if let Some(permissions) = permissions {
         fs::set_permissions(file.path(), permissions).map_err(fail)?;
     }
-    file.persist(&target).map_err(|e| fail(e.error))?;
+    check()?;
+    file.persist(target).map_err(|e| fail(e.error))?;
     sync_folder(folder);
     Ok(())
 }
@@ -89,9 +131,9 @@ pub fn write_with(path: &Path, f: impl FnOnce(&mut dyn Write) -> std::io::Result
 /// When the folder cannot be made or written.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     let fail = |e: std::io::Error| Error::write(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = parent(path);
     create_folder(folder)?;
-    let mut file = temporary_file(folder, None).map_err(fail)?;
+    let mut file = temporary_file(folder, PREFIX, None).map_err(|e| fail(plain(e)))?;
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     match file.persist_noclobber(path) {
@@ -109,9 +151,17 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
 /// # Errors
 /// As [`write()`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write(path, &json(path, value)?)
+}
+
+/// The bytes that [`write_json`] writes. `path` is for the message.
+///
+/// # Errors
+/// When `value` cannot be written as JSON.
+pub fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::write(path, e))?;
     text.push('\n');
-    write(path, text.as_bytes())
+    Ok(text.into_bytes())
 }
 
 /// Makes `folder` and its parents where they are missing.
@@ -139,8 +189,15 @@ pub fn hex(hasher: Sha256) -> String {
     format!("{:x}", hasher.finalize())
 }
 
+fn parent(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 // The path at the end of the symbolic links that begin at `path`; nothing need be there.
-fn follow_links(path: &Path) -> std::io::Result<PathBuf> {
+fn target(path: &Path) -> Result<PathBuf> {
     // The limit of Linux.
     const MAX_LINKS: usize = 40;
     let mut at = path.to_owned();
@@ -150,23 +207,35 @@ fn follow_links(path: &Path) -> std::io::Result<PathBuf> {
         };
         at = at.parent().unwrap_or(Path::new("")).join(to);
     }
-    Err(std::io::Error::other("too many levels of symbolic links"))
+    Err(Error::write(path, "too many levels of symbolic links"))
 }
 
 // A temporary file is private by default; this one begins with at most these permissions, or those of any new file.
 #[cfg(unix)]
-fn temporary_file(folder: &Path, permissions: Option<&fs::Permissions>) -> std::io::Result<NamedTempFile> {
+fn temporary_file(
+    folder: &Path,
+    prefix: &str,
+    permissions: Option<&fs::Permissions>,
+) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let any_new_file = fs::Permissions::from_mode(0o666);
     tempfile::Builder::new()
-        .prefix(PREFIX)
+        .prefix(prefix)
         .permissions(permissions.cloned().unwrap_or(any_new_file))
         .tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
-fn temporary_file(folder: &Path, _: Option<&fs::Permissions>) -> std::io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder)
+fn temporary_file(folder: &Path, prefix: &str, _: Option<&fs::Permissions>) -> std::io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(prefix).tempfile_in(folder)
+}
+
+// An error of `temporary_file` without the random name of the temporary file, which tells nobody anything.
+fn plain(error: std::io::Error) -> std::io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((reason, _)) => std::io::Error::new(error.kind(), reason.to_owned()),
+        None => error,
+    }
 }
 
 // The rename itself is durable only once the folder is; where a folder cannot be synced, nothing better exists.
@@ -229,5 +298,48 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(write(&socket, b"new").is_err());
         assert!(!socket.is_file());
+    }
+
+    #[test]
+    fn what_a_check_refuses_is_not_written_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        fs::write(&path, "old").unwrap();
+        let refused = write_locked(&path, b"new", || Err(Error::failed("not yours"))).unwrap_err();
+        assert_eq!(refused.to_string(), "not yours");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_locked(&path, b"new", || Ok(())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn the_file_of_a_writer_that_paused_after_its_check_is_removed_and_never_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // Of a writer that needs no lock, and may still be at it.
+        fs::write(at(".writing-abc123"), "a figure").unwrap();
+        fs::write(at("kept"), "old").unwrap();
+        let paused = write_locked(&at("kept"), b"late", || {
+            remove_unfinished(folder.path());
+            write_locked(&at("kept"), b"of the next", || Ok(()))
+        });
+        let text = paused.unwrap_err().to_string();
+        assert!(text.contains("cannot write") && text.contains("kept"), "{text}");
+        assert_eq!(fs::read_to_string(at("kept")).unwrap(), "of the next");
+        assert!(at(".writing-abc123").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_named_without_the_name_of_a_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/kept");
+        let text = write_locked(&path, b"new", || Ok(())).unwrap_err().to_string();
+        assert!(
+            text.starts_with(&format!("cannot write {}: No such file", path.display())),
+            "{text}"
+        );
+        assert!(!text.contains(PREFIX) && !folder.path().join("gone").exists(), "{text}");
     }
 }

@@ -89,6 +89,7 @@
 //! | [`experiment`] | presets, plans of runs, evidence, and the claims that are tested on it |
 //! | [`figure`] | a figure for each analysis |
 //! | [`sweep`] | plans of many runs, and what trains them and gathers their results |
+//! | [`study`] | experiments over several seeds, and verdicts over them |
 //! | [`report`] | the summary of an experiment |
 //!
 //! [`random`] has the portable random streams that every one of them draws from. Errors are one type, [`Error`].
@@ -122,6 +123,7 @@ pub mod model;
 pub mod random;
 mod registry;
 pub mod report;
+pub mod study;
 pub mod sweep;
 mod threads;
 pub mod train;

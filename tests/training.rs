@@ -2,52 +2,14 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
-use common::{Running, SMALL_DATA, SMALL_RUN, prepared, run};
+use common::{ENDLESS, Running, SMALL_DATA, SMALL_RUN, assert_same_run, metrics, prepared, run, saved_step};
 use loopscope::checkpoint::RunLock;
 use loopscope::graph::Dataset;
 use loopscope::train::{RunConfig, Trainer};
 use serde_json::Value;
-
-/// The lines of `metrics.jsonl` without their times.
-fn metrics(run: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let lines = text.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("seconds");
-        line
-    });
-    lines.collect()
-}
-
-fn assert_same_run(a: &Path, b: &Path) {
-    assert_eq!(metrics(a), metrics(b));
-    let mut names: Vec<_> = std::fs::read_dir(a)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    names.sort();
-    for name in names {
-        let name = name.to_str().unwrap();
-        // The saved state holds the seconds of training; its numbers are those of the final checkpoint.
-        if name.ends_with(".safetensors") && name != "resume.safetensors" {
-            let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
-            assert!(read(a) == read(b), "{name} differs");
-        }
-    }
-}
-
-/// Steps of a run that cannot end by itself, whatever the machine.
-const ENDLESS: &str = "train.steps=1000000000";
-
-/// Steps done when the run's state was last saved.
-fn saved_step(run: &Path) -> u64 {
-    let stages: Value = serde_json::from_slice(&std::fs::read(run.join("stages.json")).unwrap()).unwrap();
-    stages["step"].as_u64().unwrap()
-}
 
 #[test]
 fn a_run_that_is_killed_and_resumed_is_bit_for_bit_the_uninterrupted_one() {

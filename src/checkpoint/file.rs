@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::tensors::{KEY, expect_readable, open, tensor, write_tensors};
+use super::tensors::{KEY, expect_readable, open, tensor, tensor_file};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::graph::{Split, Vocab};
@@ -120,9 +120,19 @@ impl Checkpoint {
     /// # Errors
     /// When the file cannot be written, or a number in `info` is not finite.
     pub fn write(path: &Path, info: &CheckpointInfo, weights: &Weights) -> Result<String> {
+        let bytes = Self::to_bytes(path, info, weights)?;
+        files::write(path, &bytes)?;
+        Ok(files::short_hash(&bytes))
+    }
+
+    /// The bytes of the file that [`Checkpoint::write`] writes. `path` is for the messages.
+    ///
+    /// # Errors
+    /// When a number in `info` is not finite.
+    pub(super) fn to_bytes(path: &Path, info: &CheckpointInfo, weights: &Weights) -> Result<Vec<u8>> {
         expect_readable(path, info)?;
         let named = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
-        write_tensors(path, named, info)
+        tensor_file(path, named, info)
     }
 
     /// Makes the model, ready to run.

@@ -12,7 +12,7 @@ mod tensors;
 
 pub use file::{Checkpoint, CheckpointInfo};
 pub use import::{ImportSettings, import};
-pub use lock::RunLock;
+pub use lock::{Holder, RunLock};
 pub use paths::{CheckpointPath, RunPath, find_checkpoints};
 pub use record::{RunRecord, StagesFile, initial_checkpoint};
 pub use role::CheckpointRole;

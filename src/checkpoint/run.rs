@@ -1,7 +1,11 @@
 //! A run folder: resolved config, metrics, stages, checkpoints, and the state that a resumed run continues from.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_core::Tensor;
@@ -12,7 +16,7 @@ use super::lock::RunLock;
 use super::record::{
     CONFIG, FINAL, METRICS, STAGES, STATE, StagesFile, expect_run, is_run, read_metrics, stage_file, step_file,
 };
-use super::tensors::{expect_readable, read_tensors, write_tensors};
+use super::tensors::{expect_readable, read_tensors, tensor_file};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{MatmulBackend, Weights};
@@ -34,14 +38,23 @@ impl RunFolder {
         is_run(path)
     }
 
-    fn locked(path: &Path) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            lock: RunLock::acquire(path)?,
-            metrics: Vec::new(),
-            last_good: None,
-            saved: Instant::now(),
-        })
+    /// Opens the run folder `path` for training and locks it: with `resume` as [`RunFolder::resume`] where there is a run in
+    /// it, otherwise as [`RunFolder::create`]. The wait for the lock ends once `stop` is set.
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::create`] and [`RunFolder::resume`], and [`Error::Interrupted`].
+    pub fn open(path: &Path, trainer: &mut Trainer, resume: bool, stop: &AtomicBool) -> Result<Self> {
+        if !resume {
+            expect_no_run(path)?;
+        }
+        files::create_folder(path)?;
+        let folder = Self::locked(path, RunLock::acquire_unless(path, stop)?);
+        // Of several processes that begin a run at once, the first creates it.
+        if resume && Self::exists(path) {
+            folder.resumed(trainer)
+        } else {
+            folder.created(trainer.config())
+        }
     }
 
     /// Begins a new run in `path` and locks the folder.
@@ -49,32 +62,9 @@ impl RunFolder {
     /// # Errors
     /// When there is a run in `path` already, or `path` is locked by another process, or cannot be written.
     pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
-        let no_run = || {
-            if Self::exists(path) {
-                return Err(Error::file(
-                    path,
-                    "holds a run already; nothing was changed. Use --resume to continue it, or choose another --out",
-                ));
-            }
-            Ok(())
-        };
-        no_run()?;
+        expect_no_run(path)?;
         files::create_folder(path)?;
-        let folder = Self::locked(path)?;
-        // Another process may have made one before this one had the lock.
-        no_run()?;
-        folder.write_config(config)?;
-        Ok(folder)
-    }
-
-    fn write_config(&self, config: &RunConfig) -> Result<()> {
-        let path = self.path.join(CONFIG);
-        let config = RunConfig {
-            data: relative_to(&self.path, &config.data),
-            ..config.clone()
-        };
-        let text = toml::to_string(&config).map_err(|e| Error::write(&path, e))?;
-        files::write(&path, text.as_bytes())
+        Self::locked(path, RunLock::acquire(path)?).created(config)
     }
 
     /// Opens the run in `path`, locks the folder, and restores its saved state into `trainer`. The trainer must have the
@@ -84,7 +74,46 @@ impl RunFolder {
     /// When `path` is not a run folder, another process trains in it, settings or data differ, or a file is damaged.
     pub fn resume(path: &Path, trainer: &mut Trainer) -> Result<Self> {
         expect_run(path)?;
-        let mut folder = Self::locked(path)?;
+        Self::locked(path, RunLock::acquire(path)?).resumed(trainer)
+    }
+
+    fn locked(path: &Path, lock: RunLock) -> Self {
+        Self {
+            path: path.to_owned(),
+            lock,
+            metrics: Vec::new(),
+            last_good: None,
+            saved: Instant::now(),
+        }
+    }
+
+    fn created(self, config: &RunConfig) -> Result<Self> {
+        // Another process may have made one before this one had the lock.
+        expect_no_run(&self.path)?;
+        self.write_config(config)?;
+        Ok(self)
+    }
+
+    // Writes a file of the run, whole or not at all, and only while this process has the lock.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        files::write_locked(path, bytes, || self.lock.check()).map_err(|error| {
+            // The process that took the lock removes the temporary files of this one.
+            self.lock.check().err().unwrap_or(error)
+        })
+    }
+
+    fn write_config(&self, config: &RunConfig) -> Result<()> {
+        let path = self.path.join(CONFIG);
+        let config = RunConfig {
+            data: relative_to(&self.path, &config.data),
+            ..config.clone()
+        };
+        let text = toml::to_string(&config).map_err(|e| Error::write(&path, e))?;
+        self.write(&path, text.as_bytes())
+    }
+
+    fn resumed(mut self, trainer: &mut Trainer) -> Result<Self> {
+        let path = self.path.clone();
         let config_path = path.join(CONFIG);
         let saved = RunConfig::read(&config_path, &[])?;
         let given = trainer.config();
@@ -108,12 +137,12 @@ impl RunFolder {
         let state = path.join(STATE);
         // A run that stopped before its first save begins anew.
         if state.exists() {
-            folder.restore(&state, trainer)?;
+            self.restore(&state, trainer)?;
         }
         if saved.train.steps != trainer.config().train.steps {
-            folder.write_config(trainer.config())?;
+            self.write_config(trainer.config())?;
         }
-        Ok(folder)
+        Ok(self)
     }
 
     fn restore(&mut self, state: &Path, trainer: &mut Trainer) -> Result<()> {
@@ -165,14 +194,38 @@ impl RunFolder {
             Error::Input(reason) => Error::file(state, reason),
             other => other,
         })?;
-        // What was written after the state was saved will be measured again.
+        self.restore_metrics(evaluated)?;
+        // A process that ended right after it had saved the state left older stages behind.
+        let written = StagesFile::read(&self.path).ok();
+        let written = written.map(|file| (file.step, file.finished));
+        if written != Some((trainer.progress().step, trainer.finished())) {
+            self.write_stages(trainer)?;
+        }
+        self.last_good = Some(state.to_owned());
+        Ok(())
+    }
+
+    // Restores the metrics up to the last evaluation before the state was saved; later ones will be measured again.
+    fn restore_metrics(&mut self, evaluated: Option<u64>) -> Result<()> {
         self.metrics = read_metrics(&self.path)?
             .into_iter()
             .filter(|line| Some(line.step) <= evaluated)
             .collect();
-        self.write_metrics()?;
-        self.last_good = Some(state.to_owned());
-        Ok(())
+        let last = self.metrics.last().map(|line| line.step);
+        if last != evaluated {
+            let step =
+                |step: Option<u64>| step.map_or_else(|| "none".to_owned(), |step| format!("that of step {step}"));
+            return Err(Error::file(
+                &self.path.join(METRICS),
+                format!(
+                    "lacks evaluations: its last one is {}, that of the saved state is {}. Restore it from a copy, or remove \
+                     {STATE} to train from the beginning, to the same bits",
+                    step(last),
+                    step(evaluated)
+                ),
+            ));
+        }
+        self.write_metrics()
     }
 
     /// The folder.
@@ -187,7 +240,7 @@ impl RunFolder {
             text.push_str(&serde_json::to_string(line).map_err(|e| Error::write(&path, e))?);
             text.push('\n');
         }
-        files::write(&path, text.as_bytes())
+        self.write(&path, text.as_bytes())
     }
 
     fn save_state(&mut self, trainer: &Trainer) -> Result<()> {
@@ -206,7 +259,7 @@ impl RunFolder {
         };
         let path = self.path.join(STATE);
         expect_readable(&path, &info)?;
-        write_tensors(&path, tensors, &info)?;
+        self.write(&path, &tensor_file(&path, tensors, &info)?)?;
         self.last_good = Some(path);
         self.saved = Instant::now();
         self.write_stages(trainer)
@@ -214,16 +267,15 @@ impl RunFolder {
 
     fn write_stages(&self, trainer: &Trainer) -> Result<()> {
         let progress = trainer.progress();
-        files::write_json(
-            &self.path.join(STAGES),
-            &StagesFile {
-                step: progress.step,
-                seconds: progress.seconds,
-                finished: trainer.finished(),
-                data_hash: trainer.data().hash.clone(),
-                stages: progress.stages.outcomes,
-            },
-        )
+        let stages = StagesFile {
+            step: progress.step,
+            seconds: progress.seconds,
+            finished: trainer.finished(),
+            data_hash: trainer.data().hash.clone(),
+            stages: progress.stages.outcomes,
+        };
+        let path = self.path.join(STAGES);
+        self.write(&path, &files::json(&path, &stages)?)
     }
 
     fn write_checkpoint(&mut self, trainer: &Trainer, evaluation: &Evaluation, reason: CheckpointReason) -> Result<()> {
@@ -250,7 +302,7 @@ impl RunFolder {
             trainer.parameters()?.into_iter().map(|p| (p.name, p.value)).collect();
         let weights = Weights::gather(&config.model, vocab.len(), |name| Ok(values.remove(name)))?;
         let path = self.path.join(name);
-        Checkpoint::write(&path, &info, &weights)?;
+        self.write(&path, &Checkpoint::to_bytes(&path, &info, &weights)?)?;
         self.last_good = Some(path);
         Ok(())
     }
@@ -263,7 +315,6 @@ impl Observer for RunFolder {
         evaluation: &Evaluation,
         reasons: &[CheckpointReason],
     ) -> Result<()> {
-        self.lock.check()?;
         self.metrics.push(evaluation.clone());
         self.write_metrics()?;
         for &reason in reasons {
@@ -277,7 +328,6 @@ impl Observer for RunFolder {
     }
 
     fn on_interrupt(&mut self, trainer: &Trainer) -> Result<()> {
-        self.lock.check()?;
         self.save_state(trainer)
     }
 
@@ -295,6 +345,16 @@ struct SavedState {
     // What computed GEMM in its training so far.
     #[serde(default, rename = "products")]
     matmul: MatmulBackend,
+}
+
+fn expect_no_run(path: &Path) -> Result<()> {
+    if is_run(path) {
+        return Err(Error::file(
+            path,
+            "holds a run already; nothing was changed. Use --resume to continue it, or choose another --out",
+        ));
+    }
+    Ok(())
 }
 
 // The path of `to` relative to `folder`, so that a run and its data can be moved together.

@@ -53,6 +53,20 @@ pub fn write_tensors<I: Serialize>(
     tensors: impl IntoIterator<Item = (String, Tensor)>,
     info: &I,
 ) -> Result<String> {
+    let bytes = tensor_file(path, tensors, info)?;
+    files::write(path, &bytes)?;
+    Ok(files::short_hash(&bytes))
+}
+
+/// The bytes of the file that [`write_tensors`] writes. `path` is for the messages.
+///
+/// # Errors
+/// When a tensor has another type than f32 or i64.
+pub(super) fn tensor_file<I: Serialize>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+    info: &I,
+) -> Result<Vec<u8>> {
     let fail = |e: &dyn std::fmt::Display| Error::write(path, e);
     let mut data = Vec::new();
     for (name, tensor) in tensors {
@@ -77,9 +91,7 @@ pub fn write_tensors<I: Serialize>(
     );
     // A second key would be written in an order that changes from run to run.
     let header = HashMap::from([(KEY.to_owned(), metadata(&digest)?)]);
-    let bytes = safetensors::serialize(views, Some(header)).map_err(|e| fail(&e))?;
-    files::write(path, &bytes)?;
-    Ok(files::short_hash(&bytes))
+    safetensors::serialize(views, Some(header)).map_err(|e| fail(&e))
 }
 
 /// Reads all tensors of a safetensors file onto the CPU, and the JSON that loopscope wrote beside them, where there is any.

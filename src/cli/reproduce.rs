@@ -1,26 +1,29 @@
 //! `loopscope reproduce`: whole experiments, end to end. What is done is not done again.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Args;
 
 use super::progress::Terminal;
-use crate::error::Result;
-use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset};
+use crate::error::{Error, Result};
+use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset, cores};
 use crate::files;
-use crate::report::summary;
+use crate::report::{study_summary, summary};
+use crate::study::StudySource;
 
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
     /// What to do: laptop (the systematic experiment at the size of a laptop), quick (the same at its smallest, no science
     /// claimed), depth-laptop (chains of many hops: curricula, iterations at inference, halting, and the shortcut),
-    /// depth-quick (the same at its smallest), or a file of your own, ending in .toml
+    /// depth-quick (the same at its smallest), claims (the paper's claims over several seeds of both; its parts alone are
+    /// claims-systematic and claims-depth), or a file of your own, ending in .toml
     #[arg(long, default_value = "laptop", value_name = "PRESET")]
-    preset: PresetSource,
+    preset: Source,
     /// Print a preset as TOML, to be edited and run as --preset FILE.toml, and do nothing else
     #[arg(long, value_name = "NAME", conflicts_with_all = ["preset", "out", "seed"])]
-    print_preset: Option<ShippedPreset>,
+    print_preset: Option<Printed>,
     /// Folder for everything [default: checkpoints/PRESET and figures/PRESET]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -31,31 +34,104 @@ pub(super) struct ReproduceArgs {
     device: super::DeviceArg,
 }
 
+/// One experiment, or a study of several seeds.
+#[derive(Debug, Clone, PartialEq)]
+enum Source {
+    Experiment(PresetSource),
+    Study(StudySource),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match StudySource::of(text) {
+            Some(study) => Ok(Self::Study(study)),
+            None => text.parse().map(Self::Experiment),
+        }
+    }
+}
+
+/// The text of a shipped preset.
+#[derive(Debug, Clone, Copy)]
+struct Printed(&'static str);
+
+impl FromStr for Printed {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        if StudySource::of(name) == Some(StudySource::Claims) {
+            return Ok(Self(StudySource::shipped_text()));
+        }
+        name.parse().map(|preset: ShippedPreset| Self(preset.text()))
+    }
+}
+
 pub(super) fn run(args: &ReproduceArgs) -> Result<()> {
-    if let Some(preset) = args.print_preset {
-        out!("{}", preset.text().trim_end());
+    if let Some(Printed(text)) = args.print_preset {
+        out!("{}", text.trim_end());
         return Ok(());
     }
     let began = Instant::now();
-    let name = args.preset.experiment_name(args.seed)?;
-    let folders = match &args.out {
-        Some(out) => Folders {
-            runs: out.join("checkpoints"),
-            figures: out.join("figures"),
-        },
-        None => Folders {
-            runs: Path::new("checkpoints").join(&name),
-            figures: Path::new("figures").join(&name),
-        },
-    };
-    let preset = args.preset.read(args.seed)?;
+    match &args.preset {
+        Source::Experiment(preset) => experiment(args, preset)?,
+        Source::Study(study) => self::study(args, study)?,
+    }
+    out!("this sitting took {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+impl ReproduceArgs {
+    fn folders(&self, name: &str) -> Folders {
+        match &self.out {
+            Some(out) => Folders {
+                runs: out.join("checkpoints"),
+                figures: out.join("figures"),
+            },
+            None => Folders {
+                runs: Path::new("checkpoints").join(name),
+                figures: Path::new("figures").join(name),
+            },
+        }
+    }
+}
+
+fn experiment(args: &ReproduceArgs, preset: &PresetSource) -> Result<()> {
+    let name = preset.experiment_name(args.seed)?;
+    let folders = args.folders(&name);
+    let preset = preset.read(args.seed)?;
     let experiment = Experiment::open(name, preset, folders, args.device.device.open()?)?;
     let outcome = experiment.run(&Terminal::new(), &super::stop_flag())?;
-    let summary = summary(&experiment, &outcome);
-    let Folders { runs, figures } = &experiment.folders;
+    finish(&experiment.folders, &summary(&experiment, &outcome))
+}
+
+fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
+    if let Some(seed) = args.seed {
+        return Err(Error::input(format!(
+            "--seed {seed}; a study has its seeds in its file: --print-preset claims shows it"
+        )));
+    }
+    let study = study.read()?;
+    let folders = args.folders(&study.name);
+    let device = args.device.device.open()?;
+    let (terminal, stop) = (Terminal::new(), super::stop_flag());
+    study.train(&folders, &device, cores(), &terminal, &stop)?;
+    let outcome = study.measure(&folders, &device, &terminal, &stop)?;
+    for replicate in &outcome.replicates {
+        let text = summary(&replicate.experiment, &replicate.outcome);
+        files::write(
+            &replicate.experiment.folders.figures.join("summary.md"),
+            text.as_bytes(),
+        )?;
+    }
+    files::write_json(&folders.figures.join("verdicts.json"), &outcome.findings)?;
+    finish(&folders, &study_summary(&study, &outcome))
+}
+
+fn finish(folders: &Folders, summary: &str) -> Result<()> {
+    let Folders { runs, figures } = folders;
     files::write(&figures.join("summary.md"), summary.as_bytes())?;
     out!("\n{summary}");
     out!("checkpoints: {}\nfigures:     {}", runs.display(), figures.display());
-    out!("this sitting took {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }

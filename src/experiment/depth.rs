@@ -1,6 +1,6 @@
 //! The depth-extrapolation experiment: curricula for several recurrences, and the same over many-to-one relations.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::evidence::{Evidence, ExperimentRun, RunId, last_reached};
@@ -10,8 +10,8 @@ use super::training::TrainingRun;
 use super::{Conduct, Outcome, make_data};
 use crate::checkpoint::find_checkpoints;
 use crate::error::{Error, Result};
-use crate::graph::{Position, Split, Tails};
-use crate::measure::{CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Probe, ProbeSpec};
+use crate::graph::{Dataset, Position, Split, Tails};
+use crate::measure::{CheckpointSummary, Eval, Halt, Iterations, Lens, LoadedCheckpoint, Probe, ProbeSpec, RunSummary};
 use crate::train::RunConfig;
 
 const PHASES: usize = 4;
@@ -39,36 +39,40 @@ struct Planned {
     tails: Tails,
 }
 
+/// The runs of a preset on the data that it makes, which are written into `folder` where they are missing.
+pub(super) fn training_runs(preset: &DepthPreset, made: &[Dataset], folder: &Path) -> Result<Vec<TrainingRun>> {
+    let mut data = Vec::new();
+    for (tails, made) in ALL_TAILS.into_iter().zip(made) {
+        let folder = folder.join(data_folder(tails));
+        data.push(Arc::new(make_data(&preset.data_over(tails), made, &folder)?));
+    }
+    let run = |(name, tails, config): &(String, Tails, RunConfig)| TrainingRun {
+        name: name.clone(),
+        config: RunConfig {
+            data: folder.join(data_folder(*tails)),
+            ..config.clone()
+        },
+        data: data[usize::from(*tails == Tails::Random)].clone(),
+    };
+    Ok(preset.runs.iter().map(run).collect())
+}
+
 /// Trains the runs of a preset, and looks how deep each of them goes and inside each.
 pub(super) fn run(preset: &DepthPreset, conduct: &Conduct) -> Result<Outcome> {
     conduct.phase(1, PHASES, "data");
-    let mut data = Vec::new();
-    for (tails, made) in ALL_TAILS.into_iter().zip(conduct.made()) {
-        let folder = conduct.runs_folder().join(data_folder(tails));
-        data.push(Arc::new(make_data(&preset.data_over(tails), made, &folder)?));
-    }
-    let data_of = |tails: Tails| data[usize::from(tails == Tails::Random)].clone();
     let mut evidence = Evidence::default();
-    let planned: Vec<Planned> = preset
-        .runs
-        .iter()
-        .map(|(name, tails, config)| {
-            let config = RunConfig {
-                data: conduct.runs_folder().join(data_folder(*tails)),
-                ..config.clone()
-            };
+    let runs = training_runs(preset, conduct.made(), conduct.runs_folder())?;
+    let planned: Vec<Planned> = runs
+        .into_iter()
+        .zip(&preset.runs)
+        .map(|(training, (name, tails, config))| {
             let id = evidence.add_run(ExperimentRun {
                 name: name.clone(),
-                role: RunRole::of(&config, *tails),
+                role: RunRole::of(config, *tails),
                 model: config.model.clone(),
                 checkpoints: Vec::new(),
                 training: None,
             });
-            let training = TrainingRun {
-                name: name.clone(),
-                config,
-                data: data_of(*tails),
-            };
             Planned {
                 id,
                 training,
@@ -92,7 +96,7 @@ pub(super) fn run(preset: &DepthPreset, conduct: &Conduct) -> Result<Outcome> {
             look_inside(preset, run, checkpoint, conduct, &mut evidence)?;
         }
     }
-    let hashes = data.iter().map(|data| data.hash.clone());
+    let hashes = conduct.made().iter().map(|data| data.hash.clone());
     Ok(Outcome {
         evidence,
         data: ALL_TAILS.into_iter().zip(hashes).collect(),
@@ -124,6 +128,9 @@ fn how_deep(
         }
         let checkpoints = all[first..].iter().map(|checkpoint| checkpoint.info.clone());
         evidence.set_checkpoints(run.id, checkpoints.collect());
+        if let Some(checkpoint) = all.last() {
+            evidence.set_training(run.id, RunSummary::of(checkpoint)?);
+        }
     }
     let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
     let folder: PathBuf = match tails {

@@ -25,7 +25,7 @@ pub struct ExperimentRun {
     pub model: ModelConfig,
     /// Its checkpoints, the end of training last.
     pub checkpoints: Vec<CheckpointSummary>,
-    /// Its training: stages, cost, every evaluation; where it was compared with the others.
+    /// Its training: stages, cost, every evaluation; absent before its folder was read.
     pub training: Option<RunSummary>,
 }
 

@@ -7,6 +7,7 @@ mod depth;
 mod evidence;
 mod observer;
 mod preset;
+pub mod replication;
 mod role;
 mod settings;
 mod systematic;
@@ -86,6 +87,18 @@ impl Experiment {
             made,
             _lock: lock,
         })
+    }
+
+    /// The runs with their data, which are written where they are missing.
+    ///
+    /// # Errors
+    /// When the folders hold other data, or cannot be written.
+    pub fn training_runs(&self) -> Result<Vec<TrainingRun>> {
+        let folder = &self.folders.runs;
+        match &self.preset {
+            Preset::Systematic(preset) => systematic::training_runs(preset, &self.made[0], folder),
+            Preset::Depth(preset) => depth::training_runs(preset, &self.made, folder),
+        }
     }
 
     /// Writes the data, trains the runs and measures them, but for what is there already. Once `stop` is set it ends at the

@@ -1,5 +1,6 @@
 //! The systematic-generalization experiment: a looped model, vanilla controls, their stages, and what is inside.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::evidence::{Evidence, ExperimentRun, RunId};
@@ -18,23 +19,25 @@ const PHASES: usize = 4;
 // Every tail of a systematic graph is drawn by itself.
 const TAILS: Tails = Tails::Random;
 
+/// The runs of a preset on the data that it makes, which are written into `folder` where they are missing.
+pub(super) fn training_runs(preset: &SystematicPreset, made: &Dataset, folder: &Path) -> Result<Vec<TrainingRun>> {
+    let folder = folder.join("data");
+    let data = Arc::new(make_data(&preset.data, made, &folder)?);
+    let run = |(name, config): &(String, RunConfig)| TrainingRun {
+        name: name.clone(),
+        config: RunConfig {
+            data: folder.clone(),
+            ..config.clone()
+        },
+        data: data.clone(),
+    };
+    Ok(preset.runs.iter().map(run).collect())
+}
+
 /// Trains the runs of a preset, looks inside each, and compares them.
 pub(super) fn run(preset: &SystematicPreset, conduct: &Conduct) -> Result<Outcome> {
     conduct.phase(1, PHASES, "data");
-    let folder = conduct.runs_folder().join("data");
-    let data = Arc::new(make_data(&preset.data, &conduct.made()[0], &folder)?);
-    let runs: Vec<TrainingRun> = preset
-        .runs
-        .iter()
-        .map(|(name, config)| TrainingRun {
-            name: name.clone(),
-            config: RunConfig {
-                data: folder.clone(),
-                ..config.clone()
-            },
-            data: data.clone(),
-        })
-        .collect();
+    let runs = training_runs(preset, &conduct.made()[0], conduct.runs_folder())?;
     conduct.train(2, PHASES, &runs.iter().collect::<Vec<_>>())?;
     conduct.phase(3, PHASES, "looking inside each of them");
     let mut evidence = Evidence::default();
@@ -45,13 +48,13 @@ pub(super) fn run(preset: &SystematicPreset, conduct: &Conduct) -> Result<Outcom
     }
     conduct.go_on()?;
     conduct.phase(4, PHASES, "comparing");
-    let comparison = comparison(preset, &runs, &data, conduct)?;
+    let comparison = comparison(preset, &runs, conduct)?;
     for (&id, training) in ids.iter().zip(comparison.runs) {
         evidence.set_training(id, training);
     }
     Ok(Outcome {
         evidence,
-        data: vec![(TAILS, data.hash.clone())],
+        data: vec![(TAILS, conduct.made()[0].hash.clone())],
     })
 }
 
@@ -81,16 +84,12 @@ fn look_inside(
     Ok(id)
 }
 
-fn comparison(
-    preset: &SystematicPreset,
-    runs: &[TrainingRun],
-    data: &Arc<Dataset>,
-    conduct: &Conduct,
-) -> Result<Comparison> {
+fn comparison(preset: &SystematicPreset, runs: &[TrainingRun], conduct: &Conduct) -> Result<Comparison> {
     let paths: Vec<RunPath> = runs.iter().map(|run| conduct.run_path(&run.name)).collect();
     let checkpoints = last_of_each(find_checkpoints(&paths)?)?
         .iter()
-        .map(|checkpoint| LoadedCheckpoint::load(checkpoint, data, conduct.device()))
+        // All runs of a preset, of which there is at least one, have one data set.
+        .map(|checkpoint| LoadedCheckpoint::load(checkpoint, &runs[0].data, conduct.device()))
         .collect::<Result<Vec<_>>>()?;
     let settings = ComparisonSettings {
         lens: preset.lens.clone(),

@@ -45,11 +45,7 @@ impl Training<'_> {
         for line in run.config.warnings() {
             tracing::warn!("{}: {line}", run.name);
         }
-        let folder = if resume && RunFolder::exists(out) {
-            RunFolder::resume(out, &mut trainer)?
-        } else {
-            RunFolder::create(out, &run.config)?
-        };
+        let folder = RunFolder::open(out, &mut trainer, resume, self.stop)?;
         let watcher = self.observer.watch(&run.name, &trainer);
         trainer.run(self.stop, &mut WatchedFolder { watcher, folder })?;
         Ok(trainer)

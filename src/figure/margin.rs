@@ -49,7 +49,7 @@ mod tests {
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::statistics::Clustering;
-    use crate::measure::{BeyondTraining, Fall, Iterations, Largest};
+    use crate::measure::{BeyondTraining, Fall, Iterations, Largest, Rise};
 
     fn row(split: impl Into<Split>, hops: usize, margin: f64) -> MarginRow {
         MarginRow {
@@ -64,6 +64,7 @@ mod tests {
             interval: Clustering::Facts,
             largest: Largest::default(),
             fall: Fall::default(),
+            rise: Rise::default(),
             ahead: 1.0,
             first: 1.0,
         }

@@ -10,12 +10,12 @@ type Quantity = (&'static str, Option<(f64, f64)>, Of);
 type Of = fn(&SettleRow) -> Option<(f64, Option<(f64, f64)>)>;
 
 impl Draw for Settle {
-    /// A column a checkpoint; state norm, step norm, cosine of successive steps, distance between layers, and accuracy below
-    /// each other.
+    /// A column a checkpoint; state norm, step norm, cosine of successive steps, the angle by which a step turns the state and
+    /// its share along the state, distance between layers, and accuracy below each other.
     fn draw(report: &Report<Self>) -> Figure {
         let populations = Populations::of(&report.rows, |row| (&row.split, row.hops));
         let several = several_runs(&report.checkpoints);
-        let quantities: [Quantity; 5] = [
+        let quantities: [Quantity; 7] = [
             ("state norm", None, |row| {
                 Some((row.state, row.state_low.zip(row.state_high)))
             }),
@@ -24,6 +24,12 @@ impl Draw for Settle {
             }),
             ("cosine of steps", None, |row| {
                 Some((row.cosine?, row.cosine_low.zip(row.cosine_high)))
+            }),
+            ("turn of the state (°)", None, |row| {
+                Some((row.angle, row.angle_low.zip(row.angle_high)))
+            }),
+            ("share of the step along the state", Some(UNIT), |row| {
+                Some((row.radial, row.radial_low.zip(row.radial_high)))
             }),
             ("layers apart", None, |row| {
                 Some((row.apart?, row.apart_low.zip(row.apart_high)))

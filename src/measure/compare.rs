@@ -46,6 +46,35 @@ pub struct RunSummary {
     pub metrics: Vec<Evaluation>,
 }
 
+impl RunSummary {
+    /// What the run folder of one of its checkpoints tells.
+    ///
+    /// # Errors
+    /// When the checkpoint is not in a run folder, or a file of the folder is missing or damaged.
+    pub fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
+        let record = RunRecord::read(&checkpoint.path.folder)?;
+        let model = record.config.model;
+        let vocab = checkpoint.data.vocab.len();
+        Ok(Self {
+            name: checkpoint.path.run.clone(),
+            parameters: model.parameters(vocab),
+            forward_flops: model.forward_flops(vocab, checkpoint.data.longest_row()),
+            model,
+            seed: record.config.seed,
+            steps: record.stages.step,
+            seconds: record.stages.seconds,
+            finished: record.stages.finished,
+            stages: record.stages.stages,
+            accuracy: record
+                .metrics
+                .last()
+                .map(|line| line.accuracy.clone())
+                .unwrap_or_default(),
+            metrics: record.metrics,
+        })
+    }
+}
+
 /// Runs side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -205,31 +234,8 @@ pub fn compare(checkpoints: &[LoadedCheckpoint], settings: &ComparisonSettings) 
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
         checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
-        runs: checkpoints.iter().map(summarize).collect::<Result<_>>()?,
+        runs: checkpoints.iter().map(RunSummary::of).collect::<Result<_>>()?,
         lens: lens.run(checkpoints)?,
         patch: patch.run(checkpoints)?,
-    })
-}
-
-fn summarize(checkpoint: &LoadedCheckpoint) -> Result<RunSummary> {
-    let record = RunRecord::read(&checkpoint.path.folder)?;
-    let model = record.config.model;
-    let vocab = checkpoint.data.vocab.len();
-    Ok(RunSummary {
-        name: checkpoint.path.run.clone(),
-        parameters: model.parameters(vocab),
-        forward_flops: model.forward_flops(vocab, checkpoint.data.longest_row()),
-        model,
-        seed: record.config.seed,
-        steps: record.stages.step,
-        seconds: record.stages.seconds,
-        finished: record.stages.finished,
-        stages: record.stages.stages,
-        accuracy: record
-            .metrics
-            .last()
-            .map(|line| line.accuracy.clone())
-            .unwrap_or_default(),
-        metrics: record.metrics,
     })
 }

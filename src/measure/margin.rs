@@ -12,6 +12,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
 use super::query_rows::Asked;
+use super::rise::Rise;
 use super::row::columns;
 use super::sampling::BeyondTraining;
 use super::statistics::{Clustering, mean};
@@ -58,6 +59,9 @@ pub struct MarginRow {
     /// What is lost from that maximum to the last iteration.
     #[serde(flatten)]
     pub fall: Fall,
+    /// When answers are first right, and the largest rise of the margin within one iteration.
+    #[serde(flatten)]
+    pub rise: Rise,
     /// Share of queries whose margin is above 0 here.
     pub ahead: f64,
     /// Share of queries whose margin is above 0 here for the first time.
@@ -79,6 +83,15 @@ columns! {
         .within("fall_low", "fall_high")
         .decimals(2),
     Column::of("ahead").titled("ahead there"),
+    Column::of("hit")
+        .titled("first right after (median, 95 %)")
+        .within("hit_low", "hit_high")
+        .decimals(0),
+    Column::of("never").titled("never right"),
+    Column::of("jump")
+        .titled("largest rise in one iteration (95 %)")
+        .within("jump_low", "jump_high")
+        .decimals(2),
 }
 
 // A per-query row.
@@ -99,7 +112,7 @@ impl Method for Margin {
     const NAME: &'static str = "margin";
     const ABOUT: &'static str =
         "Logit margin by iteration: when the target is first ahead, and when overthinking sets in";
-    const FORMAT: u32 = 3;
+    const FORMAT: u32 = 4;
     type Row = MarginRow;
 
     fn seed(&self) -> u64 {
@@ -173,6 +186,7 @@ fn rows(
     let resamples = population.resamples();
     let largest = Largest::of_means(&line, resamples);
     let falls = Fall::of_means(&line, resamples);
+    let rise = Rise::of_margins(&line, resamples);
     let row = |i: usize| {
         let at = &line[i];
         let interval = resamples.mean(at);
@@ -188,6 +202,7 @@ fn rows(
             interval: resamples.clustering(),
             largest: largest[i],
             fall: falls[i],
+            rise: if largest[i].is_max { rise } else { Rise::default() },
             ahead: share(&|query| at[query] > 0.0),
             first: share(&|query| firsts[query] == Some(i)),
         }

@@ -29,6 +29,7 @@ mod population;
 mod probe;
 mod query_rows;
 mod reach;
+mod rise;
 mod routing;
 mod row;
 mod sampling;
@@ -37,7 +38,7 @@ mod splits;
 mod states;
 pub mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transplant;
 
 use candle_core::Tensor;
@@ -60,6 +61,7 @@ pub use pairs::{Corrupt, Direction, Effect, Pairing};
 pub use place::Place;
 pub use population::{Group, Per, Population};
 pub use query_rows::Asked;
+pub use rise::Rise;
 pub use row::Row;
 pub use sampling::{BeyondTraining, Sampling};
 pub use splits::{Wants, test_splits};

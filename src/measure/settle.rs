@@ -62,6 +62,19 @@ pub struct SettleRow {
     pub cosine_low: Option<f64>,
     /// The upper end of that interval.
     pub cosine_high: Option<f64>,
+    /// Angle between xₜ₋₁ and xₜ, in degrees from 0 to 180: how far the step turns the state.
+    pub angle: f64,
+    /// The lower end of the interval of `angle`.
+    pub angle_low: Option<f64>,
+    /// The upper end of that interval.
+    pub angle_high: Option<f64>,
+    /// Share of ‖xₜ − xₜ₋₁‖² that is along xₜ₋₁, from 0 (the step is orthogonal to the state) to 1 (it changes the length of the
+    /// state alone); that of a step in any direction alike is 1 / width on average.
+    pub radial: f64,
+    /// The lower end of the interval of `radial`.
+    pub radial_low: Option<f64>,
+    /// The upper end of that interval.
+    pub radial_high: Option<f64>,
     /// Mean distance between the states after any two layers of this iteration, over ‖xₜ‖; absent with one layer.
     pub apart: Option<f64>,
     /// The lower end of the interval of `apart`.
@@ -87,6 +100,8 @@ columns! {
     Column::of("state").titled("state norm").decimals(1),
     Column::of("moved").titled("step / state"),
     Column::of("cosine").titled("cosine of steps"),
+    Column::of("angle").titled("turn of the state (°)").decimals(1),
+    Column::of("radial").titled("step along the state"),
     Column::of("apart").titled("layers apart"),
     Column::of("accuracy")
         .titled("accuracy (95 %)")
@@ -100,6 +115,8 @@ struct Motion {
     state: f64,
     moved: f64,
     cosine: Option<f64>,
+    angle: f64,
+    radial: f64,
     apart: Option<f64>,
     #[serde(skip)]
     answer: u32,
@@ -110,7 +127,7 @@ struct Motion {
 impl Method for Settle {
     const NAME: &'static str = "settle";
     const ABOUT: &'static str = "Convergence of the loop: norms and directions of its steps";
-    const FORMAT: u32 = 3;
+    const FORMAT: u32 = 4;
     type Row = SettleRow;
 
     fn seed(&self) -> u64 {
@@ -192,6 +209,7 @@ fn row(checkpoint: &LoadedCheckpoint, population: &Population, motions: &[Motion
         values.map(with_interval)
     };
     let (state, moved) = (all(|motion| motion.state), all(|motion| motion.moved));
+    let (angle, radial) = (all(|motion| motion.angle), all(|motion| motion.radial));
     let (cosine, apart) = (optional(|motion| motion.cosine), optional(|motion| motion.apart));
     let low = |(_, interval): (f64, Option<Interval>)| interval.map(|(low, _)| low);
     let high = |(_, interval): (f64, Option<Interval>)| interval.map(|(_, high)| high);
@@ -212,6 +230,12 @@ fn row(checkpoint: &LoadedCheckpoint, population: &Population, motions: &[Motion
         cosine: cosine.map(|(x, _)| x),
         cosine_low: cosine.and_then(low),
         cosine_high: cosine.and_then(high),
+        angle: angle.0,
+        angle_low: low(angle),
+        angle_high: high(angle),
+        radial: radial.0,
+        radial_low: low(radial),
+        radial_high: high(radial),
         apart: apart.map(|(x, _)| x),
         apart_low: apart.and_then(low),
         apart_high: apart.and_then(high),
@@ -255,16 +279,17 @@ fn motions(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Res
             let step: Vec<Vec<f32>> = now.iter().zip(&last).map(|(a, b)| minus(a, b)).collect();
             for (query, &answer) in answers.iter().enumerate() {
                 let size = norm(&now[query]);
-                let cosine = last_step.as_ref().map(|last| {
-                    dot(&step[query], &last[query]) / (norm(&step[query]) * norm(&last[query])).max(f64::MIN_POSITIVE)
-                });
+                let (angle, radial) = turn(&last[query], &now[query]);
+                let of_steps = last_step.as_ref().map(|steps| cosine(&step[query], &steps[query]));
                 let pairs = (0..layers).flat_map(|a| (0..a).map(move |b| (a, b)));
                 let apart = pairs.map(|(a, b)| norm(&minus(&of_layers[a][query], &of_layers[b][query])) / size);
                 motions.push(Motion {
                     iteration: iteration + 1,
                     state: size,
                     moved: norm(&step[query]) / size,
-                    cosine,
+                    cosine: of_steps,
+                    angle,
+                    radial,
                     apart: (layers > 1).then(|| mean(apart)),
                     answer,
                     right: answer == chunk[query].target,
@@ -275,4 +300,65 @@ fn motions(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Res
         }
     }
     Ok(motions)
+}
+
+// Of two vectors; 0 where one of them is 0.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    dot(a, b) / (norm(a) * norm(b)).max(f64::MIN_POSITIVE)
+}
+
+// The angle between two successive states in degrees, and the share of the squared step between them that is along the first.
+fn turn(before: &[f32], now: &[f32]) -> (f64, f64) {
+    let angle = cosine(before, now).clamp(-1.0, 1.0).acos().to_degrees();
+    (angle, cosine(before, &minus(now, before)).powi(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::tests::untrained_checkpoint;
+
+    #[test]
+    fn a_step_turns_the_state_and_is_in_part_along_it() {
+        let close = |(angle, radial): (f64, f64), expected: (f64, f64)| {
+            assert!(
+                (angle - expected.0).abs() < 1e-5 && (radial - expected.1).abs() < 1e-12,
+                "{angle}, {radial}, not {expected:?}"
+            );
+        };
+        // A step as long as the state and at right angles to it.
+        close(turn(&[2.0, 0.0], &[2.0, 2.0]), (45.0, 0.0));
+        // A step that changes the length alone, outwards and inwards.
+        close(turn(&[2.0, 0.0], &[5.0, 0.0]), (0.0, 1.0));
+        close(turn(&[2.0, 0.0], &[1.0, 0.0]), (0.0, 1.0));
+        // (1, 2) to (−2, 4): 90° − 2 × 26.57° …, a step of (−3, 2), of which (1, 2) / √5 · (−3, 2) = 1 / √5.
+        close(turn(&[1.0, 2.0], &[-2.0, 4.0]), (53.130_102, 1.0 / 65.0));
+        close(turn(&[1.0, 1.0], &[-1.0, -1.0]), (180.0, 1.0));
+        // No step has no direction.
+        assert_eq!(turn(&[1.0, 0.0], &[1.0, 0.0]), (0.0, 0.0));
+    }
+
+    // The lengths of two states and of the step between them give the angle, and the step's part along the first.
+    #[test]
+    fn angles_and_radial_shares_agree_with_the_lengths_of_states_and_steps() {
+        let checkpoint = untrained_checkpoint(false);
+        let queries: Vec<&Query> = checkpoint.data.split("3hop_test").unwrap().iter().collect();
+        let motions = motions(&checkpoint, &queries, 5).unwrap();
+        let mut compared = 0;
+        for (before, now) in motions.iter().zip(&motions[1..]) {
+            for (before, now) in before.iter().zip(now) {
+                let step = now.moved * now.state;
+                let (a, b) = (before.state.powi(2), now.state.powi(2));
+                let of_angle = (a + b - step.powi(2)) / (2.0 * before.state * now.state);
+                let along = (b - a - step.powi(2)) / (2.0 * before.state);
+                assert!(
+                    (now.angle.to_radians().cos() - of_angle).abs() < 1e-5,
+                    "{before:?} {now:?}"
+                );
+                assert!((now.radial - (along / step).powi(2)).abs() < 1e-4, "{before:?} {now:?}");
+                compared += usize::from(now.angle > 1.0 && now.radial > 0.0);
+            }
+        }
+        assert!(compared > 20, "{compared}");
+    }
 }

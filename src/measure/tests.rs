@@ -41,7 +41,7 @@ pub(super) fn sampling(split: Split, queries: usize, iterations: Iterations) -> 
 }
 
 /// A checkpoint of this model, to be looked at on this data.
-pub(super) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
+pub(crate) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
     let info = CheckpointSummary {
         origin: Origin {
             run: "run".to_owned(),

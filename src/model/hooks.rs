@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::rows::Rows;
+use super::ancestors::AncestorTable;
 use super::site::{Point, Site};
 use super::write::{Write, with_slice};
 use crate::error::{Error, Result};
@@ -212,12 +212,12 @@ impl Hooks {
         self.visit_rows(site, x, None)
     }
 
-    /// [`Hooks::visit`] of the attention pattern of `rows`, whose padding stays as it is.
-    pub(super) fn visit_pattern(&mut self, site: Site, x: Tensor, rows: &Rows) -> Result<Tensor> {
-        self.visit_rows(site, x, Some(rows))
+    /// [`Hooks::visit`] of the attention pattern over `ancestors`, whose padding stays as it is.
+    pub(super) fn visit_pattern(&mut self, site: Site, x: Tensor, ancestors: &AncestorTable) -> Result<Tensor> {
+        self.visit_rows(site, x, Some(ancestors))
     }
 
-    fn visit_rows(&mut self, site: Site, mut x: Tensor, pattern_of: Option<&Rows>) -> Result<Tensor> {
+    fn visit_rows(&mut self, site: Site, mut x: Tensor, pattern_of: Option<&AncestorTable>) -> Result<Tensor> {
         if self.is_empty() {
             return Ok(x);
         }
@@ -242,7 +242,7 @@ impl Hooks {
             let added = match pattern_of {
                 None => zeros.as_tensor().clone(),
                 // Padding is no state: it has no gradient.
-                Some(rows) => zeros.broadcast_mul(&ancestor_mask(rows, &x)?)?,
+                Some(ancestors) => zeros.broadcast_mul(&ancestors.is_ancestor()?)?,
             };
             x = (x + added)?;
             self.zeros.insert(site, zeros);
@@ -256,14 +256,6 @@ impl Hooks {
         }
         Ok(x)
     }
-}
-
-// 1 for each ancestor of a row and 0 for padding, `[rows, 1, max_ancestors]`.
-fn ancestor_mask(rows: &Rows, like: &Tensor) -> Result<Tensor> {
-    let (_, mask) = rows.ancestor_table();
-    let mask: Vec<f32> = mask.into_iter().map(|x| if x == 0.0 { 1.0 } else { 0.0 }).collect();
-    let mask = Tensor::from_vec(mask, (rows.len(), 1, rows.max_ancestors()), &Device::Cpu)?;
-    Ok(mask.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 // Exact: the rows become `values` bit for bit, the others stay as they are.
@@ -283,7 +275,7 @@ fn replace_rows(x: &Tensor, rows: &[u32], values: &Tensor, site: Site) -> Result
 }
 
 // Makes writes one after the other. Exact: whatever they do not write to stays as it is, and keeps its gradient.
-fn write_rows(x: &Tensor, changes: &[Change], site: Site, pattern_of: Option<&Rows>) -> Result<Tensor> {
+fn write_rows(x: &Tensor, changes: &[Change], site: Site, pattern_of: Option<&AncestorTable>) -> Result<Tensor> {
     let mut numbers: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     let mut is_kept = vec![1_u8; numbers.len()];
     let (count, heads) = (x.dims()[0], x.dims()[1]);
@@ -292,7 +284,7 @@ fn write_rows(x: &Tensor, changes: &[Change], site: Site, pattern_of: Option<&Ro
         let By::Write(write) = by else { continue };
         check_write(site, count, rows, *head, heads)?;
         for &row in rows {
-            let ancestors = pattern_of.map_or(0, |of| of.ancestors(row as usize).len());
+            let ancestors = pattern_of.map_or(0, |of| of.count(row as usize));
             let state = row as usize * width..(row as usize + 1) * width;
             let shape = (site.point(), heads, ancestors);
             with_slice(&mut numbers[state.clone()], shape, *head, |slice| write.to(slice));

@@ -1,5 +1,6 @@
 //! The looped transformer: config, weights, packed rows, the forward pass, and hook points.
 
+mod ancestors;
 mod branches;
 mod budget;
 mod config;

@@ -188,20 +188,6 @@ impl Rows {
             DistinctEmbeddings::new(keys.map(|(&token, &position)| (token, if by_position { position } else { 0 })));
         (2 * distinct.len() <= self.len()).then_some(distinct)
     }
-
-    /// The ancestors as a table `[rows × max_ancestors]`, in which short lists are padded with row 0, and their mask:
-    /// 0, or −∞ for padding.
-    pub(super) fn ancestor_table(&self) -> (Vec<u32>, Vec<f32>) {
-        let max = self.max_ancestors();
-        let mut index = vec![0; self.len() * max];
-        let mut mask = vec![f32::NEG_INFINITY; self.len() * max];
-        for row in 0..self.len() {
-            let ancestors = self.ancestors(row);
-            index[row * max..][..ancestors.len()].copy_from_slice(ancestors);
-            mask[row * max..][..ancestors.len()].fill(0.0);
-        }
-        (index, mask)
-    }
 }
 
 impl ModelConfig {

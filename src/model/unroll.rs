@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::forward::Model;
+use super::forward::{LoopPlan, Model};
 use super::rows::{Rows, Sharing};
 use crate::error::Result;
 
@@ -11,6 +11,8 @@ pub struct Unrolled<'a> {
     model: &'a Model,
     queries: Vec<&'a [u32]>,
     rows: Rows,
+    plan: LoopPlan,
+    readout: Tensor,  // [queries]
     embedded: Tensor, // [rows, d_model]
     state: Tensor,    // [rows, d_model]
     iterations: usize,
@@ -29,6 +31,8 @@ impl Model {
             queries,
             state: embedded.clone(),
             embedded,
+            plan: self.loop_plan(&rows)?,
+            readout: self.indices(&rows.readout)?,
             rows,
             iterations: 0,
         })
@@ -45,9 +49,9 @@ impl Unrolled<'_> {
         if self.iterations > 0 && self.model.config().injection {
             x = (x + &self.embedded)?;
         }
-        self.state = self.model.iterate(x, &self.rows)?.detach();
+        self.state = self.model.iterate(x, &self.plan)?.detach();
         self.iterations += 1;
-        Ok(self.state.index_select(&self.model.indices(&self.rows.readout)?, 0)?)
+        Ok(self.state.index_select(&self.readout, 0)?)
     }
 
     /// The number of rows that the next iteration runs.
@@ -72,6 +76,8 @@ impl Unrolled<'_> {
         self.state = self.state.index_select(&from, 0)?;
         self.embedded = self.embedded.index_select(&from, 0)?;
         self.queries = kept;
+        self.plan = self.model.loop_plan(&rows)?;
+        self.readout = self.model.indices(&rows.readout)?;
         self.rows = rows;
         Ok(())
     }

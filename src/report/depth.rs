@@ -56,7 +56,7 @@ fn shape(run: RunView) -> String {
 }
 
 // The updates after which it learned 2, 3, … hops.
-fn updates(run: RunView) -> String {
+pub(super) fn updates(run: RunView) -> String {
     let mut updates: Vec<(usize, u64)> = run
         .rows::<Extrapolate>()
         .map(|row| (row.learned, row.origin.step))

@@ -1,12 +1,15 @@
 //! What an experiment found, in plain language.
 
 mod depth;
+mod study;
 mod systematic;
 
 use std::fmt::Write;
 
 use crate::experiment::claims::{self, Finding};
 use crate::experiment::{Experiment, Outcome, Preset};
+
+pub use study::study_summary;
 
 /// The summary of an experiment as Markdown. Where its preset does not claim to be long enough, the paper's claims are not
 /// held against it.

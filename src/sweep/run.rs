@@ -87,6 +87,7 @@ impl<'a> Runner<'a> {
         };
         match self.training.run(&run, &self.sweep.join(&point.folder), true) {
             Ok(_) => Ok(PointOutcome::Trained),
+            Err(Error::Locked { holder, .. }) => Ok(PointOutcome::Held(holder)),
             Err(e) => Err(e),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::point::Point;
-use crate::checkpoint::StagesFile;
+use crate::checkpoint::{RunLock, StagesFile};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -135,6 +135,18 @@ impl PointState {
             return Ok(Self::Done { seconds });
         }
         let step = stages.map_or(0, |stages| stages.step);
+        if let Some(holder) = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false)) {
+            let unsure = if holder.alive.is_none() {
+                ", unless it died there"
+            } else {
+                ""
+            };
+            let holder = format!(
+                "process {} on {} since {}{unsure}",
+                holder.process, holder.host, holder.since
+            );
+            return Ok(Self::Running { holder, step });
+        }
         Ok(match Failure::read(sweep, point) {
             Some(Failure { error, when }) => Self::Failed { error, when },
             None => Self::Waiting { step },

@@ -55,6 +55,9 @@ pub struct Curriculum {
     pub accuracy: f64,
     /// The largest number of steps of a stage; a stage that needs more ends the run.
     pub stage_steps: u64,
+    /// The largest number of steps of a stage after the first, which takes the most; `stage_steps` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later_stage_steps: Option<u64>,
     /// The number of hops of the last stage; that of the longest chains in the data where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deepest: Option<usize>,
@@ -79,9 +82,19 @@ impl Curriculum {
         allow(share, "curriculum.accuracy", &self.accuracy, "0 to 1")?;
         let steps = self.stage_steps;
         allow(steps > 0, "curriculum.stage_steps", &steps, "1 or more")?;
+        let later = self.later_stage_steps.unwrap_or(steps);
+        allow(later > 0, "curriculum.later_stage_steps", &later, "1 or more")?;
         let factor = self.lr_factor.is_finite() && self.lr_factor > 0.0;
         allow(factor, "curriculum.lr_factor", &self.lr_factor, "above 0")?;
         allow(self.hold > 0, "curriculum.hold", &self.hold, "1 or more")
+    }
+
+    /// The largest number of steps of the stage after `passed` others.
+    pub fn max_steps(&self, passed: usize) -> u64 {
+        match self.later_stage_steps {
+            Some(steps) if passed > 0 => steps,
+            _ => self.stage_steps,
+        }
     }
 
     /// The stages of the curriculum, one for each number of hops from 2 on that the data has held-out chains of.
@@ -172,6 +185,7 @@ mod tests {
         let curriculum = |deepest| Curriculum {
             accuracy: 0.9,
             stage_steps: 10,
+            later_stage_steps: None,
             deepest,
             reset_optimizer: true,
             lr_factor: 1.0,

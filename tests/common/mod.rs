@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// A run of the binary that has ended.
 pub struct Ran {
     pub code: Option<i32>,
@@ -118,6 +120,45 @@ pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> T {
 /// The path as an argument.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
+}
+
+/// The lines of `metrics.jsonl` without their times.
+pub fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("seconds");
+        line
+    });
+    lines.collect()
+}
+
+/// Panics unless the run folders have the same metrics, but for their times, and the same checkpoints to the bit.
+#[track_caller]
+pub fn assert_same_run(a: &Path, b: &Path) {
+    assert_eq!(metrics(a), metrics(b));
+    let mut names: Vec<_> = std::fs::read_dir(a)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    for name in names {
+        let name = name.to_str().unwrap();
+        // The saved state holds the seconds of training; its numbers are those of the final checkpoint.
+        if name.ends_with(".safetensors") && name != "resume.safetensors" {
+            let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(read(a) == read(b), "{name} differs");
+        }
+    }
+}
+
+/// Steps of a run that cannot end by itself, whatever the machine.
+pub const ENDLESS: &str = "train.steps=1000000000";
+
+/// Steps done when the run's state was last saved.
+pub fn saved_step(run: &Path) -> u64 {
+    let stages: Value = serde_json::from_slice(&std::fs::read(run.join("stages.json")).unwrap()).unwrap();
+    stages["step"].as_u64().unwrap()
 }
 
 /// The binary while it runs; it is killed when the test is done with it.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod numbers;
 mod sites;
 
 use candle_core::Tensor;

@@ -7,8 +7,8 @@ use crate::experiment::RunView;
 use crate::graph::{Split, Target};
 use crate::measure::{Extent, Patch, PatchRow};
 
-// The recovery at r1 by effective layer, at the end of training.
-fn recovery<'a>(run: RunView<'a>, split: &Split) -> Vec<&'a PatchRow> {
+/// The recovery at r1 by effective layer, at the end of training.
+pub(super) fn recovery<'a>(run: RunView<'a>, split: &Split) -> Vec<&'a PatchRow> {
     run.rows_at::<Patch>(CheckpointRole::End)
         .filter(|row| row.split == *split && row.patched.restored == Extent::One && row.patched.position == Some(R1))
         .collect()

@@ -41,7 +41,7 @@ impl<'a> RunView<'a> {
 }
 
 /// The plain runs (no injection, no shortcut) with this recurrence; those with a fixed R by rising R.
-pub(super) fn plain(evidence: &Evidence, recurrence: Recurrence) -> Vec<RunView<'_>> {
+pub(crate) fn plain(evidence: &Evidence, recurrence: Recurrence) -> Vec<RunView<'_>> {
     let runs = evidence.runs();
     let mut found: Vec<RunView> = runs
         .filter(|run| run.role().is_plain() && run.role().recurrence == recurrence)
@@ -160,8 +160,8 @@ pub struct PhaseTransition {
     pub late: f64,
 }
 
-// The updates after which each depth from 2 hops on was learned.
-fn steps_of_depths(run: RunView) -> Option<Vec<u64>> {
+/// The updates after which each depth from 2 hops on was learned.
+pub(super) fn steps_of_depths(run: RunView) -> Option<Vec<u64>> {
     let step_of = |depth: usize| {
         let rows = run.rows::<Extrapolate>().filter(|row| row.learned >= depth);
         rows.map(|row| row.origin.step).min()

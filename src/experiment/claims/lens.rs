@@ -32,8 +32,8 @@ impl<'a> LensLine<'a> {
         self.0.is_empty()
     }
 
-    // The row with the largest share over effective layers.
-    fn max(&self) -> Option<&'a LensRow> {
+    /// The row with the largest share over effective layers.
+    pub(super) fn max(&self) -> Option<&'a LensRow> {
         self.0.iter().copied().find(|row| row.largest.is_max)
     }
 
@@ -218,9 +218,9 @@ pub struct DecodableAndInvisible {
     pub max_lens: f64,
 }
 
-// The probe of the bridge at r2 on chains of other facts than it was fitted on, at the layer chosen on held-out fit rows: so
-// its interval is not one of a maximum over the test. The first of equals.
-fn bridge_probe<'a>(run: RunView<'a>, split: &Split) -> Option<&'a ProbeRow> {
+/// The probe of the bridge at r2 on chains of other facts than it was fitted on, at the layer chosen on held-out fit rows: so
+/// its interval is not one of a maximum over the test. The first of equals.
+pub(super) fn bridge_probe<'a>(run: RunView<'a>, split: &Split) -> Option<&'a ProbeRow> {
     let is_of_spec = |row: &&ProbeRow| (row.label, row.position, row.split_by) == (Target::Bridge, R2, SplitBy::Facts);
     let rows: Vec<&ProbeRow> = run
         .rows_at::<Probe>(CheckpointRole::End)

@@ -8,15 +8,20 @@ mod depth;
 mod generalization;
 mod lens;
 mod overthinking;
+mod quantity;
 mod shortcut;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub(crate) mod words;
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::evidence::{Evidence, Need, RunView};
+pub(crate) use depth::plain;
+pub use quantity::{Cost, Measured, Quantity};
 pub use tables::{DEPTH, SYSTEMATIC};
 
 /// Which claim it is.
@@ -96,7 +101,7 @@ impl ClaimId {
 }
 
 /// Where something is claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// The paper.
     pub paper: &'static str,

@@ -7,8 +7,8 @@ use crate::experiment::{Evidence, Recurrence, RunView};
 use crate::graph::Tails;
 use crate::measure::{self, Halt, HaltRow, Margin, MarginRow, Rule};
 
-// The largest margin at this depth, and that after the most iterations.
-fn peak_and_end(run: RunView<'_>, hops: usize) -> Option<[&MarginRow; 2]> {
+/// The largest margin at this depth, and that after the most iterations.
+pub(super) fn peak_and_end(run: RunView<'_>, hops: usize) -> Option<[&MarginRow; 2]> {
     let rows = || run.rows::<Margin>().filter(|row| row.hops == hops);
     let peak = rows().find(|row| row.largest.is_max)?;
     Some([peak, rows().max_by_key(|row| row.iteration)?])
@@ -123,6 +123,12 @@ impl Criterion<&Evidence> for DynamicOverthinksSlower {
     }
 }
 
+/// KL alone, and KL with entropy, at these thresholds in nats.
+pub(super) fn kl_rules(kl: f64, entropy: f64) -> [Rule; 2] {
+    let kl = Rule::of(measure::Criterion::Kl, kl);
+    [kl.clone(), kl.and(measure::Criterion::Entropy, entropy)]
+}
+
 /// KL alone halts earlier than KL and entropy on the deepest chains.
 pub struct KlHaltsTooEarly {
     /// Threshold of KL, in nats.
@@ -135,8 +141,7 @@ pub struct KlHaltsTooEarly {
 
 impl KlHaltsTooEarly {
     fn rules(&self) -> [Rule; 2] {
-        let kl = Rule::of(measure::Criterion::Kl, self.kl);
-        [kl.clone(), kl.and(measure::Criterion::Entropy, self.entropy)]
+        kl_rules(self.kl, self.entropy)
     }
 
     // The deepest chains, and how both rules halt them.

@@ -18,15 +18,15 @@ pub struct Shortcut {
 }
 
 impl<'a> RunView<'a> {
-    // What becomes of the answers at the learned depth when tokens are interchanged like this.
-    fn interchanged(self, interchange: Interchange) -> impl Iterator<Item = &'a ReachRow> {
+    /// What becomes of the answers at the learned depth when tokens are interchanged like this.
+    pub(super) fn interchanged(self, interchange: Interchange) -> impl Iterator<Item = &'a ReachRow> {
         let hops = self.depth();
         self.rows::<Reach>()
             .filter(move |row| row.hops == hops && row.interchange == interchange)
     }
 
-    // The relations of the shortest suffix that keeps the answers.
-    fn shortest_suffix(self) -> Option<usize> {
+    /// The relations of the shortest suffix that keeps the answers.
+    pub(super) fn shortest_suffix(self) -> Option<usize> {
         self.interchanged(Interchange::Before)
             .find(|row| row.shortest)
             .map(|row| row.from_end)

@@ -14,7 +14,7 @@ pub(crate) fn max_accuracy(row: &EvalRow) -> String {
 }
 
 /// The interval of the maximum, where it has one.
-pub(super) fn max_interval(largest: &Largest) -> Option<(f64, f64)> {
+pub(crate) fn max_interval(largest: &Largest) -> Option<(f64, f64)> {
     largest.max_low.zip(largest.max_high)
 }
 

@@ -18,11 +18,22 @@ pub enum ShippedPreset {
     DepthLaptop,
     /// Shows that the depth experiment works; no science claimed.
     DepthQuick,
+    /// The systematic part of the claims.
+    ClaimsSystematic,
+    /// The depth part of the claims.
+    ClaimsDepth,
 }
 
 impl ShippedPreset {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Laptop, Self::Quick, Self::DepthLaptop, Self::DepthQuick];
+    pub const ALL: [Self; 6] = [
+        Self::Laptop,
+        Self::Quick,
+        Self::DepthLaptop,
+        Self::DepthQuick,
+        Self::ClaimsSystematic,
+        Self::ClaimsDepth,
+    ];
 
     /// What users call it.
     pub fn name(self) -> &'static str {
@@ -31,6 +42,8 @@ impl ShippedPreset {
             Self::Quick => "quick",
             Self::DepthLaptop => "depth-laptop",
             Self::DepthQuick => "depth-quick",
+            Self::ClaimsSystematic => "claims-systematic",
+            Self::ClaimsDepth => "claims-depth",
         }
     }
 
@@ -41,6 +54,8 @@ impl ShippedPreset {
             Self::Quick => include_str!("../presets/quick.toml"),
             Self::DepthLaptop => include_str!("../presets/depth-laptop.toml"),
             Self::DepthQuick => include_str!("../presets/depth-quick.toml"),
+            Self::ClaimsSystematic => include_str!("../presets/claims-systematic.toml"),
+            Self::ClaimsDepth => include_str!("../presets/claims-depth.toml"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! When a change arrives at a position, and how fast it moves.
 
-use crate::measure::statistics::{Interval, Resamples, mean, share};
+use crate::measure::statistics::{Interval, Resamples, mean, share, weighted_median};
 
 /// The time of arrival at one position.
 pub(super) struct Arrival {
@@ -60,7 +60,8 @@ impl Slope {
     pub(super) fn of(arrivals: &[(f64, Vec<Option<f64>>)], resamples: &Resamples) -> Option<Self> {
         let queries = arrivals.first().map_or(0, |(_, times)| times.len());
         let medians = |weights: &[f64]| -> Vec<(f64, f64)> {
-            let of_position = |(distance, times): &(f64, Vec<Option<f64>>)| Some((*distance, median(times, weights)?));
+            let of_position =
+                |(distance, times): &(f64, Vec<Option<f64>>)| Some((*distance, weighted_median(times, weights)?));
             arrivals.iter().filter_map(of_position).collect()
         };
         let all = medians(&vec![1.0; queries]);
@@ -85,22 +86,6 @@ impl Slope {
     pub(super) fn speed_high(self) -> Option<f64> {
         hops_an_iteration(self.interval?.0)
     }
-}
-
-// The first time by which half of the weight has arrived.
-fn median(times: &[Option<f64>], weights: &[f64]) -> Option<f64> {
-    let mut arrived: Vec<(f64, f64)> = times
-        .iter()
-        .zip(weights)
-        .filter_map(|(time, weight)| Some(((*time)?, *weight)))
-        .collect();
-    arrived.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let half = 0.5 * weights.iter().sum::<f64>();
-    let mut by_now = 0.0;
-    arrived.into_iter().find_map(|(time, weight)| {
-        by_now += weight;
-        (by_now >= half).then_some(time)
-    })
 }
 
 // The slope of points (x, y) of which two or more differ in x.

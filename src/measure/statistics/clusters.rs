@@ -21,6 +21,8 @@ pub enum Clustering {
     Facts,
     /// Their first facts, (head, first relation); further facts are not known.
     FirstFacts,
+    /// Not over queries: each value is a run's, and the runs differ in their seeds.
+    OverSeeds,
 }
 
 impl Clustering {
@@ -30,6 +32,7 @@ impl Clustering {
             Self::Independent => "independent rows",
             Self::Facts => "clustered by fact",
             Self::FirstFacts => "clustered by first fact",
+            Self::OverSeeds => "over seeds",
         }
     }
 }
@@ -87,7 +90,15 @@ impl Clusters {
                 of_group
             })
             .collect();
-        let count = ids.len();
+        Self::of_ids(of_query, ids.len(), explained)
+    }
+
+    /// Of `n` units that share nothing.
+    pub fn independent(n: usize) -> Self {
+        Self::of_ids((0..n as u32).map(|unit| vec![unit]).collect(), n, false)
+    }
+
+    fn of_ids(of_query: Vec<Vec<u32>>, count: usize, explained: bool) -> Self {
         let components = Components::new(&of_query, count);
         let decisive = Decisive::new(&of_query, count);
         let clustering = match (components.any_shared(), explained) {

@@ -45,12 +45,15 @@ mod decisive;
 mod quantile;
 mod ranks;
 mod resamples;
+pub mod seeds;
 
 pub use clusters::{Clustering, Clusters};
 pub use ranks::spearman;
 #[cfg(test)]
 pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
+
+pub(super) use self::quantile::weighted_median;
 
 use self::quantile::NORMAL;
 

@@ -38,9 +38,35 @@ pub(super) fn at(values: &mut [f64], share: f64) -> f64 {
     values[((values.len() - 1) as f64 * share).round() as usize]
 }
 
+/// The median of weighted values: the smallest with half of all weight at or below it, absent values taken for larger than any;
+/// `None` where the half lies among the absent ones.
+pub(crate) fn weighted_median(values: &[Option<f64>], weights: &[f64]) -> Option<f64> {
+    let mut known: Vec<(f64, f64)> = values
+        .iter()
+        .zip(weights)
+        .filter_map(|(value, weight)| Some(((*value)?, *weight)))
+        .collect();
+    known.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let half = 0.5 * weights.iter().sum::<f64>();
+    let mut weight_so_far = 0.0;
+    known.into_iter().find_map(|(value, weight)| {
+        weight_so_far += weight;
+        (weight_so_far >= half).then_some(value)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::student;
+    use super::{student, weighted_median};
+
+    #[test]
+    fn the_median_counts_absent_values_as_the_largest() {
+        let values = [Some(4.0), None, Some(1.0), Some(2.0)];
+        assert_eq!(weighted_median(&values, &[1.0; 4]), Some(2.0));
+        assert_eq!(weighted_median(&values, &[1.0, 1.0, 0.5, 0.0]), Some(4.0));
+        assert_eq!(weighted_median(&values, &[1.0, 5.0, 1.0, 1.0]), None);
+        assert_eq!(weighted_median(&[], &[]), None);
+    }
 
     #[test]
     fn student_s_quantiles_are_those_of_the_tables() {

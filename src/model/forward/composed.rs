@@ -15,6 +15,7 @@ use candle_core::{D, Device, Tensor};
 use super::{EPSILON, Model, Pass};
 use crate::error::Result;
 use crate::kernels::{Affine, Parameters};
+use crate::model::ancestors::AncestorTable;
 use crate::model::config::Activation;
 use crate::model::rows::Rows;
 use crate::model::site::{Point, Site};
@@ -36,6 +37,7 @@ impl Model {
     /// [`Model::forward`] by candle's own operations.
     pub(super) fn composed_forward(&self, rows: &Rows, iterations: usize, pass: &mut Pass) -> Result<Tensor> {
         let readout = self.indices(&rows.readout)?;
+        let ancestors = self.ancestor_table(rows)?;
         let embedded = pass.hooks.visit(Site::embed(), self.embed(rows)?)?;
         let embedded = self.dropout(embedded, pass)?; // x⁰
         let mut x = embedded.clone();
@@ -43,7 +45,7 @@ impl Model {
             if iteration > 0 && self.config.injection {
                 x = (x + &embedded)?;
             }
-            x = self.composed_iteration(x, rows, iteration, pass)?;
+            x = self.composed_iteration(x, &ancestors, iteration, pass)?;
             if iteration + 1 < iterations && pass.hooks.wants_readout(iteration) {
                 self.read_out(&x.index_select(&readout, 0)?, iteration, pass)?;
             }
@@ -51,17 +53,22 @@ impl Model {
         self.read_out(&x.index_select(&readout, 0)?, iterations - 1, pass)
     }
 
+    /// The table of the ancestors of a batch, where and as this model computes.
+    pub(super) fn ancestor_table(&self, rows: &Rows) -> Result<AncestorTable> {
+        AncestorTable::new(rows.ancestry.clone(), self.token_embedding.dtype(), &self.device)
+    }
+
     /// One iteration: block(x).
     pub(super) fn composed_iteration(
         &self,
         mut x: Tensor,
-        rows: &Rows,
+        ancestors: &AncestorTable,
         iteration: usize,
         pass: &mut Pass,
     ) -> Result<Tensor> {
         for (index, layer) in self.layers.iter().enumerate() {
             let at = |point| Site::new(point, iteration, index);
-            x = self.layer(layer, x, rows, pass, &at)?;
+            x = self.layer(layer, x, ancestors, pass, &at)?;
         }
         Ok(x)
     }
@@ -70,12 +77,12 @@ impl Model {
         &self,
         layer: &Parameters<Tensor>,
         x: Tensor,
-        rows: &Rows,
+        ancestors: &AncestorTable,
         pass: &mut Pass,
         at: &impl Fn(Point) -> Site,
     ) -> Result<Tensor> {
         let x = pass.hooks.visit(at(Point::ResidPre), x)?; // [rows, d_model]
-        let z = self.attention(layer, &layer_norm(&layer.ln_1, &x)?, rows, pass, at)?; // [rows, d_model]
+        let z = self.attention(layer, &layer_norm(&layer.ln_1, &x)?, ancestors, pass, at)?; // [rows, d_model]
         let attn_out = pass.hooks.visit(at(Point::AttnOut), linear(&layer.attn_proj, &z)?)?;
         let mid = (x + self.dropout(attn_out, pass)?)?;
         let mid = pass.hooks.visit(at(Point::ResidMid), mid)?;
@@ -100,31 +107,27 @@ impl Model {
         &self,
         layer: &Parameters<Tensor>,
         normed: &Tensor,
-        rows: &Rows,
+        ancestors: &AncestorTable,
         pass: &mut Pass,
         at: &impl Fn(Point) -> Site,
     ) -> Result<Tensor> {
         let qkv = linear(&layer.c_attn, normed)?; // [rows, 3 × d_model]
         let (count, d) = normed.dims2()?;
         let (heads, d_head) = (self.config.heads, d / self.config.heads);
-        let max = rows.max_ancestors();
-        let (index, mask) = rows.ancestor_table();
-        let index = self.indices(&index)?;
-        let mask = Tensor::from_vec(mask, (count, 1, max), &Device::Cpu)?
-            .to_dtype(qkv.dtype())?
-            .to_device(&self.device)?;
+        let AncestorTable { index, mask, .. } = ancestors;
+        let max_ancestors = mask.dim(D::Minus1)?;
         let part = |i: usize| qkv.narrow(1, i * d, d)?.contiguous();
         let of_ancestors = |i: usize| -> candle_core::Result<Tensor> {
             part(i)?
-                .index_select(&index, 0)?
-                .reshape((count, max, heads, d_head))?
+                .index_select(index, 0)?
+                .reshape((count, max_ancestors, heads, d_head))?
                 .transpose(1, 2)?
                 .contiguous() // [rows, heads, ancestors, d_head]
         };
         let q = part(0)?.reshape((count, heads, 1, d_head))?;
         let scores = (q.broadcast_mul(&of_ancestors(1)?)?.sum(D::Minus1)? / (d_head as f64).sqrt())?; // [rows, heads, ancestors]
-        let pattern = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
-        let pattern = pass.hooks.visit_pattern(at(Point::AttnPattern), pattern, rows)?;
+        let pattern = candle_nn::ops::softmax(&scores.broadcast_add(mask)?, D::Minus1)?;
+        let pattern = pass.hooks.visit_pattern(at(Point::AttnPattern), pattern, ancestors)?;
         let pattern = self.dropout(pattern, pass)?;
         let z = pattern.unsqueeze(D::Minus1)?.broadcast_mul(&of_ancestors(2)?)?.sum(2)?; // [rows, heads, d_head]
         Ok(pass.hooks.visit(at(Point::Z), z)?.reshape((count, d))?)

@@ -90,9 +90,8 @@ impl Model {
     }
 
     /// [`Model::iterate`] by the kernels.
-    pub(super) fn fused_iteration(&self, x: &Tensor, rows: &Rows) -> Result<Tensor> {
-        let plan = Arc::new(Plan::new(rows.ancestry.clone(), &rows.readout));
-        let recurrence = self.recurrence(self.stack(plan));
+    pub(super) fn fused_iteration(&self, x: &Tensor, plan: &Arc<Plan>) -> Result<Tensor> {
+        let recurrence = self.recurrence(self.stack(plan.clone()));
         Ok(recurrence.run(&x.contiguous()?, &self.block, None)?)
     }
 

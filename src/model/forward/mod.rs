@@ -29,6 +29,7 @@ pub use parts::{HeadInput, HeadInputs};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 
+use super::ancestors::AncestorTable;
 use super::config::{ModelConfig, Positions};
 use super::hooks::Hooks;
 use super::ops::GradientBuffers;
@@ -36,7 +37,7 @@ use super::rows::{Rows, Sharing};
 use super::site::{Point, Site};
 use super::weights::{BLOCK, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::stack::Workspace;
+use crate::kernels::stack::{Plan, Workspace};
 use crate::kernels::{Affine, Backend, LAYER, Parameters};
 use crate::random::Stream;
 use crate::threads;
@@ -59,6 +60,14 @@ pub struct Model {
     backend: Backend,
     workspace: Arc<Mutex<Workspace>>,
     gradients: GradientBuffers,
+}
+
+/// What the loop needs of a batch beside the states of its rows, the same at every iteration.
+pub(super) enum LoopPlan {
+    /// For the CPU kernels: how the batch is cut into chunks.
+    Fused(Arc<Plan>),
+    /// For candle's operations.
+    Composed(AncestorTable),
 }
 
 /// What one pass does beside computing logits.
@@ -203,12 +212,20 @@ impl Model {
         Ok(self.gradients.collect(|| loss.backward())?)
     }
 
-    // One iteration over all rows, without hooks: [rows, d_model] → [rows, d_model].
-    pub(super) fn iterate(&self, x: Tensor, rows: &Rows) -> Result<Tensor> {
-        if self.is_fused {
-            self.fused_iteration(&x, rows)
+    // What iterations over these rows need beside their states.
+    pub(super) fn loop_plan(&self, rows: &Rows) -> Result<LoopPlan> {
+        Ok(if self.is_fused {
+            LoopPlan::Fused(Arc::new(Plan::new(rows.ancestry.clone(), &rows.readout)))
         } else {
-            self.composed_iteration(x, rows, 0, &mut Pass::default())
+            LoopPlan::Composed(self.ancestor_table(rows)?)
+        })
+    }
+
+    // One iteration over all rows, without hooks: [rows, d_model] → [rows, d_model].
+    pub(super) fn iterate(&self, x: Tensor, plan: &LoopPlan) -> Result<Tensor> {
+        match plan {
+            LoopPlan::Fused(plan) => self.fused_iteration(&x, plan),
+            LoopPlan::Composed(ancestors) => self.composed_iteration(x, ancestors, 0, &mut Pass::default()),
         }
     }
 

@@ -5,6 +5,7 @@ mod hooks;
 mod interchange;
 mod intervene;
 mod kernels;
+mod unroll;
 mod workspace;
 
 use candle_core::{DType, Device, Tensor, Var};

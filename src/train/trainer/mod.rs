@@ -138,7 +138,8 @@ impl Trainer {
     pub fn finished(&self) -> bool {
         let curriculum_is_over = self.config.curriculum.is_some_and(|curriculum| {
             let stages = &self.progress.stages;
-            stages.n_reached() == stages.outcomes.len() || self.stage_step() >= curriculum.stage_steps
+            let passed = stages.n_reached();
+            passed == stages.outcomes.len() || self.stage_step() >= curriculum.max_steps(passed)
         });
         self.progress.step >= self.config.train.steps || curriculum_is_over
     }

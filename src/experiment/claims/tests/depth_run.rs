@@ -1,13 +1,13 @@
 //! A run of the depth experiment, made up.
 
 use super::*;
-use crate::graph::{Position, Split};
 use crate::measure::{
-    Decided, Eval, EvalRow, Extrapolate, ExtrapolateRow, Halt, HaltRow, Interchange, Margin, MarginRow, Reach,
-    ReachRow, Settle, SettleRow,
+    Decided, Eval, EvalRow, Extrapolate, ExtrapolateRow, Halt, HaltRow, Interchange, Lens, Margin, MarginRow, Reach,
+    ReachRow, Rise, Settle, SettleRow,
 };
+use crate::train::{Reached, Stage};
 
-pub(super) struct Run {
+pub(crate) struct Run {
     name: String,
     role: RunRole,
     // The last stage that it passed.
@@ -18,9 +18,11 @@ pub(super) struct Run {
     settle: Vec<SettleRow>,
     halt: Vec<HaltRow>,
     reach: Vec<ReachRow>,
+    lens: Vec<LensRow>,
+    training: Option<RunSummary>,
     // The settings that decide what counts as answered and as kept.
-    pub(super) min_accuracy: f64,
-    pub(super) tolerance: f64,
+    pub(crate) min_accuracy: f64,
+    pub(crate) tolerance: f64,
 }
 
 const STEPS: u64 = 1000;
@@ -28,7 +30,7 @@ const STAGE: CheckpointRole = CheckpointRole::Stage(1);
 
 impl Run {
     // With nothing measured.
-    pub(super) fn new(name: &str, layers: usize, iterations: usize, learned: usize) -> Self {
+    pub(crate) fn new(name: &str, layers: usize, iterations: usize, learned: usize) -> Self {
         let mut checkpoint = checkpoint(name, STAGE, layers, iterations);
         checkpoint.learned_hops = Some(learned);
         Self {
@@ -44,12 +46,14 @@ impl Run {
             settle: Vec::new(),
             halt: Vec::new(),
             reach: Vec::new(),
+            lens: Vec::new(),
+            training: None,
             min_accuracy: 0.6,
             tolerance: 0.1,
         }
     }
 
-    pub(super) fn learned(&self) -> usize {
+    pub(crate) fn learned(&self) -> usize {
         self.checkpoint.learned_hops.unwrap()
     }
 
@@ -57,7 +61,7 @@ impl Run {
         self.learned().max(2)
     }
 
-    pub(super) fn add_to(self, evidence: &mut Evidence) {
+    pub(crate) fn add_to(self, evidence: &mut Evidence) {
         // Rows of the updates at which depths were learned are of checkpoints of their own.
         let earlier = self.extrapolate.iter().map(|row| CheckpointSummary {
             origin: row.origin.clone(),
@@ -69,7 +73,7 @@ impl Run {
             role: self.role,
             model: model(self.checkpoint.layers, self.checkpoint.iterations),
             checkpoints: earlier.chain([self.checkpoint.clone()]).collect(),
-            training: None,
+            training: self.training,
         });
         let of_splits = json!({"splits": [], "iterations": [1], "seed": 1});
         let answered = json!({"iterations": [1], "accuracy": self.min_accuracy, "seed": 1});
@@ -79,22 +83,23 @@ impl Run {
         evidence.insert(&[id], report::<Extrapolate>(answered, self.extrapolate));
         evidence.insert(&[id], report::<Eval>(of_splits.clone(), self.eval));
         evidence.insert(&[id], report::<Margin>(of_splits.clone(), self.margin));
-        evidence.insert(&[id], report::<Settle>(of_splits, self.settle));
+        evidence.insert(&[id], report::<Settle>(of_splits.clone(), self.settle));
+        evidence.insert(&[id], report::<Lens>(of_splits, self.lens));
         evidence.insert(&[id], report::<Halt>(rules, self.halt));
         evidence.insert(&[id], report::<Reach>(interchanges, self.reach));
     }
 
-    pub(super) fn dynamic(mut self) -> Self {
+    pub(crate) fn dynamic(mut self) -> Self {
         self.role.recurrence = Recurrence::Dynamic;
         self
     }
 
-    pub(super) fn injected(mut self) -> Self {
+    pub(crate) fn injected(mut self) -> Self {
         self.role.injection = true;
         self
     }
 
-    pub(super) fn shortcut(mut self) -> Self {
+    pub(crate) fn shortcut(mut self) -> Self {
         self.role.tails = Tails::Random;
         self
     }
@@ -104,14 +109,14 @@ impl Run {
     }
 
     // The step at which each depth from 2 hops on was learned.
-    pub(super) fn learned_at(mut self, steps: &[u64]) -> Self {
+    pub(crate) fn learned_at(mut self, steps: &[u64]) -> Self {
         let row = |(place, &step): (usize, &u64)| self.answer_row(step, place + 2, place + 2, None);
         self.extrapolate = steps.iter().enumerate().map(row).collect();
         self
     }
 
     // How deep it answers at the end, and the accuracy one hop further.
-    pub(super) fn answers(mut self, extrapolated: usize, next: Option<f64>) -> Self {
+    pub(crate) fn answers(mut self, extrapolated: usize, next: Option<f64>) -> Self {
         let learned = self.learned();
         self.extrapolate = vec![self.answer_row(STEPS, learned, extrapolated, next)];
         self
@@ -143,7 +148,7 @@ impl Run {
     }
 
     // The logit margin after 1, 2, … iterations.
-    pub(super) fn margin(mut self, hops: usize, margins: &[f64]) -> Self {
+    pub(crate) fn margin(mut self, hops: usize, margins: &[f64]) -> Self {
         self.margin.retain(|row| row.hops != hops);
         let row = |(place, &margin): (usize, &f64)| MarginRow {
             origin: self.origin(),
@@ -157,6 +162,7 @@ impl Run {
             interval: FACTS,
             largest: largest(margins, place),
             fall: fall(margins, place),
+            rise: Rise::default(),
             ahead: 1.0,
             first: 0.0,
         };
@@ -166,7 +172,7 @@ impl Run {
     }
 
     // Accuracy after 1, 2, … iterations.
-    pub(super) fn accuracy(mut self, hops: usize, accuracies: &[f64]) -> Self {
+    pub(crate) fn accuracy(mut self, hops: usize, accuracies: &[f64]) -> Self {
         self.eval.retain(|row| row.hops != Some(hops));
         let row = |(place, &accuracy): (usize, &f64)| EvalRow {
             origin: self.origin(),
@@ -190,7 +196,7 @@ impl Run {
     }
 
     // Mean iterations until a rule halts.
-    pub(super) fn halts(mut self, hops: usize, rule: &str, mean: f64) -> Self {
+    pub(crate) fn halts(mut self, hops: usize, rule: &str, mean: f64) -> Self {
         self.halt.retain(|row| row.rule.to_string() != rule);
         let row = HaltRow {
             origin: self.origin(),
@@ -215,7 +221,7 @@ impl Run {
     }
 
     // Whether the answer is kept by so many relations at the end; nothing keeps it where there is no number.
-    pub(super) fn suffix(mut self, kept: Option<usize>) -> Self {
+    pub(crate) fn suffix(mut self, kept: Option<usize>) -> Self {
         let hops = self.depth();
         let row = |from_end: usize| ReachRow {
             origin: self.origin(),
@@ -239,12 +245,23 @@ impl Run {
     }
 
     // How far the states of layers are apart at the end, and how sure that is.
-    pub(super) fn apart(mut self, apart: Option<(f64, f64)>) -> Self {
+    pub(crate) fn apart(mut self, apart: Option<(f64, f64)>) -> Self {
+        let row = self.settle_row(self.depth(), 40);
         self.settle = vec![SettleRow {
+            apart: apart.map(|(low, high)| f64::midpoint(low, high)),
+            apart_low: apart.map(|(low, _)| low),
+            apart_high: apart.map(|(_, high)| high),
+            ..row
+        }];
+        self
+    }
+
+    fn settle_row(&self, hops: usize, iteration: usize) -> SettleRow {
+        SettleRow {
             origin: self.origin(),
-            split: Split::depth_test(2),
-            hops: self.depth(),
-            iteration: 40,
+            split: Split::depth_test(hops),
+            hops,
+            iteration,
             n: 500,
             state: 1.0,
             state_low: None,
@@ -255,14 +272,99 @@ impl Run {
             cosine: None,
             cosine_low: None,
             cosine_high: None,
-            apart: apart.map(|(low, high)| f64::midpoint(low, high)),
-            apart_low: apart.map(|(low, _)| low),
-            apart_high: apart.map(|(_, high)| high),
+            angle: 0.0,
+            angle_low: None,
+            angle_high: None,
+            radial: 0.0,
+            radial_low: None,
+            radial_high: None,
+            apart: None,
+            apart_low: None,
+            apart_high: None,
             accuracy: 0.9,
             accuracy_low: 0.88,
             accuracy_high: 0.92,
             interval: FACTS,
-        }];
+        }
+    }
+
+    // By how many degrees an iteration turns the state, and the share of the step along it.
+    pub(crate) fn turns(mut self, hops: usize, iteration: usize, angle: f64, radial: f64) -> Self {
+        let row = SettleRow {
+            cosine: Some(angle.to_radians().cos()),
+            cosine_low: Some((angle + 0.1).to_radians().cos()),
+            cosine_high: Some((angle - 0.1).to_radians().cos()),
+            angle,
+            angle_low: Some(angle - 0.1),
+            angle_high: Some(angle + 0.1),
+            radial,
+            radial_low: Some(radial - 0.02),
+            radial_high: Some(radial + 0.02),
+            ..self.settle_row(hops, iteration)
+        };
+        self.settle
+            .retain(|other| (other.hops, other.iteration) != (hops, iteration));
+        self.settle.push(row);
+        self
+    }
+
+    // The first iteration with a right answer, the share of chains without, and the jump of the margin there.
+    pub(crate) fn arrives(mut self, hops: usize, hit: f64, never: f64, jump: f64) -> Self {
+        self = self.margin(hops, &[1.0, 2.0]);
+        let rise = Rise {
+            never: Some(never),
+            hit: Some(hit),
+            hit_low: Some(hit),
+            hit_high: Some(hit + 1.0),
+            jump: Some(jump + 1.0),
+            jump_low: Some(jump + 0.9),
+            jump_high: Some(jump + 1.1),
+            jump_iteration: Some(hit),
+            hit_jump_n: Some(300),
+            hit_jump: Some(jump),
+            hit_jump_low: Some(jump - 0.1),
+            hit_jump_high: Some(jump + 0.1),
+        };
+        let of_depth = self.margin.iter_mut().filter(|row| row.hops == hops);
+        of_depth
+            .filter(|row| row.largest.is_max)
+            .for_each(|row| row.rise = rise);
+        self
+    }
+
+    // What the lens reads of an entity of the deepest learned chains.
+    pub(crate) fn lens(mut self, label: &str, position: &str, shares: &[f64]) -> Self {
+        let (hops, layers) = (self.depth(), self.checkpoint.layers);
+        let at = (label.parse().unwrap(), position.parse().unwrap());
+        let rows = lens_rows(&self.origin(), &Split::depth_test(hops), hops, at, layers, shares);
+        self.lens.extend(rows);
+        self
+    }
+
+    // The epochs of the stages of a curriculum to 10 hops from 2 hops on; those that come after were not passed, and training
+    // ended after this number of epochs of the first of them.
+    pub(crate) fn epochs(mut self, passed: &[f64], last: f64) -> Self {
+        let outcome = |place: usize| StageOutcome {
+            stage: Stage {
+                name: String::new(),
+                split: Split::depth_test(place + 2),
+                accuracy: 0.95,
+                hold: 1,
+            },
+            reached: passed.get(place).map(|&epoch| Reached {
+                step: 100 * (place as u64 + 1),
+                since_step: None,
+                rows: None,
+                epoch,
+                seconds: 0.0,
+                accuracy: [].into(),
+            }),
+        };
+        let evaluation = json!({"step": STEPS, "epoch": last, "seconds": 0.0, "loss": 1.0, "lr": 0.001, "gradient_norm": 1.0,
+            "accuracy": {}});
+        let model = model(self.checkpoint.layers, self.checkpoint.iterations);
+        let stages = (0..9).map(outcome).collect();
+        self.training = Some(training(&self.name, &model, stages, vec![settings(evaluation)]));
         self
     }
 }

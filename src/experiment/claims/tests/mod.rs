@@ -1,7 +1,7 @@
 //! Made-up evidence on either side of each claim's criterion.
 
 mod depth;
-mod depth_run;
+pub(crate) mod depth_run;
 mod systematic;
 mod systematic_run;
 
@@ -12,10 +12,11 @@ use super::causal::FirstIterationCausal;
 use super::{Claim, ClaimId, Criterion, DEPTH, SYSTEMATIC, Test, Verdict, hold};
 use crate::checkpoint::CheckpointRole;
 use crate::experiment::{Evidence, ExperimentRun, Recurrence, RunRole};
-use crate::graph::Tails;
+use crate::graph::{Position, Split, Tails, Target};
 use crate::measure::statistics::Clustering;
-use crate::measure::{CheckpointSummary, Fall, Largest, Method, Origin, Report};
+use crate::measure::{CheckpointSummary, Fall, Largest, LensRow, Method, Origin, Place, Report, RunSummary};
 use crate::model::ModelConfig;
+use crate::train::{Evaluation, StageOutcome};
 
 fn model(layers: usize, iterations: usize) -> ModelConfig {
     settings(json!({"layers": layers, "iterations": iterations, "d_model": 16, "heads": 2}))
@@ -84,6 +85,55 @@ fn fall(numbers: &[f64], place: usize) -> Fall {
 }
 
 const FACTS: Clustering = Clustering::Facts;
+
+// What the lens reads of an entity at a position from the embedding to the last effective layer.
+fn lens_rows(
+    origin: &Origin,
+    split: &Split,
+    hops: usize,
+    (label, position): (Target, Position),
+    layers: usize,
+    shares: &[f64],
+) -> Vec<LensRow> {
+    let row = |(place, &top1): (usize, &f64)| LensRow {
+        origin: origin.clone(),
+        split: split.clone(),
+        hops,
+        label,
+        position,
+        place: Place {
+            effective_layer: place,
+            iteration: place.div_ceil(layers),
+            layer: if place == 0 { 0 } else { (place - 1) % layers + 1 },
+        },
+        n: 200,
+        top1,
+        low: top1 - 0.02,
+        high: top1 + 0.02,
+        interval: FACTS,
+        largest: largest(shares, place),
+        mrr: top1,
+        probability: top1,
+    };
+    shares.iter().enumerate().map(row).collect()
+}
+
+// What was recorded while a run was trained.
+fn training(name: &str, model: &ModelConfig, stages: Vec<StageOutcome>, metrics: Vec<Evaluation>) -> RunSummary {
+    RunSummary {
+        name: name.to_owned(),
+        model: model.clone(),
+        parameters: 0,
+        forward_flops: 0,
+        seed: 1,
+        steps: 1000,
+        seconds: 0.0,
+        finished: true,
+        stages,
+        accuracy: [].into(),
+        metrics,
+    }
+}
 
 // The verdict on the claim with this id, which these claims hold against one thing.
 fn verdict_of(claims: &'static [Claim], id: ClaimId, evidence: &Evidence) -> Verdict {

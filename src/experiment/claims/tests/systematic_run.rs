@@ -1,10 +1,9 @@
 //! A run of the systematic experiment, made up.
 
 use super::*;
-use crate::graph::{Position, Target};
 use crate::measure::{
-    ClassifierKind, Corrupt, Direction, Effect, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Patched, Place,
-    Probe, ProbeRow, RunSummary, SplitBy,
+    ClassifierKind, Corrupt, Direction, Effect, Eval, EvalRow, Extent, Lens, LensRow, Patch, PatchRow, Patched, Probe,
+    ProbeRow, SplitBy,
 };
 use crate::model::Point;
 use crate::train::{Reached, Stage, StageOutcome};
@@ -50,19 +49,7 @@ impl Run {
             1 => Recurrence::Vanilla,
             _ => Recurrence::Fixed,
         };
-        let training = RunSummary {
-            name: self.name.clone(),
-            model: model.clone(),
-            parameters: 0,
-            forward_flops: 0,
-            seed: 1,
-            steps: 1000,
-            seconds: 0.0,
-            finished: true,
-            stages: self.stages.clone(),
-            accuracy: [].into(),
-            metrics: Vec::new(),
-        };
+        let training = training(&self.name, &model, self.stages.clone(), Vec::new());
         let id = evidence.add_run(ExperimentRun {
             name: self.name.clone(),
             role: role(recurrence),
@@ -149,28 +136,7 @@ impl Run {
         self.lens.retain(|row| {
             row.origin != of || row.split.name() != split || (row.label, row.position) != (label, position)
         });
-        let layers = self.layers;
-        let row = |(place, &top1): (usize, &f64)| LensRow {
-            origin: of.clone(),
-            split: split.into(),
-            hops: 2,
-            label,
-            position,
-            place: Place {
-                effective_layer: place,
-                iteration: place.div_ceil(layers),
-                layer: if place == 0 { 0 } else { (place - 1) % layers + 1 },
-            },
-            n: 200,
-            top1,
-            low: top1 - 0.02,
-            high: top1 + 0.02,
-            interval: FACTS,
-            largest: largest(shares, place),
-            mrr: top1,
-            probability: top1,
-        };
-        let rows: Vec<LensRow> = shares.iter().enumerate().map(row).collect();
+        let rows = lens_rows(&of, &split.into(), 2, (label, position), self.layers, shares);
         self.lens.extend(rows);
         self
     }

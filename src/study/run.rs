@@ -1,0 +1,110 @@
+//! The work of a study: its points, then every seed's experiment.
+
+use std::sync::atomic::AtomicBool;
+
+use candle_core::Device;
+
+use super::{Finding, Study};
+use crate::error::{Error, Result};
+use crate::experiment::{Evidence, Experiment, Folders, Observer, Outcome};
+use crate::sweep::{PointOutcome, Runner};
+use crate::wording::counted;
+
+impl Study {
+    /// Trains all runs as far as they are not trained yet, `jobs` at once.
+    ///
+    /// # Errors
+    /// When the plan cannot be made, a point fails or is in the hands of another process, or it was stopped.
+    pub fn train(
+        &self,
+        folders: &Folders,
+        device: &Device,
+        jobs: usize,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let plan = self.plan(&folders.runs)?;
+        let points: Vec<_> = plan.points.iter().collect();
+        let outcomes = Runner::new(&folders.runs, device, stop, observer).all(&points, jobs)?;
+        let mut left = Vec::new();
+        let mut interrupted = false;
+        for (point, outcome) in points.iter().zip(&outcomes) {
+            match outcome {
+                PointOutcome::WasDone | PointOutcome::Trained => {}
+                PointOutcome::Interrupted => interrupted = true,
+                PointOutcome::Held(holder) => left.push(format!("{}: {holder}", point.name)),
+                PointOutcome::Failed(error) => left.push(format!("{}: {error}", point.name)),
+            }
+        }
+        match (left.is_empty(), interrupted) {
+            (false, _) => Err(Error::failed(format!(
+                "{} not trained: {}",
+                counted(left.len(), "point"),
+                left.join("; ")
+            ))),
+            (true, true) => Err(Error::Interrupted),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
+/// What a study found.
+pub struct StudyOutcome {
+    /// Each seed of each experiment, in order.
+    pub replicates: Vec<MeasuredReplicate>,
+    /// The verdicts, in the order of the criteria.
+    pub findings: Vec<Finding>,
+}
+
+/// One seed of one experiment, and what it gave.
+pub struct MeasuredReplicate {
+    /// The name of the experiment.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The experiment in its folders.
+    pub experiment: Experiment,
+    /// What it found.
+    pub outcome: Outcome,
+}
+
+impl Study {
+    /// Measures every seed's experiment, which are trained, and holds the criteria against all of them. What is measured is not
+    /// measured again.
+    ///
+    /// # Errors
+    /// Those of [`Experiment::run`].
+    pub fn measure(
+        &self,
+        folders: &Folders,
+        device: &Device,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<StudyOutcome> {
+        let mut replicates = Vec::new();
+        for replicate in self.replicates() {
+            let experiment = replicate.open(&folders.runs, &folders.figures, device)?;
+            let outcome = experiment.run(observer, stop)?;
+            replicates.push(MeasuredReplicate {
+                name: replicate.experiment.name.clone(),
+                seed: replicate.seed,
+                experiment,
+                outcome,
+            });
+        }
+        let of = |name: &str| -> Vec<(u64, &Evidence)> {
+            let of_name = replicates.iter().filter(|replicate| replicate.name == name);
+            of_name
+                .map(|replicate| (replicate.seed, &replicate.outcome.evidence))
+                .collect()
+        };
+        let findings = self
+            .criteria
+            .iter()
+            .map(|criterion| criterion.hold(&of(&criterion.experiment)));
+        Ok(StudyOutcome {
+            findings: findings.collect(),
+            replicates,
+        })
+    }
+}
