@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ran, json, prepared, run, run_with, shipped};
+use common::{Ran, assert_same_run, prepared, run, run_with, shipped};
 use loopscope::sweep::Plan;
-use serde_json::Value;
 
 /// A Slurm of one node; it is gone when this value is dropped, or when the test process ends in any way.
 struct Cluster {
@@ -42,7 +41,8 @@ impl Cluster {
             return Err(why.to_owned());
         }
         let conf = answer.strip_prefix("SLURM_CONF=");
-        conf.expect("a cluster, or why there is none").clone_into(&mut cluster.conf);
+        conf.expect("a cluster, or why there is none")
+            .clone_into(&mut cluster.conf);
         Ok(cluster)
     }
 
@@ -61,9 +61,15 @@ impl Cluster {
     /// What a command of Slurm prints.
     #[track_caller]
     fn slurm(&self, program: &str, arguments: &[&str]) -> String {
-        let output = Command::new(program).args(arguments).env("SLURM_CONF", &self.conf).output();
+        let output = Command::new(program)
+            .args(arguments)
+            .env("SLURM_CONF", &self.conf)
+            .output();
         let output = output.expect("Slurm's commands are installed");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
         assert!(output.status.success(), "{program} {arguments:?}: {out}{err}");
         out.trim().to_owned()
     }
@@ -74,29 +80,42 @@ impl Cluster {
 
     /// The jobs in a state, as `ID_INDEX`.
     fn tasks(&self, state: &str) -> Vec<String> {
-        let jobs = self.slurm("squeue", &["--noheader", "--array", "--states", state, "--format", "%F_%K"]);
+        let jobs = self.slurm(
+            "squeue",
+            &["--noheader", "--array", "--states", state, "--format", "%F_%K"],
+        );
         jobs.lines().map(str::to_owned).collect()
     }
 
     fn wait_for_all_jobs(&self) {
-        wait_until("the end of all jobs", || self.slurm("squeue", &["--noheader"]).is_empty());
+        wait_until("the end of all jobs", || {
+            self.slurm("squeue", &["--noheader"]).is_empty()
+        });
     }
 
     /// A field of `scontrol show job`, as in `Restarts`.
     fn field(&self, job: &str, name: &str) -> String {
         let text = self.slurm("scontrol", &["show", "job", job]);
         let fields = text.split_whitespace().filter_map(|field| field.split_once('='));
-        let found = fields.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next();
+        let found = fields
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
+            .next();
         found.unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
     /// The process of loopscope in a task.
     fn process_of(&self, task: &str) -> Option<u32> {
         let id = self.field(task, "JobId");
-        let listed = Command::new("scontrol").args(["listpids", &id]).env("SLURM_CONF", &self.conf).output();
+        let listed = Command::new("scontrol")
+            .args(["listpids", &id])
+            .env("SLURM_CONF", &self.conf)
+            .output();
         // A task that has ended has no processes to list.
         let listed = String::from_utf8_lossy(&listed.expect("Slurm's commands are installed").stdout).into_owned();
-        let processes = listed.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+        let processes = listed
+            .lines()
+            .filter_map(|line| line.split_whitespace().next()?.parse().ok());
         let is_loopscope = |process: &u32| {
             std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "loopscope")
         };
@@ -163,14 +182,19 @@ impl Sweep {
     }
 
     fn done(&self) -> BTreeSet<usize> {
-        (1..=self.plan.points.len()).filter(|&point| self.is_done(point)).collect()
+        (1..=self.plan.points.len())
+            .filter(|&point| self.is_done(point))
+            .collect()
     }
 
     /// Stops the process of a task that trains. It stays as it is until it is continued.
     fn freeze(&self, cluster: &Cluster) -> Frozen {
         let mut frozen = None;
         wait_until("a task that trains", || {
-            frozen = cluster.tasks("RUNNING").into_iter().find_map(|task| self.try_freeze(cluster, task));
+            frozen = cluster
+                .tasks("RUNNING")
+                .into_iter()
+                .find_map(|task| self.try_freeze(cluster, task));
             frozen.is_some()
         });
         frozen.unwrap()
@@ -184,9 +208,15 @@ impl Sweep {
         }
         let process = cluster.process_of(&task)?;
         // It may have ended meanwhile.
-        Command::new("kill").args(["-STOP", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+        Command::new("kill")
+            .args(["-STOP", &process.to_string()])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).ok();
-        wait_until("the stop of a process", || state().is_none_or(|state| state.contains(") T ") || state.contains(") Z ")));
+        wait_until("the stop of a process", || {
+            state().is_none_or(|state| state.contains(") T ") || state.contains(") Z "))
+        });
         if !state()?.contains(") T ") {
             return None;
         }
@@ -214,18 +244,67 @@ init = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 order = [1, 2, 3]
 "#;
 
+/// A cluster; `None` where there can be none, unless it is required.
+fn cluster() -> Option<Cluster> {
+    match Cluster::start() {
+        Ok(cluster) => Some(cluster),
+        Err(why) => {
+            let required = std::env::var("LOOPSCOPE_TEST_SLURM").is_ok_and(|value| value == "required");
+            assert!(!required, "Slurm is required: {why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// Submits what is left of the sweep in the folder `name`; gives what is printed.
+fn submit(cluster: &Cluster, at: &Path, name: &str, more: &[&str]) -> String {
+    let arguments = [&["sweep", "run", name, "--slurm"], more].concat();
+    cluster.loopscope(at, &arguments).expect(0).out
+}
+
+/// Cancels a task that waits and one that trains, of which the second saves; gives the points of both.
+fn cancel_two(cluster: &Cluster, sweep: &Sweep) -> BTreeSet<usize> {
+    let tasks = cluster.tasks("PENDING");
+    let waiting = tasks
+        .iter()
+        .rfind(|task| sweep.point_of(task).is_some())
+        .expect("four run at once");
+    cluster.slurm("scancel", &[waiting]);
+    let frozen = sweep.freeze(cluster);
+    // Slurm continues what it ends.
+    cluster.slurm("scancel", &[&frozen.task]);
+    wait_until("the end of a cancelled task", || {
+        cluster.field(&frozen.task, "JobState") == "CANCELLED"
+    });
+    assert!(sweep.run_folder(frozen.point).join("resume.safetensors").exists());
+    assert_eq!(cluster.field(&frozen.task, "Restarts"), "0");
+    BTreeSet::from([sweep.point_of(waiting).unwrap(), frozen.point])
+}
+
+/// One task is queued again by its owner, one by itself because its time is nearly over.
+fn requeue_two(cluster: &Cluster, sweep: &Sweep) {
+    let requeued = sweep.freeze(cluster);
+    cluster.slurm("scontrol", &["requeue", &requeued.task]);
+    let late = sweep.freeze(cluster);
+    cluster.slurm("scancel", &["--batch", "--signal=USR1", &late.task]);
+    signal(late.process, "CONT");
+    for task in [&requeued.task, &late.task] {
+        wait_until("a task that runs again", || cluster.field(task, "Restarts") == "1");
+    }
+    assert!(sweep.run_folder(late.point).join("resume.safetensors").exists());
+}
+
+fn restart_the_controller_while_one_trains(cluster: &mut Cluster, sweep: &Sweep) {
+    let frozen = sweep.freeze(cluster);
+    cluster.restart_controller();
+    signal(frozen.process, "CONT");
+}
+
 #[test]
 fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller() {
-    let mut cluster = match Cluster::start() {
-        Ok(cluster) => cluster,
-        Err(why) => {
-            assert!(
-                std::env::var("LOOPSCOPE_TEST_SLURM").as_deref() != Ok("required"),
-                "Slurm is required: {why}"
-            );
-            eprintln!("skipped: {why}");
-            return;
-        }
+    let Some(mut cluster) = cluster() else {
+        return;
     };
     let folder = prepared();
     let at = folder.path();
@@ -240,14 +319,17 @@ fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller(
 
     // What Slurm refuses is told in its own words.
     let refused = cluster.loopscope(at, &["sweep", "run", name, "--slurm", "--partition", "nowhere"]);
-    refused.expect(1).says(&["invalid partition specified: nowhere", "nothing was submitted"]);
+    refused
+        .expect(1)
+        .says(&["invalid partition specified: nowhere", "nothing was submitted"]);
 
     // The largest index is 10, so that 30 tasks are three arrays.
-    let submit = |more: &[&str]| {
-        let ran = cluster.loopscope(at, &[&["sweep", "run", name, "--slurm"], more].concat()).expect(0);
-        ran.out
-    };
-    let submitted = submit(&["--sbatch", "comment=thirty points # in all", "--time", "1:00:00"]);
+    let submitted = submit(
+        &cluster,
+        at,
+        name,
+        &["--sbatch", "comment=thirty # points", "--time", "1:00:00"],
+    );
     let sweep = Sweep {
         folder: at.join(name),
         plan: Plan::read(&at.join(name), None).unwrap(),
@@ -256,50 +338,27 @@ fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller(
     let sizes: Vec<usize> = sweep.arrays.iter().map(|(_, tasks)| *tasks).collect();
     assert_eq!(sizes, [11, 11, 8], "{submitted}");
 
-    // One that waits is cancelled, and one that trains; it saves before it ends, and is not queued again.
-    let waiting = cluster.tasks("PENDING").into_iter().rfind(|task| sweep.point_of(task).is_some()).unwrap();
-    cluster.slurm("scancel", &[&waiting]);
-    let cancelled = sweep.freeze(&cluster);
-    cluster.slurm("scancel", &[&cancelled.task]);
-    wait_until("the end of a cancelled task", || cluster.field(&cancelled.task, "JobState") == "CANCELLED");
-    let lost = BTreeSet::from([sweep.point_of(&waiting).unwrap(), cancelled.point]);
-    assert_eq!(lost.len(), 2);
-
-    // One is queued again by its owner, one by itself because its time is nearly over.
-    let requeued = sweep.freeze(&cluster);
-    cluster.slurm("scontrol", &["requeue", &requeued.task]);
-    let late = sweep.freeze(&cluster);
-    cluster.slurm("scancel", &["--batch", "--signal=USR1", &late.task]);
-    signal(late.process, "CONT");
-    for task in [&requeued.task, &late.task] {
-        wait_until("a requeued task", || cluster.field(task, "Restarts") == "1");
-    }
-
-    let during = sweep.freeze(&cluster);
-    cluster.restart_controller();
-    signal(during.process, "CONT");
-
+    let cancelled = cancel_two(&cluster, &sweep);
+    assert_eq!(cancelled.len(), 2);
+    requeue_two(&cluster, &sweep);
+    restart_the_controller_while_one_trains(&mut cluster, &sweep);
     cluster.wait_for_all_jobs();
     let all: BTreeSet<usize> = (1..=30).collect();
-    assert_eq!(sweep.done(), &all - &lost);
-    assert!(sweep.run_folder(cancelled.point).join("resume.safetensors").exists());
-    assert_eq!(cluster.field(&cancelled.task, "Restarts"), "0");
+    assert_eq!(sweep.done(), &all - &cancelled);
 
     // What is left is submitted alone, in one task.
-    let again = submit(&["--points-per-task", "2"]);
-    assert_eq!(arrays(&again).iter().map(|(_, tasks)| *tasks).collect::<Vec<_>>(), [1], "{again}");
+    let again = submit(&cluster, at, name, &["--points-per-task", "2"]);
+    assert!(again.contains(": array of 1 task\n"), "{again}");
     cluster.wait_for_all_jobs();
     assert_eq!(sweep.done(), all);
-    let nothing = submit(&[]);
+    let nothing = submit(&cluster, at, name, &[]);
     assert!(nothing.contains("all 30 points are done"), "{nothing}");
 
     run(at, &["sweep", "run", "undisturbed"]).expect(0);
     for point in &sweep.plan.points {
-        for file in ["final.safetensors", "stage-1-memorization.safetensors"] {
-            let read = |sweep: &Path| std::fs::read(sweep.join(&point.folder).join(file)).ok();
-            assert!(read(&sweep.folder) == read(&at.join("undisturbed")), "{} {file}", point.name);
-        }
-        let stages: Value = json(&sweep.folder.join(&point.folder).join("stages.json"));
-        assert_eq!(stages["finished"], true);
+        assert_same_run(
+            &sweep.folder.join(&point.folder),
+            &at.join("undisturbed").join(&point.folder),
+        );
     }
 }

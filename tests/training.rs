@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -168,7 +169,10 @@ fn a_second_request_to_end_ends_at_once() {
     // Nobody writes, so that the data never come. Such an end can be opened once the other one is.
     let mut unwritten = None;
     running.wait_until("its reading of the data", || {
-        let end = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&data);
+        let end = std::fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&data);
         unwritten = end.ok();
         unwritten.is_some()
     });

@@ -12,7 +12,6 @@ mod data;
 mod import;
 mod progress;
 mod reproduce;
-mod slurm;
 mod sweep;
 mod train;
 mod verify;
@@ -188,12 +187,17 @@ struct Threads {
 impl Threads {
     // Runs `f` on a pool of this number of threads.
     fn install<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        if let Some(threads) = self.threads
-            && !(1..=1024).contains(&threads)
-        {
-            return Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")));
+        thread_pool(checked_threads(self.threads)?.unwrap_or(0))?.install(f)
+    }
+}
+
+// The value of `--threads`.
+fn checked_threads(threads: Option<usize>) -> Result<Option<usize>> {
+    match threads {
+        Some(threads) if !(1..=1024).contains(&threads) => {
+            Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")))
         }
-        thread_pool(self.threads.unwrap_or(0))?.install(f)
+        threads => Ok(threads),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `loopscope sweep`: many runs from one file.
 
+mod slurm;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +9,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::progress::Terminal;
-use super::slurm::SlurmArgs;
 use crate::error::{Error, Result};
 use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status};
 use crate::wording::counted;
@@ -55,10 +56,13 @@ pub(super) struct RunArgs {
     /// Points trained at once, on one thread each where there are as many cores [default: as many as cores]
     #[arg(long)]
     jobs: Option<usize>,
+    /// Threads of each point; the results do not depend on it [default: the cores divided among the points]
+    #[arg(long)]
+    threads: Option<usize>,
     #[command(flatten)]
     device: super::DeviceArg,
     #[command(flatten)]
-    slurm: SlurmArgs,
+    slurm: slurm::SlurmArgs,
 }
 
 /// The points to train; all where none is named.
@@ -94,8 +98,8 @@ impl std::str::FromStr for Span {
     }
 }
 
-/// The environment variables in which engines tell the number of a task.
-const TASK_VARIABLES: [&str; 2] = ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID"];
+/// The environment variables in which engines tell the number of a task. HyperQueue's workers may be jobs of Slurm.
+const TASK_VARIABLES: [&str; 2] = ["HQ_TASK_ID", "SLURM_ARRAY_TASK_ID"];
 
 impl Selection {
     fn numbers(&self, plan: &Plan) -> Result<Vec<usize>> {
@@ -103,7 +107,11 @@ impl Selection {
             return Ok(vec![number]);
         }
         if !self.points.is_empty() {
-            return Ok(self.points.iter().flat_map(|Span(first, last)| *first..=*last).collect());
+            return Ok(self
+                .points
+                .iter()
+                .flat_map(|Span(first, last)| *first..=*last)
+                .collect());
         }
         if self.task {
             return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
@@ -208,7 +216,8 @@ fn train(args: &RunArgs) -> Result<()> {
         .map(|&number| plan.point(number))
         .collect::<Result<Vec<_>>>()?;
     if args.slurm.slurm {
-        return args.slurm.submit(sweep, &plan, &points, args.device.device);
+        let threads = super::checked_threads(args.threads)?.unwrap_or(1);
+        return args.slurm.submit(sweep, &plan, &points, args.device.device, threads);
     }
     let jobs = match args.jobs {
         None => crate::experiment::cores(),
@@ -216,7 +225,9 @@ fn train(args: &RunArgs) -> Result<()> {
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
     let (device, stop, terminal) = (args.device.device.open()?, super::stop_flag(), Terminal::new());
-    let outcomes = Runner::new(sweep, &device, &stop, &terminal).all(&points, jobs)?;
+    let outcomes = Runner::new(sweep, &device, &stop, &terminal)
+        .with_threads(super::checked_threads(args.threads)?)
+        .all(&points, jobs)?;
     let mut failed = Vec::new();
     let mut interrupted = false;
     for (point, outcome) in points.iter().zip(&outcomes) {

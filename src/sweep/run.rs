@@ -33,6 +33,7 @@ pub enum PointOutcome {
 pub struct Runner<'a> {
     sweep: &'a Path,
     training: Training<'a>,
+    threads: Option<usize>,
     // Data sets by their folder, each read once.
     data: Mutex<HashMap<PathBuf, Arc<Dataset>>>,
 }
@@ -43,8 +44,15 @@ impl<'a> Runner<'a> {
         Self {
             sweep,
             training: Training { device, stop, observer },
+            threads: None,
             data: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// The same with this number of threads for each point; the cores are divided among the points where none is given.
+    #[must_use]
+    pub fn with_threads(self, threads: Option<usize>) -> Self {
+        Self { threads, ..self }
     }
 
     /// Trains `points` as far as they are not trained yet, `jobs` at once. A point that fails does not keep the others from
@@ -53,7 +61,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// When threads cannot be started.
     pub fn all(&self, points: &[&Point], jobs: usize) -> Result<Vec<PointOutcome>> {
-        side_by_side(points, jobs, |point| self.one(point))
+        side_by_side(points, jobs, self.threads, |point| self.one(point))
     }
 
     /// Trains a point from where it stands.

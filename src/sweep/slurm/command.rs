@@ -54,7 +54,10 @@ fn one_line(text: &str) -> String {
 fn read_max_tasks(config: &str) -> Result<usize> {
     let value = |key: &str| {
         let lines = config.lines().filter_map(|line| line.split_once('='));
-        lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim()).next()
+        lines
+            .filter(|(name, _)| name.trim() == key)
+            .map(|(_, value)| value.trim())
+            .next()
     };
     let size: Option<usize> = value("MaxArraySize").and_then(|text| text.parse().ok());
     let Some(size) = size else {
@@ -76,7 +79,11 @@ fn read_max_tasks(config: &str) -> Result<usize> {
 // `--parsable` prints the id, and where there are several clusters a semicolon and the name of one. A site may print lines of
 // its own before.
 fn job_id(printed: &str) -> Result<u64> {
-    let last = printed.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    let last = printed
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or_default();
     let id = last.split(';').next().unwrap_or_default();
     id.parse()
         .map_err(|_| Error::failed(format!("sbatch told no job id: {}", one_line(printed))))
@@ -99,7 +106,12 @@ mod tests {
         assert_eq!(read("11", "defer,max_array_tasks=5,bf_interval=1").unwrap(), 5);
         assert_eq!(read("11", "max_array_tasks=500").unwrap(), 11);
         assert!(read("0", "(null)").unwrap_err().to_string().contains("no job arrays"));
-        assert!(read_max_tasks("nothing").unwrap_err().to_string().contains("MaxArraySize"));
+        assert!(
+            read_max_tasks("nothing")
+                .unwrap_err()
+                .to_string()
+                .contains("MaxArraySize")
+        );
     }
 
     #[test]
@@ -107,7 +119,10 @@ mod tests {
         assert_eq!(job_id("17\n").unwrap(), 17);
         assert_eq!(job_id("welcome\n17;east\n\n").unwrap(), 17);
         for printed in ["", "\n", "Submitted batch job 17", "17 18"] {
-            assert!(job_id(printed).unwrap_err().to_string().contains("no job id"), "{printed:?}");
+            assert!(
+                job_id(printed).unwrap_err().to_string().contains("no job id"),
+                "{printed:?}"
+            );
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct SlurmOptions {
     pub(super) sbatch: Vec<String>,
     /// Points that a task trains.
     pub(super) points_per_task: usize,
+    /// Threads of each point.
+    pub(super) threads: usize,
     /// Flags of `loopscope`.
     pub(super) global_flags: Vec<String>,
     /// Flags of `loopscope sweep run`.
@@ -42,12 +44,7 @@ impl SlurmOptions {
     /// # Errors
     /// When a value cannot stand in a script, an option is one that the scripts set, the time limit is not in a form that
     /// Slurm takes or too short to save in, or a task has no points.
-    pub fn new(
-        partition: Option<&str>,
-        time: Option<&str>,
-        sbatch: &[String],
-        points_per_task: usize,
-    ) -> Result<Self> {
+    pub fn new(partition: Option<&str>, time: Option<&str>, sbatch: &[String], points_per_task: usize) -> Result<Self> {
         allow(points_per_task > 0, "--points-per-task", &points_per_task, "1 or more")?;
         let mut options = Vec::new();
         if let Some(partition) = partition {
@@ -71,15 +68,19 @@ impl SlurmOptions {
         Ok(Self {
             sbatch: options,
             points_per_task,
+            threads: 1,
             global_flags: Vec::new(),
             run_flags: Vec::new(),
         })
     }
 
-    /// The same options for scripts that run `loopscope GLOBAL_FLAGS sweep run RUN_FLAGS`.
+    /// The same options for scripts that run `loopscope GLOBAL_FLAGS sweep run RUN_FLAGS` with this number of threads for each
+    /// point. A task has a CPU for each thread, unless `cpus-per-task` is among the options; it trains as many points at once
+    /// as fit on its CPUs.
     #[must_use]
-    pub fn with_flags(self, global_flags: Vec<String>, run_flags: Vec<String>) -> Self {
+    pub fn with_flags(self, threads: usize, global_flags: Vec<String>, run_flags: Vec<String>) -> Self {
         Self {
+            threads,
             global_flags,
             run_flags,
             ..self
@@ -90,7 +91,9 @@ impl SlurmOptions {
 fn check(option: &str) -> Result<()> {
     let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
     let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
-        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        && key
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !is_key || !value.is_none_or(is_value) {
         return Err(Error::input(format!(
             "--sbatch {}; allowed: KEY=VALUE or KEY, a long option of sbatch without its dashes, in one line",

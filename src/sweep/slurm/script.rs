@@ -41,8 +41,13 @@ impl Jobs<'_> {
              points=${{tasks[SLURM_ARRAY_TASK_ID + $1]}}\n",
             self.tasks.join("\n    ")
         );
-        let command = [&self.loopscope("run")[..], &["--points".to_owned(), r#""$points""#.to_owned()]].concat();
-        text + &RUN.replace("LOOPSCOPE", &command.join(" "))
+        let threads = self.options.threads;
+        let command = format!(
+            "{} --points \"$points\" --threads {threads} --jobs $((SLURM_CPUS_ON_NODE > {threads} ? SLURM_CPUS_ON_NODE / \
+             {threads} : 1))",
+            self.loopscope("run").join(" ")
+        );
+        text + &RUN.replace("LOOPSCOPE", &command)
     }
 
     /// The script of the job that gathers.
@@ -76,12 +81,12 @@ impl Jobs<'_> {
             format!("output={folder}/{output}"),
             "open-mode=append".to_owned(),
             "requeue".to_owned(),
-            "cpus-per-task=1".to_owned(),
+            format!("cpus-per-task={}", self.options.threads),
         ];
         options.extend(self.options.sbatch.iter().cloned());
         let lines: Vec<String> = options
             .iter()
-            .map(|option| format!("#SBATCH --{}\n", escaped(option)))
+            .map(|option| format!("#SBATCH {}\n", escaped(&format!("--{option}"))))
             .collect();
         format!(
             "#!/bin/bash\n# Plan {} ({}) of a sweep, by loopscope {}.\n{}",
@@ -116,14 +121,8 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-// An option as one word of a line `#SBATCH`, in which a backslash takes away the meaning of any character.
+// An option as one word of a line `#SBATCH`. Double quotes keep all but backslashes and themselves; outside of them a backslash
+// does not keep a space.
 fn escaped(option: &str) -> String {
-    let mut text = String::new();
-    for c in option.chars() {
-        if c.is_ascii_whitespace() || "\\'\"#".contains(c) {
-            text.push('\\');
-        }
-        text.push(c);
-    }
-    text
+    format!("\"{}\"", option.replace('\\', r"\\").replace('"', "\\\""))
 }

@@ -33,7 +33,13 @@ fn plan(points: usize) -> Plan {
 }
 
 fn options(points_per_task: usize) -> SlurmOptions {
-    SlurmOptions::new(Some("short"), Some("1:00:00"), &["comment=it's #1".to_owned()], points_per_task).unwrap()
+    SlurmOptions::new(
+        Some("short"),
+        Some("1:00:00"),
+        &["comment=it's #1".to_owned()],
+        points_per_task,
+    )
+    .unwrap()
 }
 
 // The jobs of all points of a plan in a new folder with a name that shells and Slurm give a meaning.
@@ -43,7 +49,10 @@ fn with_jobs(points: usize, points_per_task: usize, test: impl FnOnce(&Jobs, &Pa
     std::fs::create_dir(&sweep).unwrap();
     let (plan, options) = (plan(points), options(points_per_task));
     let points: Vec<&Point> = plan.points.iter().collect();
-    test(&Jobs::new(&sweep, &plan, &points, &options).unwrap(), &sweep.canonicalize().unwrap());
+    test(
+        &Jobs::new(&sweep, &plan, &points, &options).unwrap(),
+        &sweep.canonicalize().unwrap(),
+    );
 }
 
 #[test]
@@ -70,19 +79,32 @@ fn the_first_error_of_sbatch_ends_the_submission_and_names_what_is_submitted() {
         let mut id = 40;
         let error = jobs.submit(11, |_| {
             id += 1;
-            if id < first { Ok(id) } else { Err(Error::failed("sbatch: error: QOSMaxSubmitJobPerUserLimit")) }
+            if id < first {
+                Ok(id)
+            } else {
+                Err(Error::failed("sbatch: error: QOSMaxSubmitJobPerUserLimit"))
+            }
         });
         (error.unwrap_err().to_string(), id)
     };
     with_jobs(30, 1, |jobs, _| {
         let (text, last) = refuse_from(jobs, 41);
-        assert!(text.contains("QOSMaxSubmitJob") && text.contains("nothing was submitted"), "{text}");
+        assert!(
+            text.contains("QOSMaxSubmitJob") && text.contains("nothing was submitted"),
+            "{text}"
+        );
         assert_eq!(last, 41);
         let (text, last) = refuse_from(jobs, 43);
-        assert!(text.contains("QOSMaxSubmitJob") && text.contains("scancel 41 42 "), "{text}");
+        assert!(
+            text.contains("QOSMaxSubmitJob") && text.contains("scancel 41 42 "),
+            "{text}"
+        );
         assert_eq!(last, 43);
         let (text, _) = refuse_from(jobs, 44);
-        assert!(text.contains("scancel 41 42 43 ") && text.contains("no job gathers"), "{text}");
+        assert!(
+            text.contains("scancel 41 42 43 ") && text.contains("no job gathers"),
+            "{text}"
+        );
     });
 }
 
@@ -104,7 +126,10 @@ fn each_submission_has_scripts_of_its_own_and_the_gathering_job_waits_for_all_ar
         let script = |name: &str| sweep.join("slurm/plan-3").join(name).display().to_string();
         assert_eq!(calls[1], format!("--parsable --array=0-10 {} 11", script("run-1.sh")));
         assert_eq!(calls[2], format!("--parsable --array=0-7 {} 22", script("run-1.sh")));
-        assert_eq!(calls[3], format!("--parsable --dependency=afterany:1:2:3 {}", script("gather-1.sh")));
+        assert_eq!(
+            calls[3],
+            format!("--parsable --dependency=afterany:1:2:3 {}", script("gather-1.sh"))
+        );
         assert_eq!(calls[4], format!("--parsable --array=0-10 {} 0", script("run-2.sh")));
     });
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::DeviceChoice;
+use crate::cli::DeviceChoice;
 use crate::error::Result;
 use crate::model::amx_is_disabled;
 use crate::sweep::slurm::{DEFAULT_MAX_TASKS, Jobs, SlurmOptions, max_tasks, sbatch};
@@ -16,7 +16,8 @@ pub(super) struct SlurmArgs {
     /// Submit the points that are left to Slurm, as job arrays and a job after them that gathers; train nothing here
     #[arg(long, conflicts_with_all = ["jobs", "task"])]
     pub(super) slurm: bool,
-    /// Slurm: points that each task of an array trains, one after another on one CPU
+    /// Slurm: points that each task of an array trains, as many at once as it has CPUs: --threads [default: 1], or --sbatch
+    /// cpus-per-task=N
     #[arg(long, value_name = "N", default_value_t = 1, requires = "slurm")]
     points_per_task: usize,
     /// Slurm: partition of the jobs
@@ -35,8 +36,15 @@ pub(super) struct SlurmArgs {
 
 impl SlurmArgs {
     // Submits `points` as far as they are not trained yet.
-    pub(super) fn submit(&self, sweep: &Path, plan: &Plan, points: &[&Point], device: DeviceChoice) -> Result<()> {
-        let options = self.options(device)?;
+    pub(super) fn submit(
+        &self,
+        sweep: &Path,
+        plan: &Plan,
+        points: &[&Point],
+        device: DeviceChoice,
+        threads: usize,
+    ) -> Result<()> {
+        let options = self.options(device, threads)?;
         let jobs = Jobs::new(sweep, plan, points, &options)?;
         if jobs.tasks() == 0 {
             out!("all {} are done; nothing was submitted", counted(points.len(), "point"));
@@ -61,14 +69,18 @@ impl SlurmArgs {
         Ok(())
     }
 
-    fn options(&self, device: DeviceChoice) -> Result<SlurmOptions> {
-        let portable = if amx_is_disabled() { vec!["--portable".to_owned()] } else { Vec::new() };
+    fn options(&self, device: DeviceChoice, threads: usize) -> Result<SlurmOptions> {
+        let portable = if amx_is_disabled() {
+            vec!["--portable".to_owned()]
+        } else {
+            Vec::new()
+        };
         let options = SlurmOptions::new(
             self.partition.as_deref(),
             self.time.as_deref(),
             &self.sbatch,
             self.points_per_task,
         )?;
-        Ok(options.with_flags(portable, vec!["--device".to_owned(), device.to_string()]))
+        Ok(options.with_flags(threads, portable, vec!["--device".to_owned(), device.to_string()]))
     }
 }
