@@ -118,6 +118,7 @@ pub mod figure;
 mod files;
 pub mod graph;
 mod kernels;
+mod machine;
 pub mod measure;
 pub mod model;
 pub mod random;

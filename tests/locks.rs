@@ -2,19 +2,20 @@
 
 mod common;
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use common::{ENDLESS, assert_same_run, command, metrics, prepared, run, saved_step};
+use common::{ENDLESS, Running, assert_same_run, command, metrics, prepared, run, saved_step};
 use loopscope::checkpoint::RunLock;
 use loopscope::random::Stream;
 
-/// Processes that all train the same run. Those that are left are killed when the test is done with them.
+/// Processes that all train the same run.
 struct Crowd<'a> {
     at: &'a Path,
     steps: String,
-    children: Vec<Child>,
+    children: Vec<Running>,
     kills: usize,
     refusals: usize,
     ends: usize,
@@ -23,48 +24,45 @@ struct Crowd<'a> {
 impl Crowd<'_> {
     const SIZE: usize = 4;
 
-    /// Starts processes until there are as many as there are to be, after those that have ended were heard.
+    /// Starts processes until there are as many as there are to be, and hears those that have ended.
     fn fill(&mut self) {
-        let children = std::mem::take(&mut self.children);
-        for mut child in children {
-            match child.try_wait().expect("a child can be waited for") {
-                None => self.children.push(child),
-                Some(_) => self.hear(child),
+        for index in (0..self.children.len()).rev() {
+            if self.children[index].0.try_wait().expect("waitable").is_some() {
+                let child = self.children.swap_remove(index);
+                self.hear(child);
             }
         }
         while self.children.len() < Self::SIZE {
             let arguments = ["train", "run.toml", "--out", "r", "--resume", "--threads", "1", "--set"];
             let mut child = command(self.at, &[&arguments, &[&*self.steps][..]].concat());
             let child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-            self.children.push(child.expect("the binary starts"));
+            self.children.push(Running(child.expect("the binary starts")));
         }
     }
 
-    /// A process that has ended by itself has finished the run or was refused, because another one trains it.
-    fn hear(&mut self, child: Child) {
-        let output = child.wait_with_output().expect("a child can be waited for");
-        let said = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
+    /// Hears a process that ends: it was killed, has finished the run, or was refused because another one trains it.
+    fn hear(&mut self, mut child: Running) {
+        let mut said = String::new();
+        let mut stderr = child.0.stderr.take().expect("a pipe");
+        stderr.read_to_string(&mut said).expect("readable");
+        match child.0.wait().expect("waitable").code() {
+            None => self.kills += 1,
             Some(0) => self.ends += 1,
             Some(2) if said.contains("works in it since") => self.refusals += 1,
-            code => panic!("{code:?}: {said}"),
+            Some(code) => panic!("{code}: {said}"),
         }
     }
 
     /// Kills one of the processes, every second time the one that holds the lock, where there is one.
     fn kill_one(&mut self, random: &mut Stream) {
         let holder = RunLock::holder(&self.at.join("r")).map(|holder| holder.process);
-        let of_holder = self.children.iter().position(|child| Some(child.id()) == holder);
+        let of_holder = self.children.iter().position(|child| Some(child.0.id()) == holder);
         let any = random.below(self.children.len());
         let index = of_holder.filter(|_| random.below(2) == 0).unwrap_or(any);
         let mut child = self.children.swap_remove(index);
-        if child.try_wait().expect("a child can be waited for").is_some() {
-            return self.hear(child);
-        }
-        child.kill().expect("a child can be killed");
         // It may have ended by itself at the last moment.
-        let output = child.wait_with_output().expect("a child can be waited for");
-        self.kills += usize::from(output.status.code().is_none());
+        let _ = child.0.kill();
+        self.hear(child);
     }
 
     /// Kills processes at random moments until this number of them were killed.
@@ -73,15 +71,6 @@ impl Crowd<'_> {
             self.fill();
             std::thread::sleep(Duration::from_micros(random.below(40_000) as u64));
             self.kill_one(random);
-        }
-    }
-}
-
-impl Drop for Crowd<'_> {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }
@@ -107,10 +96,7 @@ fn a_run_that_four_processes_at_a_time_train_and_die_in_is_bit_for_bit_the_undis
         std::thread::sleep(Duration::from_millis(2));
     }
     // Killed from here on to the end of the run, which some of the killed ones may have reached.
-    crowd.children.drain(..).for_each(|mut child| {
-        let _ = child.kill();
-        let _ = child.wait();
-    });
+    crowd.children.clear();
     let saved = if at.join("r/stages.json").exists() {
         saved_step(&at.join("r"))
     } else {

@@ -12,7 +12,7 @@ use common::run;
 use loopscope::Error;
 use loopscope::checkpoint::CheckpointRole;
 use loopscope::experiment::{
-    Experiment, Folders, MeasuredResult, Observer, Outcome, Phase, Preset, Recurrence, ShippedPreset,
+    Experiment, Folders, MeasuredResult, Observer, Outcome, Phase, Preset, Recurrence, ShippedPreset, replication,
 };
 use loopscope::measure::{Comparison, Eval, Lens, Patch};
 use loopscope::train::{self, CheckpointReason, Evaluation, Trainer};
@@ -42,6 +42,14 @@ fn edited(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
+// The preset `depth-quick` with fewer steps and one run less.
+fn fewer_depth_runs(printed: &str) -> String {
+    let fewer = edited(printed, "steps = 90", "steps = 40");
+    let shortcut = fewer.find("[[runs]]\nname = \"r2-shortcut\"").unwrap();
+    let inside = fewer.find("# Which chains the lens looks at").unwrap();
+    format!("{}{}", &fewer[..shortcut], &fewer[inside..])
+}
+
 #[test]
 fn a_preset_is_printed_edited_and_run_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,11 +59,7 @@ fn a_preset_is_printed_edited_and_run_from_its_file() {
         Preset::parse(&printed, None).unwrap(),
         Preset::parse(ShippedPreset::DepthQuick.text(), None).unwrap()
     );
-    // Fewer steps and one run less.
-    let fewer = edited(&printed, "steps = 90", "steps = 40");
-    let shortcut = fewer.find("[[runs]]\nname = \"r2-shortcut\"").unwrap();
-    let inside = fewer.find("# Which chains the lens looks at").unwrap();
-    let fewer = format!("{}{}", &fewer[..shortcut], &fewer[inside..]);
+    let fewer = fewer_depth_runs(&printed);
     std::fs::write(at.join("mine.toml"), fewer).unwrap();
     let ran = run(at, &["reproduce", "--preset", "mine.toml"]).expect(0);
     assert!(ran.out.contains("What `mine` found"), "{}", ran.out);
@@ -300,6 +304,22 @@ fn the_library_runs_an_experiment_without_a_terminal_and_tells_an_observer_of_it
     assert_eq!(patch.settings.pairing.pairs, 5);
     assert!(looped.get::<loopscope::measure::Halt>().is_none());
     assert_eq!(looped.training().unwrap().steps, 20);
+}
+
+#[test]
+fn a_depth_experiment_has_what_the_replication_table_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, outcome) = observed(folder.path(), &fewer_depth_runs(ShippedPreset::DepthQuick.text()));
+    let evidence = outcome.evidence;
+    for choice in replication::RunChoice::ALL {
+        assert_eq!(choice.of(&evidence).unwrap().training().unwrap().steps, 40);
+        let rows = replication::rows(&evidence, choice);
+        let row = |name: &str| rows.iter().find(|row| row.quantity.name.starts_with(name)).unwrap();
+        // Whatever the few steps teach, the stage has had its epochs, and the lens has looked for bridges.
+        assert!(row("epochs to pass 2 hops").numbers[0].value > 0.0);
+        let bridges = ["bridge read at the readout", "bridge read at the position of its own"].map(row);
+        assert!(bridges.iter().all(|row| row.numbers.len() == 1), "{bridges:?}");
+    }
 }
 
 #[test]

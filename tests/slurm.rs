@@ -324,12 +324,15 @@ fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller(
         .says(&["invalid partition specified: nowhere", "nothing was submitted"]);
 
     // The largest index is 10, so that 30 tasks are three arrays.
-    let submitted = submit(
-        &cluster,
-        at,
-        name,
-        &["--sbatch", "comment=thirty # points", "--time", "1:00:00"],
-    );
+    let more = [
+        "--points-per-task",
+        "1",
+        "--time",
+        "1:00:00",
+        "--sbatch",
+        "comment=it's \"thirty\" # points",
+    ];
+    let submitted = submit(&cluster, at, name, &more);
     let sweep = Sweep {
         folder: at.join(name),
         plan: Plan::read(&at.join(name), None).unwrap(),
@@ -346,11 +349,20 @@ fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller(
     let all: BTreeSet<usize> = (1..=30).collect();
     assert_eq!(sweep.done(), &all - &cancelled);
 
-    // What is left is submitted alone, in one task.
-    let again = submit(&cluster, at, name, &["--points-per-task", "2"]);
+    // What is left is submitted alone, in one task because the points are short.
+    let again = submit(&cluster, at, name, &[]);
     assert!(again.contains(": array of 1 task\n"), "{again}");
     cluster.wait_for_all_jobs();
     assert_eq!(sweep.done(), all);
+    let gather = again.lines().find_map(|line| line.strip_suffix(": gathers after them"));
+    let gather = gather
+        .and_then(|job| job.strip_prefix("job "))
+        .expect("a job that gathers");
+    assert_eq!(cluster.field(gather, "JobState"), "COMPLETED");
+    let table = std::fs::read_to_string(at.join(name).join("gathered/gather.csv")).unwrap();
+    for point in &sweep.plan.points {
+        assert!(table.contains(&point.name), "{}", point.name);
+    }
     let nothing = submit(&cluster, at, name, &[]);
     assert!(nothing.contains("all 30 points are done"), "{nothing}");
 

@@ -17,6 +17,7 @@ pub use sweep::Sweep;
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
 use crate::kernels::gemm::peak_rate;
+use crate::measure::statistics::median;
 use crate::model::{Backend, Hooks, MatmulBackend, Pass, Point, Site};
 use crate::train::{RunConfig, Trainer};
 
@@ -90,7 +91,10 @@ pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measure
         if done >= WARM_UP {
             seconds.push(before.elapsed().as_secs_f64());
             rows += batch.len() as f64;
-            flop += trainer.model().training_flops(&batch, case.config().model.iterations) as f64;
+            let model = trainer.model();
+            flop += model
+                .config()
+                .training_flops(model.vocab(), &batch, model.config().iterations) as f64;
         }
         done += 1;
     }
@@ -121,12 +125,6 @@ pub fn measure(case: &Case, time: Duration, forward_too: bool) -> Result<Measure
         peak_memory_mib,
         forward,
     })
-}
-
-// Sorts them too.
-fn median(seconds: &mut [f64]) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }
 
 fn forward(trainer: &mut Trainer, time: Duration) -> Result<Forward> {

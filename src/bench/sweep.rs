@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::median;
 use crate::checkpoint::write_tensors;
 use crate::error::Result;
+use crate::measure::statistics::median;
 use crate::model::{Cut, Init, Interchanged, Model, ModelConfig, Point, Site, Weights};
 use crate::random::Stream;
 

@@ -8,6 +8,7 @@ mod pickle;
 mod record;
 mod role;
 mod run;
+mod size;
 mod tensors;
 
 pub use file::{Checkpoint, CheckpointInfo};
@@ -18,4 +19,5 @@ pub use record::{RunRecord, StagesFile, initial_checkpoint};
 pub use role::CheckpointRole;
 pub use run::RunFolder;
 pub(crate) use run::relative_to;
+pub(crate) use size::{checkpoint_bytes, state_bytes};
 pub use tensors::{read_tensors, write_tensors};

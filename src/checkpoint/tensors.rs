@@ -81,10 +81,7 @@ pub(super) fn tensor_file<I: Serialize>(
             ))
         })
         .collect::<Result<Vec<_>>>()?;
-    let metadata = |sha256: &str| {
-        let format = FORMAT;
-        serde_json::to_string(&WithDigest { format, info, sha256 }).map_err(|e| fail(&e))
-    };
+    let metadata = |sha256: &str| with_digest(info, sha256).map_err(|e| fail(&e));
     let digest = digest(
         &metadata(NO_DIGEST)?,
         views.iter().map(|(name, view)| (name.as_str(), view)),
@@ -92,6 +89,22 @@ pub(super) fn tensor_file<I: Serialize>(
     // A second key would be written in an order that changes from run to run.
     let header = HashMap::from([(KEY.to_owned(), metadata(&digest)?)]);
     safetensors::serialize(views, Some(header)).map_err(|e| fail(&e))
+}
+
+// The metadata of a file as JSON.
+fn with_digest<I: Serialize>(info: &I, sha256: &str) -> serde_json::Result<String> {
+    let format = FORMAT;
+    serde_json::to_string(&WithDigest { format, info, sha256 })
+}
+
+/// The bytes of the metadata of a file: a text of JSON inside JSON.
+///
+/// # Errors
+/// When a number in it is not finite.
+pub(super) fn metadata_bytes<I: Serialize>(info: &I) -> Result<usize> {
+    let text = with_digest(info, NO_DIGEST).map_err(Error::failed)?;
+    let header = HashMap::from([(KEY, text)]);
+    Ok(serde_json::to_string(&header).map_err(Error::failed)?.len())
 }
 
 /// Reads all tensors of a safetensors file onto the CPU, and the JSON that loopscope wrote beside them, where there is any.

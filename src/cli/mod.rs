@@ -9,6 +9,7 @@ mod bench;
 mod circuit;
 mod compare;
 mod data;
+mod estimate;
 mod import;
 mod progress;
 mod reproduce;

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
+use candle_core::Device;
 use clap::Args;
 
+use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
-use crate::experiment::{Experiment, Folders, PresetSource, ShippedPreset, cores};
+use crate::experiment::{EstimatedRuns, Experiment, Folders, PresetSource, ShippedPreset, cores, estimate_preset};
 use crate::files;
 use crate::report::{study_summary, summary};
 use crate::study::StudySource;
@@ -18,7 +20,8 @@ pub(super) struct ReproduceArgs {
     /// What to do: laptop (the systematic experiment at the size of a laptop), quick (the same at its smallest, no science
     /// claimed), depth-laptop (chains of many hops: curricula, iterations at inference, halting, and the shortcut),
     /// depth-quick (the same at its smallest), claims (the paper's claims over several seeds of both; its parts alone are
-    /// claims-systematic and claims-depth), or a file of your own, ending in .toml
+    /// claims-systematic and claims-depth), paper-systematic and paper-depth (the paper's own settings, for a cluster), or a
+    /// file of your own, ending in .toml
     #[arg(long, default_value = "laptop", value_name = "PRESET")]
     preset: Source,
     /// Print a preset as TOML, to be edited and run as --preset FILE.toml, and do nothing else
@@ -32,6 +35,8 @@ pub(super) struct ReproduceArgs {
     seed: Option<u64>,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 /// One experiment, or a study of several seeds.
@@ -100,6 +105,10 @@ fn experiment(args: &ReproduceArgs, preset: &PresetSource) -> Result<()> {
     let name = preset.experiment_name(args.seed)?;
     let folders = args.folders(&name);
     let preset = preset.read(args.seed)?;
+    if args.estimate.estimate {
+        let jobs = cores().min(preset.runs().len());
+        return say_estimate(args, jobs, |device, threads| estimate_preset(&preset, device, threads));
+    }
     let experiment = Experiment::open(name, preset, folders, args.device.device.open()?)?;
     let outcome = experiment.run(&Terminal::new(), &super::stop_flag())?;
     finish(&experiment.folders, &summary(&experiment, &outcome))
@@ -112,6 +121,9 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
         )));
     }
     let study = study.read()?;
+    if args.estimate.estimate {
+        return say_estimate(args, cores(), |device, threads| study.estimate(device, threads));
+    }
     let folders = args.folders(&study.name);
     let device = args.device.device.open()?;
     let (terminal, stop) = (Terminal::new(), super::stop_flag());
@@ -126,6 +138,17 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     }
     files::write_json(&folders.figures.join("verdicts.json"), &outcome.findings)?;
     finish(&folders, &study_summary(&study, &outcome))
+}
+
+fn say_estimate(
+    args: &ReproduceArgs,
+    jobs: usize,
+    of: impl FnOnce(&Device, usize) -> Result<EstimatedRuns>,
+) -> Result<()> {
+    let device = args.device.device.open()?;
+    estimate::print(&of(&device, estimate::threads_of(jobs))?, jobs);
+    out!("what is measured on the runs afterwards is not in it");
+    Ok(())
 }
 
 fn finish(folders: &Folders, summary: &str) -> Result<()> {

@@ -1,16 +1,20 @@
 //! `loopscope sweep`: many runs from one file.
 
+mod gather;
 mod slurm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use candle_core::Device;
 use clap::{Args, Subcommand};
 
+use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
-use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status};
+use crate::experiment::{EstimatedRuns, cores};
+use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status, default_jobs, estimate_file};
 use crate::wording::counted;
 
 #[derive(Subcommand)]
@@ -21,6 +25,8 @@ pub(super) enum SweepCommand {
     Status(StatusArgs),
     /// Train points, as far as they are not trained yet
     Run(RunArgs),
+    /// Put the results of all points into one table, with figures and statistics over seeds
+    Gather(gather::GatherArgs),
 }
 
 #[derive(Args)]
@@ -30,6 +36,8 @@ pub(super) struct PlanArgs {
     /// Folder of the sweep [default: checkpoints/ and the file's name]
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 #[derive(Args)]
@@ -53,7 +61,7 @@ pub(super) struct RunArgs {
     which: Which,
     #[command(flatten)]
     selection: Selection,
-    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores]
+    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores, within memory]
     #[arg(long)]
     jobs: Option<usize>,
     /// Threads of each point; the results do not depend on it [default: the cores divided among the points]
@@ -61,6 +69,8 @@ pub(super) struct RunArgs {
     threads: Option<usize>,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    estimate: EstimateArg,
     #[command(flatten)]
     slurm: slurm::SlurmArgs,
 }
@@ -141,10 +151,15 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
         SweepCommand::Plan(args) => plan(args),
         SweepCommand::Status(args) => status(args),
         SweepCommand::Run(args) => train(args),
+        SweepCommand::Gather(args) => gather::run(args),
     }
 }
 
 fn plan(args: &PlanArgs) -> Result<()> {
+    if args.estimate.estimate {
+        estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
+        return Ok(());
+    }
     let folder = args
         .out
         .clone()
@@ -196,7 +211,10 @@ fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
     match state {
         PointState::Done { seconds } => ("done", duration(*seconds)),
         PointState::Running { holder, step } => ("running", format!("step {step} of {steps}; {holder}")),
-        PointState::Failed { error, when } => ("failed", format!("{when}: {error}")),
+        PointState::Failed { error, when, log } => {
+            let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
+            ("failed", format!("{when}: {error}{}", log.concat()))
+        }
         PointState::Waiting { step: 0 } => ("waiting", String::new()),
         PointState::Waiting { step } => ("waiting", format!("stopped at step {step} of {steps}")),
     }
@@ -215,36 +233,33 @@ fn train(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|&number| plan.point(number))
         .collect::<Result<Vec<_>>>()?;
+    let threads = super::checked_threads(args.threads)?;
     if args.slurm.slurm {
-        let threads = super::checked_threads(args.threads)?.unwrap_or(1);
-        return args.slurm.submit(sweep, &plan, &points, args.device.device, threads);
+        return args
+            .slurm
+            .submit(sweep, &plan, &points, args.device.device, threads.unwrap_or(1));
     }
     let jobs = match args.jobs {
-        None => crate::experiment::cores(),
+        None => default_jobs(sweep, &points)?,
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
-    let (device, stop, terminal) = (args.device.device.open()?, super::stop_flag(), Terminal::new());
+    let device = args.device.device.open()?;
+    if args.estimate.estimate {
+        return print_estimate(sweep, &points, &device, jobs, threads);
+    }
+    let (stop, terminal) = (super::stop_flag(), Terminal::new());
     let outcomes = Runner::new(sweep, &device, &stop, &terminal)
-        .with_threads(super::checked_threads(args.threads)?)
+        .with_threads(threads)
         .all(&points, jobs)?;
     let mut failed = Vec::new();
     let mut interrupted = false;
     for (point, outcome) in points.iter().zip(&outcomes) {
-        let text = match outcome {
-            PointOutcome::WasDone => "was done".to_owned(),
-            PointOutcome::Trained => "trained".to_owned(),
-            PointOutcome::Held(holder) => format!("left alone: {holder}"),
-            PointOutcome::Interrupted => {
-                interrupted = true;
-                "stopped".to_owned()
-            }
-            PointOutcome::Failed(error) => {
-                failed.push(format!("{} ({}): {error}", point.number, point.name));
-                format!("failed: {error}")
-            }
-        };
-        out!("{:>5}  {:<40} {text}", point.number, point.name);
+        interrupted |= matches!(outcome, PointOutcome::Interrupted);
+        if let PointOutcome::Failed(error) = outcome {
+            failed.push(format!("{} ({}): {error}", point.number, point.name));
+        }
+        out!("{:>5}  {:<40} {outcome}", point.number, point.name);
     }
     if !failed.is_empty() {
         return Err(Error::failed(format!(
@@ -255,6 +270,34 @@ fn train(args: &RunArgs) -> Result<()> {
     }
     if interrupted {
         return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+// Those of `points` that are not trained to their end.
+fn untrained<'a>(sweep: &Path, points: &[&'a Point]) -> Result<Vec<&'a Point>> {
+    let mut left = Vec::new();
+    for &point in points {
+        if !point.is_done(sweep)? {
+            left.push(point);
+        }
+    }
+    Ok(left)
+}
+
+// Of the points that are not trained yet; those that were begun count whole.
+fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize, threads: Option<usize>) -> Result<()> {
+    let left = untrained(sweep, points)?;
+    let threads = threads.unwrap_or(estimate::threads_of(jobs.min(left.len())));
+    let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
+    let names = left.iter().map(|point| point.name.clone());
+    let runs = names.zip(estimates).collect();
+    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
+    if left.len() < points.len() {
+        out!(
+            "not in it, because trained already: {}",
+            counted(points.len() - left.len(), "point")
+        );
     }
     Ok(())
 }

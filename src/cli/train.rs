@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
-use crate::experiment::{Training, TrainingRun};
+use crate::experiment::{EstimatedRuns, Estimator, Training, TrainingRun};
 use crate::graph::Dataset;
 use crate::train::RunConfig;
 use crate::wording::counted;
@@ -26,12 +27,14 @@ pub(super) struct TrainArgs {
     #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
     set: Vec<String>,
     /// Go on with the run where it stopped, bit for bit
-    #[arg(long)]
+    #[arg(long, conflicts_with = "estimate")]
     resume: bool,
     #[command(flatten)]
     threads: super::Threads,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    estimate: EstimateArg,
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
@@ -63,8 +66,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         .file_name()
         .map_or_else(|| out.display().to_string(), |name| name.to_string_lossy().into_owned());
     let run = TrainingRun { name, config, data };
+    let device = args.device.device.open()?;
+    if args.estimate.estimate {
+        let threads = args.threads.install(|| Ok(rayon::current_num_threads()))?;
+        let estimate = Estimator::new(&device, threads)?.run(&run.config, &run.data)?;
+        let runs = vec![(run.name, estimate)];
+        estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, 1);
+        return Ok(());
+    }
     let training = Training {
-        device: &args.device.device.open()?,
+        device: &device,
         stop: &super::stop_flag(),
         observer: &Terminal::new(),
     };

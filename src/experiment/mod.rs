@@ -4,6 +4,7 @@
 
 pub mod claims;
 mod depth;
+mod estimate;
 mod evidence;
 mod observer;
 mod preset;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Device;
 use serde::Serialize;
 
+pub use estimate::{Between, Estimate, EstimatedRuns, Estimator, estimate_preset};
+pub(crate) use estimate::{jobs_within, memory_bytes, seedless};
 pub use evidence::{Evidence, ExperimentRun, Need, RunId, RunView};
 pub use observer::{MeasuredResult, Observer, Phase, Unobserved};
 pub use preset::{DepthPreset, Inside, Preset, PresetSource, ShippedPreset, SystematicPreset};

@@ -251,7 +251,7 @@ mod tests {
             let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
             let is_frontier = |panel: &&&Panel| match &panel.content {
                 Content::Lines { x, .. } => x.label == "mean iterations" && panel.title.starts_with("OOD test"),
-                Content::Cells { .. } => false,
+                Content::Cells { .. } | Content::Estimates { .. } => false,
             };
             let Some(Content::Lines { series, .. }) = panels.iter().find(is_frontier).map(|panel| &panel.content)
             else {

@@ -144,10 +144,13 @@ pub(super) fn effective_layer_axis(deepest: usize) -> Axis {
 }
 
 pub(super) fn sample_sizes(rows: &[LensRow]) -> String {
-    let sizes = distinct(rows, |row| (row.split.clone(), row.hops, row.n));
+    let (sizes, unit) = (
+        distinct(rows, |row| (row.split.clone(), row.hops, row.n)),
+        super::unit(rows),
+    );
     let text: Vec<String> = sizes
         .iter()
-        .map(|(split, hops, n)| format!("{}, {}: n = {n}", split.title(), super::counted(*hops, "hop")))
+        .map(|(split, hops, n)| format!("{}, {}: n = {n}{unit}", split.title(), super::counted(*hops, "hop")))
         .collect();
     text.join("; ")
 }

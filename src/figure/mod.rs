@@ -2,6 +2,7 @@
 
 mod ablate;
 mod attribute;
+mod caption;
 mod compare;
 mod cone;
 mod edit;
@@ -16,6 +17,7 @@ mod path;
 mod probe;
 mod reach;
 mod routing;
+mod seeds;
 mod settle;
 mod transplant;
 
@@ -23,13 +25,14 @@ use std::path::Path;
 
 pub use compare::compare;
 pub use kit::Figure;
+pub use seeds::{effects, survival, training_curves};
 
 use crate::error::Result;
 use crate::graph::{Role, Split};
-use crate::measure::statistics::{Clustering, intervals_in_words};
-use crate::measure::{self, CheckpointSummary, Method, Report, Row};
+use crate::measure::{self, CheckpointSummary, Method, Report};
 use crate::registry::with_every_method;
 use crate::wording::counted;
+use caption::{bands, conditions, intervals, pairs, sample_size, split_sizes, unit};
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// A method whose result has a figure.
@@ -72,59 +75,6 @@ fn several_runs(checkpoints: &[CheckpointSummary]) -> bool {
     checkpoints
         .windows(2)
         .any(|pair| pair[0].origin.run != pair[1].origin.run)
-}
-
-/// Runs, seeds, checkpoints and data, as every figure states them; where runs are looked at on different data, which run on
-/// which, and which was trained on others.
-fn conditions(checkpoints: &[CheckpointSummary]) -> String {
-    let mut seeds: Vec<String> = checkpoints
-        .iter()
-        .filter_map(|s| match s.seeds {
-            Some(seeds) => Some(format!("{} (initial weights) / {} (order)", seeds.init, seeds.order)),
-            None => s.seed.map(|seed| seed.to_string()),
-        })
-        .collect();
-    seeds.dedup();
-    let runs = distinct(checkpoints, |s| s.origin.run.clone()).join(", ");
-    let sets = distinct(checkpoints, |s| s.origin.data_hash.clone());
-    let data = if let [one] = sets.as_slice() {
-        one.clone()
-    } else {
-        let of_runs = distinct(checkpoints, |s| {
-            (s.origin.run.clone(), short(&s.origin.data_hash).to_owned())
-        });
-        let of_runs: Vec<String> = of_runs.iter().map(|(run, hash)| format!("{hash} ({run})")).collect();
-        format!("DIFFERS: {}", of_runs.join(", "))
-    };
-    let elsewhere = checkpoints.iter().filter_map(|s| Some((s, s.trained_elsewhere()?)));
-    let elsewhere = elsewhere.map(|(s, trained_on)| {
-        let (run, looked_at) = (&s.origin.run, short(&s.origin.data_hash));
-        format!(
-            "; {run} LOOKED AT on data {looked_at}, TRAINED on {}",
-            short(trained_on)
-        )
-    });
-    let elsewhere = distinct(&elsewhere.collect::<Vec<_>>(), String::clone).concat();
-    // Where there are many, the table names them all.
-    let (first, more) = checkpoints.split_at(checkpoints.len().min(6));
-    let mut checkpoints: Vec<&str> = first.iter().map(|s| short(&s.origin.checkpoint_hash)).collect();
-    if !more.is_empty() {
-        checkpoints.push("…");
-    }
-    let seeds = if seeds.is_empty() {
-        "unknown".to_owned()
-    } else {
-        seeds.join(", ")
-    };
-    format!(
-        "run {runs}; data {data}{elsewhere}; seed {seeds}; checkpoints {}",
-        checkpoints.join(" ")
-    )
-}
-
-// The first digits of a hash; all of one that somebody shortened.
-fn short(hash: &str) -> &str {
-    hash.get(..8).unwrap_or(hash)
 }
 
 fn thousands(n: u64) -> String {
@@ -187,54 +137,6 @@ fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
         rows.push(row);
     }
     rows
-}
-
-/// What the rows' intervals are, from each one's split and clustering: `95 % intervals (clustered by fact)`.
-fn intervals<'a, R: 'a>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, Clustering)) -> String {
-    intervals_in_words(rows.iter().map(|row| {
-        let (split, clustering) = of(row);
-        (split.title().to_owned(), clustering)
-    }))
-}
-
-/// What the bands are, and how many queries there are.
-fn bands<'a, M: Method>(report: &'a Report<M>, of: impl Fn(&'a M::Row) -> (&'a Split, usize, usize)) -> String {
-    let samples = sample_size(&report.rows, of);
-    let clusterings = report.rows.iter().filter_map(Row::clustering);
-    let intervals = intervals_in_words(clusterings.map(|(split, clustering)| (split.title().to_owned(), clustering)));
-    format!("bands: {intervals}; {samples}")
-}
-
-/// How many queries or pairs there are of each split.
-fn split_sizes<R>(rows: &[R], of: impl Fn(&R) -> (Split, usize)) -> String {
-    let sizes = distinct(rows, of);
-    let sizes: Vec<String> = sizes
-        .iter()
-        .map(|(split, n)| format!("{} n = {n}", split.title()))
-        .collect();
-    sizes.join(", ")
-}
-
-/// How many queries there are of each split and number of hops, in few words.
-fn sample_size<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> (&'a Split, usize, usize)) -> String {
-    let mut sizes: Vec<(&Split, usize, usize)> = Vec::new();
-    for row in rows {
-        let size = of(row);
-        if !sizes.contains(&size) {
-            sizes.push(size);
-        }
-    }
-    let by_depth = sizes.iter().all(|&(split, hops, _)| split.depth() == Some(hops));
-    let same = sizes.windows(2).all(|pair| pair[0].2 == pair[1].2);
-    match sizes.first() {
-        Some((_, _, n)) if by_depth && same => format!("n = {n} at each depth"),
-        _ => {
-            let size = |(split, hops, n): &(&Split, usize, usize)| {
-                format!("{}, {}: n = {n}", split.title(), counted(*hops, "hop"))
-            };
-            sizes.iter().map(size).collect::<Vec<_>>().join("; ")
-        }
-    }
 }
 
 /// The n-th line of things without colours of their own; dashed where the colours begin anew.
@@ -339,8 +241,7 @@ fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use crate::checkpoint::CheckpointRole;
-    use crate::graph::Split;
-    use crate::measure::{CheckpointSummary, Iterations, Lens, Method, Origin, Report};
+    use crate::measure::{CheckpointSummary, Method, Origin, Report};
 
     /// The checkpoint that made-up rows are of.
     pub(super) fn origin() -> Origin {
@@ -351,32 +252,6 @@ mod tests {
             checkpoint_hash: "0123456789abcdef".to_owned(),
             data_hash: "fedcba9876543210".to_owned(),
         }
-    }
-
-    #[test]
-    fn one_hop_is_no_hops() {
-        let rows = [(Split::from("id_atomic"), 1, 5), (Split::in_distribution(), 2, 9)];
-        let text = super::sample_size(&rows, |(split, hops, n)| (split, *hops, *n));
-        assert_eq!(text, "ID facts, 1 hop: n = 5; ID test, 2 hops: n = 9");
-    }
-
-    #[test]
-    fn conditions_say_where_a_run_is_looked_at_on_data_that_it_was_not_trained_on() {
-        let lens = Lens {
-            splits: Vec::new(),
-            iterations: Iterations::Trained,
-            seed: 1,
-        };
-        let mut checkpoints = report(lens, Vec::new()).checkpoints;
-        for same in [None, Some("fedcba9876543210".to_owned())] {
-            checkpoints[0].trained_on = same;
-            assert!(!super::conditions(&checkpoints).contains("TRAINED"));
-        }
-        checkpoints[0].trained_on = Some("0011223344556677".to_owned());
-        checkpoints.push(checkpoints[0].clone());
-        let text = super::conditions(&checkpoints);
-        let says = "run LOOKED AT on data fedcba98, TRAINED on 00112233";
-        assert_eq!(text.matches(says).count(), 1, "{text}");
     }
 
     /// A made-up result of one checkpoint.
@@ -390,6 +265,7 @@ mod tests {
             iterations: 4,
             learned_hops: None,
             trained_on: None,
+            members: Vec::new(),
         };
         Report::made_up(settings, vec![checkpoint], rows)
     }

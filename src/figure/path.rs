@@ -1,7 +1,7 @@
 //! Path patching: senders over effective layers.
 
 use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, several_runs, split_sizes};
+use super::{Draw, column_title, conditions, distinct, pairs, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, PathPatching, PathRow, Receivers, Report};
 use crate::wording::counted;
@@ -39,7 +39,7 @@ impl Draw for PathPatching {
             });
             columns.collect()
         };
-        let pairs = split_sizes(&report.rows, |row| (row.split.clone(), row.effect.n));
+        let pairs = pairs(&report.rows, |row| (row.split.clone(), row.effect.n));
         let pairing = &report.settings.pairing;
         let undefined = if report.rows.iter().any(|row| row.effect.recovery.is_none()) {
             "; NOT DEFINED where the gap between clean and corrupt is not above 0 (95 % interval)"
@@ -55,7 +55,7 @@ impl Draw for PathPatching {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "pairs: {}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such \
+                    "{}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such \
                      path{undefined}{left_out}",
                     pairs
                 ),

@@ -203,7 +203,7 @@ fn sizes(rows: &[ProbeRow]) -> String {
     };
     let tested = distinct(rows, |row| row.split.clone()).into_iter().map(|split| {
         let sizes = rows.iter().filter(|row| row.split == split).map(|row| row.n).collect();
-        format!("{} {}", split.title(), range(sizes))
+        format!("{} {}{}", split.title(), range(sizes), super::unit(rows))
     });
     let tested: Vec<String> = tested.collect();
     let fitted = range(rows.iter().map(|row| row.n_fit).collect());

@@ -1,7 +1,7 @@
 //! Attention patterns against values: matrices of the iteration that they are of by the effective layer that they are put in at.
 
 use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, several_runs};
+use super::{Draw, column_title, conditions, distinct, several_runs, unit};
 use crate::graph::Split;
 use crate::measure::{Carried, CheckpointSummary, Donor, Report, Routing, RoutingRow};
 
@@ -43,7 +43,10 @@ impl Draw for Routing {
                 }
             }
         }
-        let pairs = distinct(&all_heads, |row| format!("{} n = {}", row.split.title(), row.effect.n));
+        let unit = unit(&report.rows);
+        let pairs = distinct(&all_heads, |row| {
+            format!("{} n = {}{unit}", row.split.title(), row.effect.n)
+        });
         Figure {
             title: format!(
                 "Routing or content: attention at {} (corrupt {}, {})",

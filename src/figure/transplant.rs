@@ -1,7 +1,7 @@
 //! Transplants between iterations.
 
 use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, intervals, several_runs, split_sizes};
+use super::{Draw, column_title, conditions, distinct, intervals, pairs, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Report, Transplant, TransplantRow};
 
@@ -23,13 +23,13 @@ impl Draw for Transplant {
                 panels.extend(positions.chunks(IN_A_ROW).map(|some| some.iter().map(panel).collect()));
             }
         }
-        let pairs = split_sizes(&report.rows, |row| (row.split.clone(), row.effect.n));
+        let pairs = pairs(&report.rows, |row| (row.split.clone(), row.effect.n));
         Figure {
             title: "Transplants: recovery when the state after one iteration is put in before another".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "corrupt {}, {}; pairs: {}; 1 = the source's answer in full, – = not defined: the gap between clean and corrupt \
+                    "corrupt {}, {}; {}; 1 = the source's answer in full, – = not defined: the gap between clean and corrupt \
                      is not above 0; explained without j: the share of the variance of the answer's probability, over all (i, j, iterations left), that i and the iterations left explain; {}",
                     report.settings.pairing.corrupt.name(),
                     report.settings.pairing.direction.name(),

@@ -155,6 +155,17 @@ impl Dataset {
         files::hex16(hasher)
     }
 
+    /// The bytes of the files that [`Dataset::write`] writes, but for the settings.
+    pub fn written_bytes(&self) -> u64 {
+        let small = (!self.depths().is_empty()).then_some(TEST_SMALL);
+        let mut length = ByteCount(0);
+        for file in self.files().into_iter().chain(small) {
+            // Counting cannot fail.
+            let _ = self.serialize(file, &mut length);
+        }
+        length.0
+    }
+
     // The files that the content hash is computed from, in order.
     fn files(&self) -> Vec<&'static str> {
         let valid = self.split_names().any(|name| name == VALID);

@@ -16,6 +16,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -104,7 +105,14 @@ columns! {
     Column::of("contribution")
         .titled("contribution (95 %)")
         .within("low", "high"),
-    Column::of("logit").titled("sum of all"),
+    Column::of("logit").titled("sum of all");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("contribution").within("low", "high"),
+        Quantity::of("logit"),
+        Quantity::of("sum_error"),
+    ]
 }
 
 // A per-query row.

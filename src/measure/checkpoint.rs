@@ -51,6 +51,9 @@ pub struct CheckpointSummary {
     /// Content hash of the data that it was trained on, where its file tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_on: Option<String>,
+    /// Of runs that differ in their seeds, put together: their checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<CheckpointSummary>,
 }
 
 impl CheckpointSummary {
@@ -114,6 +117,7 @@ impl LoadedCheckpoint {
             iterations: checkpoint.info.model.iterations,
             learned_hops: checkpoint.info.learned_hops,
             trained_on: checkpoint.info.data_hash.clone(),
+            members: Vec::new(),
         };
         // Said before the work begins, which may take long or fail for this very reason.
         if let Some(warning) = info.other_data() {

@@ -126,7 +126,7 @@ impl Table {
 ///
 /// # Errors
 /// When it has no named fields.
-pub(super) fn fields(row: &impl Serialize) -> Result<Map<String, Value>> {
+pub(crate) fn fields(row: &impl Serialize) -> Result<Map<String, Value>> {
     match serde_json::to_value(row) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(Error::failed("a row has no named fields")),
@@ -135,7 +135,7 @@ pub(super) fn fields(row: &impl Serialize) -> Result<Map<String, Value>> {
 }
 
 /// A value as a cell of CSV; what is absent is empty.
-pub(super) fn csv_cell(value: &Value) -> String {
+pub(crate) fn csv_cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

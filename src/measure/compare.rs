@@ -15,9 +15,9 @@ use super::splits::Wants;
 use crate::checkpoint::{CheckpointPath, RunRecord};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::Split;
+use crate::graph::{Dataset, Split};
 use crate::model::ModelConfig;
-use crate::train::{Evaluation, StageOutcome};
+use crate::train::{Curriculum, Evaluation, StageOutcome};
 
 /// One run of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct RunSummary {
     pub seconds: f64,
     /// Whether training has ended.
     pub finished: bool,
+    /// The most hops that its curriculum has passed, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_hops: Option<usize>,
     /// The stages, and when each was reached.
     pub stages: Vec<StageOutcome>,
     /// Accuracy by split at the last evaluation.
@@ -52,18 +55,29 @@ impl RunSummary {
     /// # Errors
     /// When the checkpoint is not in a run folder, or a file of the folder is missing or damaged.
     pub fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
-        let record = RunRecord::read(&checkpoint.path.folder)?;
+        Self::read(&checkpoint.path.run, &checkpoint.path.folder, &checkpoint.data)
+    }
+
+    /// Reads what there is of the run in `folder`, trained on `data`, under this name.
+    ///
+    /// # Errors
+    /// When `folder` is not a run folder, or a file in it is missing or damaged.
+    pub fn read(name: &str, folder: &Path, data: &Dataset) -> Result<Self> {
+        let record = RunRecord::read(folder)?;
         let model = record.config.model;
-        let vocab = checkpoint.data.vocab.len();
+        let vocab = data.vocab.len();
+        let reached = |outcome: &&StageOutcome| outcome.reached.is_some();
+        let n_reached = record.stages.stages.iter().filter(reached).count();
         Ok(Self {
-            name: checkpoint.path.run.clone(),
+            name: name.to_owned(),
             parameters: model.parameters(vocab),
-            forward_flops: model.forward_flops(vocab, checkpoint.data.longest_row()),
+            forward_flops: model.forward_flops(vocab, data.longest_row()),
             model,
             seed: record.config.seed,
             steps: record.stages.step,
             seconds: record.stages.seconds,
             finished: record.stages.finished,
+            learned_hops: record.config.curriculum.map(|_| Curriculum::learned_hops(n_reached)),
             stages: record.stages.stages,
             accuracy: record
                 .metrics

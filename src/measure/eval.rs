@@ -14,6 +14,7 @@ use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
@@ -85,7 +86,16 @@ columns! {
     Column::of("max_high").titled("to"),
     Column::of("gain")
         .titled("gain over training (95 %)")
-        .within("gain_low", "gain_high"),
+        .within("gain_low", "gain_high");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::share("accuracy").within("low", "high"),
+        Quantity::of_line("gain").within("gain_low", "gain_high"),
+    ],
+    Largest::QUANTITIES,
+    Fall::QUANTITIES;
+    along "iterations"
 }
 
 // A per-query row.

@@ -10,6 +10,7 @@ use super::judged::{Check, Design, Setting, designed_accuracy};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per};
+use super::quantity::Quantity;
 use super::row::Row;
 use super::statistics::Clustering;
 use super::unit_interval;
@@ -95,6 +96,17 @@ impl Row for ExtrapolateRow {
             .titled("one hop more, max (95 %)")
             .within("next_low", "next_high"),
     ];
+
+    const QUANTITIES: &'static [&'static [Quantity]] = &[&[
+        Quantity::of("learned"),
+        Quantity::of("extrapolated"),
+        Quantity::of("ratio"),
+        Quantity::share("best").within("low", "high"),
+        Quantity::sample("n"),
+        Quantity::of("best_iterations"),
+        Quantity::share("next").within("next_low", "next_high"),
+        Quantity::of("split"),
+    ]];
 
     fn origin(&self) -> &Origin {
         &self.origin

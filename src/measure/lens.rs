@@ -12,6 +12,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
@@ -85,7 +86,16 @@ columns! {
         .within("max_low", "max_high"),
     Column::of("effective_layer").titled("effective layer"),
     Column::of("mrr"),
-    Column::of("probability"),
+    Column::of("probability");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::share("top1").within("low", "high"),
+        Quantity::share("mrr"),
+        Quantity::share("probability"),
+    ],
+    Largest::QUANTITIES;
+    along "effective_layer", "iteration", "layer"
 }
 
 // What the lens reads of one query at one effective layer.

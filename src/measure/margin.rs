@@ -11,6 +11,7 @@ use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::rise::Rise;
 use super::row::columns;
@@ -91,7 +92,18 @@ columns! {
     Column::of("jump")
         .titled("largest rise in one iteration (95 %)")
         .within("jump_low", "jump_high")
-        .decimals(2),
+        .decimals(2);
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("margin").within("low", "high"),
+        Quantity::share("ahead"),
+        Quantity::share("first"),
+    ],
+    Largest::QUANTITIES,
+    Fall::QUANTITIES,
+    Rise::QUANTITIES;
+    along "iteration"
 }
 
 // A per-query row.

@@ -11,6 +11,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -94,7 +95,17 @@ columns! {
         .titled("answers that change (95 %)")
         .within("low", "high"),
     Column::of("truth_changed").titled("the truth"),
-    Column::of("shortest").titled("shortest suffix that keeps the answer"),
+    Column::of("shortest").titled("shortest suffix that keeps the answer");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::share("changed").within("low", "high"),
+        Quantity::share("truth_changed"),
+        Quantity::share("accuracy"),
+        Quantity::share("accuracy_after"),
+        Quantity::of_line("shortest"),
+    ];
+    along "position", "from_end"
 }
 
 // A per-query row.

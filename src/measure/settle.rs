@@ -11,6 +11,7 @@ use super::judged::{Check, Design, Setting};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::BeyondTraining;
@@ -105,7 +106,18 @@ columns! {
     Column::of("apart").titled("layers apart"),
     Column::of("accuracy")
         .titled("accuracy (95 %)")
-        .within("accuracy_low", "accuracy_high"),
+        .within("accuracy_low", "accuracy_high");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("state").within("state_low", "state_high"),
+        Quantity::of("moved").within("moved_low", "moved_high"),
+        Quantity::of("cosine").within("cosine_low", "cosine_high"),
+        Quantity::of("angle").within("angle_low", "angle_high"),
+        Quantity::of("radial").within("radial_low", "radial_high"),
+        Quantity::of("apart").within("apart_low", "apart_high"),
+        Quantity::share("accuracy").within("accuracy_low", "accuracy_high"),
+    ]
 }
 
 // One query after one iteration.
@@ -331,7 +343,7 @@ mod tests {
         // A step that changes the length alone, outwards and inwards.
         close(turn(&[2.0, 0.0], &[5.0, 0.0]), (0.0, 1.0));
         close(turn(&[2.0, 0.0], &[1.0, 0.0]), (0.0, 1.0));
-        // (1, 2) to (−2, 4): 90° − 2 × 26.57° …, a step of (−3, 2), of which (1, 2) / √5 · (−3, 2) = 1 / √5.
+        // A cosine of 6 / (√5 √20), and a step of (−3, 2), of which 1 / √5 is along (1, 2) / √5.
         close(turn(&[1.0, 2.0], &[-2.0, 4.0]), (53.130_102, 1.0 / 65.0));
         close(turn(&[1.0, 1.0], &[-1.0, -1.0]), (180.0, 1.0));
         // No step has no direction.

@@ -57,6 +57,7 @@ pub(crate) fn loaded(model: Model, data: Dataset) -> LoadedCheckpoint {
         iterations: model.config().iterations,
         learned_hops: None,
         trained_on: None,
+        members: Vec::new(),
     };
     LoadedCheckpoint {
         info,

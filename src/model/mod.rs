@@ -4,6 +4,7 @@ mod ancestors;
 mod branches;
 mod budget;
 mod config;
+mod cost;
 mod forward;
 mod hooks;
 mod loss;

@@ -93,7 +93,7 @@ impl StudySource {
 }
 
 impl Study {
-    fn parse(text: &str, name: &str, folder: &Path) -> Result<Self> {
+    pub(super) fn parse(text: &str, name: &str, folder: &Path) -> Result<Self> {
         let file: StudyFile = toml::from_str(text).map_err(Error::input)?;
         let experiments = file
             .experiments

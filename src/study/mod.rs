@@ -4,9 +4,12 @@
 //! trained here or anywhere. Each seed's experiment is then measured as it would be alone.
 
 mod criteria;
+mod estimate;
 mod file;
 mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::path::Path;

@@ -91,6 +91,11 @@ impl Criterion {
                 values: quantities.iter().map(|quantity| quantity.measure(evidence)).collect(),
             })
             .collect();
+        self.judge(seeds)
+    }
+
+    /// What the numbers of each seed say.
+    pub(super) fn judge(&self, seeds: Vec<SeedValues>) -> Finding {
         let finding = Finding {
             claim: self.claim.clone(),
             statement: self.statement.clone(),
@@ -165,8 +170,8 @@ impl Criterion {
     }
 }
 
-// Whether a number, or every number that its bound allows, is in the range.
-fn is_in(measured: &Measured, range: Range) -> bool {
+/// Whether a number, or every number that its bound allows, is in the range.
+pub(super) fn is_in(measured: &Measured, range: Range) -> bool {
     match measured {
         Measured::Value(value) => range.has(*value),
         Measured::AtLeast(least) => range.has(*least) && range.to == f64::INFINITY,
@@ -176,16 +181,16 @@ fn is_in(measured: &Measured, range: Range) -> bool {
 }
 
 /// How much more one set of numbers varies than another.
-struct Spread {
-    ratio: f64,
-    p: f64,
+pub(super) struct Spread {
+    pub(super) ratio: f64,
+    pub(super) p: f64,
 }
 
 impl Spread {
-    // The absolute deviations from the median of each set (Brown & Forsythe 1974) are relabeled in all ways; p is the share of
-    // relabelings in which the mean of the first exceeds that of the second by as much. Nothing where there are too many
-    // relabelings, or none of the numbers varies.
-    fn of(wide: &[f64], narrow: &[f64]) -> Option<Self> {
+    /// The absolute deviations from the median of each set (Brown & Forsythe 1974) are relabeled in all ways; p is the share of
+    /// relabelings in which the mean of the first exceeds that of the second by as much. Nothing where there are too many
+    /// relabelings, or none of the numbers varies.
+    pub(super) fn of(wide: &[f64], narrow: &[f64]) -> Option<Self> {
         const MAX_RUNS: usize = 20;
         let (n, all) = (wide.len(), [deviations(wide), deviations(narrow)].concat());
         if n < 2 || narrow.len() < 2 || all.len() > MAX_RUNS {

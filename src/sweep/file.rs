@@ -1,5 +1,9 @@
 //! The sweep file: a base, the keys that vary, and the seeds.
 
+mod seeds;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -7,6 +11,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Value;
 
+use self::seeds::SeedLists;
 use super::data::DataSettings;
 use super::point::PointSeeds;
 use crate::error::{Error, Result};
@@ -40,20 +45,6 @@ struct SweepFile {
     /// Sets of values, one after another; each with all combinations of the grid.
     #[serde(default)]
     list: Vec<BTreeMap<String, Value>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SeedLists {
-    /// One number for all three.
-    #[serde(default)]
-    all: Vec<u64>,
-    #[serde(default)]
-    data: Vec<u64>,
-    #[serde(default)]
-    init: Vec<u64>,
-    #[serde(default)]
-    order: Vec<u64>,
 }
 
 /// What a point is before its data are made.
@@ -106,13 +97,17 @@ fn points(file: &SweepFile, folder: &Path) -> Result<Vec<Planned>> {
             let data = data
                 .as_ref()
                 .map(|data| seeds.data.map_or(data.clone(), |seed| data.seeded(seed)));
+            let varying = || values.iter().filter(|(key, _)| varied.contains(*key));
+            // What the list says has the list's name, where it has one.
+            let named = varying().filter(|(key, _)| title.is_none() || file.grid.contains_key(*key));
             planned.push(Planned {
-                name: name(&base.name, title.as_deref(), values, &varied, &seeds.text(&file.seeds)),
-                values: values
-                    .iter()
-                    .filter(|(key, _)| varied.contains(*key))
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect(),
+                name: name(
+                    &base.name,
+                    title.as_deref(),
+                    &named.collect::<Vec<_>>(),
+                    &seeds.text(&file.seeds),
+                ),
+                values: varying().map(|(key, value)| (key.clone(), value.clone())).collect(),
                 seeds: PointSeeds {
                     data: data.as_ref().map(DataSettings::seed),
                     ..seeds.resolved(&config)
@@ -244,14 +239,13 @@ fn varied_keys(sets: &[(Option<String>, BTreeMap<String, Value>)]) -> Vec<String
     keys.iter().filter(varies).map(|&key| key.clone()).collect()
 }
 
-fn name(base: &str, title: Option<&str>, values: &BTreeMap<String, Value>, varied: &[String], seeds: &str) -> String {
+// The name that the list gives a point, or the values that vary; then the seeds that vary.
+fn name(base: &str, title: Option<&str>, named: &[(&String, &Value)], seeds: &str) -> String {
     let mut parts: Vec<String> = title.map(str::to_owned).into_iter().collect();
-    if title.is_none() {
-        parts.extend(varied.iter().filter_map(|key| {
-            let last = key.rsplit('.').next().unwrap_or(key);
-            values.get(key).map(|value| format!("{last}-{}", plain(value)))
-        }));
-    }
+    parts.extend(named.iter().map(|(key, value)| {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        format!("{last}-{}", plain(value))
+    }));
     if parts.is_empty() {
         parts.push(base.to_owned());
     }
@@ -284,118 +278,4 @@ fn sanitized(name: &str) -> String {
         clean = clean.replace("--", "-");
     }
     clean.trim_matches(['-', '.']).chars().take(80).collect()
-}
-
-// One choice of seeds; what is absent stays as the base has it.
-#[derive(Debug, Clone, Copy)]
-struct Chosen {
-    all: Option<u64>,
-    data: Option<u64>,
-    init: Option<u64>,
-    order: Option<u64>,
-}
-
-impl SeedLists {
-    fn all(&self, base: &Base) -> Result<Vec<Chosen>> {
-        let none = Chosen {
-            all: None,
-            data: None,
-            init: None,
-            order: None,
-        };
-        let own = [("data", &self.data), ("init", &self.init), ("order", &self.order)];
-        if let Some((key, _)) = own.iter().find(|(_, list)| !list.is_empty())
-            && !self.all.is_empty()
-        {
-            return Err(Error::input(format!("seeds.all and seeds.{key}; allowed: one of them")));
-        }
-        for (key, list) in [("all", &self.all), own[0], own[1], own[2]] {
-            if let Some(&seed) = list
-                .iter()
-                .enumerate()
-                .find(|(i, seed)| list[..*i].contains(seed))
-                .map(|(_, seed)| seed)
-            {
-                return Err(Error::input(format!("seeds.{key} has {seed} twice; allowed: once")));
-            }
-        }
-        let moved = if self.all.is_empty() { &self.data } else { &self.all };
-        if base.data.is_none() && !moved.is_empty() {
-            return Err(Error::input(
-                "the data are a folder that is there, so that no seed makes other data; allowed: seeds.init and seeds.order, or \
-                 [data] with how they are made",
-            ));
-        }
-        if !self.all.is_empty() {
-            let chosen = |&seed: &u64| Chosen {
-                all: Some(seed),
-                data: Some(seed),
-                ..none
-            };
-            return Ok(self.all.iter().map(chosen).collect());
-        }
-        // A list that is left out has one entry: the base's own.
-        let choices = |list: &[u64]| -> Vec<Option<u64>> {
-            if list.is_empty() {
-                vec![None]
-            } else {
-                list.iter().copied().map(Some).collect()
-            }
-        };
-        let mut all = Vec::new();
-        for data in choices(&self.data) {
-            for init in choices(&self.init) {
-                for order in choices(&self.order) {
-                    all.push(Chosen {
-                        all: None,
-                        data,
-                        init,
-                        order,
-                    });
-                }
-            }
-        }
-        Ok(all)
-    }
-}
-
-impl Chosen {
-    // The seeds of its run; that of the data is filled in by the caller.
-    fn resolved(self, config: &RunConfig) -> PointSeeds {
-        let seeds = self.put_into(config).seeds();
-        PointSeeds {
-            data: None,
-            init: seeds.init,
-            order: seeds.order,
-        }
-    }
-
-    // In the short form where initial weights and order have one seed: a run is known by how its config is written.
-    fn put_into(self, config: &RunConfig) -> RunConfig {
-        let seeds = config.seeds();
-        let init = self.all.or(self.init).unwrap_or(seeds.init);
-        let order = self.all.or(self.order).unwrap_or(seeds.order);
-        let long = init != order;
-        RunConfig {
-            seed: if long { config.seed } else { init },
-            init_seed: long.then_some(init),
-            order_seed: long.then_some(order),
-            ..config.clone()
-        }
-    }
-
-    // The seeds that vary, for a name.
-    fn text(self, lists: &SeedLists) -> String {
-        if let Some(seed) = self.all {
-            return format!("seed-{seed}");
-        }
-        let parts = [
-            ("data", self.data, &lists.data),
-            ("init", self.init, &lists.init),
-            ("order", self.order, &lists.order),
-        ];
-        let varied = parts.into_iter().filter(|(_, _, list)| list.len() > 1);
-        let named = varied.filter_map(|(key, seed, _)| seed.map(|seed| format!("{key}-{seed}")));
-        named.collect::<Vec<_>>().join("-")
-    }
 }

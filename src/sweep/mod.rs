@@ -6,7 +6,10 @@
 //! nothing left to do, and the lock of its run folder keeps it from being trained twice at a time.
 
 mod data;
+mod estimate;
 mod file;
+pub mod gather;
+mod log;
 mod plan;
 mod point;
 mod run;
@@ -14,6 +17,7 @@ pub mod slurm;
 mod status;
 
 pub use data::DataSettings;
+pub use estimate::{default_jobs, estimate, estimate_file};
 pub use plan::Plan;
 pub use point::{Point, PointData, PointSeeds};
 pub use run::{PointOutcome, Runner};

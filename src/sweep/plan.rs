@@ -1,7 +1,7 @@
 //! Plans: the points of a sweep, numbered, hashed and never changed.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -12,6 +12,7 @@ use super::file::{self, Planned};
 use super::point::{Point, PointData};
 use crate::checkpoint::relative_to;
 use crate::error::{Error, Result};
+use crate::experiment::seedless;
 use crate::files;
 use crate::graph::Dataset;
 use crate::train::{RunConfig, Trainer};
@@ -171,13 +172,7 @@ fn drafts(planned: Vec<Planned>, sweep: &Path) -> Result<Vec<Draft>> {
     let mut drafts = Vec::new();
     for planned in planned {
         let (point_data, dataset) = data.of(&planned)?;
-        let seedless = RunConfig {
-            data: PathBuf::new(),
-            seed: 0,
-            init_seed: None,
-            order_seed: None,
-            ..planned.config.clone()
-        };
+        let seedless = seedless(&planned.config);
         if !checked
             .iter()
             .any(|(config, hash)| *config == seedless && *hash == point_data.hash)

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::RunRecord;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::graph::Dataset;
 use crate::train::RunConfig;
 
 /// A run of a plan.
@@ -71,12 +72,44 @@ impl Point {
         ))
     }
 
+    /// The last part of its folder: its name and the beginning of its hash, for files about it.
+    pub(super) fn folder_name(&self) -> String {
+        let mut parts = self.folder.components().map(|part| part.as_os_str().to_string_lossy());
+        // A study has folders in folders.
+        let first = parts.next().unwrap_or_default();
+        let rest: Vec<_> = if first == "points" {
+            parts.collect()
+        } else {
+            std::iter::once(first).chain(parts).collect()
+        };
+        rest.join("-")
+    }
+
     /// Its settings with the path of the data as seen from here.
     pub fn config_in(&self, sweep: &Path) -> RunConfig {
         RunConfig {
             data: sweep.join(&self.data.folder),
             ..self.config.clone()
         }
+    }
+
+    /// Reads its data in the folder of `sweep`.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are others than the plan was made with.
+    pub fn read_data(&self, sweep: &Path) -> Result<Dataset> {
+        let folder = sweep.join(&self.data.folder);
+        let data = Dataset::read(&folder)?;
+        if data.hash == self.data.hash {
+            return Ok(data);
+        }
+        Err(Error::file(
+            &folder,
+            format!(
+                "holds data {}, the plan was made with data {}",
+                data.hash, self.data.hash
+            ),
+        ))
     }
 
     /// Whether its run in the folder of `sweep` has ended, and was of these settings and data.

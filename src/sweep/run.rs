@@ -1,17 +1,19 @@
 //! The training of points: each under the lock of its run folder, several at once in this process.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
+use super::log::{Log, Logged};
 use super::point::Point;
 use super::status::Failure;
 use crate::error::{Error, Result};
-use crate::experiment::{Observer, Training, TrainingRun, side_by_side};
+use crate::experiment::{Observer, Phase, Training, TrainingRun, side_by_side};
 use crate::graph::Dataset;
 
 /// What came of a point.
@@ -27,6 +29,18 @@ pub enum PointOutcome {
     Interrupted,
     /// It failed; a record of it is kept.
     Failed(Error),
+}
+
+impl fmt::Display for PointOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::WasDone => f.write_str("was done"),
+            Self::Trained => f.write_str("trained"),
+            Self::Held(holder) => write!(f, "left alone: {holder}"),
+            Self::Interrupted => f.write_str("stopped"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
+        }
+    }
 }
 
 /// Trains the points of a plan.
@@ -61,7 +75,21 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// When threads cannot be started.
     pub fn all(&self, points: &[&Point], jobs: usize) -> Result<Vec<PointOutcome>> {
-        side_by_side(points, jobs, self.threads, |point| self.one(point))
+        let ended = AtomicUsize::new(0);
+        side_by_side(points, jobs, self.threads, |point| {
+            self.told(point, &ended, points.len())
+        })
+    }
+
+    // Trains a point, and tells the observer that it has come to its end.
+    fn told(&self, point: &Point, ended: &AtomicUsize, count: usize) -> PointOutcome {
+        let outcome = self.one(point);
+        self.training.observer.phase(&Phase {
+            number: ended.fetch_add(1, Ordering::Relaxed) + 1,
+            count,
+            title: format!("{}: {outcome}", point.name),
+        });
+        outcome
     }
 
     /// Trains a point from where it stands.
@@ -78,6 +106,7 @@ impl<'a> Runner<'a> {
             }
             Err(Error::Interrupted) => PointOutcome::Interrupted,
             Err(error) => {
+                Log::of(self.sweep, point).add(&format!("failed: {error}"));
                 Failure::keep(self.sweep, point, &error);
                 PointOutcome::Failed(error)
             }
@@ -93,8 +122,20 @@ impl<'a> Runner<'a> {
             config: point.config_in(self.sweep),
             data: self.data_of(point)?,
         };
-        match self.training.run(&run, &self.sweep.join(&point.folder), true) {
-            Ok(_) => Ok(PointOutcome::Trained),
+        let log = Log::of(self.sweep, point);
+        let observer = &Logged {
+            observer: self.training.observer,
+            log: log.clone(),
+        };
+        let training = Training {
+            observer,
+            ..self.training
+        };
+        match training.run(&run, &self.sweep.join(&point.folder), true) {
+            Ok(_) => {
+                log.add("trained to its end");
+                Ok(PointOutcome::Trained)
+            }
             Err(Error::Locked { holder, .. }) => Ok(PointOutcome::Held(holder)),
             Err(e) => Err(e),
         }
@@ -106,16 +147,7 @@ impl<'a> Runner<'a> {
         if let Some(data) = known.get(&folder) {
             return Ok(data.clone());
         }
-        let data = Arc::new(Dataset::read(&folder)?);
-        if data.hash != point.data.hash {
-            return Err(Error::file(
-                &folder,
-                format!(
-                    "holds data {}, the plan was made with data {}",
-                    data.hash, point.data.hash
-                ),
-            ));
-        }
+        let data = Arc::new(point.read_data(self.sweep)?);
         known.insert(folder, data.clone());
         Ok(data)
     }

@@ -5,11 +5,15 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::Log;
 use super::plan::Plan;
 use super::point::Point;
 use crate::checkpoint::{RunLock, StagesFile};
 use crate::error::{Error, Result};
 use crate::files;
+
+/// Lines of the log of a point that failed.
+const LOG_LINES: usize = 3;
 
 /// Where a sweep stands.
 pub struct Status {
@@ -38,6 +42,8 @@ pub enum PointState {
         error: String,
         /// UTC, in the form of RFC 3339.
         when: String,
+        /// The last lines of its log.
+        log: Vec<String>,
     },
     /// Nobody trains it, and it is not finished.
     Waiting {
@@ -55,13 +61,7 @@ pub(super) struct Failure {
 
 impl Failure {
     fn path(sweep: &Path, point: &Point) -> PathBuf {
-        let name = point
-            .folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        sweep.join("failed").join(format!("{name}.json"))
+        sweep.join("failed").join(format!("{}.json", point.folder_name()))
     }
 
     pub(super) fn keep(sweep: &Path, point: &Point, error: &Error) {
@@ -148,7 +148,11 @@ impl PointState {
             return Ok(Self::Running { holder, step });
         }
         Ok(match Failure::read(sweep, point) {
-            Some(Failure { error, when }) => Self::Failed { error, when },
+            Some(Failure { error, when }) => Self::Failed {
+                error,
+                when,
+                log: Log::of(sweep, point).last(LOG_LINES),
+            },
             None => Self::Waiting { step },
         })
     }

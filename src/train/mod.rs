@@ -24,3 +24,4 @@ pub(crate) use overrides::apply as with_overrides;
 pub use progress::{CheckpointReason, Progress, SavedParameter};
 pub use stages::{Reached, Stage, StageOutcome, StageTracker, grokking_stages};
 pub use trainer::Trainer;
+pub(crate) use trainer::{evaluated_splits, sharing, stages_of};

@@ -282,6 +282,7 @@ impl Subject {
             // `extrapolate` asks for a curriculum: as if it had ended at the shortest chains.
             learned_hops: queries.cases.keys().next().copied(),
             trained_on: None,
+            members: Vec::new(),
         };
         let path = CheckpointPath {
             run: name.to_owned(),

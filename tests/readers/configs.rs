@@ -110,11 +110,13 @@ fn training() -> impl Strategy<Value = LoopConfig> {
 }
 
 fn curriculum() -> impl Strategy<Value = Curriculum> {
-    let counts = (1..=i64::MAX as u64, option::of(2_usize..100), 1_u32..);
+    let steps = 1..=i64::MAX as u64;
+    let counts = (steps.clone(), option::of(steps), option::of(2_usize..100), 1_u32..);
     (counts, 0.0..=1.0, 0.001..10.0, any::<bool>()).prop_map(
-        |((stage_steps, deepest, hold), accuracy, lr_factor, reset_optimizer)| Curriculum {
+        |((stage_steps, later_stage_steps, deepest, hold), accuracy, lr_factor, reset_optimizer)| Curriculum {
             accuracy,
             stage_steps,
+            later_stage_steps,
             deepest,
             reset_optimizer,
             lr_factor,

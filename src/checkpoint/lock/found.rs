@@ -58,7 +58,7 @@ impl Found {
     pub fn look_at(path: &Path) -> Option<Holder> {
         let found = Self::open_with(path, OpenOptions::new().read(true)).ok()?;
         // A shared lock: it is in the way of no other process that looks.
-        let alive = match found.life_by(advisory(&found.file, File::try_lock_shared)) {
+        let alive = match found.life_by(&advisory(&found.file, File::try_lock_shared)) {
             Life::Alive => Some(true),
             Life::Dead => Some(false),
             Life::Unknown | Life::Busy => None,
@@ -76,7 +76,7 @@ impl Found {
     /// What can be said at once about the holder. Unless it is alive, this process then has the file locked, where that is
     /// possible.
     pub fn life(&self) -> Life {
-        let life = self.life_by(advisory(&self.file, File::try_lock));
+        let life = self.life_by(&advisory(&self.file, File::try_lock));
         // A holder's lock is exclusive, that of a process that only looks is not.
         if matches!(life, Life::Alive) && advisory(&self.file, File::try_lock_shared).is_ok() {
             return Life::Busy;
@@ -84,7 +84,7 @@ impl Found {
         life
     }
 
-    fn life_by(&self, locked: std::result::Result<(), TryLockError>) -> Life {
+    fn life_by(&self, locked: &std::result::Result<(), TryLockError>) -> Life {
         let of_this_machine = || {
             self.content
                 .as_ref()
@@ -118,7 +118,9 @@ impl Found {
             // Opened anew each time, because a network file system shows what others wrote when a file is opened.
             match fs::read(&self.path) {
                 Ok(bytes) if bytes == self.bytes => {}
-                Ok(bytes) if token(&Content::parse(&bytes)) == token(&self.content) => return Err(self.refusal(folder)),
+                Ok(bytes) if token(Content::parse(&bytes).as_ref()) == token(self.content.as_ref()) => {
+                    return Err(self.refusal(folder));
+                }
                 Ok(_) => return Ok(false),
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
                 Err(e) => return Err(Error::write(&self.path, e)),
@@ -148,8 +150,8 @@ impl Found {
     }
 }
 
-fn token(content: &Option<Content>) -> Option<&String> {
-    content.as_ref()?.token.as_ref()
+fn token(content: Option<&Content>) -> Option<&String> {
+    content?.token.as_ref()
 }
 
 // Locks of Windows would keep the holder itself from reading its file.

@@ -7,33 +7,27 @@ use crate::checkpoint::RunRecord;
 use crate::graph::{Dataset, Systematic};
 use crate::train::{CheckpointReason, Observer};
 
+const DATA: &str =
+    "entities = 6\nrelations = 3\nout_degree = 3\nood_share = 0.2\nheld_out = 0.1\nphi = 2.0\ntest_rows = 4\nseed = 1";
+
 const SETTINGS: &str = r#"
 data = "data"
 stages = []
+[train]
+batch = 4
+evaluate_every = 1
+steps = 3
 [model]
 layers = 1
 iterations = 1
+positions = "none"
 d_model = 2
 heads = 1
-positions = "none"
-[train]
-steps = 3
-batch = 4
-evaluate_every = 1
 "#;
 
 // A new trainer of a run of three steps.
 fn trainer(at: &Path) -> Trainer {
-    let settings = Systematic {
-        entities: 6,
-        relations: 3,
-        out_degree: 3,
-        ood_share: 0.2,
-        held_out: 0.1,
-        phi: 2.0,
-        test_rows: 4,
-        seed: 1,
-    };
+    let settings: Systematic = toml::from_str(DATA).unwrap();
     let data: Arc<Dataset> = Arc::new(settings.generate().unwrap());
     let path = at.join("run.toml");
     std::fs::write(&path, SETTINGS).unwrap();
@@ -49,6 +43,8 @@ fn train(at: &Path, run: &Path) -> Trainer {
     trainer
 }
 
+type Write<'a> = dyn Fn(&mut RunFolder) -> Result<()> + 'a;
+
 // Every file of a folder with its content.
 fn files_in(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -63,7 +59,7 @@ fn no_file_of_a_run_is_written_by_a_process_that_has_lost_the_lock() {
     let run = folder.path().join("run");
     let trainer = train(folder.path(), &run);
     let last = RunRecord::read(&run).unwrap().metrics.pop().unwrap();
-    let write: [(&str, &dyn Fn(&mut RunFolder) -> Result<()>); 7] = [
+    let writes: [(&str, &Write); 7] = [
         (CONFIG, &|run| run.write_config(trainer.config())),
         (METRICS, &|run| run.write_metrics()),
         (STAGES, &|run| run.write_stages(&trainer)),
@@ -74,7 +70,7 @@ fn no_file_of_a_run_is_written_by_a_process_that_has_lost_the_lock() {
         ("an evaluation", &|run| run.on_evaluation(&trainer, &last, &[])),
         ("an interrupt", &|run| run.on_interrupt(&trainer)),
     ];
-    for (name, write) in write {
+    for (name, write) in writes {
         let mut lost = RunFolder::locked(&run, RunLock::acquire(&run).unwrap());
         std::fs::remove_file(run.join("run.lock")).unwrap();
         let next = RunLock::acquire(&run).unwrap();

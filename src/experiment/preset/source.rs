@@ -22,17 +22,23 @@ pub enum ShippedPreset {
     ClaimsSystematic,
     /// The depth part of the claims.
     ClaimsDepth,
+    /// The systematic experiment with the paper's own settings, for a cluster.
+    PaperSystematic,
+    /// The depth experiment with the paper's own settings, for a cluster.
+    PaperDepth,
 }
 
 impl ShippedPreset {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Laptop,
         Self::Quick,
         Self::DepthLaptop,
         Self::DepthQuick,
         Self::ClaimsSystematic,
         Self::ClaimsDepth,
+        Self::PaperSystematic,
+        Self::PaperDepth,
     ];
 
     /// What users call it.
@@ -44,6 +50,8 @@ impl ShippedPreset {
             Self::DepthQuick => "depth-quick",
             Self::ClaimsSystematic => "claims-systematic",
             Self::ClaimsDepth => "claims-depth",
+            Self::PaperSystematic => "paper-systematic",
+            Self::PaperDepth => "paper-depth",
         }
     }
 
@@ -56,6 +64,8 @@ impl ShippedPreset {
             Self::DepthQuick => include_str!("../presets/depth-quick.toml"),
             Self::ClaimsSystematic => include_str!("../presets/claims-systematic.toml"),
             Self::ClaimsDepth => include_str!("../presets/claims-depth.toml"),
+            Self::PaperSystematic => include_str!("../presets/paper-systematic.toml"),
+            Self::PaperDepth => include_str!("../presets/paper-depth.toml"),
         }
     }
 

@@ -155,7 +155,7 @@ fn labelled(quantity: &Quantity, at: Option<usize>, text: &str) -> String {
 fn of_seed(seed: u64, rows: &[Row], choice: RunChoice) -> String {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.choice == choice).collect();
     let Some((Some(name), Some(learned))) = rows.first().map(|row| (row.run.as_ref(), row.learned)) else {
-        return format!("\nSeed {seed}: {} is not there.\n", choice);
+        return format!("\nSeed {seed}: {choice} is not there.\n");
     };
     let mut text = format!(
         "\n**Seed {seed}, {name}**, which learned {learned} hops; in parentheses {}\n\n| quantity | ours | same |\n|---|---|---|\n",

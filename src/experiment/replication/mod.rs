@@ -5,6 +5,7 @@
 //! several seeds beside theirs.
 
 mod markdown;
+mod measured;
 mod quantities;
 #[cfg(test)]
 mod tests;

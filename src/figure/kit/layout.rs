@@ -38,7 +38,7 @@ impl Figure {
     pub(super) fn colours_from(&self) -> Option<i32> {
         let cells = self.panels.iter().flatten().filter_map(|panel| match &panel.content {
             Content::Cells { cells, .. } => Some(cells),
-            Content::Lines { .. } => None,
+            Content::Lines { .. } | Content::Estimates { .. } => None,
         });
         let lowest = cells.map(|cells| cells.iter().flatten().flatten().copied().fold(0.0, f64::min));
         // What is hardly below 0 has no colour.

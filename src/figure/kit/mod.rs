@@ -1,6 +1,7 @@
 //! The drawing kit: a figure is a title, a legend, and a grid of panels with lines or cells, drawn the same way into SVG
 //! and PNG. The fonts are embedded, so that text is drawn on a bare machine.
 
+mod estimates;
 mod layout;
 mod panel;
 
@@ -95,6 +96,12 @@ pub(super) enum Stroke {
     Solid,
     Dashed,
     Dotted,
+    /// Solid, thin and pale: one of many.
+    Thin,
+    /// Solid and thick: what many have in common.
+    Bold,
+    /// No line: a short vertical tick at each point.
+    Ticks,
 }
 
 /// (x, y) with the ends of its interval where it has one.
@@ -130,6 +137,16 @@ impl Series {
     }
 }
 
+/// One estimate of a forest plot.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) name: String,
+    pub(super) colour: Colour,
+    pub(super) value: f64,
+    /// The ends of its interval where it has one.
+    pub(super) interval: Option<(f64, f64)>,
+}
+
 /// A horizontal axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
@@ -163,6 +180,8 @@ pub(super) enum Content {
         behind: Vec<usize>,
         below: Vec<usize>,
     },
+    /// Estimates with their intervals, the first on top.
+    Estimates { x_label: String, rows: Vec<Estimate> },
 }
 
 /// The vertical axis of shares.
@@ -193,6 +212,8 @@ const TITLE: u32 = 30;
 const TITLE_LINE: u32 = 20;
 const LINE: u32 = 16;
 const LEGEND: u32 = 26;
+/// Half the height of a tick.
+const TICK: i32 = 5;
 /// Pixels of a PNG for one of an SVG: sharp on a dense screen and in print.
 const PNG_SCALE: u32 = 2;
 
@@ -285,12 +306,26 @@ fn style(size: u32, scale: u32, colour: RGBColor, bold: bool) -> TextStyle<'stat
     FontDesc::new(FontFamily::SansSerif, f64::from(size * scale), weight).color(&colour)
 }
 
+impl Stroke {
+    // Width and colour of its lines.
+    fn style(self, colour: Colour, scale: u32) -> ShapeStyle {
+        let plain = colour.plain();
+        match self {
+            Self::Marked => plain.stroke_width(2 * scale),
+            Self::Thin => plain.mix(0.45).stroke_width(scale),
+            Self::Bold => plain.stroke_width(2 * scale + scale / 2),
+            Self::Solid | Self::Dashed | Self::Dotted | Self::Ticks => plain.stroke_width(scale + scale / 2),
+        }
+    }
+}
+
 impl Series {
     fn draw_sample<DB: DrawingBackend>(&self, root: &DrawingArea<DB, Shift>, x: i32, y: i32, scale: u32) -> Drawn {
         let s = scale as i32;
-        let line = self.colour.plain().stroke_width(2 * scale);
+        let line = self.stroke.style(self.colour, scale);
         let pieces: Vec<(i32, i32)> = match self.stroke {
-            Stroke::Marked | Stroke::Solid => vec![(0, 26)],
+            Stroke::Marked | Stroke::Solid | Stroke::Thin | Stroke::Bold => vec![(0, 26)],
+            Stroke::Ticks => Vec::new(),
             Stroke::Dashed => vec![(0, 7), (10, 17), (20, 26)],
             Stroke::Dotted => vec![(0, 2), (6, 8), (12, 14), (18, 20), (24, 26)],
         };
@@ -301,6 +336,11 @@ impl Series {
         if self.stroke == Stroke::Marked {
             root.draw(&Circle::new((x + 13 * s, y), 3 * s, self.colour.plain().filled()))
                 .map_err(text_of)?;
+        }
+        if self.stroke == Stroke::Ticks {
+            let half = TICK * s;
+            let tick = PathElement::new(vec![(x + 13 * s, y - half), (x + 13 * s, y + half)], line);
+            root.draw(&tick).map_err(text_of)?;
         }
         Ok(())
     }

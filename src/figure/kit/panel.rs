@@ -5,7 +5,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{
-    Axis, Colour, Content, Drawn, FAINT_INK, FRAME, GRID, INK, LINE, PANEL_WIDTH, Panel, Series, Stroke, style, text_of,
+    Axis, Colour, Content, Drawn, FAINT_INK, FRAME, GRID, INK, LINE, PANEL_WIDTH, Panel, Series, Stroke, TICK, style,
+    text_of,
 };
 
 // The width of the labels of the vertical axis, where they are short.
@@ -15,7 +16,7 @@ const CHARACTER: u32 = 6;
 
 impl Panel {
     // Title and margins, the same for every panel; the labels of the vertical axis take this width.
-    fn frame<'a, DB: DrawingBackend>(
+    pub(super) fn frame<'a, DB: DrawingBackend>(
         &self,
         area: &'a DrawingArea<DB, Shift>,
         scale: u32,
@@ -33,6 +34,12 @@ impl Panel {
             .x_label_area_size(34 * scale)
             .y_label_area_size(y_labels * scale);
         builder
+    }
+
+    // The width that names of rows take.
+    pub(super) fn label_width(names: &[String]) -> u32 {
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
+        (longest * CHARACTER + LINE).clamp(Y_LABELS, PANEL_WIDTH / 2)
     }
 
     pub(super) fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, scale: u32) -> Drawn {
@@ -53,6 +60,7 @@ impl Panel {
                 behind,
                 below,
             } => self.draw_cells(area, scale, [x_label, y_label], [columns, rows], cells, [behind, below]),
+            Content::Estimates { x_label, rows } => self.draw_estimates(area, scale, x_label, rows),
         }
     }
 
@@ -130,29 +138,33 @@ impl Panel {
             let points: Vec<(f64, f64)> = line.points.iter().map(|&(x, y, _)| (x, y)).collect();
             let colour = line.colour.plain();
             match line.stroke {
-                Stroke::Marked | Stroke::Solid => {
-                    let width = if line.stroke == Stroke::Marked {
-                        2 * scale
-                    } else {
-                        scale + scale / 2
-                    };
+                Stroke::Ticks => {
+                    let half = TICK * scale as i32;
+                    let ticks = points.iter().map(|&at| {
+                        EmptyElement::at(at)
+                            + PathElement::new(vec![(0, -half), (0, half)], line.stroke.style(line.colour, scale))
+                    });
+                    chart.draw_series(ticks).map_err(text_of)?;
+                }
+                Stroke::Marked | Stroke::Solid | Stroke::Thin | Stroke::Bold => {
                     // Segment by segment: joined, a sharp turn of a thick line would be drawn as a long spike.
                     let segments = points
                         .windows(2)
-                        .map(|ends| PathElement::new(ends, colour.stroke_width(width)));
+                        .map(|ends| PathElement::new(ends, line.stroke.style(line.colour, scale)));
                     chart.draw_series(segments).map_err(text_of)?;
                 }
                 Stroke::Dashed | Stroke::Dotted => {
                     let (on, off) = if line.stroke == Stroke::Dashed { (6, 4) } else { (2, 4) };
-                    let thin = colour.stroke_width(scale + scale / 2);
+                    let style = line.stroke.style(line.colour, scale);
                     chart
-                        .draw_series(DashedLineSeries::new(points.clone(), on * scale, off * scale, thin))
+                        .draw_series(DashedLineSeries::new(points.clone(), on * scale, off * scale, style))
                         .map_err(text_of)?;
                 }
             }
             // A line of one point would leave no mark: the point is hollow where its line has no markers.
             let dot = match line.stroke {
                 Stroke::Marked => Some(colour.filled()),
+                Stroke::Ticks => None,
                 _ => (points.len() == 1).then(|| colour.stroke_width(scale)),
             };
             if let Some(dot) = dot {
@@ -173,10 +185,8 @@ impl Panel {
         [behind, below]: [&[usize]; 2],
     ) -> Drawn {
         let (width, height) = (columns.len() as f64, rows.len() as f64);
-        let longest = rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
-        let y_labels = (longest * CHARACTER + LINE).clamp(Y_LABELS, PANEL_WIDTH / 2);
         let mut chart = self
-            .frame(area, scale, y_labels)
+            .frame(area, scale, Self::label_width(rows))
             .build_cartesian_2d(0.0..width, 0.0..height)
             .map_err(text_of)?;
         chart

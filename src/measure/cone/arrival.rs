@@ -1,5 +1,8 @@
 //! When a change arrives at a position, and how fast it moves.
 
+use crate::graph::{Query, TRAIN};
+use crate::measure::checkpoint::LoadedCheckpoint;
+use crate::measure::quantity::Quantity;
 use crate::measure::statistics::{Interval, Resamples, mean, share, weighted_median};
 
 /// The time of arrival at one position.
@@ -18,6 +21,12 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
+    /// The fields of rows that it is in.
+    pub(super) const QUANTITIES: &'static [Quantity] = &[
+        Quantity::share("arrived").within("arrived_low", "arrived_high"),
+        Quantity::of("arrival").within("arrival_low", "arrival_high"),
+    ];
+
     /// Of changes by effective layer and query; `None` where a layer has none to compare.
     pub(super) fn of(changes: &[Option<Vec<f64>>], threshold: f64, resamples: &Resamples) -> Self {
         let queries = changes.iter().flatten().map(Vec::len).max().unwrap_or(0);
@@ -54,6 +63,14 @@ pub(super) struct Slope {
 }
 
 impl Slope {
+    /// The fields of rows that it is in.
+    pub(super) const QUANTITIES: &'static [Quantity] = &[
+        Quantity::of("iterations_per_hop").within("iterations_per_hop_low", "iterations_per_hop_high"),
+        Quantity::of("slope_positions"),
+        Quantity::of("speed").within("speed_low", "speed_high"),
+        Quantity::of("trained_speed"),
+    ];
+
     /// Least squares of the median time of arrival at positions of rising distance, in iterations since the change was put in;
     /// `None` where fewer than two positions have one. Medians feel neither the queries in which the change arrives after the end
     /// of the run nor the few in which what attention sees ahead of the front is already beyond the threshold.
@@ -99,6 +116,17 @@ fn least_squares(points: &[(f64, f64)]) -> Option<f64> {
 fn hops_an_iteration(iterations_a_hop: f64) -> Option<f64> {
     // Arrivals at all positions at once differ from a slope of 0 in rounding.
     (iterations_a_hop > 1e-9).then(|| 1.0 / iterations_a_hop)
+}
+
+/// The most hops that a model was trained on, by its curriculum or else its data, over its iterations; `None` where that is not known.
+pub(super) fn trained_speed(checkpoint: &LoadedCheckpoint) -> Option<f64> {
+    let info = &checkpoint.info;
+    let of_data = || match info.trained_elsewhere() {
+        None => checkpoint.data.split(TRAIN).ok()?.iter().map(Query::hops).max(),
+        Some(_) => None,
+    };
+    let hops = info.learned_hops.or_else(of_data)?;
+    Some(hops as f64 / info.iterations as f64)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use self::arrival::{Arrival, Slope};
+use self::arrival::{Arrival, Slope, trained_speed};
 use self::influence::{Influence, Source};
 use super::checkpoint::{LoadedCheckpoint, Origin};
 use super::columns::Column;
@@ -20,13 +20,14 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
+use super::quantity::Quantity;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
 use crate::error::{Error, Result};
-use crate::graph::{Position, Query, Split, TRAIN};
+use crate::graph::{Position, Query, Split};
 use crate::random::Stream;
 
 /// What to put in where.
@@ -172,7 +173,16 @@ columns! {
         .within("answers_changed_low", "answers_changed_high"),
     Column::of("slope_positions").titled("positions"),
     Column::of("speed").titled("hops an iteration (95 %)").within("speed_low", "speed_high"),
-    Column::of("trained_speed").titled("in training"),
+    Column::of("trained_speed").titled("in training");
+    measured
+    &[
+        Quantity::sample("n"),
+        Quantity::of("change").within("low", "high"),
+        Quantity::of("relative").within("relative_low", "relative_high"),
+        Quantity::share("answers_changed").within("answers_changed_low", "answers_changed_high"),
+    ],
+    Arrival::QUANTITIES,
+    Slope::QUANTITIES
 }
 
 // A per-query row.
@@ -381,15 +391,4 @@ impl Cone {
 fn positions(checkpoint: &LoadedCheckpoint, population: &Population) -> Vec<Position> {
     let hops = population.hops.unwrap_or_default();
     Position::of_chain(hops, checkpoint.model.config().reads_apart(hops))
-}
-
-// The most hops that it was trained on, by its curriculum or else its data, over its iterations.
-fn trained_speed(checkpoint: &LoadedCheckpoint) -> Option<f64> {
-    let info = &checkpoint.info;
-    let of_data = || match info.trained_elsewhere() {
-        None => checkpoint.data.split(TRAIN).ok()?.iter().map(Query::hops).max(),
-        Some(_) => None,
-    };
-    let hops = info.learned_hops.or_else(of_data)?;
-    Some(hops as f64 / info.iterations as f64)
 }

@@ -18,6 +18,7 @@ use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing};
 use super::place::Place;
 use super::population::Group;
 use super::positive;
+use super::quantity::Quantity;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, spearman};
@@ -137,7 +138,13 @@ columns! {
     Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
     Column::of("gap").decimals(2),
     Column::of("clean_accuracy").titled("clean"),
-    Column::of("corrupt_accuracy").titled("corrupt"),
+    Column::of("corrupt_accuracy").titled("corrupt");
+    measured
+    Effect::QUANTITIES,
+    &[
+        Quantity::of("estimate").within("estimate_low", "estimate_high"),
+        Quantity::of("rank_correlation"),
+    ]
 }
 
 impl Method for Patch {

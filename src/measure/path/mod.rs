@@ -126,7 +126,9 @@ columns! {
     Column::of("n"),
     Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
     Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
-    Column::of("gap").decimals(2),
+    Column::of("gap").decimals(2);
+    measured
+    Effect::QUANTITIES
 }
 
 impl Method for PathPatching {

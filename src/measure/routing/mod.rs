@@ -45,6 +45,7 @@ use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing, Runs, Sides};
 use super::place::Place;
 use super::population::Group;
+use super::quantity::Quantity;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
@@ -155,7 +156,13 @@ columns! {
     Column::of("recovery").titled("recovery (95 %)").within("low", "high"),
     Column::of("flips").titled("flips (95 %)").within("flips_low", "flips_high"),
     Column::of("keeps").titled("true answer (95 %)").within("keeps_low", "keeps_high"),
-    Column::of("base_accuracy").titled("base accuracy"),
+    Column::of("base_accuracy").titled("base accuracy");
+    measured
+    Effect::QUANTITIES,
+    &[
+        Quantity::share("keeps").within("keeps_low", "keeps_high"),
+        Quantity::share("base_accuracy"),
+    ]
 }
 
 // What a per-pair row is of.

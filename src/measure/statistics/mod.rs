@@ -46,12 +46,14 @@ mod quantile;
 mod ranks;
 mod resamples;
 pub mod seeds;
+mod survival;
 
 pub use clusters::{Clustering, Clusters};
 pub use ranks::spearman;
 #[cfg(test)]
 pub(crate) use resamples::independent;
 pub use resamples::{Maximum, Resamples};
+pub use survival::{LogRank, Observation, Permutation, SurvivalStep, kaplan_meier, log_rank, median_time};
 
 pub(super) use self::quantile::weighted_median;
 
@@ -73,6 +75,12 @@ fn score_interval(share: f64, n: f64, z: f64) -> Interval {
     let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
     ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// The median of values of which there is at least one (of an even number the upper of the two in the middle); sorts them.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The mean; NaN of nothing.

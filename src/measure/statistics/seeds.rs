@@ -1,6 +1,6 @@
 //! Intervals over seeds: the unit is a run, drawn anew with its seed, and not a row of its test set.
 //!
-//! A handful of runs is a small sample. The percentile bootstrap of a mean of 3 to 5 values covers 74 to 84 % and not 95
+//! A handful of runs is a small sample. The percentile bootstrap of a mean of 3 to 5 values covers 75 to 83 % and not 95
 //! (`coverage/seeds.rs`: resamples of n values have a standard deviation that is √((n − 1) / n) too small, and the normal's tails
 //! where Student's are needed), and BCa (Efron 1987) no more. Below [`MIN_BOOTSTRAP`] seeds the interval is therefore Student's; from
 //! there on that of the bootstrap with its deviations scaled to Student's t, as of every other mean here, which is asymmetric where

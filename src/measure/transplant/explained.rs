@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::quantity::Quantity;
 use crate::measure::statistics::{Interval, Resamples, mean};
 
 /// Shares of the variance of the mean probability of the source's answer over (i, j, iterations left) that groups of cells
@@ -40,6 +41,17 @@ pub struct Explained {
     pub by_depth_low: Option<f64>,
     /// The upper end of that interval.
     pub by_depth_high: Option<f64>,
+}
+
+impl Explained {
+    /// Its fields.
+    pub(super) const QUANTITIES: &'static [Quantity] = &[
+        Quantity::of("deviation"),
+        Quantity::share("by_source_and_left").within("by_source_and_left_low", "by_source_and_left_high"),
+        Quantity::share("by_base_and_left").within("by_base_and_left_low", "by_base_and_left_high"),
+        Quantity::share("by_source_and_base").within("by_source_and_base_low", "by_source_and_base_high"),
+        Quantity::share("by_depth").within("by_depth_low", "by_depth_high"),
+    ];
 }
 
 /// One (i, j, iterations left), at one position.

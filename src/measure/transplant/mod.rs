@@ -86,7 +86,10 @@ columns! {
     Column::of("by_source_and_left")
         .titled("explained without the base's iteration (95 %)")
         .within("by_source_and_left_low", "by_source_and_left_high"),
-    Column::of("by_depth").titled("by depth").within("by_depth_low", "by_depth_high"),
+    Column::of("by_depth").titled("by depth").within("by_depth_low", "by_depth_high");
+    measured
+    Effect::QUANTITIES,
+    Explained::QUANTITIES
 }
 
 // What a per-pair row is of.

@@ -8,7 +8,7 @@ use super::{EPSILON, Model, Pass};
 use crate::error::Result;
 use crate::kernels::stack::{Plan, Stack};
 use crate::kernels::{Affine, DistinctEmbeddings};
-use crate::model::config::{Activation, ModelConfig, Positions};
+use crate::model::config::{Activation, ModelConfig};
 use crate::model::ops::{self, Embed, LayerNorm, Recurrence, Unembed};
 use crate::model::rows::Rows;
 use crate::model::site::Site;
@@ -122,7 +122,7 @@ impl Model {
 
     // The distinct embeddings of a batch, where that saves much.
     fn distinct_embeddings(&self, rows: &Rows) -> Option<DistinctEmbeddings> {
-        rows.distinct_embeddings(self.config.positions != Positions::None)
+        rows.distinct_embeddings(self.config.embeds_positions())
     }
 
     pub(super) fn fused_norm(&self, Affine { weight, bias }: &Affine<Tensor>, x: &Tensor) -> Result<Tensor> {
@@ -147,21 +147,6 @@ impl Model {
             gradients: self.gradients.clone(),
         };
         Ok(table.apply_op1(op)?)
-    }
-
-    /// Floating-point operations of the matrix products of a training step over these rows: 2 for each multiply-add,
-    /// forward and twice that backward, without those of attention. After the attention of the last layer only readout
-    /// rows count, and before that of the first only distinct embeddings.
-    pub fn training_flops(&self, rows: &Rows, iterations: usize) -> u64 {
-        let plan = Plan::new(rows.ancestry.clone(), &rows.readout);
-        let (d, n) = (self.config.d_model as u64, rows.len() as u64);
-        let distinct = self.distinct_embeddings(rows);
-        let saved = distinct.map_or(0, |distinct| n - distinct.len() as u64);
-        let full = (self.config.layers * iterations) as u64 - 1;
-        let multiply_adds = full * 12 * d * d * n + 3 * d * d * n + 9 * d * d * plan.n_readouts() as u64
-            - 3 * d * d * saved
-            + d * (self.vocab * rows.queries()) as u64;
-        3 * 2 * multiply_adds
     }
 }
 

@@ -55,31 +55,20 @@ struct Scripts {
 }
 
 impl<'a> Jobs<'a> {
-    /// The jobs for those of `points` that are not trained yet, in the folder `sweep`.
+    /// The jobs that train points of a plan in the folder `sweep`, by the points of each task.
     ///
     /// # Errors
-    /// When a path cannot stand in a job script, or a point's folder holds another run.
-    pub fn new(sweep: &Path, plan: &'a Plan, points: &[&Point], options: &'a SlurmOptions) -> Result<Self> {
+    /// When a path cannot stand in a job script.
+    pub fn new(sweep: &Path, plan: &'a Plan, tasks: &[Vec<&Point>], options: &'a SlurmOptions) -> Result<Self> {
         let absolute = sweep.canonicalize().map_err(|e| Error::file(sweep, e))?;
         let program = std::env::current_exe().map_err(|e| Error::failed(format!("where this binary is: {e}")))?;
-        let mut left = Vec::new();
-        for point in points {
-            if !point.is_done(sweep)? {
-                left.push(point.number);
-            }
-        }
         Ok(Self {
             plan,
             options,
             sweep: script::plain_path(&absolute)?,
             program: script::plain_path(&program)?,
-            tasks: left.chunks(options.points_per_task).map(ranges).collect(),
+            tasks: tasks.iter().map(|points| ranges(points)).collect(),
         })
-    }
-
-    /// The number of tasks; 0 where all points are trained.
-    pub fn tasks(&self) -> usize {
-        self.tasks.len()
     }
 
     /// The arrays of at most `max_tasks` tasks.
@@ -190,12 +179,30 @@ fn refused(submitted: &[(u64, usize)], error: &Error) -> Error {
     ))
 }
 
-// `[1, 2, 3, 7]` as `1-3,7`. The numbers ascend.
-fn ranges(numbers: &[usize]) -> String {
-    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+/// Divides points among tasks, in their order: a task gets points until their `seconds` would pass `max_seconds`, and one at
+/// least.
+pub fn divided<'a>(points: &[&'a Point], seconds: &[f64], max_seconds: f64) -> Vec<Vec<&'a Point>> {
+    let mut tasks: Vec<Vec<&Point>> = Vec::new();
+    let mut filled = f64::INFINITY;
+    for (&point, seconds) in points.iter().zip(seconds) {
+        filled += seconds;
+        match tasks.last_mut() {
+            Some(task) if filled <= max_seconds => task.push(point),
+            _ => {
+                tasks.push(vec![point]);
+                filled = *seconds;
+            }
+        }
+    }
+    tasks
+}
+
+// The points 1, 2, 3 and 7 as `1-3,7`.
+fn ranges(points: &[&Point]) -> String {
+    let runs = points.chunk_by(|a, b| a.number + 1 == b.number);
     let text = runs.map(|run| match run {
-        [only] => only.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
+        [only] => only.number.to_string(),
+        _ => format!("{}-{}", run[0].number, run[run.len() - 1].number),
     });
     text.collect::<Vec<_>>().join(",")
 }

@@ -27,8 +27,8 @@ const OWN_OPTIONS: [(&str, &str); 12] = [
 pub struct SlurmOptions {
     /// Options of `sbatch` without their dashes, as in `partition=short`.
     pub(super) sbatch: Vec<String>,
-    /// Points that a task trains.
-    pub(super) points_per_task: usize,
+    /// Seconds of the time limit, where there is one.
+    limit: Option<u64>,
     /// Threads of each point.
     pub(super) threads: usize,
     /// Flags of `loopscope`.
@@ -43,9 +43,8 @@ impl SlurmOptions {
     ///
     /// # Errors
     /// When a value cannot stand in a script, an option is one that the scripts set, the time limit is not in a form that
-    /// Slurm takes or too short to save in, or a task has no points.
-    pub fn new(partition: Option<&str>, time: Option<&str>, sbatch: &[String], points_per_task: usize) -> Result<Self> {
-        allow(points_per_task > 0, "--points-per-task", &points_per_task, "1 or more")?;
+    /// Slurm takes or too short to save in.
+    pub fn new(partition: Option<&str>, time: Option<&str>, sbatch: &[String]) -> Result<Self> {
         let mut options = Vec::new();
         if let Some(partition) = partition {
             allow(is_value(partition), "--partition", &partition.escape_debug(), "a name")?;
@@ -67,11 +66,17 @@ impl SlurmOptions {
         }
         Ok(Self {
             sbatch: options,
-            points_per_task,
+            limit: time.and_then(seconds),
             threads: 1,
             global_flags: Vec::new(),
             run_flags: Vec::new(),
         })
+    }
+
+    /// Seconds that the short points of one task may take together: long beside the start of a job, and within the time limit.
+    pub fn task_seconds(&self) -> f64 {
+        const SECONDS: u64 = 600;
+        self.limit.map_or(SECONDS, |limit| SECONDS.min(limit - WARNING_SECONDS)) as f64
     }
 
     /// The same options for scripts that run `loopscope GLOBAL_FLAGS sweep run RUN_FLAGS` with this number of threads for each
@@ -159,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_the_scripts_set_and_what_would_be_another_line_is_refused() {
-        let with = |option: &str| SlurmOptions::new(None, None, &[option.to_owned()], 1);
+        let with = |option: &str| SlurmOptions::new(None, None, &[option.to_owned()]);
         for allowed in ["account=a b", "exclusive", "gres=gpu:1", "comment=it's #1"] {
             with(allowed).unwrap();
         }
@@ -176,9 +181,16 @@ mod tests {
             let text = with(option).unwrap_err().to_string();
             assert!(text.contains(reason), "{option:?}: {text}");
         }
-        let of = |partition, time, points| SlurmOptions::new(partition, time, &[], points).unwrap_err().to_string();
-        assert!(of(Some("a\nb"), None, 1).contains("--partition = a\\nb"));
-        assert!(of(None, Some("3"), 1).contains("4 minutes"));
-        assert!(of(None, None, 0).contains("--points-per-task"));
+        let of = |partition, time| SlurmOptions::new(partition, time, &[]);
+        assert!(
+            of(Some("a\nb"), None)
+                .unwrap_err()
+                .to_string()
+                .contains("--partition = a\\nb")
+        );
+        assert!(of(None, Some("3")).unwrap_err().to_string().contains("4 minutes"));
+        for (time, expected) in [(None, 600.0), (Some("UNLIMITED"), 600.0), (Some("5"), 180.0)] {
+            assert_eq!(of(None, time).unwrap().task_seconds(), expected);
+        }
     }
 }

@@ -33,8 +33,8 @@ exit "$status"
 impl Jobs<'_> {
     /// The script of the arrays. Its argument is the offset of the array.
     pub(super) fn run_script(&self) -> String {
-        let mut text = self.header("run", "%A_%a.out");
-        let _ = writeln!(text, "#SBATCH --signal=B:USR1@{WARNING_SECONDS}");
+        let signal = format!("signal=B:USR1@{WARNING_SECONDS}");
+        let mut text = self.header("run", "%A_%a.out", &[signal]);
         let _ = write!(
             text,
             "\n# The points of each task; an array begins at the task that the argument names.\nset -u\ntasks=(\n    {}\n)\n\
@@ -52,7 +52,7 @@ impl Jobs<'_> {
 
     /// The script of the job that gathers.
     pub(super) fn gather_script(&self) -> String {
-        let mut text = self.header("gather", "gather-%j.out");
+        let mut text = self.header("gather", "gather-%j.out", &[]);
         let _ = writeln!(text, "\nexec {}", self.loopscope("gather").join(" "));
         text
     }
@@ -71,7 +71,7 @@ impl Jobs<'_> {
     }
 
     // What the user asks for comes last, because the last of two alike holds.
-    fn header(&self, what: &str, output: &str) -> String {
+    fn header(&self, what: &str, output: &str, more: &[String]) -> String {
         let name = Path::new(&self.sweep)
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -83,6 +83,7 @@ impl Jobs<'_> {
             "requeue".to_owned(),
             format!("cpus-per-task={}", self.options.threads),
         ];
+        options.extend(more.iter().cloned());
         options.extend(self.options.sbatch.iter().cloned());
         let lines: Vec<String> = options
             .iter()

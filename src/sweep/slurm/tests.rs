@@ -32,27 +32,21 @@ fn plan(points: usize) -> Plan {
     }
 }
 
-fn options(points_per_task: usize) -> SlurmOptions {
-    SlurmOptions::new(
-        Some("short"),
-        Some("1:00:00"),
-        &["comment=it's #1".to_owned()],
-        points_per_task,
-    )
-    .unwrap()
+fn options() -> SlurmOptions {
+    SlurmOptions::new(Some("short"), Some("1:00:00"), &["comment=it's #1 \"\\".to_owned()]).unwrap()
 }
 
-// The jobs of all points of a plan in a new folder with a name that shells and Slurm give a meaning.
+// The jobs of all points of a plan, each task with `points_per_task`, in a new folder with a name that shells and Slurm give a
+// meaning.
 fn with_jobs(points: usize, points_per_task: usize, test: impl FnOnce(&Jobs, &Path)) {
     let folder = tempfile::tempdir().unwrap();
     let sweep = folder.path().join("it's 100%");
     std::fs::create_dir(&sweep).unwrap();
-    let (plan, options) = (plan(points), options(points_per_task));
+    let (plan, options) = (plan(points), options());
     let points: Vec<&Point> = plan.points.iter().collect();
-    test(
-        &Jobs::new(&sweep, &plan, &points, &options).unwrap(),
-        &sweep.canonicalize().unwrap(),
-    );
+    let tasks: Vec<Vec<&Point>> = points.chunks(points_per_task).map(<[_]>::to_vec).collect();
+    let jobs = Jobs::new(&sweep, &plan, &tasks, &options).unwrap();
+    test(&jobs, &sweep.canonicalize().unwrap());
 }
 
 #[test]
@@ -70,7 +64,24 @@ fn every_task_is_in_one_array_and_no_index_reaches_the_cap() {
 #[test]
 fn points_are_divided_among_tasks_in_ranges() {
     with_jobs(7, 3, |jobs, _| assert_eq!(jobs.tasks, ["1-3", "4-6", "7"]));
-    assert_eq!(ranges(&[3, 7, 8, 10]), "3,7-8,10");
+    let plan = plan(10);
+    let some: Vec<&Point> = [3, 7, 8, 10]
+        .iter()
+        .map(|&number| plan.point(number).unwrap())
+        .collect();
+    assert_eq!(ranges(&some), "3,7-8,10");
+}
+
+#[test]
+fn short_points_share_a_task_and_a_long_one_has_its_own() {
+    let plan = plan(6);
+    let points: Vec<&Point> = plan.points.iter().collect();
+    let tasks = divided(&points, &[250.0, 250.0, 250.0, 5000.0, 1.0, 599.0], 600.0);
+    assert_eq!(
+        tasks.iter().map(|task| ranges(task)).collect::<Vec<_>>(),
+        ["1-2", "3", "4", "5-6"]
+    );
+    assert!(divided(&[], &[], 600.0).is_empty());
 }
 
 #[test]
@@ -146,12 +157,12 @@ fn what_the_preview_shows_is_what_is_written() {
         }
         assert!(preview.contains("--array=0-2 '") && preview.ends_with("it'\\''s 100%/slurm/plan-3/gather-1.sh'"));
         for line in [
-            "#SBATCH --partition=short\n",
-            "#SBATCH --time=1:00:00\n",
-            r"#SBATCH --comment=it\'s\ \#1",
-            "#SBATCH --requeue\n",
-            "#SBATCH --signal=B:USR1@120\n",
-            r"it\'s\ 100%%/slurm/plan-3/%A_%a.out",
+            "#SBATCH \"--partition=short\"\n",
+            "#SBATCH \"--time=1:00:00\"\n",
+            "#SBATCH \"--comment=it's #1 \\\"\\\\\"\n",
+            "#SBATCH \"--requeue\"\n",
+            "#SBATCH \"--signal=B:USR1@120\"\n",
+            "it's 100%%/slurm/plan-3/%A_%a.out\"\n",
         ] {
             assert!(preview.contains(line), "{line} in\n{preview}");
         }

@@ -10,12 +10,14 @@ use std::time::Instant;
 
 use candle_core::Device;
 
+pub(crate) use stage::{evaluated_splits, stages_of};
+
 use super::config::RunConfig;
 use super::optimizer::{self, Gradients, Parameter};
 use super::progress::Progress;
 use super::stages::StageTracker;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, Split, TRAIN};
+use crate::graph::{Dataset, Query, Split};
 use crate::model::{Model, Pass, Rows, Sharing, Weights};
 use crate::random::Stream;
 
@@ -45,17 +47,7 @@ impl Trainer {
     /// When the config does not fit the data (a stage's split is missing or empty, the model's positions are too few), or
     /// the device fails.
     pub fn new(config: RunConfig, data: Arc<Dataset>, device: &Device) -> Result<Self> {
-        config.check()?;
-        if data.split(TRAIN)?.is_empty() {
-            return Err(Error::input("the data has no training rows"));
-        }
-        let stages = match &config.curriculum {
-            Some(curriculum) => curriculum.stages(&data)?,
-            None => config.stages.clone(),
-        };
-        for stage in &stages {
-            stage::check(stage, &config, &data)?;
-        }
+        let stages = stages_of(&config, &data)?;
         let vocab = data.vocab.len();
         let initial = Weights::init(&config.model, vocab, config.seeds().init, device)?;
         let parameters: Vec<Parameter> = initial
@@ -71,13 +63,6 @@ impl Trainer {
                 .map_or_else(|| leaf.tensor.clone(), |parameter| parameter.var.as_tensor().clone()))
         })?;
         let model = Model::new(config.model.clone(), vocab, &weights)?;
-        // A row that does not fit the model is an error now, not when its batch comes.
-        let longest = data
-            .splits
-            .iter()
-            .flat_map(|(_, rows)| rows)
-            .max_by_key(|query| query.tokens.len());
-        model.pack(longest.map(|query| &*query.tokens), Sharing::Nothing)?;
         let mut trainer = Self {
             model,
             progress: Progress {
@@ -91,11 +76,7 @@ impl Trainer {
                 gradient_norm: None,
                 seconds: 0.0,
             },
-            sharing: if config.train.share_prefixes && config.model.dropout == 0.0 {
-                Sharing::Prefixes
-            } else {
-                Sharing::Nothing
-            },
+            sharing: sharing(&config),
             stage_rows: Vec::new(),
             epoch_order: (u64::MAX, Vec::new()),
             clock: Instant::now(),
@@ -271,5 +252,14 @@ impl Trainer {
             Some(curriculum) if curriculum.reset_optimizer => self.stage_step(),
             _ => self.progress.step,
         }
+    }
+}
+
+/// Whether the queries of a training batch share rows.
+pub(crate) fn sharing(config: &RunConfig) -> Sharing {
+    if config.train.share_prefixes && config.model.dropout == 0.0 {
+        Sharing::Prefixes
+    } else {
+        Sharing::Nothing
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Trainer;
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Query, Role, Split};
+use crate::graph::{Dataset, Query, Role, Split, TRAIN};
+use crate::model::{Rows, Sharing};
 use crate::random::Stream;
 use crate::train::config::RunConfig;
 use crate::train::curriculum::Curriculum;
@@ -20,14 +21,15 @@ impl Trainer {
             .into_iter()
             .map(|i| rows[i as usize].clone())
             .collect();
-        let stages = &self.progress.stages.outcomes;
-        let is_stage = |split: &Split| stages.iter().any(|outcome| outcome.stage.split == *split);
-        let is_evaluated = |split: &Split| split.role() != Role::Validation || is_stage(split);
-        let tests = self.data.splits[1..]
+        let stages: Vec<&Stage> = self
+            .progress
+            .stages
+            .outcomes
             .iter()
-            .filter(|(split, rows)| is_evaluated(split) && rows.first().is_some_and(fits));
+            .map(|outcome| &outcome.stage)
+            .collect();
         self.evaluation_sets = std::iter::once((Split::train(), sampled))
-            .chain(tests.cloned())
+            .chain(evaluated_splits(&self.data, &stages, max_hops).cloned())
             .collect();
         self.stage_rows = stage_rows;
         // No epoch has this number, so that the next batch draws a new order.
@@ -45,7 +47,7 @@ impl Trainer {
     /// `None` where there is no curriculum.
     pub fn learned_hops(&self) -> Option<usize> {
         self.config.curriculum?;
-        Some(Curriculum::FIRST - 1 + self.progress.stages.n_reached())
+        Some(Curriculum::learned_hops(self.progress.stages.n_reached()))
     }
 
     // Begins the next stage of the curriculum.
@@ -66,8 +68,51 @@ impl Trainer {
     }
 }
 
+/// The splits of the data beside `train` that are evaluated while rows of up to `max_hops` hops are trained on: all, but the
+/// validation split where it is of no stage.
+pub(crate) fn evaluated_splits<'a>(
+    data: &'a Dataset,
+    stages: &[&Stage],
+    max_hops: Option<usize>,
+) -> impl Iterator<Item = &'a (Split, Vec<Query>)> {
+    let is_stage = |split: &Split| stages.iter().any(|stage| stage.split == *split);
+    let fits = move |query: &Query| max_hops.is_none_or(|max| query.hops() <= max);
+    data.splits[1..].iter().filter(move |(split, rows)| {
+        (split.role() != Role::Validation || is_stage(split)) && rows.first().is_some_and(fits)
+    })
+}
+
+/// The stages of a run with this config on this data.
+///
+/// # Errors
+/// When the config is impossible or does not fit the data: a stage's split is missing or empty, the model's positions are too
+/// few.
+pub(crate) fn stages_of(config: &RunConfig, data: &Dataset) -> Result<Vec<Stage>> {
+    config.check()?;
+    if data.split(TRAIN)?.is_empty() {
+        return Err(Error::input("the data has no training rows"));
+    }
+    let stages = match &config.curriculum {
+        Some(curriculum) => curriculum.stages(data)?,
+        None => config.stages.clone(),
+    };
+    for stage in &stages {
+        check(stage, config, data)?;
+    }
+    // A row that does not fit the model is an error now, not when its batch comes.
+    let rows = data.splits.iter().flat_map(|(_, rows)| rows);
+    let longest = rows.max_by_key(|query| query.tokens.len());
+    Rows::pack(
+        longest.map(|query| &*query.tokens),
+        &config.model,
+        data.vocab.len(),
+        Sharing::Nothing,
+    )?;
+    Ok(stages)
+}
+
 // Checks that the data has rows to measure the stage on.
-pub(super) fn check(stage: &Stage, config: &RunConfig, data: &Dataset) -> Result<()> {
+fn check(stage: &Stage, config: &RunConfig, data: &Dataset) -> Result<()> {
     let name = &stage.name;
     let rows = data.split(&stage.split).map_err(|e| {
         let mut text = format!("stage `{name}`: {e}");

@@ -2,8 +2,6 @@
 
 mod depth;
 mod systematic;
-#[cfg(test)]
-mod tests;
 
 use serde::{Deserialize, Serialize};
 

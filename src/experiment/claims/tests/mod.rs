@@ -2,6 +2,7 @@
 
 mod depth;
 pub(crate) mod depth_run;
+mod quantities;
 mod systematic;
 mod systematic_run;
 
@@ -56,6 +57,7 @@ fn checkpoint(run: &str, role: CheckpointRole, layers: usize, iterations: usize)
         iterations,
         learned_hops: None,
         trained_on: None,
+        members: Vec::new(),
     }
 }
 
@@ -129,6 +131,7 @@ fn training(name: &str, model: &ModelConfig, stages: Vec<StageOutcome>, metrics:
         steps: 1000,
         seconds: 0.0,
         finished: true,
+        learned_hops: None,
         stages,
         accuracy: [].into(),
         metrics,

@@ -3,6 +3,7 @@
 //! Every coverage is that of [`SETS`] simulated data sets. No constant of the intervals was chosen on those of [`SEED`].
 
 mod others;
+mod seeds;
 mod shares;
 mod simulation;
 

@@ -1,0 +1,104 @@
+//! `loopscope sweep gather`: what the runs of a sweep gave.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Which;
+use crate::cli::DeviceArg;
+use crate::cli::analyses::print_table;
+use crate::error::Result;
+use crate::measure::Table;
+use crate::sweep::Plan;
+use crate::sweep::gather::{Gathered, MethodRequest, check_parquet};
+
+#[derive(Args)]
+pub struct GatherArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Folder for tables and figures [default: gathered/ in the sweep's folder]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Put the results of this method together too, with seeds as the unit: found in results/ of the sweep's folder, else measured on
+    /// the end of training of every finished point; perhaps with arguments, as in "lens --iterations 1..8"
+    #[arg(long, value_name = "METHOD")]
+    method: Vec<MethodRequest>,
+    /// Write the table as Parquet too, in a build with the feature `parquet`
+    #[arg(long)]
+    parquet: bool,
+    /// Training steps on a linear axis instead of a logarithmic one
+    #[arg(long)]
+    linear: bool,
+    /// Seed of the relabelings of log-rank tests and of bootstraps
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+pub(super) fn run(args: &GatherArgs) -> Result<()> {
+    let sweep = &args.which.sweep;
+    if args.parquet {
+        check_parquet()?;
+    }
+    let plan = Plan::read(sweep, args.which.plan)?;
+    let out = args.out.clone().unwrap_or_else(|| sweep.join("gathered"));
+    let gathered = Gathered::read(sweep, &plan, args.seed)?;
+    for note in &gathered.notes {
+        tracing::warn!("{note}");
+    }
+    gathered.write(&out)?;
+    if args.parquet {
+        gathered.write_parquet(&out)?;
+        out!("{}/gather.parquet", out.display());
+    }
+    out!("{}/{{gather,curves,survival,effects}}.csv, gather.json", out.display());
+    for (name, figure) in gathered.figures(!args.linear) {
+        figure.write(&out, name)?;
+        out!("{}/{name}.{{svg,png}}", out.display());
+    }
+    print_stages(&gathered);
+    let device = args.device.device.open()?;
+    for method in &args.method {
+        let of_method = method.gather(sweep, &plan, &out, &device, args.seed)?;
+        for note in &of_method.notes {
+            tracing::warn!("{}: {note}", of_method.name);
+        }
+        print_table(&of_method.table);
+        out!("{}", of_method.intervals);
+        let name = of_method.name;
+        out!(
+            "{}/{name}-over-seeds.{{csv,json,svg,png}}, {name}-runs.csv",
+            out.display()
+        );
+    }
+    Ok(())
+}
+
+// How many runs reached each stage, and when half of them had.
+fn print_stages(gathered: &Gathered) {
+    let rows: Vec<Vec<String>> = gathered
+        .stages
+        .iter()
+        .flat_map(|times| {
+            times.curves.iter().map(|curve| {
+                vec![
+                    times.stage.name.clone(),
+                    curve.group.clone(),
+                    format!("{} of {}", curve.reached, curve.runs),
+                    curve
+                        .median
+                        .map_or_else(|| "–".to_owned(), |median| format!("{median:.0}")),
+                ]
+            })
+        })
+        .collect();
+    if !rows.is_empty() {
+        print_table(&Table {
+            headings: ["stage", "runs with", "reached", "median step"]
+                .map(str::to_owned)
+                .into(),
+            rows,
+        });
+    }
+}

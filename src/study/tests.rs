@@ -1,0 +1,162 @@
+//! Studies: the shipped one, bad files, and verdicts on made-up numbers.
+
+use std::path::Path;
+
+use super::verdict::{Spread, is_in};
+use super::*;
+use crate::experiment::claims::Measured;
+use crate::experiment::claims::Measured::{AtLeast, AtMost, Missing, Value};
+
+fn parse(text: &str) -> Result<Study> {
+    Study::parse(text, "mine", Path::new(""))
+}
+
+const MINE: &str = r#"
+kind = "claims"
+[[experiments]]
+name = "systematic"
+preset = "quick"
+seeds = [1, 2, 3]
+[[criteria]]
+claim = "1"
+statement = "it generalizes"
+source = "here"
+experiment = "systematic"
+quantity = { kind = "accuracy", run = "looped", split = "test_inferred_ood" }
+confirms = [0.5, inf]
+refutes = [-inf, 0.2]
+"#;
+
+#[test]
+fn the_shipped_study_has_enough_seeds_and_its_runs_are_there() {
+    let study = StudySource::Claims.read().unwrap();
+    let seeds: Vec<usize> = study
+        .experiments
+        .iter()
+        .map(|experiment| experiment.seeds.len())
+        .collect();
+    assert!(seeds[0] >= 5 && seeds[1] >= 3, "{seeds:?}");
+    assert_eq!(study.replicates().count(), seeds.iter().sum::<usize>());
+    // Every one of the paper's claims has a criterion.
+    for claim in 1..=10 {
+        let is_of = |criterion: &Criterion| {
+            let digits: String = criterion.claim.chars().take_while(char::is_ascii_digit).collect();
+            digits == claim.to_string()
+        };
+        assert!(study.criteria.iter().any(is_of), "claim {claim}");
+    }
+}
+
+#[test]
+fn mistakes_in_a_study_are_named_with_what_is_allowed() {
+    parse(MINE).unwrap();
+    for (from, to, says) in [
+        (
+            "seeds = [1, 2, 3]",
+            "seeds = []",
+            "experiments.0: seeds; allowed: one or more",
+        ),
+        ("seeds = [1, 2, 3]", "seeds = [1, 1]", "each once"),
+        ("\"quick\"", "\"quik\"", "preset = \"quik\"; allowed: laptop, quick"),
+        ("name = \"systematic\"", "name = \"a b\"", "letters, digits"),
+        (
+            "experiment = \"systematic\"",
+            "experiment = \"depth\"",
+            "criteria.0: experiment = \"depth\"; allowed: systematic",
+        ),
+        (
+            "\"looped\"",
+            "\"loopd\"",
+            "run \"loopd\"; allowed: looped, vanilla-same-flops",
+        ),
+        ("\"accuracy\"", "\"acuracy\"", "acuracy"),
+        ("[0.5, inf]", "[0.1, inf]", "have numbers in common"),
+        (
+            "[0.5, inf]",
+            "[0.9, 0.5]",
+            "confirms = [0.9, 0.5]; allowed: two numbers, the smaller first",
+        ),
+        ("[0.5, inf]", "[nan, 0.5]", "two numbers"),
+    ] {
+        assert_eq!(MINE.matches(from).count(), 1, "{from}");
+        let text = parse(&MINE.replace(from, to)).unwrap_err().to_string();
+        assert!(text.contains(says), "{to}: {text}");
+    }
+}
+
+// The finding of numbers of three seeds.
+fn held(values: [Measured; 3]) -> Finding {
+    let study = parse(MINE).unwrap();
+    let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
+        seed,
+        values: vec![value],
+    });
+    study.criteria[0].judge(seeds.collect())
+}
+
+#[test]
+fn a_claim_is_confirmed_or_refuted_by_every_seed_or_by_the_interval_of_their_mean() {
+    let verdict = |values| held(values).verdict;
+    assert_eq!(verdict([Value(0.6), Value(0.9), Value(0.5)]), Verdict::Confirmed);
+    assert_eq!(verdict([Value(0.2), Value(0.1), Value(0.0)]), Verdict::Refuted);
+    // 0.51 ± 4.30 × 0.0115 / √3: reaches below 0.5.
+    assert_eq!(verdict([Value(0.52), Value(0.51), Value(0.499)]), Verdict::Undecided);
+    assert_eq!(verdict([Value(0.9), Value(0.9), Value(0.1)]), Verdict::Undecided);
+    let alike = held([Value(0.7), Value(0.7), Value(0.7)]);
+    assert_eq!((alike.confirming, alike.refuting), (3, 0));
+    let (low, high) = alike.interval.unwrap();
+    assert!((low - 0.7).abs() < 1e-9 && (high - 0.7).abs() < 1e-9);
+    // One seed is between the ranges; the mean, 0.537 ± 0.107, is too.
+    assert_eq!(verdict([Value(0.56), Value(0.56), Value(0.49)]), Verdict::Undecided);
+}
+
+#[test]
+fn the_interval_of_the_mean_decides_where_one_seed_is_just_outside() {
+    let study = parse(
+        &MINE
+            .replace("[0.5, inf]", "[0.5, 2.0]")
+            .replace("[1, 2, 3]", "[1, 2, 3, 4, 5]"),
+    )
+    .unwrap();
+    let values = [1.0, 1.0, 1.0, 1.0, 0.49];
+    let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
+        seed,
+        values: vec![Value(value)],
+    });
+    // 0.898 ± 2.776 × 0.228 / √5 = 0.615 to 1.181.
+    let finding = study.criteria[0].judge(seeds.collect());
+    assert_eq!((finding.verdict, finding.confirming), (Verdict::Confirmed, 4));
+}
+
+#[test]
+fn a_bound_decides_only_where_everything_that_it_allows_does() {
+    let range = |from, to| Range { from, to };
+    assert!(is_in(&AtLeast(2.0), range(1.0, f64::INFINITY)));
+    assert!(!is_in(&AtLeast(2.0), range(1.0, 9.0)));
+    assert!(!is_in(&AtLeast(0.5), range(1.0, f64::INFINITY)));
+    assert!(is_in(&AtMost(0.5), range(f64::NEG_INFINITY, 1.0)));
+    assert!(!is_in(&AtMost(0.5), range(0.0, 1.0)));
+    let finding = held([Value(0.6), AtLeast(0.9), Value(0.5)]);
+    assert_eq!((finding.verdict, finding.value), (Verdict::Confirmed, None));
+}
+
+#[test]
+fn a_seed_that_could_not_be_measured_leaves_a_claim_undecided() {
+    let finding = held([Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
+    assert_eq!((finding.verdict, finding.confirming), (Verdict::Undecided, 2));
+    let study = parse(MINE).unwrap();
+    assert_eq!(study.criteria[0].judge(Vec::new()).verdict, Verdict::Undecided);
+}
+
+#[test]
+fn spreads_are_compared_by_all_relabelings() {
+    // Deviations 2, 1, 0, 1, 2 and 0.2, 0.1, 0, 0.1, 0.2: of 252 relabelings those that leave the two 2s and the two 1s with the first
+    // five differ as much, whichever small one is the fifth.
+    let spread = Spread::of(&[1.0, 2.0, 3.0, 4.0, 5.0], &[0.1, 0.2, 0.3, 0.4, 0.5]).unwrap();
+    assert!((spread.ratio - 10.0).abs() < 1e-9);
+    assert!(spread.p < 0.05, "{}", spread.p);
+    let same = Spread::of(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]).unwrap();
+    assert!((same.ratio - 1.0).abs() < 1e-12 && same.p > 0.5);
+    assert!(Spread::of(&[1.0, 1.0], &[2.0, 2.0]).is_none(), "nothing varies");
+    assert!(Spread::of(&[1.0], &[2.0, 3.0]).is_none(), "one run has no spread");
+}

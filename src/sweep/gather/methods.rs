@@ -1,0 +1,324 @@
+//! The results of methods on the points of a plan, with seeds as the unit.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use candle_core::Device;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::seeds::SeedNumbers;
+use super::{DataSets, table, title, values_of};
+use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoints};
+use crate::error::{Error, Result};
+use crate::figure::Draw;
+use crate::files;
+use crate::measure::{self, LoadedCheckpoint, Method, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
+use crate::registry::with_every_method;
+use crate::sweep::plan::Plan;
+use crate::sweep::point::Point;
+
+/// A method by name, perhaps with arguments as on its own command line: `lens`, or `probe probes/bridge-at-r1.toml --seed 2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodRequest {
+    name: &'static str,
+    arguments: Vec<String>,
+}
+
+/// The result of a method over seeds, written.
+#[derive(Debug)]
+pub struct GatheredMethod {
+    /// The method.
+    pub name: &'static str,
+    /// The table of what it shows.
+    pub table: Table,
+    /// What its intervals are over, in words.
+    pub intervals: String,
+    /// How many seeds rows are of, and other things to know.
+    pub notes: Vec<String>,
+}
+
+/// Where the results of points are and where those over seeds go.
+struct Place<'a> {
+    sweep: &'a Path,
+    plan: &'a Plan,
+    out: &'a Path,
+    device: &'a Device,
+    seed: u64,
+}
+
+macro_rules! by_name {
+    ($($module:ident::$Method:ident,)*) => {
+        const NAMES: &[&str] = &[$(<measure::$Method as Method>::NAME),*];
+
+        impl MethodRequest {
+            fn gather_at(&self, place: &Place) -> Result<GatheredMethod> {
+                $(
+                    if self.name == <measure::$Method as Method>::NAME {
+                        return gather::<measure::$Method>(&self.arguments, place);
+                    }
+                )*
+                Err(Error::input(format!("--method {}; allowed: {}", self.name, NAMES.join(", "))))
+            }
+        }
+    };
+}
+
+with_every_method!(by_name);
+
+impl FromStr for MethodRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let mut words = text.split_whitespace().map(str::to_owned);
+        let named = words.next().unwrap_or_default();
+        match NAMES.iter().find(|name| **name == named) {
+            Some(name) => Ok(Self {
+                name,
+                arguments: words.collect(),
+            }),
+            None => Err(format!(
+                "allowed: {}, perhaps with arguments, as in \"lens --iterations 1..8\"",
+                NAMES.join(", ")
+            )),
+        }
+    }
+}
+
+impl MethodRequest {
+    /// Takes the result of the method on the end of training of each finished point from `results/` in the folder `sweep`, where one
+    /// of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them together with
+    /// seeds as the unit, and writes `NAME-over-seeds.{csv,json,svg,png}` and `NAME-runs.csv`, the rows of all runs with their values
+    /// and seeds, into `out`.
+    ///
+    /// # Errors
+    /// When no point is finished, an argument is not one of the method, a measurement fails, or a file cannot be written.
+    pub fn gather(&self, sweep: &Path, plan: &Plan, out: &Path, device: &Device, seed: u64) -> Result<GatheredMethod> {
+        self.gather_at(&Place {
+            sweep,
+            plan,
+            out,
+            device,
+            seed,
+        })
+    }
+}
+
+/// A row of one run, with the point that it is of.
+#[derive(Serialize)]
+struct RunRow<'a, R: Serialize> {
+    point: usize,
+    name: &'a str,
+    #[serde(flatten)]
+    values: &'a Map<String, Value>,
+    data_seed: Option<u64>,
+    init_seed: u64,
+    order_seed: u64,
+    #[serde(flatten)]
+    row: &'a R,
+}
+
+fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<GatheredMethod> {
+    let settings = if arguments.is_empty() {
+        None
+    } else {
+        Some(parse::<M>(arguments)?)
+    };
+    let (seeds, mut notes) = SeedNumbers::of(place.plan);
+    let mut data = DataSets::default();
+    let mut groups: Vec<(std::collections::BTreeMap<String, String>, SeedGroup<M>)> = Vec::new();
+    let mut points: Vec<&Point> = Vec::new();
+    let mut left_out = 0;
+    for (point, &seed) in place.plan.points.iter().zip(&seeds.of_each) {
+        if !point.is_done(place.sweep)? {
+            left_out += 1;
+            continue;
+        }
+        let (report, checkpoint) = of_point(point, settings.as_ref(), &mut data, place)?;
+        let run = SeedRun {
+            seed,
+            checkpoint,
+            report,
+        };
+        points.push(point);
+        let values = values_of(point);
+        match groups.iter_mut().find(|(other, _)| *other == values) {
+            Some((_, group)) => group.runs.push(run),
+            None => groups.push((
+                values,
+                SeedGroup {
+                    name: title(place.plan, point),
+                    runs: vec![run],
+                },
+            )),
+        }
+    }
+    if points.is_empty() {
+        return Err(Error::file(
+            place.sweep,
+            format!(
+                "{} needs finished points; none of plan {} is",
+                M::NAME,
+                place.plan.number
+            ),
+        ));
+    }
+    if left_out > 0 {
+        notes.push(format!("{} not finished, and left out", super::verb(left_out, "point")));
+    }
+    let groups: Vec<SeedGroup<M>> = groups.into_iter().map(|(_, group)| group).collect();
+    let mut report = over_seeds(&groups, place.seed)?;
+    report.notes.splice(0..0, notes);
+    write(&report, &groups, place)?;
+    Ok(GatheredMethod {
+        name: M::NAME,
+        table: report.table()?,
+        intervals: report.intervals(),
+        notes: report.notes.clone(),
+    })
+}
+
+fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &Place) -> Result<()> {
+    let name = format!("{}-over-seeds", M::NAME);
+    report.write_as(place.out, &name)?;
+    M::draw(report).write(place.out, &name)?;
+    let columns: Vec<(&Point, Map<String, Value>)> = (place.plan.points.iter())
+        .map(|point| (point, table::value_columns(place.plan, point)))
+        .collect();
+    let mut rows = Vec::new();
+    for run in groups.iter().flat_map(|group| &group.runs) {
+        let of_run = |(point, _): &&(&Point, Map<String, Value>)| folder_name(point) == run.checkpoint.origin.run;
+        let Some((point, values)) = columns.iter().find(of_run) else {
+            continue;
+        };
+        let owned = run
+            .report
+            .rows
+            .iter()
+            .filter(|row| run.checkpoint.owns(measure::Row::origin(*row)));
+        rows.extend(owned.map(|row| RunRow {
+            point: point.number,
+            name: &point.name,
+            values,
+            data_seed: point.seeds.data,
+            init_seed: point.seeds.init,
+            order_seed: point.seeds.order,
+            row,
+        }));
+    }
+    files::write(&place.out.join(format!("{}-runs.csv", M::NAME)), &csv(rows)?)
+}
+
+fn folder_name(point: &Point) -> String {
+    let name = point.folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+// The settings that the arguments of the method's own command line stand for.
+fn parse<M: Method>(arguments: &[String]) -> Result<M> {
+    const FILES: &str = "files";
+    let command = M::augment_args(clap::Command::new(M::NAME).no_binary_name(true)).arg(
+        clap::Arg::new(FILES)
+            .num_args(0..)
+            .value_parser(clap::value_parser!(PathBuf)),
+    );
+    let mut matches = command
+        .try_get_matches_from(arguments)
+        .map_err(|e| Error::input(format!("--method {}: {}", M::NAME, first_line(&e.to_string()))))?;
+    let files: Vec<RunPath> = (matches.remove_many::<PathBuf>(FILES).into_iter().flatten())
+        .map(|path| RunPath { name: None, path })
+        .collect();
+    let mut settings = M::from_arg_matches(&matches).map_err(|e| Error::input(format!("--method {}: {e}", M::NAME)))?;
+    match settings.take_files(files)?.first() {
+        None => Ok(settings),
+        Some(other) => Err(Error::input(format!(
+            "--method {}: {} is not a setting of it; the checkpoints are those of the points",
+            M::NAME,
+            other.path.display()
+        ))),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+// The result of a point with its last checkpoint, found or measured now.
+fn of_point<M: Method>(
+    point: &Point,
+    settings: Option<&M>,
+    data: &mut DataSets,
+    place: &Place,
+) -> Result<(Report<M>, measure::CheckpointSummary)> {
+    let folder = place.sweep.join(&point.folder);
+    let results = place.sweep.join("results").join(folder_name(point));
+    let last = last_checkpoint(&folder)?;
+    if settings.is_none()
+        && let Some(found) = found(&results, &last)?
+    {
+        return Ok(found);
+    }
+    let data = data.read(&place.sweep.join(&point.data.folder))?;
+    let loaded = [LoadedCheckpoint::load(&last, &data, place.device)?];
+    let settings = match settings {
+        Some(settings) => settings.clone(),
+        None => parse(&[])?,
+    };
+    let settings = settings.resolved(&loaded)?;
+    let report = if let Some(report) = Report::found(&settings, &results, &loaded) {
+        report
+    } else {
+        tracing::info!("{} of {}", M::NAME, point.name);
+        let report = settings.run(&loaded)?;
+        report.write(&results)?;
+        report
+    };
+    let [LoadedCheckpoint { info, .. }] = loaded;
+    Ok((report, info))
+}
+
+// The result that is there, whatever its settings, if it is of this checkpoint and of the present code.
+fn found<M: Method>(results: &Path, last: &CheckpointPath) -> Result<Option<(Report<M>, measure::CheckpointSummary)>> {
+    let path = results.join(format!("{}.json", M::NAME));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let hash = files::short_hash(&files::read(&last.path)?);
+    let report = match Report::<M>::read(results) {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::warn!("an earlier result is measured again: {error}");
+            return Ok(None);
+        }
+    };
+    let is_present = report.format == M::FORMAT && report.loopscope == env!("CARGO_PKG_VERSION");
+    let of_last = |checkpoint: &&measure::CheckpointSummary| checkpoint.origin.checkpoint_hash == hash;
+    let checkpoint = report.checkpoints.iter().find(of_last).cloned();
+    match checkpoint {
+        Some(checkpoint) if is_present => Ok(Some((report, checkpoint))),
+        _ => {
+            tracing::warn!(
+                "{} is of other code or another checkpoint than the end of training; measured again",
+                path.display()
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The checkpoint of the end of training of the run in `folder`.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn last_checkpoint(folder: &Path) -> Result<CheckpointPath> {
+    let run = RunPath {
+        name: None,
+        path: folder.to_owned(),
+    };
+    let found = find_checkpoints(&[run])?;
+    let last = found
+        .into_iter()
+        .find(|checkpoint| checkpoint.role == CheckpointRole::End);
+    last.ok_or_else(|| Error::file(folder, "has no checkpoint of the end of training"))
+}
