@@ -128,8 +128,11 @@ fn a_sweep_is_gathered_into_one_table_with_what_is_missing_and_seeds_are_the_uni
         (found - (of_first[0] + of_first[1] + of_first[2]) / 3.0).abs() < 1e-12,
         "{found} {of_first:?}"
     );
-    let svg = std::fs::read_to_string(gathered.join("lens-over-seeds.svg")).unwrap();
-    assert!(svg.contains("over seeds") && !svg.contains("by fact"), "the caption");
+    for method in ["lens", "patch"] {
+        let svg = std::fs::read_to_string(gathered.join(format!("{method}-over-seeds.svg"))).unwrap();
+        assert!(svg.contains("bands: 95 % intervals (over seeds)"), "{method}");
+        assert!(svg.contains("3 seeds") && !svg.contains("by fact"), "{method}");
+    }
     assert!(ran.out.contains("95 % intervals (over seeds)"), "{}", ran.out);
 }
 

@@ -46,10 +46,9 @@ fn a_point_is_one_command_and_an_ordinary_run() {
     assert!(task.out.contains("iterations-2-init-2"), "{}", task.out);
     run(at, &["train", "run.toml", "--out", "alone", "--set", "init_seed=2"]).expect(0);
     let points = at.join("s/points");
-    let of_two = points.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let of_two = of_two
-        .filter(|path| path.to_string_lossy().contains("iterations-2-init-2"))
-        .next()
+    let mut runs = points.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let of_two = runs
+        .find(|path| path.to_string_lossy().contains("iterations-2-init-2"))
         .unwrap();
     assert_same_run(&at.join("alone"), &of_two);
     assert!(

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -125,6 +126,61 @@ fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
     run(at, &train("stopped", &steps)).expect(0);
     run(at, &train("whole", &steps)).expect(0);
     assert_same_run(&at.join("whole"), &at.join("stopped"));
+}
+
+// A run that has begun and saves at its end alone, and the signals that it gets, all before it can react to one of them.
+#[cfg(unix)]
+fn signalled(folder: &Path, out: &str, signals: &[&str]) -> Option<i32> {
+    let never = "train.save_every_seconds=1e9";
+    let mut running = Running::start(folder, &["train", "run.toml", "--out", out, "--set", ENDLESS, never]);
+    running.wait_until("evaluation", || metrics(&folder.join(out)).len() > 2);
+    for signal in [&["STOP"], signals, &["CONT"]].concat() {
+        running.signal(signal);
+    }
+    running.end()
+}
+
+#[cfg(unix)]
+#[test]
+fn usr1_asks_to_save_and_end_and_a_request_to_end_may_come_beside_it() {
+    let folder = prepared();
+    let at = folder.path();
+    for signals in [&["USR1"][..], &["TERM"], &["HUP"], &["USR1", "TERM"]] {
+        let out = signals.join("-");
+        assert_eq!(signalled(at, &out, signals), Some(130), "{out}");
+        assert!(at.join(&out).join("resume.safetensors").exists(), "{out}");
+    }
+}
+
+// A process that waits for its data cannot react to the first request.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_request_to_end_ends_at_once() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let folder = prepared();
+    let at = folder.path();
+    std::fs::write(at.join("sweep.toml"), "config = \"run.toml\"\nseeds.init = [1]").unwrap();
+    run(at, &["sweep", "plan", "sweep.toml", "--out", "sweep"]).expect(0);
+    let data = at.join("data/train.json");
+    std::fs::remove_file(&data).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&data).status().unwrap();
+    assert!(made.success());
+    let mut running = Running::start(at, &["sweep", "run", "sweep"]);
+    // Nobody writes, so that the data never come. Such an end can be opened once the other one is.
+    let mut unwritten = None;
+    running.wait_until("its reading of the data", || {
+        let end = std::fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&data);
+        unwritten = end.ok();
+        unwritten.is_some()
+    });
+    while running.0.try_wait().unwrap().is_none() {
+        running.signal("TERM");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert_eq!(running.end(), Some(130));
 }
 
 #[test]

@@ -17,14 +17,16 @@ mod sweep;
 mod train;
 mod verify;
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use clap::{Parser, Subcommand};
+use signal_hook::flag;
 
 use crate::error::{Error, Result, sentence};
 use crate::experiment::thread_pool;
@@ -142,6 +144,15 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
 impl DeviceChoice {
     /// The device itself.
     ///
@@ -177,28 +188,52 @@ struct Threads {
 impl Threads {
     // Runs `f` on a pool of this number of threads.
     fn install<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        if let Some(threads) = self.threads
-            && !(1..=1024).contains(&threads)
-        {
-            return Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")));
-        }
-        thread_pool(self.threads.unwrap_or(0))?.install(f)
+        thread_pool(checked_threads(self.threads)?.unwrap_or(0))?.install(f)
     }
 }
 
-/// Set by Ctrl-C; a second Ctrl-C ends the process at once.
+// The value of `--threads`.
+fn checked_threads(threads: Option<usize>) -> Result<Option<usize>> {
+    match threads {
+        Some(threads) if !(1..=1024).contains(&threads) => {
+            Err(Error::input(format!("--threads {threads}; allowed: 1 to 1024")))
+        }
+        threads => Ok(threads),
+    }
+}
+
+/// Set by any of [`stop_signals`]. A second request to end (Ctrl-C, SIGTERM, SIGHUP) ends the process at once; SIGUSR1, by which
+/// engines tell that a job's time is nearly over, may come beside one and any number of times.
 fn stop_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    let asked_to_end = Arc::new(AtomicBool::new(false));
+    for (signal, asks_to_end) in stop_signals() {
+        let registered = || {
+            if asks_to_end {
+                // Before the flag that it looks at is set.
+                flag::register_conditional_shutdown(signal, 130, asked_to_end.clone())?;
+                flag::register(signal, asked_to_end.clone())?;
+            }
+            flag::register(signal, stop.clone())
+        };
+        if let Err(error) = registered() {
+            tracing::warn!("signal {signal} will end the run at once, without saving: {error}");
         }
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        tracing::warn!("Ctrl-C will end the run at once, without saving: {error}");
     }
     stop
+}
+
+// Signals that ask to save and stop, and whether they ask to end the process, as far as the system has them.
+#[cfg(unix)]
+fn stop_signals() -> Vec<(i32, bool)> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    vec![(SIGINT, true), (SIGTERM, true), (SIGHUP, true), (SIGUSR1, false)]
+}
+
+#[cfg(not(unix))]
+fn stop_signals() -> Vec<(i32, bool)> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    vec![(SIGINT, true), (SIGTERM, true)]
 }
 
 // `checkpoints/NAME` for a config file NAME.toml.

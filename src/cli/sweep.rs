@@ -1,6 +1,7 @@
 //! `loopscope sweep`: many runs from one file.
 
 mod gather;
+mod slurm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,10 +64,15 @@ pub(super) struct RunArgs {
     /// Points trained at once, on one thread each where there are as many cores [default: as many as cores, within memory]
     #[arg(long)]
     jobs: Option<usize>,
+    /// Threads of each point; the results do not depend on it [default: the cores divided among the points]
+    #[arg(long)]
+    threads: Option<usize>,
     #[command(flatten)]
     device: super::DeviceArg,
     #[command(flatten)]
     estimate: EstimateArg,
+    #[command(flatten)]
+    slurm: slurm::SlurmArgs,
 }
 
 /// The points to train; all where none is named.
@@ -76,8 +82,8 @@ struct Selection {
     #[arg(long, value_name = "N", conflicts_with_all = ["points", "task"])]
     point: Option<usize>,
     /// These points
-    #[arg(long, value_name = "A-B", conflicts_with = "task")]
-    points: Option<Span>,
+    #[arg(long, value_name = "A-B,C", value_delimiter = ',', conflicts_with = "task")]
+    points: Vec<Span>,
     /// The point of this task: SLURM_ARRAY_TASK_ID or HQ_TASK_ID, plus --offset
     #[arg(long)]
     task: bool,
@@ -86,7 +92,7 @@ struct Selection {
     offset: usize,
 }
 
-/// A first and a last point.
+/// A first and a last point, or one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(usize, usize);
 
@@ -94,26 +100,28 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let ends = text
-            .split_once('-')
-            .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        match ends {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match first.parse().ok().zip(last.parse().ok()) {
             Some((first, last)) if 1 <= first && first <= last => Ok(Self(first, last)),
-            _ => Err("allowed: two numbers of points, as in 3-7".to_owned()),
+            _ => Err("allowed: numbers of points and ranges of them, as in 3-7,9".to_owned()),
         }
     }
 }
 
-/// The environment variables in which engines tell the number of a task.
-const TASK_VARIABLES: [&str; 2] = ["SLURM_ARRAY_TASK_ID", "HQ_TASK_ID"];
+/// The environment variables in which engines tell the number of a task. HyperQueue's workers may be jobs of Slurm.
+const TASK_VARIABLES: [&str; 2] = ["HQ_TASK_ID", "SLURM_ARRAY_TASK_ID"];
 
 impl Selection {
     fn numbers(&self, plan: &Plan) -> Result<Vec<usize>> {
         if let Some(number) = self.point {
             return Ok(vec![number]);
         }
-        if let Some(Span(first, last)) = self.points {
-            return Ok((first..=last).collect());
+        if !self.points.is_empty() {
+            return Ok(self
+                .points
+                .iter()
+                .flat_map(|Span(first, last)| *first..=*last)
+                .collect());
         }
         if self.task {
             return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
@@ -225,6 +233,12 @@ fn train(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|&number| plan.point(number))
         .collect::<Result<Vec<_>>>()?;
+    let threads = super::checked_threads(args.threads)?;
+    if args.slurm.slurm {
+        return args
+            .slurm
+            .submit(sweep, &plan, &points, args.device.device, threads.unwrap_or(1));
+    }
     let jobs = match args.jobs {
         None => default_jobs(sweep, &points)?,
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
@@ -232,10 +246,12 @@ fn train(args: &RunArgs) -> Result<()> {
     };
     let device = args.device.device.open()?;
     if args.estimate.estimate {
-        return print_estimate(sweep, &points, &device, jobs);
+        return print_estimate(sweep, &points, &device, jobs, threads);
     }
     let (stop, terminal) = (super::stop_flag(), Terminal::new());
-    let outcomes = Runner::new(sweep, &device, &stop, &terminal).all(&points, jobs)?;
+    let outcomes = Runner::new(sweep, &device, &stop, &terminal)
+        .with_threads(threads)
+        .all(&points, jobs)?;
     let mut failed = Vec::new();
     let mut interrupted = false;
     for (point, outcome) in points.iter().zip(&outcomes) {
@@ -258,15 +274,21 @@ fn train(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-// Of the points that are not trained yet; those that were begun count whole.
-fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize) -> Result<()> {
+// Those of `points` that are not trained to their end.
+fn untrained<'a>(sweep: &Path, points: &[&'a Point]) -> Result<Vec<&'a Point>> {
     let mut left = Vec::new();
     for &point in points {
         if !point.is_done(sweep)? {
             left.push(point);
         }
     }
-    let threads = estimate::threads_of(jobs.min(left.len()));
+    Ok(left)
+}
+
+// Of the points that are not trained yet; those that were begun count whole.
+fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize, threads: Option<usize>) -> Result<()> {
+    let left = untrained(sweep, points)?;
+    let threads = threads.unwrap_or(estimate::threads_of(jobs.min(left.len())));
     let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
     let names = left.iter().map(|point| point.name.clone());
     let runs = names.zip(estimates).collect();

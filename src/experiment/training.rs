@@ -57,7 +57,7 @@ impl Training<'_> {
     /// # Errors
     /// Those of [`Training::run`].
     pub fn all(&self, runs: &[&TrainingRun], folder: &Path) -> Result<()> {
-        let outcomes = side_by_side(runs, cores(), |run| {
+        let outcomes = side_by_side(runs, cores(), None, |run| {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
@@ -72,16 +72,21 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Does `f` for each of `items`, `jobs` at once, in their order; the cores are divided among the jobs. Gives what came of each,
-/// in order.
+/// Does `f` for each of `items`, `jobs` at once, in their order, each job on `threads` threads; where no number is given the
+/// cores are divided among the jobs. Gives what came of each, in order.
 ///
 /// # Errors
 /// When threads cannot be started.
-pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], jobs: usize, f: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+pub(crate) fn side_by_side<T: Sync, R: Send>(
+    items: &[T],
+    jobs: usize,
+    threads: Option<usize>,
+    f: impl Fn(&T) -> R + Sync,
+) -> Result<Vec<R>> {
     let jobs = jobs.min(items.len()).max(1);
     let next = AtomicUsize::new(0);
     let pools = (0..jobs)
-        .map(|_| thread_pool((cores() / jobs).max(1)))
+        .map(|_| thread_pool(threads.unwrap_or((cores() / jobs).max(1))))
         .collect::<Result<Vec<_>>>()?;
     let work = |pool: &rayon::ThreadPool| -> Vec<(usize, R)> {
         let mut done = Vec::new();

@@ -19,6 +19,11 @@ pub fn disable_amx() {
     AMX_DISABLED.store(true, Ordering::Relaxed);
 }
 
+/// Whether [`disable_amx`] was called in this process.
+pub fn amx_is_disabled() -> bool {
+    AMX_DISABLED.load(Ordering::Relaxed)
+}
+
 /// What computes the matrix products of the CPU kernels. Backends with the same one round alike.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -67,7 +67,7 @@ pub(crate) mod stack;
 
 #[cfg(test)]
 pub(crate) use backend::on_every_backend;
-pub use backend::{Backend, MatmulBackend, disable_amx};
+pub use backend::{Backend, MatmulBackend, amx_is_disabled, disable_amx};
 pub(crate) use batch::{Ancestry, Branches, DistinctEmbeddings};
 pub(crate) use parameters::{Affine, Kind, LAYER, Parameters};
 pub(crate) use simd::add;

@@ -16,7 +16,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -107,12 +107,7 @@ columns! {
         .within("low", "high"),
     Column::of("logit").titled("sum of all");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::of("contribution").within("low", "high"),
-        Quantity::of("logit"),
-        Quantity::of("sum_error"),
-    ]
+    quantities![sample n, of contribution within low high, of logit, of sum_error]
 }
 
 // A per-query row.

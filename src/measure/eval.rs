@@ -14,7 +14,7 @@ use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
@@ -88,11 +88,7 @@ columns! {
         .titled("gain over training (95 %)")
         .within("gain_low", "gain_high");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("accuracy").within("low", "high"),
-        Quantity::of_line("gain").within("gain_low", "gain_high"),
-    ],
+    quantities![sample n, share accuracy within low high, of_line gain within gain_low gain_high],
     Largest::QUANTITIES,
     Fall::QUANTITIES;
     along "iterations"

@@ -10,7 +10,7 @@ use super::judged::{Check, Design, Setting, designed_accuracy};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per};
-use super::quantity::Quantity;
+use super::quantity::{Quantity, quantities};
 use super::row::Row;
 use super::statistics::Clustering;
 use super::unit_interval;
@@ -97,15 +97,9 @@ impl Row for ExtrapolateRow {
             .within("next_low", "next_high"),
     ];
 
-    const QUANTITIES: &'static [&'static [Quantity]] = &[&[
-        Quantity::of("learned"),
-        Quantity::of("extrapolated"),
-        Quantity::of("ratio"),
-        Quantity::share("best").within("low", "high"),
-        Quantity::sample("n"),
-        Quantity::of("best_iterations"),
-        Quantity::share("next").within("next_low", "next_high"),
-        Quantity::of("split"),
+    const QUANTITIES: &'static [&'static [Quantity]] = &[quantities![
+        of learned, of extrapolated, of ratio, share best within low high, sample n, of best_iterations,
+        share next within next_low next_high, of split,
     ]];
 
     fn origin(&self) -> &Origin {

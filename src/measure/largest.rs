@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Quantity;
+use super::quantity::{Quantity, quantities};
 use super::statistics::{Maximum, Resamples, differences, first_largest, mean, share};
 
 /// Whether a row has the largest number of its line, and how sure that maximum is.
@@ -41,7 +41,7 @@ pub(super) fn large_rows<R>(rows: &[R], min: f64, number: impl Fn(&R) -> f64) ->
 
 impl Largest {
     /// Its fields.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[Quantity::of_line("is_max").within("max_low", "max_high")];
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![of_line is_max within max_low max_high];
 
     /// Of a row that is alone in its line, with its own interval.
     pub(super) fn alone(low: f64, high: f64) -> Self {
@@ -79,7 +79,7 @@ impl Largest {
 
 impl Fall {
     /// Its fields.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[Quantity::of_line("fall").within("fall_low", "fall_high")];
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![of_line fall within fall_low fall_high];
 
     /// For each mean of a line, over the same queries.
     pub(super) fn of_means(line: &[Vec<f64>], resamples: &Resamples) -> Vec<Self> {

@@ -12,7 +12,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
@@ -88,12 +88,7 @@ columns! {
     Column::of("mrr"),
     Column::of("probability");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("top1").within("low", "high"),
-        Quantity::share("mrr"),
-        Quantity::share("probability"),
-    ],
+    quantities![sample n, share top1 within low high, share mrr, share probability],
     Largest::QUANTITIES;
     along "effective_layer", "iteration", "layer"
 }

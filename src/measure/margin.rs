@@ -11,7 +11,7 @@ use super::largest::{Fall, Largest};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::rise::Rise;
 use super::row::columns;
@@ -94,12 +94,7 @@ columns! {
         .within("jump_low", "jump_high")
         .decimals(2);
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::of("margin").within("low", "high"),
-        Quantity::share("ahead"),
-        Quantity::share("first"),
-    ],
+    quantities![sample n, of margin within low high, share ahead, share first],
     Largest::QUANTITIES,
     Fall::QUANTITIES,
     Rise::QUANTITIES;

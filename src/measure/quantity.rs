@@ -72,3 +72,12 @@ impl Quantity {
         std::iter::once(self.field).chain(self.interval.into_iter().flatten())
     }
 }
+
+/// A list of quantities: `sample n, share accuracy within low high, of kl within kl_low kl_high`.
+macro_rules! quantities {
+    ($($kind:ident $field:ident $(within $low:ident $high:ident)?),+ $(,)?) => {
+        &[$($crate::measure::Quantity::$kind(stringify!($field))$(.within(stringify!($low), stringify!($high)))?),+]
+    };
+}
+
+pub(super) use quantities;

@@ -11,7 +11,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -97,13 +97,9 @@ columns! {
     Column::of("truth_changed").titled("the truth"),
     Column::of("shortest").titled("shortest suffix that keeps the answer");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("changed").within("low", "high"),
-        Quantity::share("truth_changed"),
-        Quantity::share("accuracy"),
-        Quantity::share("accuracy_after"),
-        Quantity::of_line("shortest"),
+    quantities![
+        sample n, share changed within low high, share truth_changed, share accuracy, share accuracy_after,
+        of_line shortest,
     ];
     along "position", "from_end"
 }

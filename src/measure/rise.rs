@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Quantity;
+use super::quantity::{Quantity, quantities};
 use super::statistics::{Interval, Resamples, first_largest, mean, weighted_median};
 
 /// When answers are first right, and the largest rise of the logit margin within one iteration, over the queries of one line (a
@@ -40,13 +40,9 @@ pub struct Rise {
 
 impl Rise {
     /// Its fields, each measured once for a line.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::of_line("never"),
-        Quantity::of_line("hit").within("hit_low", "hit_high"),
-        Quantity::of_line("jump").within("jump_low", "jump_high"),
-        Quantity::of_line("jump_iteration"),
-        Quantity::of_line("hit_jump_n"),
-        Quantity::of_line("hit_jump").within("hit_jump_low", "hit_jump_high"),
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![
+        of_line never, of_line hit within hit_low hit_high, of_line jump within jump_low jump_high, of_line jump_iteration,
+        of_line hit_jump_n, of_line hit_jump within hit_jump_low hit_jump_high,
     ];
 
     /// Of the margins of every query after iterations 1, 2, …: `[iteration][query]`, neither of them empty.

@@ -11,7 +11,7 @@ use super::judged::{Check, Design, Setting};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::BeyondTraining;
@@ -108,15 +108,11 @@ columns! {
         .titled("accuracy (95 %)")
         .within("accuracy_low", "accuracy_high");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::of("state").within("state_low", "state_high"),
-        Quantity::of("moved").within("moved_low", "moved_high"),
-        Quantity::of("cosine").within("cosine_low", "cosine_high"),
-        Quantity::of("angle").within("angle_low", "angle_high"),
-        Quantity::of("radial").within("radial_low", "radial_high"),
-        Quantity::of("apart").within("apart_low", "apart_high"),
-        Quantity::share("accuracy").within("accuracy_low", "accuracy_high"),
+    quantities![
+        sample n, of state within state_low state_high, of moved within moved_low moved_high,
+        of cosine within cosine_low cosine_high, of angle within angle_low angle_high,
+        of radial within radial_low radial_high, of apart within apart_low apart_high,
+        share accuracy within accuracy_low accuracy_high,
     ]
 }
 

@@ -16,7 +16,7 @@ mod unroll;
 mod weights;
 mod write;
 
-pub use crate::kernels::{Backend, MatmulBackend, disable_amx};
+pub use crate::kernels::{Backend, MatmulBackend, amx_is_disabled, disable_amx};
 pub use branches::{Branch, Cut, Edit};
 pub use budget::Budget;
 pub use config::{Activation, Init, ModelConfig, Positions, Readout, Role, Slot};

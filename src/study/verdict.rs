@@ -144,7 +144,7 @@ impl Criterion {
             verdict,
             confirming,
             refuting,
-            value: values.map(|values| mean(values.into_iter())),
+            value: values.map(mean),
             interval,
             seeds,
             ..finding

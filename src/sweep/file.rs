@@ -57,6 +57,9 @@ pub(super) struct Planned {
     pub(super) data: Option<DataSettings>,
 }
 
+// A set of values, with the name that the list gives it.
+type Combination = (Option<String>, BTreeMap<String, Value>);
+
 // What all points begin with.
 struct Base {
     name: String,
@@ -146,8 +149,8 @@ impl SweepFile {
     }
 
     // Every set of values, with the name that the list gives it.
-    fn combinations(&self) -> Result<Vec<(Option<String>, BTreeMap<String, Value>)>> {
-        let mut sets: Vec<(Option<String>, BTreeMap<String, Value>)> = Vec::new();
+    fn combinations(&self) -> Result<Vec<Combination>> {
+        let mut sets: Vec<Combination> = Vec::new();
         for (i, values) in self.list.iter().enumerate() {
             let mut values = values.clone();
             let title = match values.remove("name") {
@@ -231,7 +234,7 @@ fn settings<'a>(values: impl Iterator<Item = (&'a String, &'a Value)>, prefix: &
 }
 
 // The keys that do not have one value in all sets.
-fn varied_keys(sets: &[(Option<String>, BTreeMap<String, Value>)]) -> Vec<String> {
+fn varied_keys(sets: &[Combination]) -> Vec<String> {
     let mut keys: Vec<&String> = sets.iter().flat_map(|(_, values)| values.keys()).collect();
     keys.sort_unstable();
     keys.dedup();

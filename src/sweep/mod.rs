@@ -13,6 +13,7 @@ mod log;
 mod plan;
 mod point;
 mod run;
+pub mod slurm;
 mod status;
 
 pub use data::DataSettings;

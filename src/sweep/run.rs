@@ -47,6 +47,7 @@ impl fmt::Display for PointOutcome {
 pub struct Runner<'a> {
     sweep: &'a Path,
     training: Training<'a>,
+    threads: Option<usize>,
     // Data sets by their folder, each read once.
     data: Mutex<HashMap<PathBuf, Arc<Dataset>>>,
 }
@@ -57,8 +58,15 @@ impl<'a> Runner<'a> {
         Self {
             sweep,
             training: Training { device, stop, observer },
+            threads: None,
             data: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// The same with this number of threads for each point; the cores are divided among the points where none is given.
+    #[must_use]
+    pub fn with_threads(self, threads: Option<usize>) -> Self {
+        Self { threads, ..self }
     }
 
     /// Trains `points` as far as they are not trained yet, `jobs` at once. A point that fails does not keep the others from
@@ -68,7 +76,9 @@ impl<'a> Runner<'a> {
     /// When threads cannot be started.
     pub fn all(&self, points: &[&Point], jobs: usize) -> Result<Vec<PointOutcome>> {
         let ended = AtomicUsize::new(0);
-        side_by_side(points, jobs, |point| self.told(point, &ended, points.len()))
+        side_by_side(points, jobs, self.threads, |point| {
+            self.told(point, &ended, points.len())
+        })
     }
 
     // Trains a point, and tells the observer that it has come to its end.

@@ -191,10 +191,17 @@ impl Running {
 
     /// Sends Ctrl-C; gives the exit code.
     #[cfg(unix)]
-    pub fn interrupt(mut self) -> Option<i32> {
-        let kill = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
-        assert!(kill.unwrap().success());
-        self.0.wait().unwrap().code()
+    pub fn interrupt(self) -> Option<i32> {
+        self.signal("INT");
+        self.end()
+    }
+
+    /// Sends the signal of this name.
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
+        let process = self.0.id().to_string();
+        let kill = Command::new("kill").args(["-s", name, &process]).status();
+        assert!(kill.unwrap().success(), "{name}");
     }
 }
 

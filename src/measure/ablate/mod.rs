@@ -26,7 +26,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -167,12 +167,9 @@ columns! {
     Column::of("lost").titled("lost (95 %)").within("lost_low", "lost_high"),
     Column::of("drop").titled("log-prob. drop (95 %)").within("drop_low", "drop_high");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("base_accuracy").within("base_accuracy_low", "base_accuracy_high"),
-        Quantity::share("accuracy").within("low", "high"),
-        Quantity::of("lost").within("lost_low", "lost_high"),
-        Quantity::of("drop").within("drop_low", "drop_high"),
+    quantities![
+        sample n, share base_accuracy within base_accuracy_low base_accuracy_high, share accuracy within low high,
+        of lost within lost_low lost_high, of drop within drop_low drop_high,
     ]
 }
 

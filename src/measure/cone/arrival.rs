@@ -2,7 +2,7 @@
 
 use crate::graph::{Query, TRAIN};
 use crate::measure::checkpoint::LoadedCheckpoint;
-use crate::measure::quantity::Quantity;
+use crate::measure::quantity::{Quantity, quantities};
 use crate::measure::statistics::{Interval, Resamples, mean, share, weighted_median};
 
 /// The time of arrival at one position.
@@ -22,10 +22,8 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// The fields of rows that it is in.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::share("arrived").within("arrived_low", "arrived_high"),
-        Quantity::of("arrival").within("arrival_low", "arrival_high"),
-    ];
+    pub(super) const QUANTITIES: &'static [Quantity] =
+        quantities![share arrived within arrived_low arrived_high, of arrival within arrival_low arrival_high];
 
     /// Of changes by effective layer and query; `None` where a layer has none to compare.
     pub(super) fn of(changes: &[Option<Vec<f64>>], threshold: f64, resamples: &Resamples) -> Self {
@@ -64,11 +62,9 @@ pub(super) struct Slope {
 
 impl Slope {
     /// The fields of rows that it is in.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::of("iterations_per_hop").within("iterations_per_hop_low", "iterations_per_hop_high"),
-        Quantity::of("slope_positions"),
-        Quantity::of("speed").within("speed_low", "speed_high"),
-        Quantity::of("trained_speed"),
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![
+        of iterations_per_hop within iterations_per_hop_low iterations_per_hop_high, of slope_positions,
+        of speed within speed_low speed_high, of trained_speed,
     ];
 
     /// Least squares of the median time of arrival at positions of rising distance, in iterations since the change was put in;

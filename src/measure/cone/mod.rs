@@ -20,7 +20,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::sampling::Sampling;
@@ -175,11 +175,9 @@ columns! {
     Column::of("speed").titled("hops an iteration (95 %)").within("speed_low", "speed_high"),
     Column::of("trained_speed").titled("in training");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::of("change").within("low", "high"),
-        Quantity::of("relative").within("relative_low", "relative_high"),
-        Quantity::share("answers_changed").within("answers_changed_low", "answers_changed_high"),
+    quantities![
+        sample n, of change within low high, of relative within relative_low relative_high,
+        share answers_changed within answers_changed_low answers_changed_high,
     ],
     Arrival::QUANTITIES,
     Slope::QUANTITIES

@@ -11,7 +11,7 @@ use crate::measure::columns::Column;
 use crate::measure::largest::Largest;
 use crate::measure::output::Output;
 use crate::measure::place::Place;
-use crate::measure::quantity::Quantity;
+use crate::measure::quantity::quantities;
 use crate::measure::query_rows::Asked;
 use crate::measure::row::columns;
 use crate::measure::statistics::{Clustering, Resamples, mean, share};
@@ -127,19 +127,13 @@ columns! {
     Column::of("base_accuracy").titled("base accuracy"),
     Column::of("source_accuracy").titled("source accuracy");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("counterfactual").within("low", "high"),
-        Quantity::share("original").within("original_low", "original_high"),
-        Quantity::of_line("min_original").within("min_original_low", "min_original_high"),
-        Quantity::of("counterfactual_logit").within("counterfactual_logit_low", "counterfactual_logit_high"),
-        Quantity::of("original_logit").within("original_logit_low", "original_logit_high"),
-        Quantity::of("clamp_gain").within("clamp_gain_low", "clamp_gain_high"),
-        Quantity::of("distance"),
-        Quantity::of("in_read_window"),
-        Quantity::of("read_window"),
-        Quantity::share("base_accuracy"),
-        Quantity::share("source_accuracy"),
+    quantities![
+        sample n, share counterfactual within low high, share original within original_low original_high,
+        of_line min_original within min_original_low min_original_high,
+        of counterfactual_logit within counterfactual_logit_low counterfactual_logit_high,
+        of original_logit within original_logit_low original_logit_high,
+        of clamp_gain within clamp_gain_low clamp_gain_high, of distance, of in_read_window, of read_window,
+        share base_accuracy, share source_accuracy,
     ],
     Largest::QUANTITIES;
     along "effective_layer", "iteration", "layer"

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Criterion, DecidedBy, Rule};
-use crate::measure::quantity::Quantity;
+use crate::measure::quantity::{Quantity, quantities};
 
 /// Shares of queries by the criterion that made its rule fire: the one that was not met an iteration before. Absent for
 /// criteria that are not of the rule.
@@ -37,18 +37,10 @@ pub struct Decided {
 
 impl Decided {
     /// Its fields.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::share("decided_kl"),
-        Quantity::share("decided_entropy"),
-        Quantity::share("decided_second_difference"),
-        Quantity::share("decided_entropy_difference"),
-        Quantity::share("decided_latent_difference"),
-        Quantity::share("decided_min_p_kl"),
-        Quantity::share("decided_argmax"),
-        Quantity::share("decided_cosine"),
-        Quantity::share("decided_oracle"),
-        Quantity::share("decided_together"),
-        Quantity::share("never_met"),
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![
+        share decided_kl, share decided_entropy, share decided_second_difference, share decided_entropy_difference,
+        share decided_latent_difference, share decided_min_p_kl, share decided_argmax, share decided_cosine,
+        share decided_oracle, share decided_together, share never_met,
     ];
 
     /// Of what decided for each query under a rule.

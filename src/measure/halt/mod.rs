@@ -19,7 +19,7 @@ use super::judged::{Check, Design, Setting, designed_hit, mean_of};
 use super::method::{Method, Report};
 use super::output::Output;
 use super::population::{Group, Per, Population};
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::query_rows::Asked;
 use super::row::columns;
 use super::splits::Wants;
@@ -116,14 +116,7 @@ columns! {
     Column::of("decided_together").titled("together"),
     Column::of("never_met").titled("never met");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::share("accuracy").within("low", "high"),
-        Quantity::of("mean"),
-        Quantity::of("median"),
-        Quantity::of("std"),
-        Quantity::share("work"),
-    ],
+    quantities![sample n, share accuracy within low high, of mean, of median, of std, share work],
     Decided::QUANTITIES
 }
 

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::Vocab;
 use crate::measure::checkpoint::LoadedCheckpoint;
 use crate::measure::output::Output;
-use crate::measure::quantity::Quantity;
+use crate::measure::quantity::{Quantity, quantities};
 use crate::measure::query_rows::Asked;
 use crate::measure::rows_of;
 use crate::measure::statistics::{differences, mean, share};
@@ -60,16 +60,10 @@ pub struct Effect {
 
 impl Effect {
     /// Its fields.
-    pub(crate) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::sample("n"),
-        Quantity::of("recovery").within("low", "high"),
-        Quantity::share("flips").within("flips_low", "flips_high"),
-        Quantity::share("probability").within("probability_low", "probability_high"),
-        Quantity::of("kl").within("kl_low", "kl_high"),
-        Quantity::of("rank").within("rank_low", "rank_high"),
-        Quantity::of("gap"),
-        Quantity::share("clean_accuracy"),
-        Quantity::share("corrupt_accuracy"),
+    pub(crate) const QUANTITIES: &'static [Quantity] = quantities![
+        sample n, of recovery within low high, share flips within flips_low flips_high,
+        share probability within probability_low probability_high, of kl within kl_low kl_high,
+        of rank within rank_low rank_high, of gap, share clean_accuracy, share corrupt_accuracy,
     ];
 
     /// Whether what is put in is used: it is felt, and by a model that answers most clean queries right; what a model uses for an

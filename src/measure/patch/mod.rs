@@ -18,7 +18,7 @@ use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing};
 use super::place::Place;
 use super::population::Group;
 use super::positive;
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, spearman};
@@ -141,10 +141,7 @@ columns! {
     Column::of("corrupt_accuracy").titled("corrupt");
     measured
     Effect::QUANTITIES,
-    &[
-        Quantity::of("estimate").within("estimate_low", "estimate_high"),
-        Quantity::of("rank_correlation"),
-    ]
+    quantities![of estimate within estimate_low estimate_high, of rank_correlation]
 }
 
 impl Method for Patch {

@@ -25,7 +25,7 @@ use super::method::{Method, Report};
 use super::output::Output;
 use super::place::Place;
 use super::population::Group;
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::row::columns;
 use super::statistics::Clustering;
 use crate::checkpoint::RunPath;
@@ -136,22 +136,10 @@ columns! {
     Column::of("step_0").titled("step 0"),
     Column::of("converged");
     measured
-    &[
-        Quantity::sample("n"),
-        Quantity::of("n_fit"),
-        Quantity::of("n_facts"),
-        Quantity::of("classes"),
-        Quantity::of("penalty"),
-        Quantity::share("validation"),
-        Quantity::share("accuracy").within("low", "high"),
-        Quantity::share("control"),
-        Quantity::of("selectivity"),
-        Quantity::share("shuffled"),
-        Quantity::share("embeddings"),
-        Quantity::share("untrained"),
-        Quantity::share("step_0"),
-        Quantity::of("converged"),
-        Quantity::of("residual"),
+    quantities![
+        sample n, of n_fit, of n_facts, of classes, of penalty, share validation, share accuracy within low high,
+        share control, of selectivity, share shuffled, share embeddings, share untrained, share step_0, of converged,
+        of residual,
     ]
 }
 

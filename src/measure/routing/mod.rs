@@ -45,7 +45,7 @@ use super::output::Output;
 use super::pairs::{Corrupt, Direction, Effect, PairSet, Pairing, Runs, Sides};
 use super::place::Place;
 use super::population::Group;
-use super::quantity::Quantity;
+use super::quantity::quantities;
 use super::row::columns;
 use super::splits::Wants;
 use super::statistics::{Clustering, share};
@@ -159,10 +159,7 @@ columns! {
     Column::of("base_accuracy").titled("base accuracy");
     measured
     Effect::QUANTITIES,
-    &[
-        Quantity::share("keeps").within("keeps_low", "keeps_high"),
-        Quantity::share("base_accuracy"),
-    ]
+    quantities![share keeps within keeps_low keeps_high, share base_accuracy]
 }
 
 // What a per-pair row is of.

@@ -25,6 +25,21 @@ pub struct MetricValue {
     pub censored: bool,
 }
 
+impl MetricValue {
+    /// That a run has done no steps.
+    pub fn not_begun() -> Self {
+        Self {
+            metric: "steps".to_owned(),
+            split: None,
+            stage: None,
+            step: 0,
+            value: Some(0.0),
+            unit: "steps".to_owned(),
+            censored: false,
+        }
+    }
+}
+
 /// The numbers of a run, accuracies at the iterations of training.
 ///
 /// `stage_updates` are the steps from the stage before; of a stage whose predecessor was not reached 0, censored.

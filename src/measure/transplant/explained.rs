@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::quantity::Quantity;
+use crate::measure::quantity::{Quantity, quantities};
 use crate::measure::statistics::{Interval, Resamples, mean};
 
 /// Shares of the variance of the mean probability of the source's answer over (i, j, iterations left) that groups of cells
@@ -45,12 +45,11 @@ pub struct Explained {
 
 impl Explained {
     /// Its fields.
-    pub(super) const QUANTITIES: &'static [Quantity] = &[
-        Quantity::of("deviation"),
-        Quantity::share("by_source_and_left").within("by_source_and_left_low", "by_source_and_left_high"),
-        Quantity::share("by_base_and_left").within("by_base_and_left_low", "by_base_and_left_high"),
-        Quantity::share("by_source_and_base").within("by_source_and_base_low", "by_source_and_base_high"),
-        Quantity::share("by_depth").within("by_depth_low", "by_depth_high"),
+    pub(super) const QUANTITIES: &'static [Quantity] = quantities![
+        of deviation, share by_source_and_left within by_source_and_left_low by_source_and_left_high,
+        share by_base_and_left within by_base_and_left_low by_base_and_left_high,
+        share by_source_and_base within by_source_and_base_low by_source_and_base_high,
+        share by_depth within by_depth_low by_depth_high,
     ];
 }
 

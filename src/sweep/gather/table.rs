@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PointRun;
 use crate::graph::Split;
-use crate::measure::seeds::metrics;
+use crate::measure::seeds::{MetricValue, metrics};
 use crate::sweep::plan::Plan;
 use crate::sweep::point::Point;
 
@@ -63,20 +63,9 @@ pub struct PointRow {
     /// The point.
     #[serde(flatten)]
     pub key: PointKey,
-    /// What the number is, as in [`MetricValue`](crate::measure::seeds::MetricValue).
-    pub metric: String,
-    /// The split, of an accuracy.
-    pub split: Option<Split>,
-    /// The stage, of a time at which one was reached.
-    pub stage: Option<String>,
-    /// Training steps done when it was measured.
-    pub step: u64,
     /// The number.
-    pub value: Option<f64>,
-    /// Its unit.
-    pub unit: String,
-    /// Whether the number is the last time at which the stage was not reached.
-    pub censored: bool,
+    #[serde(flatten)]
+    pub number: MetricValue,
 }
 
 /// The accuracy of one evaluation of one point on one split.
@@ -144,24 +133,12 @@ pub(super) fn rows(plan: &Plan, runs: &[PointRun]) -> Vec<PointRow> {
         let Some(run) = &of.run else {
             return vec![PointRow {
                 key,
-                metric: "steps".to_owned(),
-                split: None,
-                stage: None,
-                step: 0,
-                value: Some(0.0),
-                unit: "steps".to_owned(),
-                censored: false,
+                number: MetricValue::not_begun(),
             }];
         };
-        let row = |value: crate::measure::seeds::MetricValue| PointRow {
+        let row = |number: MetricValue| PointRow {
             key: key.clone(),
-            metric: value.metric,
-            split: value.split,
-            stage: value.stage,
-            step: value.step,
-            value: value.value,
-            unit: value.unit,
-            censored: value.censored,
+            number,
         };
         metrics(run).into_iter().map(row).collect()
     };

@@ -62,7 +62,7 @@ fn points_that_were_not_begun_are_in_the_table_and_counted() {
     assert_eq!(gathered.rows.len(), 2);
     let row = &gathered.rows[1];
     assert_eq!(
-        (row.key.state, row.metric.as_str(), row.value),
+        (row.key.state, row.number.metric.as_str(), row.number.value),
         (PointState::NotBegun, "steps", Some(0.0))
     );
     assert_eq!(row.key.values["model.iterations"], "2");
