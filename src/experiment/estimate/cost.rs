@@ -13,7 +13,8 @@ use crate::measure::statistics::median;
 use crate::model::{ModelConfig, Rows, Sharing};
 use crate::random::Stream;
 use crate::train::{
-    Dynamic, EVALUATION_BATCH, LoopConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits, sharing,
+    Dynamic, EVALUATION_BATCH, LoopConfig, OptimizerConfig, RunConfig, Stage, Trainer, accuracy, evaluated_splits,
+    sharing,
 };
 
 // Seconds that whole steps are timed for, and evaluations.
@@ -183,6 +184,8 @@ impl<'a> StageRows<'a> {
     fn trainer(&self, rows: Vec<Query>, batch: usize, iterations: usize, device: &Device) -> Result<Trainer> {
         let config = RunConfig {
             data: PathBuf::new(),
+            // Rates at which a run diverges take as long as others.
+            optimizer: OptimizerConfig::default(),
             curriculum: None,
             stages: Vec::new(),
             model: ModelConfig {
