@@ -117,6 +117,9 @@ impl Selection {
             return Ok(vec![number]);
         }
         if !self.points.is_empty() {
+            for Span(_, last) in &self.points {
+                plan.point(*last)?;
+            }
             return Ok(self
                 .points
                 .iter()
@@ -124,7 +127,9 @@ impl Selection {
                 .collect());
         }
         if self.task {
-            return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
+            let number = task_number(|name| std::env::var(name).ok())?;
+            // No plan has so many points.
+            return Ok(vec![number.saturating_add(self.offset)]);
         }
         Ok((1..=plan.points.len()).collect())
     }
