@@ -245,7 +245,8 @@ fn train(args: &RunArgs) -> Result<()> {
             .submit(sweep, &plan, &points, args.device.device, threads.unwrap_or(1));
     }
     let jobs = match args.jobs {
-        None => default_jobs(sweep, &points)?,
+        // A point whose data cannot be read fails by itself, with its own message.
+        None => default_jobs(sweep, &points).unwrap_or_else(|_| cores()),
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
