@@ -244,6 +244,8 @@ fn train(args: &RunArgs) -> Result<()> {
             .slurm
             .submit(sweep, &plan, &points, args.device.device, threads.unwrap_or(1));
     }
+    // From here on files are read, which may take long.
+    let stop = super::stop_flag();
     let jobs = match args.jobs {
         // A point whose data cannot be read fails by itself, with its own message.
         None => default_jobs(sweep, &points).unwrap_or_else(|_| cores()),
@@ -254,7 +256,7 @@ fn train(args: &RunArgs) -> Result<()> {
     if args.estimate.estimate {
         return print_estimate(sweep, &points, &device, jobs, threads);
     }
-    let (stop, terminal) = (super::stop_flag(), Terminal::new());
+    let terminal = Terminal::new();
     let outcomes = Runner::new(sweep, &device, &stop, &terminal)
         .with_threads(threads)
         .all(&points, jobs)?;
