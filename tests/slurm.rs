@@ -113,13 +113,13 @@ impl Cluster {
             .output();
         // A task that has ended has no processes to list.
         let listed = String::from_utf8_lossy(&listed.expect("Slurm's commands are installed").stdout).into_owned();
-        let processes = listed
+        let mut processes = listed
             .lines()
             .filter_map(|line| line.split_whitespace().next()?.parse().ok());
         let is_loopscope = |process: &u32| {
             std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "loopscope")
         };
-        processes.filter(is_loopscope).next()
+        processes.find(is_loopscope)
     }
 }
 
@@ -245,6 +245,7 @@ order = [1, 2, 3]
 "#;
 
 /// A cluster; `None` where there can be none, unless it is required.
+#[expect(clippy::print_stderr, reason = "a test that was skipped says so")]
 fn cluster() -> Option<Cluster> {
     match Cluster::start() {
         Ok(cluster) => Some(cluster),

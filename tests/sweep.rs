@@ -130,8 +130,14 @@ fn a_sweep_is_gathered_into_one_table_with_what_is_missing_and_seeds_are_the_uni
     );
     for method in ["lens", "patch"] {
         let svg = std::fs::read_to_string(gathered.join(format!("{method}-over-seeds.svg"))).unwrap();
-        assert!(svg.contains("bands: 95 % intervals (over seeds)"), "{method}");
-        assert!(svg.contains("3 seeds") && !svg.contains("by fact"), "{method}");
+        // The text of a caption, whose lines are broken at the width of the figure.
+        let lines = svg.lines().filter(|line| !line.starts_with('<'));
+        let text = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+        assert!(text.contains("bands: 95 % intervals (over seeds)"), "{method}: {text}");
+        assert!(
+            text.contains("3 seeds") && !text.contains("by fact"),
+            "{method}: {text}"
+        );
     }
     assert!(ran.out.contains("95 % intervals (over seeds)"), "{}", ran.out);
 }

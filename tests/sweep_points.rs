@@ -60,8 +60,8 @@ fn a_point_is_one_command_and_an_ordinary_run() {
     assert!(status(at).contains("4 done"), "{}", status(at));
     for (arguments, says) in [
         (&["--point", "5"][..], "point 5; plan 1 has points 1 to 4"),
-        (&["--points", "3-1"], "two numbers of points"),
-        (&["--task"], "SLURM_ARRAY_TASK_ID or HQ_TASK_ID"),
+        (&["--points", "3-1"], "numbers of points and ranges of them"),
+        (&["--task"], "HQ_TASK_ID or SLURM_ARRAY_TASK_ID"),
         (&["--plan", "7"], "plan-7.json"),
         (&["--jobs", "0"], "--jobs 0; allowed: 1 to 1024"),
     ] {

@@ -117,6 +117,9 @@ impl Selection {
             return Ok(vec![number]);
         }
         if !self.points.is_empty() {
+            for Span(_, last) in &self.points {
+                plan.point(*last)?;
+            }
             return Ok(self
                 .points
                 .iter()
@@ -124,7 +127,9 @@ impl Selection {
                 .collect());
         }
         if self.task {
-            return Ok(vec![task_number(|name| std::env::var(name).ok())? + self.offset]);
+            let number = task_number(|name| std::env::var(name).ok())?;
+            // No plan has so many points.
+            return Ok(vec![number.saturating_add(self.offset)]);
         }
         Ok((1..=plan.points.len()).collect())
     }
@@ -239,8 +244,11 @@ fn train(args: &RunArgs) -> Result<()> {
             .slurm
             .submit(sweep, &plan, &points, args.device.device, threads.unwrap_or(1));
     }
+    // From here on files are read, which may take long.
+    let stop = super::stop_flag();
     let jobs = match args.jobs {
-        None => default_jobs(sweep, &points)?,
+        // A point whose data cannot be read fails by itself, with its own message.
+        None => default_jobs(sweep, &points).unwrap_or_else(|_| cores()),
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
@@ -248,7 +256,7 @@ fn train(args: &RunArgs) -> Result<()> {
     if args.estimate.estimate {
         return print_estimate(sweep, &points, &device, jobs, threads);
     }
-    let (stop, terminal) = (super::stop_flag(), Terminal::new());
+    let terminal = Terminal::new();
     let outcomes = Runner::new(sweep, &device, &stop, &terminal)
         .with_threads(threads)
         .all(&points, jobs)?;

@@ -13,6 +13,9 @@ use crate::measure::statistics::{Interval, mean};
 /// The greatest p at which deviations are said to differ.
 const MAX_P: f64 = 0.05;
 
+/// The fewest seeds that a verdict is of: that of one run is a coin.
+const MIN_SEEDS: usize = 3;
+
 /// What all seeds together say of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -134,11 +137,16 @@ impl Criterion {
             .as_ref()
             .and_then(|values| OverSeeds::new(values.len(), 1).mean(values));
         let within = |range: Range| interval.is_some_and(|(low, high)| range.has(low) && range.has(high));
-        let verdict = match seeds.len() {
-            0 => Verdict::Undecided,
-            n if confirming == n || within(self.confirms) => Verdict::Confirmed,
-            n if refuting == n || within(self.refutes) => Verdict::Refuted,
-            _ => Verdict::Undecided,
+        let n = seeds.len();
+        // The interval does not outvote a seed.
+        let verdict = if n < MIN_SEEDS {
+            Verdict::Undecided
+        } else if confirming == n || (refuting == 0 && within(self.confirms)) {
+            Verdict::Confirmed
+        } else if refuting == n || (confirming == 0 && within(self.refutes)) {
+            Verdict::Refuted
+        } else {
+            Verdict::Undecided
         };
         Finding {
             verdict,
@@ -153,11 +161,17 @@ impl Criterion {
 
     // One number of all seeds: who confirms is not a seed.
     fn of_spread(&self, seeds: Vec<SeedValues>, finding: Finding) -> Finding {
-        let of = |place: usize| -> Option<Vec<f64>> { seeds.iter().map(|seed| seed.values[place].value()).collect() };
+        // A bound is no value, of which the spread is known.
+        let exact = |measured: &Measured| match measured {
+            Measured::Value(value) if value.is_finite() => Some(*value),
+            _ => None,
+        };
+        let of = |place: usize| -> Option<Vec<f64>> { seeds.iter().map(|seed| exact(&seed.values[place])).collect() };
         let spread = of(0).zip(of(1)).and_then(|(wide, narrow)| Spread::of(&wide, &narrow));
         let verdict = match &spread {
+            _ if seeds.len() < MIN_SEEDS => Verdict::Undecided,
             Some(spread) if self.confirms.has(spread.ratio) && spread.p <= MAX_P => Verdict::Confirmed,
-            Some(spread) if self.refutes.has(spread.ratio) => Verdict::Refuted,
+            Some(spread) if self.refutes.has(spread.ratio) && spread.p_less <= MAX_P => Verdict::Refuted,
             _ => Verdict::Undecided,
         };
         Finding {
@@ -184,11 +198,12 @@ pub(super) fn is_in(measured: &Measured, range: Range) -> bool {
 pub(super) struct Spread {
     pub(super) ratio: f64,
     pub(super) p: f64,
+    pub(super) p_less: f64,
 }
 
 impl Spread {
     /// The absolute deviations from the median of each set (Brown & Forsythe 1974) are relabeled in all ways; p is the share of
-    /// relabelings in which the mean of the first exceeds that of the second by as much. Nothing where there are too many
+    /// relabelings in which the mean of the first exceeds that of the second by as much, `p_less` that in which it does by as little. Nothing where there are too many
     /// relabelings, or none of the numbers varies.
     pub(super) fn of(wide: &[f64], narrow: &[f64]) -> Option<Self> {
         const MAX_RUNS: usize = 20;
@@ -202,17 +217,19 @@ impl Spread {
         }
         let difference = |first: f64| first / n as f64 - (total - first) / narrow.len() as f64;
         let observed = difference(all[..n].iter().sum());
-        let (mut as_much, mut count) = (0_u32, 0_u32);
+        let (mut as_much, mut as_little, mut count) = (0_u32, 0_u32, 0_u32);
         for chosen in (0_u32..1 << all.len()).filter(|chosen| chosen.count_ones() as usize == n) {
             let first: f64 = (0..all.len()).filter(|i| chosen >> i & 1 == 1).map(|i| all[i]).sum();
             count += 1;
             // Sums in another order may differ in their last digits.
             as_much += u32::from(difference(first) >= observed - 1e-12 * total);
+            as_little += u32::from(difference(first) <= observed + 1e-12 * total);
         }
         let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
         Some(Self {
             ratio: mean(&all[..n]) / mean(&all[n..]),
             p: f64::from(as_much) / f64::from(count),
+            p_less: f64::from(as_little) / f64::from(count),
         })
     }
 }

@@ -101,7 +101,9 @@ impl<'a> Runner<'a> {
         let outcome = trained.unwrap_or_else(|_| Err(Error::failed("the training of this point panicked")));
         match outcome {
             Ok(outcome) => {
-                Failure::forget(self.sweep, point);
+                if matches!(outcome, PointOutcome::WasDone | PointOutcome::Trained) {
+                    Failure::forget(self.sweep, point);
+                }
                 outcome
             }
             Err(Error::Interrupted) => PointOutcome::Interrupted,

@@ -7,6 +7,7 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::final_hash;
 use super::seeds::SeedNumbers;
 use super::{DataSets, table, title, values_of};
 use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoints};
@@ -182,13 +183,17 @@ fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &
     let name = format!("{}-over-seeds", M::NAME);
     report.write_as(place.out, &name)?;
     M::draw(report).write(place.out, &name)?;
-    let columns: Vec<(&Point, Map<String, Value>)> = (place.plan.points.iter())
-        .map(|point| (point, table::value_columns(place.plan, point)))
+    // A point is known by the checkpoint of its end, whatever a result calls its run.
+    let columns: Vec<(&Point, Option<String>, Map<String, Value>)> = (place.plan.points.iter())
+        .map(|point| {
+            let hash = final_hash(&place.sweep.join(&point.folder)).ok();
+            (point, hash, table::value_columns(place.plan, point))
+        })
         .collect();
     let mut rows = Vec::new();
     for run in groups.iter().flat_map(|group| &group.runs) {
-        let of_run = |(point, _): &&(&Point, Map<String, Value>)| folder_name(point) == run.checkpoint.origin.run;
-        let Some((point, values)) = columns.iter().find(of_run) else {
+        let hash = &run.checkpoint.origin.checkpoint_hash;
+        let Some((point, _, values)) = columns.iter().find(|(_, known, _)| known.as_ref() == Some(hash)) else {
             continue;
         };
         let owned = run
@@ -207,11 +212,6 @@ fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &
         }));
     }
     files::write(&place.out.join(format!("{}-runs.csv", M::NAME)), &csv(rows)?)
-}
-
-fn folder_name(point: &Point) -> String {
-    let name = point.folder.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 // The settings that the arguments of the method's own command line stand for.
@@ -252,7 +252,7 @@ fn of_point<M: Method>(
     place: &Place,
 ) -> Result<(Report<M>, measure::CheckpointSummary)> {
     let folder = place.sweep.join(&point.folder);
-    let results = place.sweep.join("results").join(folder_name(point));
+    let results = place.sweep.join("results").join(point.folder_name());
     let last = last_checkpoint(&folder)?;
     if settings.is_none()
         && let Some(found) = found(&results, &last)?

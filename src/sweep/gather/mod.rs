@@ -240,7 +240,7 @@ fn read_points<'a>(sweep: &Path, plan: &'a Plan) -> Result<(Vec<PointRun<'a>>, V
     Ok((runs, notes))
 }
 
-// The hash of the checkpoint of the end of training.
+/// The hash of the checkpoint of the end of training.
 fn final_hash(folder: &Path) -> Result<String> {
     Ok(files::short_hash(&files::read(
         &methods::last_checkpoint(folder)?.path,

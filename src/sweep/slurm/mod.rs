@@ -128,8 +128,11 @@ impl<'a> Jobs<'a> {
     }
 
     fn first_free(&self) -> usize {
-        let taken = |&submission: &usize| self.scripts(submission).run.exists();
-        (1..).take_while(taken).count() + 1
+        let mut submission = 1;
+        while self.scripts(submission).run.exists() {
+            submission += 1;
+        }
+        submission
     }
 
     fn scripts(&self, submission: usize) -> Scripts {

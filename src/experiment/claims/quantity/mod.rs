@@ -37,7 +37,7 @@ pub enum Quantity {
         /// What is counted.
         cost: Cost,
     },
-    /// OOD accuracy when the second stage was reached, where all stages were reached at increasing steps.
+    /// OOD accuracy when the second stage was reached, where all stages were reached.
     OodAtSecondStage {
         /// Of this run.
         run: String,

@@ -60,13 +60,11 @@ pub(super) fn ood_at_second_stage(run: RunView) -> Measured {
         return Measured::Missing(NOT_MEASURED.to_owned());
     };
     let reached = [first, second, third].map(|outcome| outcome.reached.as_ref());
-    let [Some(a), Some(b), Some(c)] = reached else {
+    // Where the third stage came before the second, OOD accuracy is high at the second.
+    let [Some(_), Some(second), Some(_)] = reached else {
         return Measured::Missing("not all three stages were reached".to_owned());
     };
-    if !(a.step < b.step && b.step < c.step) {
-        return Measured::Missing("the stages did not come one after the other".to_owned());
-    }
-    Measured::of(b.accuracy.get(&Split::ood()).copied(), NOT_MEASURED)
+    Measured::of(second.accuracy.get(&Split::ood()).copied(), NOT_MEASURED)
 }
 
 fn largest(run: RunView, role: CheckpointRole, split: &Split, label: Target, position: Position) -> Option<f64> {
