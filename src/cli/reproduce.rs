@@ -127,7 +127,7 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     let folders = args.folders(&study.name);
     let device = args.device.device.open()?;
     let (terminal, stop) = (Terminal::new(), super::stop_flag());
-    study.train(&folders, &device, cores(), &terminal, &stop)?;
+    study.train(&folders, &device, &terminal, &stop)?;
     let outcome = study.measure(&folders, &device, &terminal, &stop)?;
     for replicate in &outcome.replicates {
         let text = summary(&replicate.experiment, &replicate.outcome);
@@ -136,7 +136,7 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
             text.as_bytes(),
         )?;
     }
-    files::write_json(&folders.figures.join("verdicts.json"), &outcome.findings)?;
+    files::write_json(&folders.figures.join("verdicts.json"), &outcome.verdicts(&study))?;
     finish(&folders, &study_summary(&study, &outcome))
 }
 

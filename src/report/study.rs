@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::checkpoint::CheckpointRole;
 use crate::experiment::claims::Measured;
 use crate::experiment::claims::words::or_dash;
 use crate::experiment::replication::{self, RunChoice};
 use crate::experiment::{Outcome, Preset, RunView};
 use crate::graph::Split;
-use crate::study::{Finding, Study, StudyOutcome, Verdict};
+use crate::study::{Because, Finding, MeasuredReplicate, Study, StudyOutcome, Verdict};
 
 /// The summary of a study as Markdown.
 pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
@@ -16,11 +15,12 @@ pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "{}; loopscope {}. Every seed has a graph, initial weights and an order of batches of its own. Intervals are 95 % over \
+        "{}; criteria {}; loopscope {}. Every seed has a graph, initial weights and an order of batches of its own. Intervals are 95 % over \
          seeds (Student's t of the mean); those over the facts of test chains are in each seed's own summary, and the two are never \
          mixed. A criterion says which numbers confirm and which refute a claim. *Confirmed* and *refuted*: every seed does, or the \
          interval of the mean lies in that range; otherwise it is undecided.\n",
         conditions(study),
+        study.hash,
         env!("CARGO_PKG_VERSION")
     );
     text.push_str(&counts(&outcome.findings));
@@ -49,7 +49,7 @@ pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
                 }
             }
         }
-        text.push_str(&hashes(&seeds));
+        text.push_str(&hashes(of_name));
     }
     text
 }
@@ -81,10 +81,11 @@ fn verdicts(findings: &[Finding]) -> String {
     for finding in findings {
         let _ = writeln!(
             text,
-            "| {} | {} | **{}** | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | **{}**{} | {} | {} | {} | {} | {} | {} |",
             finding.claim,
             finding.statement,
             finding.verdict,
+            reason(finding.because),
             votes(finding),
             mean(finding),
             each_seed(finding),
@@ -94,6 +95,16 @@ fn verdicts(findings: &[Finding]) -> String {
         );
     }
     text
+}
+
+// Nothing where the column of seeds says it already.
+fn reason(because: Because) -> &'static str {
+    match because {
+        Because::EverySeed | Because::SeedsDiffer | Because::Deviations | Because::DeviationsAlike => "",
+        Because::IntervalOfMean => ", by the interval",
+        Because::TooFewSeeds => ", fewer than 3 seeds",
+        Because::SeedNotMeasured => ", a seed was not measured",
+    }
 }
 
 // `5 of 5 confirm`; of a spread its p.
@@ -216,16 +227,21 @@ fn depth(seeds: &[(u64, &Outcome)]) -> String {
     .concat()
 }
 
-fn hashes(seeds: &[(u64, &Outcome)]) -> String {
+fn hashes<'a>(replicates: impl Iterator<Item = &'a MeasuredReplicate>) -> String {
     let mut text = String::from("\nData and final checkpoints:\n\n");
-    for (seed, outcome) in seeds {
-        let data: Vec<&str> = outcome.data.iter().map(|(_, hash)| hash.as_str()).collect();
-        let ends = outcome.evidence.runs().filter_map(|run| {
-            let end = run.checkpoint(CheckpointRole::End)?;
-            Some(format!("{} {}", run.name(), end.origin.checkpoint_hash))
-        });
-        let ends: Vec<String> = ends.collect();
-        let _ = writeln!(text, "- seed {seed}: data {}; {}", data.join(", "), ends.join(", "));
+    for on in replicates.map(MeasuredReplicate::measured_on) {
+        let ends: Vec<String> = on
+            .checkpoints
+            .iter()
+            .map(|(run, hash)| format!("{run} {hash}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "- seed {}: data {}; {}",
+            on.seed,
+            on.data.join(", "),
+            ends.join(", ")
+        );
     }
     text
 }

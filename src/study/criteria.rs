@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 use super::StudyExperiment;
 use crate::error::{Error, Result};
+use crate::experiment::Preset;
 use crate::experiment::claims::Quantity;
+use crate::graph::Dataset;
 
 /// A criterion of a study.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +23,8 @@ pub struct Criterion {
     pub subject: Subject,
     /// The values that confirm the claim, both ends included.
     pub confirms: Range,
-    /// The values that refute it, both ends included.
-    pub refutes: Range,
+    /// The values that refute it: those in any of these ranges.
+    pub refutes: Vec<Range>,
 }
 
 /// What a criterion is about.
@@ -32,6 +34,23 @@ pub enum Subject {
     EachSeed(Quantity),
     /// How much more a number varies between seeds than another: the ratio of mean absolute deviations from the median.
     Spread([Quantity; 2]),
+}
+
+impl Subject {
+    /// What is measured on each seed.
+    pub fn quantities(&self) -> Vec<&Quantity> {
+        match self {
+            Self::EachSeed(quantity) => vec![quantity],
+            Self::Spread(pair) => pair.iter().collect(),
+        }
+    }
+}
+
+/// An experiment with what its preset makes, against which criteria are checked.
+pub(super) struct CheckedExperiment {
+    pub(super) experiment: StudyExperiment,
+    pub(super) preset: Preset,
+    pub(super) made: Vec<Dataset>,
 }
 
 /// A range of numbers, both ends included.
@@ -51,9 +70,15 @@ impl From<[f64; 2]> for Range {
 }
 
 impl Range {
-    /// Whether the range has `value`.
-    pub fn has(&self, value: f64) -> bool {
+    /// Whether `value` is in the range.
+    pub fn contains(&self, value: f64) -> bool {
         self.from <= value && value <= self.to
+    }
+
+    /// Several of them in words.
+    pub(super) fn words(ranges: &[Self]) -> String {
+        let all: Vec<String> = ranges.iter().map(Self::to_string).collect();
+        all.join(" or ")
     }
 }
 
@@ -82,22 +107,41 @@ pub(super) struct CriterionTable {
     #[serde(default)]
     spread: Option<[Quantity; 2]>,
     confirms: Range,
-    refutes: Range,
+    refutes: OneOrMore,
+}
+
+/// One range, or a list of them.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "refutes: neither two numbers, the smaller first, nor a list of such pairs"
+)]
+enum OneOrMore {
+    One(Range),
+    More(Vec<Range>),
 }
 
 impl CriterionTable {
-    /// Checks that the ranges can be told apart, and that the runs are there.
+    /// Checks that the ranges can be told apart, and that the experiment will measure what they are ranges of.
     ///
     /// # Errors
     /// With the key, the value and what is allowed.
-    pub(super) fn checked(self, experiments: &[StudyExperiment]) -> Result<Criterion> {
+    pub(super) fn checked(self, experiments: &[CheckedExperiment]) -> Result<Criterion> {
         let subject = match (self.quantity, self.spread) {
             (Some(quantity), None) => Subject::EachSeed(quantity),
             (None, Some(spread)) => Subject::Spread(spread),
             _ => return Err(Error::input("allowed: either quantity or spread")),
         };
-        let (confirms, refutes) = (self.confirms, self.refutes);
-        for (key, range) in [("confirms", confirms), ("refutes", refutes)] {
+        let confirms = self.confirms;
+        let refutes = match self.refutes {
+            OneOrMore::One(range) => vec![range],
+            OneOrMore::More(ranges) if ranges.is_empty() => {
+                return Err(Error::input("refutes = []; allowed: one range or more"));
+            }
+            OneOrMore::More(ranges) => ranges,
+        };
+        let ranges = std::iter::once(("confirms", confirms)).chain(refutes.iter().map(|&range| ("refutes", range)));
+        for (key, range) in ranges {
             if range.from.is_nan() || range.to.is_nan() || range.from > range.to {
                 return Err(Error::input(format!(
                     "{key} = [{}, {}]; allowed: two numbers, the smaller first",
@@ -105,27 +149,25 @@ impl CriterionTable {
                 )));
             }
         }
-        if confirms.from <= refutes.to && refutes.from <= confirms.to {
+        let overlaps = |range: &&Range| confirms.from <= range.to && range.from <= confirms.to;
+        if let Some(range) = refutes.iter().find(overlaps) {
             return Err(Error::input(format!(
-                "confirms ({confirms}) and refutes ({refutes}) have numbers in common; allowed: ranges apart"
+                "confirms ({confirms}) and refutes ({range}) have numbers in common; allowed: ranges apart"
             )));
         }
-        let Some(experiment) = experiments.iter().find(|known| known.name == self.experiment) else {
-            let names: Vec<&str> = experiments.iter().map(|known| known.name.as_str()).collect();
+        let named = experiments
+            .iter()
+            .find(|known| known.experiment.name == self.experiment);
+        let Some(CheckedExperiment { preset, made, .. }) = named else {
+            let names: Vec<&str> = experiments.iter().map(|known| known.experiment.name.as_str()).collect();
             return Err(Error::input(format!(
                 "experiment = {:?}; allowed: {}",
                 self.experiment,
                 names.join(", ")
             )));
         };
-        let preset = experiment.preset.read(None)?;
-        let names: Vec<&str> = preset.runs().into_iter().map(|(name, _)| name).collect();
-        let named = match &subject {
-            Subject::EachSeed(quantity) => quantity.runs(),
-            Subject::Spread([wide, narrow]) => [wide.runs(), narrow.runs()].concat(),
-        };
-        if let Some(unknown) = named.iter().find(|name| !names.contains(name)) {
-            return Err(Error::input(format!("run {unknown:?}; allowed: {}", names.join(", "))));
+        for quantity in subject.quantities() {
+            quantity.check(preset, made)?;
         }
         Ok(Criterion {
             claim: self.claim,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::Study;
-use super::criteria::CriterionTable;
+use super::criteria::{CheckedExperiment, CriterionTable};
 use crate::error::{Error, Result};
 use crate::experiment::PresetSource;
 use crate::files;
@@ -106,10 +106,10 @@ impl Study {
             })
             .collect::<Result<Vec<_>>>()?;
         for (i, experiment) in experiments.iter().enumerate() {
-            if experiments[..i].iter().any(|other| other.name == experiment.name) {
+            let name = &experiment.experiment.name;
+            if experiments[..i].iter().any(|other| other.experiment.name == *name) {
                 return Err(Error::input(format!(
-                    "experiments.{i}.name = {:?}; allowed: a name that no other has",
-                    experiment.name
+                    "experiments.{i}.name = {name:?}; allowed: a name that no other has"
                 )));
             }
         }
@@ -119,14 +119,15 @@ impl Study {
         });
         Ok(Self {
             name: name.to_owned(),
+            hash: files::short_hash(text.as_bytes()),
             criteria: criteria.collect::<Result<_>>()?,
-            experiments,
+            experiments: experiments.into_iter().map(|checked| checked.experiment).collect(),
         })
     }
 }
 
 impl ExperimentTable {
-    fn checked(self, folder: &Path) -> Result<StudyExperiment> {
+    fn checked(self, folder: &Path) -> Result<CheckedExperiment> {
         let is_name =
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if !is_name(&self.name) {
@@ -148,10 +149,16 @@ impl ExperimentTable {
         if self.seeds.is_empty() || twice {
             return Err(Error::input("seeds; allowed: one or more numbers, each once"));
         }
-        Ok(StudyExperiment {
+        let experiment = StudyExperiment {
             name: self.name,
             preset,
             seeds: self.seeds,
+        };
+        let preset = experiment.preset.read(None)?;
+        Ok(CheckedExperiment {
+            made: preset.data_sets()?,
+            experiment,
+            preset,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! trained here or anywhere. Each seed's experiment is then measured as it would be alone.
 
 mod criteria;
+mod document;
 mod estimate;
 mod file;
 mod plan;
@@ -15,9 +16,10 @@ mod verdict;
 use std::path::Path;
 
 pub use criteria::{Criterion, Range, Subject};
+pub use document::{MeasuredOn, Verdicts};
 pub use file::{StudyExperiment, StudySource};
 pub use run::{MeasuredReplicate, StudyOutcome};
-pub use verdict::{Finding, SeedValues, Verdict};
+pub use verdict::{Because, Finding, SeedValues, Verdict};
 
 use crate::error::Result;
 use crate::experiment::Preset;
@@ -27,6 +29,8 @@ use crate::experiment::Preset;
 pub struct Study {
     /// What it is called.
     pub name: String,
+    /// The hash of its file, criteria and all.
+    pub hash: String,
     /// Its experiments.
     pub experiments: Vec<StudyExperiment>,
     /// What its claims are held against.

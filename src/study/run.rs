@@ -7,43 +7,43 @@ use candle_core::Device;
 use super::{Finding, Study};
 use crate::error::{Error, Result};
 use crate::experiment::{Evidence, Experiment, Folders, Observer, Outcome};
-use crate::sweep::{PointOutcome, Runner};
+use crate::sweep::{PointOutcome, Runner, default_jobs};
 use crate::wording::counted;
 
 impl Study {
-    /// Trains all runs as far as they are not trained yet, `jobs` at once.
+    /// Trains all runs as far as they are not trained yet, as many at once as there are cores and memory for.
     ///
     /// # Errors
     /// When the plan cannot be made, a point fails or is in the hands of another process, or it was stopped.
-    pub fn train(
-        &self,
-        folders: &Folders,
-        device: &Device,
-        jobs: usize,
-        observer: &dyn Observer,
-        stop: &AtomicBool,
-    ) -> Result<()> {
+    pub fn train(&self, folders: &Folders, device: &Device, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
         let plan = self.plan(&folders.runs)?;
         let points: Vec<_> = plan.points.iter().collect();
+        let jobs = default_jobs(&folders.runs, &points)?;
         let outcomes = Runner::new(&folders.runs, device, stop, observer).all(&points, jobs)?;
-        let mut left = Vec::new();
+        let (mut failed, mut held) = (Vec::new(), Vec::new());
         let mut interrupted = false;
         for (point, outcome) in points.iter().zip(&outcomes) {
             match outcome {
                 PointOutcome::WasDone | PointOutcome::Trained => {}
                 PointOutcome::Interrupted => interrupted = true,
-                PointOutcome::Held(holder) => left.push(format!("{}: {holder}", point.name)),
-                PointOutcome::Failed(error) => left.push(format!("{}: {error}", point.name)),
+                PointOutcome::Held(holder) => held.push(format!("{}: {holder}", point.name)),
+                PointOutcome::Failed(error) => failed.push(format!("{}: {error}", point.name)),
             }
         }
-        match (left.is_empty(), interrupted) {
-            (false, _) => Err(Error::failed(format!(
-                "{} not trained: {}",
-                counted(left.len(), "point"),
-                left.join("; ")
+        let count = |of: &[String]| counted(of.len(), "point");
+        match (failed.is_empty(), held.is_empty(), interrupted) {
+            (false, ..) => Err(Error::failed(format!(
+                "{} failed: {}",
+                count(&failed),
+                failed.join("; ")
             ))),
-            (true, true) => Err(Error::Interrupted),
-            (true, false) => Ok(()),
+            (true, _, true) => Err(Error::Interrupted),
+            (true, false, false) => Err(Error::failed(format!(
+                "all others are trained; {} left to another process: {}; run the same command when it is done",
+                count(&held),
+                held.join("; ")
+            ))),
+            (true, true, false) => Ok(()),
         }
     }
 }

@@ -67,7 +67,7 @@ fn mistakes_in_a_study_are_named_with_what_is_allowed() {
         (
             "\"looped\"",
             "\"loopd\"",
-            "run \"loopd\"; allowed: looped, vanilla-same-flops",
+            "run = \"loopd\"; allowed: looped, vanilla-same-flops",
         ),
         ("\"accuracy\"", "\"acuracy\"", "acuracy"),
         ("[0.5, inf]", "[0.1, inf]", "have numbers in common"),
@@ -77,6 +77,29 @@ fn mistakes_in_a_study_are_named_with_what_is_allowed() {
             "confirms = [0.9, 0.5]; allowed: two numbers, the smaller first",
         ),
         ("[0.5, inf]", "[nan, 0.5]", "two numbers"),
+        ("[-inf, 0.2]", "[]", "refutes = []; allowed: one range or more"),
+        ("[-inf, 0.2]", "[[-inf, 0.2], [0.4, 0.6]]", "have numbers in common"),
+        ("[-inf, 0.2]", "\"low\"", "nor a list of such pairs"),
+        (
+            "\"test_inferred_ood\"",
+            "\"test_3hop\"",
+            "criteria.0: split = \"test_3hop\"; allowed: train, ",
+        ),
+        (
+            "{ kind = \"accuracy\", run = \"looped\", split = \"test_inferred_ood\" }",
+            "{ kind = \"stage-step\", run = \"looped\", stage = 4 }",
+            "stage = 4; allowed: 1 to 3",
+        ),
+        (
+            "{ kind = \"accuracy\", run = \"looped\", split = \"test_inferred_ood\" }",
+            "{ kind = \"appears-in-iteration\", run = \"looped\", share_of_max = nan, top1 = 0.1 }",
+            "share_of_max = NaN; allowed: 0 to 1",
+        ),
+        (
+            "{ kind = \"accuracy\", run = \"looped\", split = \"test_inferred_ood\" }",
+            "{ kind = \"suffix\", run = \"looped\" }",
+            "the quantity is of a depth experiment and the preset of a systematic one",
+        ),
     ] {
         assert_eq!(MINE.matches(from).count(), 1, "{from}");
         let text = parse(&MINE.replace(from, to)).unwrap_err().to_string();
@@ -108,6 +131,68 @@ fn a_claim_is_confirmed_or_refuted_by_every_seed_or_by_the_interval_of_their_mea
     assert!((low - 0.7).abs() < 1e-9 && (high - 0.7).abs() < 1e-9);
     // One seed is between the ranges; the mean, 0.537 ± 0.107, is too.
     assert_eq!(verdict([Value(0.56), Value(0.56), Value(0.49)]), Verdict::Undecided);
+}
+
+#[test]
+fn what_a_depth_experiment_does_not_measure_is_refused_before_it_is_trained() {
+    let depth = |quantity: &str| {
+        let text = MINE.replace("\"quick\"", "\"depth-quick\"").replace(
+            "{ kind = \"accuracy\", run = \"looped\", split = \"test_inferred_ood\" }",
+            quantity,
+        );
+        parse(&text).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let preset = "depth-quick".parse::<crate::experiment::PresetSource>().unwrap();
+    let preset = preset.read(None).unwrap();
+    let run = preset.runs()[0].0;
+    depth(&format!("{{ kind = \"suffix\", run = \"{run}\" }}")).unwrap();
+    for (quantity, says) in [
+        ("kind = \"peak-difference\", hops = 99", "hops = 99; allowed: 2 to "),
+        ("kind = \"peak-difference\", hops = 1", "hops = 1; allowed: 2 to "),
+        (
+            "kind = \"kl-share\", kl = 0.123, entropy = 3.0",
+            "the rule = kl=0.123; allowed: ",
+        ),
+        ("kind = \"late-depths\", late = 2.0", "late = 2; allowed: 0 to 1"),
+        (
+            "kind = \"ood-at-second-stage\"",
+            "the quantity is of a systematic experiment and the preset of a depth one",
+        ),
+    ] {
+        let text = depth(&format!("{{ {quantity}, run = \"{run}\" }}")).unwrap_err();
+        assert!(text.contains(says), "{quantity}: {text}");
+    }
+}
+
+#[test]
+fn a_number_on_either_side_of_those_that_confirm_can_refute() {
+    let study = parse(
+        &MINE
+            .replace("[0.5, inf]", "[2, 2]")
+            .replace("[-inf, 0.2]", "[[-inf, 1], [3, inf]]"),
+    )
+    .unwrap();
+    let verdict = |values: [f64; 3]| {
+        let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
+            seed,
+            values: vec![Value(value)],
+        });
+        let finding = study.criteria[0].judge(seeds.collect());
+        (finding.verdict, finding.refuting)
+    };
+    assert_eq!(verdict([1.0, 1.0, 1.0]), (Verdict::Refuted, 3));
+    assert_eq!(verdict([1.0, 4.0, 3.0]), (Verdict::Refuted, 3));
+    assert_eq!(verdict([2.0, 2.0, 2.0]), (Verdict::Confirmed, 0));
+    assert_eq!(verdict([1.0, 2.0, 3.0]), (Verdict::Undecided, 2));
+    assert_eq!(study.criteria[0].judge(Vec::new()).refutes, "≤ 1 or ≥ 3");
+}
+
+#[test]
+fn infinite_numbers_are_words_in_json() {
+    let finding = held([Value(f64::INFINITY), AtLeast(0.9), Value(0.5)]);
+    let json = serde_json::to_value(&finding).unwrap();
+    assert_eq!(json["seeds"][0]["values"][0], serde_json::json!({"value": "infinity"}));
+    assert_eq!(json["because"], "every-seed");
 }
 
 #[test]
@@ -144,6 +229,7 @@ fn a_bound_decides_only_where_everything_that_it_allows_does() {
 fn a_seed_that_could_not_be_measured_leaves_a_claim_undecided() {
     let finding = held([Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
     assert_eq!((finding.verdict, finding.confirming), (Verdict::Undecided, 2));
+    assert_eq!(finding.because, Because::SeedNotMeasured);
     let study = parse(MINE).unwrap();
     assert_eq!(study.criteria[0].judge(Vec::new()).verdict, Verdict::Undecided);
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::criteria::{Criterion, Range, Subject};
 use crate::experiment::Evidence;
-use crate::experiment::claims::Measured;
+use crate::experiment::claims::{Measured, finite_or_word};
 use crate::measure::statistics::seeds::OverSeeds;
 use crate::measure::statistics::{Interval, mean};
 
@@ -20,11 +20,11 @@ const MIN_SEEDS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every seed confirms, or the interval of their mean does.
+    /// Every seed confirms; or the interval of their mean does, and no seed refutes.
     Confirmed,
-    /// Every seed refutes, or the interval of their mean does.
+    /// Every seed refutes; or the interval of their mean does, and no seed confirms.
     Refuted,
-    /// Neither, or a seed could not be measured.
+    /// Neither, fewer than three seeds, or a seed that could not be measured.
     Undecided,
 }
 
@@ -36,6 +36,26 @@ impl fmt::Display for Verdict {
             Self::Undecided => "undecided",
         })
     }
+}
+
+/// Why a verdict is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Because {
+    /// Every seed says so.
+    EverySeed,
+    /// The interval of the mean over seeds lies in the range, and no seed says the opposite.
+    IntervalOfMean,
+    /// Deviations from the median differ at p of 0.05 or less, over all relabelings of the runs.
+    Deviations,
+    /// There are fewer than three seeds.
+    TooFewSeeds,
+    /// A seed could not be measured.
+    SeedNotMeasured,
+    /// Some seeds say it and others do not, or they are between the ranges.
+    SeedsDiffer,
+    /// Deviations from the median do not differ at p of 0.05 or less.
+    DeviationsAlike,
 }
 
 /// A criterion held against all seeds.
@@ -57,13 +77,16 @@ pub struct Finding {
     pub is_spread: bool,
     /// The verdict.
     pub verdict: Verdict,
+    /// What decided, or left it undecided.
+    pub because: Because,
     /// How many seeds confirm it.
     pub confirming: usize,
     /// How many refute it.
     pub refuting: usize,
     /// Each seed with what it gave; of a spread the number of each run.
     pub seeds: Vec<SeedValues>,
-    /// The mean over seeds; of a spread the ratio of the deviations.
+    /// The mean over seeds; of a spread the ratio of the deviations, which is infinite where the second does not vary.
+    #[serde(serialize_with = "finite_or_word_where_there")]
     pub value: Option<f64>,
     /// The 95 % interval of the mean over seeds.
     pub interval: Option<Interval>,
@@ -80,13 +103,17 @@ pub struct SeedValues {
     pub values: Vec<Measured>,
 }
 
+fn finite_or_word_where_there<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => finite_or_word(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 impl Criterion {
     /// Holds the criterion against the evidence of each seed.
     pub fn hold(&self, evidence: &[(u64, &Evidence)]) -> Finding {
-        let quantities: Vec<_> = match &self.subject {
-            Subject::EachSeed(quantity) => vec![quantity],
-            Subject::Spread(pair) => pair.iter().collect(),
-        };
+        let quantities = self.subject.quantities();
         let seeds: Vec<SeedValues> = evidence
             .iter()
             .map(|(seed, evidence)| SeedValues {
@@ -105,9 +132,10 @@ impl Criterion {
             source: self.source.clone(),
             experiment: self.experiment.clone(),
             confirms: self.confirms.to_string(),
-            refutes: self.refutes.to_string(),
+            refutes: Range::words(&self.refutes),
             is_spread: matches!(self.subject, Subject::Spread(_)),
             verdict: Verdict::Undecided,
+            because: Because::TooFewSeeds,
             confirming: 0,
             refuting: 0,
             seeds: Vec::new(),
@@ -123,8 +151,11 @@ impl Criterion {
 
     fn over_seeds(&self, seeds: Vec<SeedValues>, finding: Finding) -> Finding {
         let measured: Vec<&Measured> = seeds.iter().flat_map(|seed| &seed.values).collect();
-        let count = |range: Range| measured.iter().filter(|value| is_in(value, range)).count();
-        let (confirming, refuting) = (count(self.confirms), count(self.refutes));
+        let count = |ranges: &[Range]| {
+            let any = |value: &&&Measured| ranges.iter().any(|&range| is_in(value, range));
+            measured.iter().filter(any).count()
+        };
+        let (confirming, refuting) = (count(&[self.confirms]), count(&self.refutes));
         // A bound is no value: a mean of bounds would be too small or too large.
         let values: Option<Vec<f64>> = measured
             .iter()
@@ -136,20 +167,27 @@ impl Criterion {
         let interval = values
             .as_ref()
             .and_then(|values| OverSeeds::new(values.len(), 1).mean(values));
-        let within = |range: Range| interval.is_some_and(|(low, high)| range.has(low) && range.has(high));
+        let within = |range: &Range| interval.is_some_and(|(low, high)| range.contains(low) && range.contains(high));
         let n = seeds.len();
+        let (verdict, because) = if n < MIN_SEEDS {
+            (Verdict::Undecided, Because::TooFewSeeds)
+        } else if confirming == n {
+            (Verdict::Confirmed, Because::EverySeed)
+        } else if refuting == n {
+            (Verdict::Refuted, Because::EverySeed)
+        } else if measured.iter().any(|value| matches!(value, Measured::Missing(_))) {
+            (Verdict::Undecided, Because::SeedNotMeasured)
         // The interval does not outvote a seed.
-        let verdict = if n < MIN_SEEDS {
-            Verdict::Undecided
-        } else if confirming == n || (refuting == 0 && within(self.confirms)) {
-            Verdict::Confirmed
-        } else if refuting == n || (confirming == 0 && within(self.refutes)) {
-            Verdict::Refuted
+        } else if refuting == 0 && within(&self.confirms) {
+            (Verdict::Confirmed, Because::IntervalOfMean)
+        } else if confirming == 0 && self.refutes.iter().any(within) {
+            (Verdict::Refuted, Because::IntervalOfMean)
         } else {
-            Verdict::Undecided
+            (Verdict::Undecided, Because::SeedsDiffer)
         };
         Finding {
             verdict,
+            because,
             confirming,
             refuting,
             value: values.map(mean),
@@ -168,14 +206,20 @@ impl Criterion {
         };
         let of = |place: usize| -> Option<Vec<f64>> { seeds.iter().map(|seed| exact(&seed.values[place])).collect() };
         let spread = of(0).zip(of(1)).and_then(|(wide, narrow)| Spread::of(&wide, &narrow));
-        let verdict = match &spread {
-            _ if seeds.len() < MIN_SEEDS => Verdict::Undecided,
-            Some(spread) if self.confirms.has(spread.ratio) && spread.p <= MAX_P => Verdict::Confirmed,
-            Some(spread) if self.refutes.has(spread.ratio) && spread.p_less <= MAX_P => Verdict::Refuted,
-            _ => Verdict::Undecided,
+        let (verdict, because) = match &spread {
+            _ if seeds.len() < MIN_SEEDS => (Verdict::Undecided, Because::TooFewSeeds),
+            None => (Verdict::Undecided, Because::SeedNotMeasured),
+            Some(spread) if self.confirms.contains(spread.ratio) && spread.p <= MAX_P => {
+                (Verdict::Confirmed, Because::Deviations)
+            }
+            Some(spread) if self.refutes.iter().any(|range| range.contains(spread.ratio)) && spread.p_less <= MAX_P => {
+                (Verdict::Refuted, Because::Deviations)
+            }
+            Some(_) => (Verdict::Undecided, Because::DeviationsAlike),
         };
         Finding {
             verdict,
+            because,
             value: spread.as_ref().map(|spread| spread.ratio),
             p: spread.map(|spread| spread.p),
             seeds,
@@ -187,9 +231,9 @@ impl Criterion {
 /// Whether a number, or every number that its bound allows, is in the range.
 pub(super) fn is_in(measured: &Measured, range: Range) -> bool {
     match measured {
-        Measured::Value(value) => range.has(*value),
-        Measured::AtLeast(least) => range.has(*least) && range.to == f64::INFINITY,
-        Measured::AtMost(most) => range.has(*most) && range.from == f64::NEG_INFINITY,
+        Measured::Value(value) => range.contains(*value),
+        Measured::AtLeast(least) => range.contains(*least) && range.to == f64::INFINITY,
+        Measured::AtMost(most) => range.contains(*most) && range.from == f64::NEG_INFINITY,
         Measured::Missing(_) => false,
     }
 }
@@ -203,8 +247,8 @@ pub(super) struct Spread {
 
 impl Spread {
     /// The absolute deviations from the median of each set (Brown & Forsythe 1974) are relabeled in all ways; p is the share of
-    /// relabelings in which the mean of the first exceeds that of the second by as much, `p_less` that in which it does by as little. Nothing where there are too many
-    /// relabelings, or none of the numbers varies.
+    /// relabelings in which the mean of the first exceeds that of the second by as much, `p_less` that in which it does by as
+    /// little. Nothing where there are too many relabelings, or none of the numbers varies.
     pub(super) fn of(wide: &[f64], narrow: &[f64]) -> Option<Self> {
         const MAX_RUNS: usize = 20;
         let (n, all) = (wide.len(), [deviations(wide), deviations(narrow)].concat());

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::evidence::{Evidence, Need, RunView};
 pub(crate) use depth::plain;
+pub(crate) use quantity::finite_or_word;
 pub use quantity::{Cost, Measured, Quantity};
 pub use tables::{DEPTH, SYSTEMATIC};
 

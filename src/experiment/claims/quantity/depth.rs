@@ -25,15 +25,49 @@ pub(super) fn answered_beyond(run: RunView) -> Measured {
     Measured::Value(beyond)
 }
 
+// How deep a run goes, and whether nothing deeper could have been seen.
+struct Reach {
+    hops: usize,
+    is_ceiling: bool,
+}
+
+// A difference with a ceiling is a bound, and one of two ceilings nothing at all.
+fn difference(more: &Reach, less: &Reach) -> Measured {
+    let value = more.hops as f64 - less.hops as f64;
+    match (more.is_ceiling, less.is_ceiling) {
+        (false, false) => Measured::Value(value),
+        (true, false) => Measured::AtLeast(value),
+        (false, true) => Measured::AtMost(value),
+        (true, true) => Measured::Missing(format!(
+            "both went as deep as could be seen, {} and {} hops",
+            more.hops, less.hops
+        )),
+    }
+}
+
+pub(super) fn learned_difference(more: RunView, less: RunView) -> Measured {
+    let of = |run: RunView| Reach {
+        hops: run.learned(),
+        // The last stage of a curriculum is its deepest chains.
+        is_ceiling: run
+            .training()
+            .and_then(|training| training.stages.last())
+            .is_some_and(|last| last.reached.is_some()),
+    };
+    difference(&of(more), &of(less))
+}
+
 pub(super) fn answered_difference(more: RunView, less: RunView, learned: usize) -> Measured {
-    // The first of the checkpoints that have learned so many hops is that of the stage.
+    // Later checkpoints may have learned as many hops: the first of them is that of the stage.
     let at = |run: RunView| {
         let rows = run.rows::<Extrapolate>().filter(|row| row.learned == learned);
-        rows.min_by_key(|row| row.origin.step)
-            .map(|row| row.extrapolated as f64)
+        rows.min_by_key(|row| row.origin.step).map(|row| Reach {
+            hops: row.extrapolated,
+            is_ceiling: row.next.is_none(),
+        })
     };
     match at(more).zip(at(less)) {
-        Some((more, less)) => Measured::Value(more - less),
+        Some((more, less)) => difference(&more, &less),
         None => Measured::Missing(format!("not both learned {learned} hops")),
     }
 }
@@ -54,7 +88,7 @@ pub(super) fn loss(run: RunView, hops: usize) -> Option<f64> {
     Some(max.accuracy - last.accuracy)
 }
 
-// How KL alone and KL with entropy halt chains of so many hops.
+// How KL alone and KL with entropy halt chains of this number of hops.
 fn halted(run: RunView<'_>, kl: f64, entropy: f64, hops: usize) -> Option<[&HaltRow; 2]> {
     let [kl, both] = kl_rules(kl, entropy).map(|rule| {
         let mut rows = run.rows::<Halt>();
@@ -80,7 +114,7 @@ pub(super) fn suffix(run: RunView) -> Option<f64> {
     Some(relations as f64 / run.depth() as f64)
 }
 
-pub(super) fn apart(run: RunView) -> Option<f64> {
+pub(super) fn layer_distance(run: RunView) -> Option<f64> {
     let hops = run.depth();
     let rows = run.rows::<Settle>().filter(|row| row.hops == hops);
     rows.max_by_key(|row| row.iteration)?.apart

@@ -1,9 +1,10 @@
 //! Quantities: what a criterion over seeds is a range of, one number a seed.
 
+mod check;
 mod depth;
 mod systematic;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::experiment::{Evidence, RunView};
 use crate::graph::{Position, Split, Target};
@@ -114,11 +115,11 @@ pub enum Quantity {
         /// than this one.
         less: String,
     },
-    /// The share of the depths that were learned in the last updates until the last was.
+    /// The share of all depths that were learned late: after the share `late` of the updates that it took to learn the last one.
     LateDepths {
         /// Of this run.
         run: String,
-        /// Those after this share of the updates are the last.
+        /// The share of the updates after which a depth counts as learned late.
         late: f64,
     },
     /// The deepest chains that are answered at some number of iterations minus the deepest learned ones, in hops.
@@ -126,7 +127,8 @@ pub enum Quantity {
         /// Of this run.
         run: String,
     },
-    /// As `LearnedDifference`, of the deepest chains that are answered where both have learned so many hops.
+    /// The deepest chains that one run answers at some number of iterations minus those of another, in hops, each at its checkpoint
+    /// that had learned `learned` hops: so both were trained on the same chains.
     AnsweredDifference {
         /// The run that is to answer more,
         more: String,
@@ -140,7 +142,7 @@ pub enum Quantity {
         /// Of this run.
         run: String,
     },
-    /// The margin's peak at so many hops minus that at the deepest learned chains, in logits.
+    /// The margin's peak at chains of `hops` hops minus that at the deepest learned chains, in logits.
     PeakDifference {
         /// Of this run.
         run: String,
@@ -153,7 +155,7 @@ pub enum Quantity {
         more: String,
         /// than this one,
         less: String,
-        /// at chains of so many hops.
+        /// at chains of this number of hops.
         hops: usize,
     },
     /// What accuracy at the deepest learned chains loses from its largest to that after the most iterations.
@@ -184,8 +186,9 @@ pub enum Quantity {
         /// Of this run.
         run: String,
     },
-    /// The distance of the states after the block's layers after the most iterations, as a share of their norm.
-    Apart {
+    /// How far the states after the different layers of the block are from each other after the most iterations, as a share of their
+    /// norm, at the deepest learned chains.
+    LayerDistance {
         /// Of this run.
         run: String,
     },
@@ -203,17 +206,26 @@ pub enum Cost {
 }
 
 /// What a seed gives for a quantity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measured {
     /// The number.
-    Value(f64),
-    /// A number that it is at least: training ended before what it depends on came.
-    AtLeast(f64),
-    /// A number that it is at most.
-    AtMost(f64),
+    Value(#[serde(serialize_with = "finite_or_word")] f64),
+    /// A lower bound: training ended, or the data or the curriculum did, before the number itself could be seen.
+    AtLeast(#[serde(serialize_with = "finite_or_word")] f64),
+    /// An upper bound, for the same reasons.
+    AtMost(#[serde(serialize_with = "finite_or_word")] f64),
     /// It could not be measured, for this reason.
     Missing(String),
+}
+
+/// Writes a number for JSON, which has no infinity and would write `null`, as if there were no number.
+pub(crate) fn finite_or_word<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match *value {
+        f64::INFINITY => serializer.serialize_str("infinity"),
+        f64::NEG_INFINITY => serializer.serialize_str("-infinity"),
+        finite => serializer.serialize_f64(finite),
+    }
 }
 
 impl Measured {
@@ -258,7 +270,7 @@ impl Quantity {
             | Self::KlShare { run, .. }
             | Self::KlAccuracyLost { run, .. }
             | Self::Suffix { run }
-            | Self::Apart { run } => vec![run],
+            | Self::LayerDistance { run } => vec![run],
             Self::StageRatio { slow: a, fast: b, .. }
             | Self::LearnedDifference { more: a, less: b }
             | Self::AnsweredDifference { more: a, less: b, .. }
@@ -306,7 +318,7 @@ impl Quantity {
             Self::KlShare { kl, entropy, .. } => depth::kl_share(run, *kl, *entropy),
             Self::KlAccuracyLost { kl, entropy, .. } => depth::kl_accuracy_lost(run, *kl, *entropy),
             Self::Suffix { .. } => depth::suffix(run),
-            Self::Apart { .. } => depth::apart(run),
+            Self::LayerDistance { .. } => depth::layer_distance(run),
             Self::StageRatio { .. }
             | Self::LearnedDifference { .. }
             | Self::AnsweredDifference { .. }
@@ -318,7 +330,7 @@ impl Quantity {
     fn of_pair(&self, a: RunView, b: RunView) -> Measured {
         let value = match self {
             Self::StageRatio { stage, cost, .. } => return systematic::stage_ratio(a, b, *stage, *cost),
-            Self::LearnedDifference { .. } => Some(a.learned() as f64 - b.learned() as f64),
+            Self::LearnedDifference { .. } => return depth::learned_difference(a, b),
             Self::AnsweredDifference { learned, .. } => return depth::answered_difference(a, b, *learned),
             Self::LossDifference { hops, .. } => depth::loss(a, *hops).zip(depth::loss(b, *hops)).map(|(a, b)| a - b),
             _ => None,

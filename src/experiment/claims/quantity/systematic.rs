@@ -8,10 +8,12 @@ use crate::experiment::claims::lens::{LensLine, R1, R2, bridge_probe};
 use crate::graph::{Position, Split, Target};
 use crate::measure::Eval;
 
-// The updates until a stage was reached, or those of the whole run where it was not; whether it was; and a query's FLOPs.
+// When a run reached a stage.
 struct Arrival {
+    // Until then; those of the whole run where it was not reached.
     updates: f64,
-    came: bool,
+    is_reached: bool,
+    // Of a query's forward pass.
     flops: f64,
 }
 
@@ -20,7 +22,7 @@ fn arrival(run: RunView<'_>, stage: usize) -> Option<Arrival> {
     let reached = &training.stages.get(stage.checked_sub(1)?)?.reached;
     Some(Arrival {
         updates: reached.as_ref().map_or(training.steps, |reached| reached.step) as f64,
-        came: reached.is_some(),
+        is_reached: reached.is_some(),
         flops: training.forward_flops as f64,
     })
 }
@@ -37,7 +39,7 @@ impl Arrival {
 pub(super) fn stage_step(run: RunView, stage: usize) -> Measured {
     match arrival(run, stage) {
         None => Measured::Missing(NOT_MEASURED.to_owned()),
-        Some(arrival) if arrival.came => Measured::Value(arrival.updates),
+        Some(arrival) if arrival.is_reached => Measured::Value(arrival.updates),
         Some(arrival) => Measured::AtLeast(arrival.updates),
     }
 }
@@ -47,7 +49,7 @@ pub(super) fn stage_ratio(slow: RunView, fast: RunView, stage: usize, cost: Cost
         return Measured::Missing(NOT_MEASURED.to_owned());
     };
     let ratio = slow.cost(cost) / fast.cost(cost);
-    match (slow.came, fast.came) {
+    match (slow.is_reached, fast.is_reached) {
         (true, true) => Measured::Value(ratio),
         (false, true) => Measured::AtLeast(ratio),
         (true, false) => Measured::AtMost(ratio),

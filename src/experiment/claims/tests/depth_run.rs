@@ -110,7 +110,7 @@ impl Run {
 
     // The step at which each depth from 2 hops on was learned.
     pub(crate) fn learned_at(mut self, steps: &[u64]) -> Self {
-        let row = |(place, &step): (usize, &u64)| self.answer_row(step, place + 2, place + 2, None);
+        let row = |(place, &step): (usize, &u64)| self.answer_row(step, place + 2, place + 2, Some(0.3));
         self.extrapolate = steps.iter().enumerate().map(row).collect();
         self
     }

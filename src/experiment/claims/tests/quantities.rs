@@ -192,7 +192,7 @@ fn quantities_of_the_depth_experiment() {
         ("kind = 'accuracy-loss'\nrun = 'deep'", 0.05),
         ("kind = 'kl-share'\nrun = 'deep'\nkl = 0.01\nentropy = 3.0", 0.25),
         ("kind = 'suffix'\nrun = 'deep'", 0.75),
-        ("kind = 'apart'\nrun = 'deep'", 0.2),
+        ("kind = 'layer-distance'\nrun = 'deep'", 0.2),
     ];
     for (text, value) in expected {
         assert_eq!(of(text), Value(value), "{text}");
@@ -218,8 +218,22 @@ fn depths_come_late_and_are_compared_where_as_much_was_learned() {
     let found = of("kind = 'answered-difference'\nmore = 'staged'\nless = 'other'\nlearned = 6");
     assert!(matches!(found, Measured::Missing(_)), "{found:?}");
     // Nothing deeper is in the data.
-    assert!(matches!(
-        of("kind = 'answered-beyond'\nrun = 'staged'"),
-        AtLeast(_) | Measured::Missing(_)
-    ));
+    let of = of_depth(vec![DepthRun::new("deep", 2, 8, 4).answers(6, None)]);
+    assert_eq!(of("kind = 'answered-beyond'\nrun = 'deep'"), AtLeast(2.0));
+}
+
+#[test]
+fn depths_at_their_ceilings_bound_a_difference() {
+    let quantity = "kind = 'answered-difference'\nmore = 'a'\nless = 'b'\nlearned = 4";
+    let measured = |a: (usize, Option<f64>), b: (usize, Option<f64>)| {
+        of_depth(vec![
+            DepthRun::new("a", 2, 8, 4).answers(a.0, a.1),
+            DepthRun::new("b", 2, 4, 4).answers(b.0, b.1),
+        ])(quantity)
+    };
+    let short = Some(0.3);
+    assert_eq!(measured((6, short), (5, short)), Value(1.0));
+    assert_eq!(measured((8, None), (5, short)), AtLeast(3.0));
+    assert_eq!(measured((6, short), (8, None)), AtMost(-2.0));
+    assert!(matches!(measured((8, None), (8, None)), Measured::Missing(_)));
 }
