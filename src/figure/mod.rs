@@ -227,12 +227,12 @@ fn iteration_axis(max: usize) -> Axis {
     }
 }
 
-/// The least and the largest of finite values, the least not above `most_bottom`. Of a number with an interval, the ends of
+/// The least and the largest of finite values, the least not above `max_bottom`. Of a number with an interval, the ends of
 /// the interval are to be among the values: a band is never cut off.
-fn span(values: impl Iterator<Item = f64>, most_bottom: f64) -> (f64, f64) {
+fn span(values: impl Iterator<Item = f64>, max_bottom: f64) -> (f64, f64) {
     let (low, high) = values
         .filter(|x| x.is_finite())
-        .fold((most_bottom, f64::NEG_INFINITY), |(low, high), x| {
+        .fold((max_bottom, f64::NEG_INFINITY), |(low, high), x| {
             (low.min(x), high.max(x))
         });
     if high > low { (low, high) } else { (low, low + 1.0) }

@@ -69,7 +69,7 @@ impl ModelConfig {
         F32 * (2 * self.kept_of_a_layer(rows, SAVED_WIDTHS) + 2 * vocab * rows.queries())
     }
 
-    // Numbers that a layer keeps: so many of width `d_model` of each row, and the attention pattern.
+    // Numbers that a layer keeps: `widths` vectors of width `d_model` for each row, and the attention pattern.
     fn kept_of_a_layer(&self, rows: &Rows, widths: usize) -> usize {
         let ancestors: usize = (0..rows.len()).map(|row| rows.ancestors(row).len()).sum();
         widths * self.d_model * rows.len() + self.heads * ancestors

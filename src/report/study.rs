@@ -7,7 +7,7 @@ use crate::experiment::claims::words::or_dash;
 use crate::experiment::replication::{self, RunChoice};
 use crate::experiment::{Outcome, Preset, RunView};
 use crate::graph::Split;
-use crate::study::{Because, Finding, MeasuredReplicate, Study, StudyOutcome, Verdict};
+use crate::study::{Reason, Finding, MeasuredReplicate, Study, StudyOutcome, Verdict};
 
 /// The summary of a study as Markdown.
 pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
@@ -85,7 +85,7 @@ fn verdicts(findings: &[Finding]) -> String {
             finding.claim,
             finding.statement,
             finding.verdict,
-            reason(finding.because),
+            reason_text(finding.reason),
             votes(finding),
             mean(finding),
             each_seed(finding),
@@ -98,12 +98,12 @@ fn verdicts(findings: &[Finding]) -> String {
 }
 
 // Nothing where the column of seeds says it already.
-fn reason(because: Because) -> &'static str {
-    match because {
-        Because::EverySeed | Because::SeedsDiffer | Because::Deviations | Because::DeviationsAlike => "",
-        Because::IntervalOfMean => ", by the interval",
-        Because::TooFewSeeds => ", fewer than 3 seeds",
-        Because::SeedNotMeasured => ", a seed was not measured",
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::EverySeed | Reason::SeedsDiffer | Reason::Deviations | Reason::DeviationsAlike => "",
+        Reason::IntervalOfMean => ", by the interval",
+        Reason::TooFewSeeds => ", fewer than 3 seeds",
+        Reason::SeedNotMeasured => ", a seed was not measured",
     }
 }
 
@@ -229,7 +229,7 @@ fn depth(seeds: &[(u64, &Outcome)]) -> String {
 
 fn hashes<'a>(replicates: impl Iterator<Item = &'a MeasuredReplicate>) -> String {
     let mut text = String::from("\nData and final checkpoints:\n\n");
-    for on in replicates.map(MeasuredReplicate::measured_on) {
+    for on in replicates.map(MeasuredReplicate::provenance) {
         let ends: Vec<String> = on
             .checkpoints
             .iter()

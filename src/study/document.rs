@@ -17,14 +17,14 @@ pub struct Verdicts<'a> {
     /// The hash of its file, criteria and all.
     pub study_hash: &'a str,
     /// What each seed of each experiment was measured on.
-    pub replicates: Vec<MeasuredOn<'a>>,
+    pub replicates: Vec<Provenance<'a>>,
     /// The findings, in the order of the criteria.
     pub findings: &'a [Finding],
 }
 
 /// What one seed of an experiment was measured on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MeasuredOn<'a> {
+pub struct Provenance<'a> {
     /// The experiment.
     pub experiment: &'a str,
     /// The seed.
@@ -42,7 +42,7 @@ impl StudyOutcome {
             loopscope: env!("CARGO_PKG_VERSION"),
             study: &study.name,
             study_hash: &study.hash,
-            replicates: self.replicates.iter().map(MeasuredReplicate::measured_on).collect(),
+            replicates: self.replicates.iter().map(MeasuredReplicate::provenance).collect(),
             findings: &self.findings,
         }
     }
@@ -50,12 +50,12 @@ impl StudyOutcome {
 
 impl MeasuredReplicate {
     /// What it was measured on.
-    pub fn measured_on(&self) -> MeasuredOn<'_> {
+    pub fn provenance(&self) -> Provenance<'_> {
         let ends = self.outcome.evidence.runs().filter_map(|run| {
             let end = run.checkpoint(CheckpointRole::End)?;
             Some((run.name(), end.origin.checkpoint_hash.as_str()))
         });
-        MeasuredOn {
+        Provenance {
             experiment: &self.name,
             seed: self.seed,
             data: self.outcome.data.iter().map(|(_, hash)| hash.as_str()).collect(),

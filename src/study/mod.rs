@@ -16,10 +16,10 @@ mod verdict;
 use std::path::Path;
 
 pub use criteria::{Criterion, Range, Subject};
-pub use document::{MeasuredOn, Verdicts};
+pub use document::{Provenance, Verdicts};
 pub use file::{StudyExperiment, StudySource};
 pub use run::{MeasuredReplicate, StudyOutcome};
-pub use verdict::{Because, Finding, SeedValues, Verdict};
+pub use verdict::{Reason, Finding, SeedValues, Verdict};
 
 use crate::error::Result;
 use crate::experiment::Preset;

@@ -192,7 +192,7 @@ fn infinite_numbers_are_words_in_json() {
     let finding = held([Value(f64::INFINITY), AtLeast(0.9), Value(0.5)]);
     let json = serde_json::to_value(&finding).unwrap();
     assert_eq!(json["seeds"][0]["values"][0], serde_json::json!({"value": "infinity"}));
-    assert_eq!(json["because"], "every-seed");
+    assert_eq!(json["reason"], "every-seed");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_bound_decides_only_where_everything_that_it_allows_does() {
 fn a_seed_that_could_not_be_measured_leaves_a_claim_undecided() {
     let finding = held([Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
     assert_eq!((finding.verdict, finding.confirming), (Verdict::Undecided, 2));
-    assert_eq!(finding.because, Because::SeedNotMeasured);
+    assert_eq!(finding.reason, Reason::SeedNotMeasured);
     let study = parse(MINE).unwrap();
     assert_eq!(study.criteria[0].judge(Vec::new()).verdict, Verdict::Undecided);
 }

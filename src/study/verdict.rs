@@ -41,7 +41,7 @@ impl fmt::Display for Verdict {
 /// Why a verdict is what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Because {
+pub enum Reason {
     /// Every seed says so.
     EverySeed,
     /// The interval of the mean over seeds lies in the range, and no seed says the opposite.
@@ -78,7 +78,7 @@ pub struct Finding {
     /// The verdict.
     pub verdict: Verdict,
     /// What decided, or left it undecided.
-    pub because: Because,
+    pub reason: Reason,
     /// How many seeds confirm it.
     pub confirming: usize,
     /// How many refute it.
@@ -135,7 +135,7 @@ impl Criterion {
             refutes: Range::words(&self.refutes),
             is_spread: matches!(self.subject, Subject::Spread(_)),
             verdict: Verdict::Undecided,
-            because: Because::TooFewSeeds,
+            reason: Reason::TooFewSeeds,
             confirming: 0,
             refuting: 0,
             seeds: Vec::new(),
@@ -169,25 +169,25 @@ impl Criterion {
             .and_then(|values| OverSeeds::new(values.len(), 1).mean(values));
         let within = |range: &Range| interval.is_some_and(|(low, high)| range.contains(low) && range.contains(high));
         let n = seeds.len();
-        let (verdict, because) = if n < MIN_SEEDS {
-            (Verdict::Undecided, Because::TooFewSeeds)
+        let (verdict, reason) = if n < MIN_SEEDS {
+            (Verdict::Undecided, Reason::TooFewSeeds)
         } else if confirming == n {
-            (Verdict::Confirmed, Because::EverySeed)
+            (Verdict::Confirmed, Reason::EverySeed)
         } else if refuting == n {
-            (Verdict::Refuted, Because::EverySeed)
+            (Verdict::Refuted, Reason::EverySeed)
         } else if measured.iter().any(|value| matches!(value, Measured::Missing(_))) {
-            (Verdict::Undecided, Because::SeedNotMeasured)
+            (Verdict::Undecided, Reason::SeedNotMeasured)
         // The interval does not outvote a seed.
         } else if refuting == 0 && within(&self.confirms) {
-            (Verdict::Confirmed, Because::IntervalOfMean)
+            (Verdict::Confirmed, Reason::IntervalOfMean)
         } else if confirming == 0 && self.refutes.iter().any(within) {
-            (Verdict::Refuted, Because::IntervalOfMean)
+            (Verdict::Refuted, Reason::IntervalOfMean)
         } else {
-            (Verdict::Undecided, Because::SeedsDiffer)
+            (Verdict::Undecided, Reason::SeedsDiffer)
         };
         Finding {
             verdict,
-            because,
+            reason,
             confirming,
             refuting,
             value: values.map(mean),
@@ -206,20 +206,20 @@ impl Criterion {
         };
         let of = |place: usize| -> Option<Vec<f64>> { seeds.iter().map(|seed| exact(&seed.values[place])).collect() };
         let spread = of(0).zip(of(1)).and_then(|(wide, narrow)| Spread::of(&wide, &narrow));
-        let (verdict, because) = match &spread {
-            _ if seeds.len() < MIN_SEEDS => (Verdict::Undecided, Because::TooFewSeeds),
-            None => (Verdict::Undecided, Because::SeedNotMeasured),
+        let (verdict, reason) = match &spread {
+            _ if seeds.len() < MIN_SEEDS => (Verdict::Undecided, Reason::TooFewSeeds),
+            None => (Verdict::Undecided, Reason::SeedNotMeasured),
             Some(spread) if self.confirms.contains(spread.ratio) && spread.p <= MAX_P => {
-                (Verdict::Confirmed, Because::Deviations)
+                (Verdict::Confirmed, Reason::Deviations)
             }
             Some(spread) if self.refutes.iter().any(|range| range.contains(spread.ratio)) && spread.p_less <= MAX_P => {
-                (Verdict::Refuted, Because::Deviations)
+                (Verdict::Refuted, Reason::Deviations)
             }
-            Some(_) => (Verdict::Undecided, Because::DeviationsAlike),
+            Some(_) => (Verdict::Undecided, Reason::DeviationsAlike),
         };
         Finding {
             verdict,
-            because,
+            reason,
             value: spread.as_ref().map(|spread| spread.ratio),
             p: spread.map(|spread| spread.p),
             seeds,

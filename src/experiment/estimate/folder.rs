@@ -56,12 +56,12 @@ impl<'a> Schedule<'a> {
     }
 
     /// Evaluations where the first stage is reached at once.
-    pub(super) fn fewest_evaluations(&self) -> u64 {
+    pub(super) fn min_evaluations(&self) -> u64 {
         self.evaluations(self.longest)
     }
 
     /// Evaluations where no stage is reached.
-    pub(super) fn most_evaluations(&self) -> u64 {
+    pub(super) fn max_evaluations(&self) -> u64 {
         self.evaluations(self.shortest)
     }
 
@@ -100,7 +100,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// The largest number of checkpoints: log-spaced ones, that of every stage, and the final one.
-    pub(super) fn most_checkpoints(&self) -> u64 {
+    pub(super) fn max_checkpoints(&self) -> u64 {
         self.log_spaced_checkpoints() + self.stages.len() as u64 + 1
     }
 
@@ -151,9 +151,9 @@ impl<'a> Schedule<'a> {
         };
         let config_bytes = toml::to_string(config).map_err(Error::failed)?.len() as u64;
         let parts = [
-            self.most_checkpoints().saturating_mul(checkpoint),
+            self.max_checkpoints().saturating_mul(checkpoint),
             state_bytes(&config.model.slots(vocab.len())),
-            self.most_evaluations().saturating_mul(line),
+            self.max_evaluations().saturating_mul(line),
             json(serde_json::to_string_pretty(&stages))?,
             config_bytes,
         ];

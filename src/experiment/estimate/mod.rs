@@ -115,7 +115,7 @@ impl<'a> Estimator<'a> {
         let stages = stages_of(config, data)?;
         let StageCosts { first, last } = self.costs(config, data, &stages)?;
         let schedule = Schedule::new(config, data, &stages);
-        let (fewest, most) = (schedule.fewest_evaluations(), schedule.most_evaluations());
+        let (fewest, most) = (schedule.min_evaluations(), schedule.max_evaluations());
         let seconds = |cost: StageCost, hops, evaluations: u64| {
             let queries = schedule.evaluated_queries(hops) as f64;
             schedule.steps as f64 * cost.step + evaluations as f64 * queries * cost.evaluated_query
@@ -127,7 +127,7 @@ impl<'a> Estimator<'a> {
             cpu_time: self.pool.install(|| cost::by_cpu_time(self.device)),
             seconds_a_step: Between::new(first.step, last.step),
             seconds: Between::new(seconds(first, first_hops, fewest), seconds(last, last_hops, most)),
-            checkpoints: schedule.most_checkpoints(),
+            checkpoints: schedule.max_checkpoints(),
             disk_bytes: schedule.bytes()?,
             memory_bytes: memory_bytes(config, data)?,
         })

@@ -9,7 +9,8 @@ use crate::sweep::point::{Point, PointSeeds};
 ///
 /// Where every point has three seeds of its own, or one kind alone varies, a seed is all three. Where seeds are crossed, as three data
 /// sets with four initialisations each, points that share one are not independent: a seed is then that of the kind with the fewest,
-/// and its runs count as one, by their mean. That is conservative: of twelve runs on three graphs three are independent graphs.
+/// and its runs count as one, by their mean: of twelve runs on three graphs three are independent graphs. An interval over them is
+/// one for other seeds of that kind with these seeds of the other kinds, whose own differences are not in it.
 pub(super) struct SeedNumbers {
     pub(super) of_each: Vec<usize>,
 }
@@ -41,7 +42,7 @@ impl SeedNumbers {
         };
         let note = format!(
             "seeds are crossed: {} kinds of seeds vary, and runs that share one are not independent; the unit is the {name} seed \
-             ({count}), of which several runs count as one, by their mean",
+             ({count}), of which several runs count as one, by their mean; what the other kinds of seeds change is not in the intervals",
             varied.len()
         );
         (Self::numbered(all.iter().map(|seeds| of(seeds))), vec![note])
