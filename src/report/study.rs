@@ -7,7 +7,7 @@ use crate::experiment::claims::words::or_dash;
 use crate::experiment::replication::{self, RunChoice};
 use crate::experiment::{Outcome, Preset, RunView};
 use crate::graph::Split;
-use crate::study::{Reason, Finding, MeasuredReplicate, Study, StudyOutcome, Verdict};
+use crate::study::{Finding, MeasuredReplicate, Reason, Study, StudyOutcome, Verdict};
 
 /// The summary of a study as Markdown.
 pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {

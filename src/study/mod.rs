@@ -19,7 +19,7 @@ pub use criteria::{Criterion, Range, Subject};
 pub use document::{Provenance, Verdicts};
 pub use file::{StudyExperiment, StudySource};
 pub use run::{MeasuredReplicate, StudyOutcome};
-pub use verdict::{Reason, Finding, SeedValues, Verdict};
+pub use verdict::{Finding, Reason, SeedValues, Verdict};
 
 use crate::error::Result;
 use crate::experiment::Preset;
