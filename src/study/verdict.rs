@@ -103,6 +103,7 @@ pub struct SeedValues {
     pub values: Vec<Measured>,
 }
 
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
 fn finite_or_word_where_there<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => finite_or_word(value, serializer),

@@ -220,6 +220,7 @@ pub enum Measured {
 }
 
 /// Writes a number for JSON, which has no infinity and would write `null`, as if there were no number.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(crate) fn finite_or_word<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     match *value {
         f64::INFINITY => serializer.serialize_str("infinity"),
