@@ -5,6 +5,8 @@ use super::{Draw, conditions, cycled_line, distinct, span};
 use crate::measure::{Extrapolate, ExtrapolateRow, Report};
 
 impl Draw for Extrapolate {
+    const OVER_TRAINING: bool = true;
+
     /// Three panels, a line a run: the ratio and the extrapolated depth by learned depth, and the updates that each depth
     /// took.
     fn draw(report: &Report<Self>) -> Figure {

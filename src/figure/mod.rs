@@ -8,6 +8,7 @@ mod cone;
 mod edit;
 mod eval;
 mod extrapolate;
+mod found;
 mod halt;
 mod kit;
 mod lens;
@@ -24,6 +25,7 @@ mod transplant;
 use std::path::Path;
 
 pub use compare::compare;
+pub use found::{FoundFigure, FoundMethod, FoundSource, found_results};
 pub use kit::Figure;
 pub use seeds::{effects, survival, training_curves};
 
@@ -37,6 +39,9 @@ use kit::{Axis, Colour, Panel, Series, Stroke};
 
 /// A method whose result has a figure.
 pub trait Draw: Method {
+    /// Whether a figure is one over training, of all checkpoints of a run together.
+    const OVER_TRAINING: bool = false;
+
     /// The figure of a result.
     fn draw(report: &Report<Self>) -> Figure;
 }

@@ -245,7 +245,8 @@ fn leads(checkpoint: &LoadedCheckpoint, queries: &[&Query], iterations: usize) -
     Ok(leads)
 }
 
-fn margin(logits: &[f32], target: usize) -> f64 {
+/// The logit of the target minus the largest of the others.
+pub(super) fn margin(logits: &[f32], target: usize) -> f64 {
     let others = logits.iter().enumerate().filter(|(token, _)| *token != target);
     let best = others.map(|(_, &logit)| logit).fold(f32::NEG_INFINITY, f32::max);
     f64::from(logits[target]) - f64::from(best)

@@ -215,12 +215,16 @@ pub struct Report<M: Method> {
 
 /// What of a report says what it was made of.
 #[derive(Debug, PartialEq, Deserialize)]
-struct Provenance {
-    method: String,
-    loopscope: String,
-    format: u32,
+pub struct ReportHeader {
+    /// As [`Report::method`].
+    pub method: String,
+    /// As [`Report::loopscope`].
+    pub loopscope: String,
+    /// As [`Report::format`].
+    pub format: u32,
     settings_hash: String,
-    checkpoints: Vec<CheckpointSummary>,
+    /// As [`Report::checkpoints`].
+    pub checkpoints: Vec<CheckpointSummary>,
     #[serde(default)]
     baseline_hashes: Vec<String>,
 }
@@ -252,8 +256,8 @@ impl<M: Method> Report<M> {
         })
     }
 
-    fn provenance(&self) -> Provenance {
-        Provenance {
+    fn header(&self) -> ReportHeader {
+        ReportHeader {
             method: self.method.clone(),
             loopscope: self.loopscope.clone(),
             format: self.format,
@@ -271,10 +275,10 @@ impl<M: Method> Report<M> {
             return None;
         }
         let again = |error: &Error| tracing::warn!("an earlier result is measured again: {error}");
-        let of_file: Provenance = files::read_json(&path).inspect_err(again).ok()?;
+        let of_file: ReportHeader = files::read_json(&path).inspect_err(again).ok()?;
         // A baseline that cannot be read is an error of the measurement, which tells it.
         let expected = Self::new(settings.clone(), checkpoints).ok()?;
-        if of_file != expected.provenance() {
+        if of_file != expected.header() {
             tracing::info!(
                 "{} is of other settings, checkpoints or code; measured again",
                 path.display()
@@ -328,6 +332,26 @@ impl<M: Method> Report<M> {
     pub fn intervals(&self) -> String {
         let found = self.rows.iter().filter_map(Row::clustering);
         intervals_in_words(found.map(|(split, clustering)| (split.to_string(), clustering)))
+    }
+
+    /// What it says of the checkpoints with these indices.
+    #[must_use]
+    pub fn only(&self, checkpoints: &[usize]) -> Self {
+        let checkpoints: Vec<CheckpointSummary> = checkpoints.iter().map(|&i| self.checkpoints[i].clone()).collect();
+        let is_of = |row: &&M::Row| checkpoints.iter().any(|checkpoint| checkpoint.owns(row.origin()));
+        Self {
+            method: self.method.clone(),
+            loopscope: self.loopscope.clone(),
+            build: self.build.clone(),
+            command: self.command.clone(),
+            format: self.format,
+            settings: self.settings.clone(),
+            settings_hash: self.settings_hash.clone(),
+            baseline_hashes: self.baseline_hashes.clone(),
+            notes: self.notes.clone(),
+            rows: self.rows.iter().filter(is_of).cloned().collect(),
+            checkpoints,
+        }
     }
 
     /// The checkpoint that a row is of.

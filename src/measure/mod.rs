@@ -42,6 +42,7 @@ mod states;
 pub mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 mod transplant;
 
 use candle_core::Tensor;
@@ -60,7 +61,7 @@ pub use fitted::Fitted;
 pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use judged::{Check, Claim, Design, Setting, SiteScore};
 pub use largest::{Fall, Largest};
-pub use method::{Measured, Method, Report};
+pub use method::{Measured, Method, Report, ReportHeader};
 pub use output::{Extras, Output};
 pub use over_seeds::{SeedGroup, SeedRun, over_seeds};
 pub use pairs::{Corrupt, Direction, Effect, Pairing};
@@ -72,6 +73,7 @@ pub use rise::Rise;
 pub use row::Row;
 pub use sampling::{BeyondTraining, Sampling};
 pub use splits::{Wants, test_splits};
+pub use trace::{Reading, Trace, TraceSettings, traces};
 
 use crate::error::{Error, Result};
 use crate::graph::{Position, Split};

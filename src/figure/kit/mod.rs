@@ -4,6 +4,7 @@
 mod estimates;
 mod layout;
 mod panel;
+mod scene;
 
 use std::path::Path;
 use std::sync::Once;

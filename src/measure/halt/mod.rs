@@ -288,6 +288,20 @@ impl Halted<'_> {
     }
 }
 
+/// The iteration at which each query halts by a rule; absent where it is not met in `max` iterations.
+pub(super) fn halting_iterations(
+    checkpoint: &LoadedCheckpoint,
+    queries: &[&Query],
+    rule: &Rule,
+    max: usize,
+) -> Result<Vec<Option<usize>>> {
+    let (exits, _) = halted(checkpoint, queries, rule, max)?;
+    let halts = exits
+        .into_iter()
+        .map(|exit| (exit.decided != DecidedBy::Never).then_some(exit.iterations));
+    Ok(halts.collect())
+}
+
 // Every query until its rule is met; the rows that the loop ran, as a share of running all to the end.
 fn halted(checkpoint: &LoadedCheckpoint, queries: &[&Query], rule: &Rule, max: usize) -> Result<(Vec<Exit>, f64)> {
     let model = &checkpoint.model;

@@ -1,0 +1,177 @@
+//! Results on disk as figures, for a page: found by the checkpoints that they are of, whatever folder they are in.
+
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::{Draw, Figure};
+use crate::error::{Error, Result};
+use crate::measure::{self, CheckpointSummary, Method, Report};
+use crate::registry::with_every_method;
+
+/// What a method found on some checkpoints.
+#[derive(Debug)]
+pub struct FoundMethod {
+    /// The name of the method.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// Its figures, each of one checkpoint; of all checkpoints of a run where it is one over training.
+    pub figures: Vec<FoundFigure>,
+    /// The results that are shown.
+    pub sources: Vec<FoundSource>,
+    /// Results of these checkpoints that are not shown, and why.
+    pub left_out: Vec<String>,
+}
+
+/// A figure, and the checkpoints that it is of.
+#[derive(Debug)]
+pub struct FoundFigure {
+    /// Their places in the list of checkpoints that was asked for.
+    pub checkpoints: Vec<usize>,
+    /// The figure.
+    pub figure: Figure,
+}
+
+/// A result that figures were drawn from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSource {
+    /// The JSON file.
+    pub path: PathBuf,
+    /// The command line that made it.
+    pub command: Vec<String>,
+    /// What was left out, and other things to know.
+    pub notes: Vec<String>,
+}
+
+macro_rules! found_by_name {
+    ($($module:ident::$Method:ident,)*) => {
+        /// The results of every method of the registry on these checkpoints, in the order of the registry: of several results of a
+        /// checkpoint that on the most of them, of equals the first by path. `runs` are ranges of checkpoints.
+        ///
+        /// # Errors
+        /// When a folder cannot be read.
+        pub fn found_results(
+            folders: &[PathBuf],
+            checkpoints: &[CheckpointSummary],
+            runs: &[std::ops::Range<usize>],
+        ) -> Result<Vec<FoundMethod>> {
+            let files = json_files(folders)?;
+            let mut found = Vec::new();
+            $(found.extend(found_of::<measure::$Method>(&files, checkpoints, runs));)*
+            Ok(found)
+        }
+    };
+}
+
+with_every_method!(found_by_name);
+
+// All JSON files below the folders, by path.
+fn json_files(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in folders {
+        for entry in WalkDir::new(folder).sort_by_file_name() {
+            let entry = entry.map_err(|error| Error::file(folder, error))?;
+            if entry.file_type().is_file() && entry.path().extension().is_some_and(|end| end == "json") {
+                files.push(entry.into_path());
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn found_of<M: Draw>(
+    files: &[PathBuf],
+    checkpoints: &[CheckpointSummary],
+    runs: &[std::ops::Range<usize>],
+) -> Option<FoundMethod> {
+    let mut found = FoundMethod {
+        name: M::NAME,
+        about: M::ABOUT,
+        figures: Vec::new(),
+        sources: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let is_of_method = |path: &&PathBuf| path.file_stem().is_some_and(|name| name == M::NAME);
+    let reports: Vec<(&Path, Report<M>)> = files
+        .iter()
+        .filter(is_of_method)
+        .filter_map(|path| Some((path.as_path(), read::<M>(path, checkpoints, &mut found.left_out)?)))
+        .collect();
+    // The report that has the most of these checkpoints, the first of equals.
+    let best = |wanted: &[usize]| {
+        let count = |report: &Report<M>| wanted.iter().filter(|&&i| place(report, &checkpoints[i]).is_some()).count();
+        let all = reports.iter().rev().map(|(path, report)| (count(report), path, report));
+        all.max_by_key(|(count, ..)| *count).filter(|(count, ..)| *count > 0)
+    };
+    for run in runs {
+        let of_run: Vec<usize> = run.clone().collect();
+        let groups: Vec<Vec<usize>> = if M::OVER_TRAINING {
+            vec![of_run.clone()]
+        } else {
+            of_run.iter().map(|&i| vec![i]).collect()
+        };
+        // All checkpoints of a run from one result where there is one, so that they were measured alike.
+        let of_all = best(&of_run);
+        for group in groups {
+            let has_group = |report: &Report<M>| group.iter().any(|&i| place(report, &checkpoints[i]).is_some());
+            let Some((_, path, report)) = of_all
+                .filter(|(_, _, report)| has_group(report))
+                .or_else(|| best(&group))
+            else {
+                continue;
+            };
+            let places: Vec<usize> = group.iter().filter_map(|&i| place(report, &checkpoints[i])).collect();
+            let shown = report.only(&places);
+            if shown.rows.is_empty() {
+                continue;
+            }
+            let source = FoundSource {
+                path: path.to_path_buf(),
+                command: report.command.clone(),
+                notes: report.notes.clone(),
+            };
+            if !found.sources.contains(&source) {
+                found.sources.push(source);
+            }
+            found.figures.push(FoundFigure {
+                checkpoints: group
+                    .into_iter()
+                    .filter(|&i| place(report, &checkpoints[i]).is_some())
+                    .collect(),
+                figure: M::draw(&shown),
+            });
+        }
+    }
+    (!found.figures.is_empty() || !found.left_out.is_empty()).then_some(found)
+}
+
+// A result on any of these checkpoints, by a code that this one agrees with.
+fn read<M: Method>(path: &Path, checkpoints: &[CheckpointSummary], left_out: &mut Vec<String>) -> Option<Report<M>> {
+    let header: measure::ReportHeader = crate::files::read_json(path).ok()?;
+    if header.method != M::NAME || !checkpoints.iter().any(|wanted| header.checkpoints.iter().any(|it| same(it, wanted))) {
+        return None;
+    }
+    if header.format != M::FORMAT {
+        left_out.push(format!(
+            "{}: of another version (loopscope {}, format {} of {}, now {}); measure again",
+            path.display(),
+            header.loopscope,
+            header.format,
+            M::NAME,
+            M::FORMAT
+        ));
+        return None;
+    }
+    let read = crate::files::read_json(path);
+    read.map_err(|error| left_out.push(error.to_string())).ok()
+}
+
+// By content: names depend on what else was named on the command line.
+fn same(a: &CheckpointSummary, b: &CheckpointSummary) -> bool {
+    (&a.origin.checkpoint_hash, &a.origin.data_hash) == (&b.origin.checkpoint_hash, &b.origin.data_hash)
+}
+
+fn place<M: Method>(report: &Report<M>, checkpoint: &CheckpointSummary) -> Option<usize> {
+    report.checkpoints.iter().position(|it| same(it, checkpoint))
+}
