@@ -119,6 +119,15 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// Every run on its own data, results where they go by default.
+    pub(super) fn own_data(device: super::DeviceChoice) -> Self {
+        Self {
+            data: None,
+            out: None,
+            device: super::DeviceArg { device },
+        }
+    }
+
     /// Loads these checkpoints, each with the data that it is looked at on, and gives the folder for results.
     pub(super) fn load(&self, paths: &[CheckpointPath]) -> Result<(Vec<LoadedCheckpoint>, PathBuf)> {
         let device = self.device.device.open()?;

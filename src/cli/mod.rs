@@ -12,6 +12,7 @@ mod data;
 mod estimate;
 mod import;
 mod progress;
+mod report;
 mod reproduce;
 mod sweep;
 mod train;
@@ -62,6 +63,8 @@ enum Command {
     Analyses(analyses::Analyses),
     /// Runs side by side: stages, cost, accuracy, lens and patching
     Compare(compare::CompareArgs),
+    /// One page of everything that there is of some runs: an HTML file to look at
+    Report(report::ReportArgs),
     /// Write the activations at any hook points
     Activations(activations::ActivationsArgs),
     /// Write a model whose mechanism is known, with the truth about it
@@ -96,6 +99,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Sweep(command) => sweep::run(&command),
         Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Activations(args) => activations::run(&args),
         Command::Circuit(args) => circuit::run(&args),
         Command::Verify(args) => verify::run(&args),

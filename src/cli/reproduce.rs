@@ -10,9 +10,11 @@ use clap::Args;
 use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
-use crate::experiment::{EstimatedRuns, Experiment, Folders, PresetSource, ShippedPreset, cores, estimate_preset};
+use crate::experiment::{
+    EstimatedRuns, Experiment, Folders, Outcome, PresetSource, ShippedPreset, cores, estimate_preset,
+};
 use crate::files;
-use crate::report::{study_summary, summary};
+use crate::report::{HeldClaims, study_summary, summary};
 use crate::study::StudySource;
 
 #[derive(Args)]
@@ -111,6 +113,7 @@ fn experiment(args: &ReproduceArgs, preset: &PresetSource) -> Result<()> {
     }
     let experiment = Experiment::open(name, preset, folders, args.device.device.open()?)?;
     let outcome = experiment.run(&Terminal::new(), &super::stop_flag())?;
+    write_claims(&experiment, &outcome)?;
     finish(&experiment.folders, &summary(&experiment, &outcome))
 }
 
@@ -130,6 +133,7 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     study.train(&folders, &device, &terminal, &stop)?;
     let outcome = study.measure(&folders, &device, &terminal, &stop)?;
     for replicate in &outcome.replicates {
+        write_claims(&replicate.experiment, &replicate.outcome)?;
         let text = summary(&replicate.experiment, &replicate.outcome);
         files::write(
             &replicate.experiment.folders.figures.join("summary.md"),
@@ -138,6 +142,14 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     }
     files::write_json(&folders.figures.join("verdicts.json"), &outcome.verdicts(&study))?;
     finish(&folders, &study_summary(&study, &outcome))
+}
+
+// What a page shows of the claims, beside the summary.
+fn write_claims(experiment: &Experiment, outcome: &Outcome) -> Result<()> {
+    match HeldClaims::of(experiment, outcome) {
+        Some(claims) => files::write_json(&experiment.folders.figures.join("claims.json"), &claims),
+        None => Ok(()),
+    }
 }
 
 fn say_estimate(

@@ -6,7 +6,8 @@ use walkdir::WalkDir;
 
 use super::{Draw, Figure};
 use crate::error::{Error, Result};
-use crate::measure::{self, CheckpointSummary, Method, Report};
+use crate::files;
+use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader};
 use crate::registry::with_every_method;
 
 /// What a method found on some checkpoints.
@@ -56,7 +57,7 @@ macro_rules! found_by_name {
             checkpoints: &[CheckpointSummary],
             runs: &[std::ops::Range<usize>],
         ) -> Result<Vec<FoundMethod>> {
-            let files = json_files(folders)?;
+            let files = result_files(folders)?;
             let mut found = Vec::new();
             $(found.extend(found_of::<measure::$Method>(&files, checkpoints, runs));)*
             Ok(found)
@@ -66,8 +67,11 @@ macro_rules! found_by_name {
 
 with_every_method!(found_by_name);
 
-// All JSON files below the folders, by path.
-fn json_files(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// All JSON files below the folders, by path.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn result_files(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in folders {
         for entry in WalkDir::new(folder).sort_by_file_name() {
@@ -100,7 +104,12 @@ fn found_of<M: Draw>(
         .collect();
     // The report that has the most of these checkpoints, the first of equals.
     let best = |wanted: &[usize]| {
-        let count = |report: &Report<M>| wanted.iter().filter(|&&i| place(report, &checkpoints[i]).is_some()).count();
+        let count = |report: &Report<M>| {
+            wanted
+                .iter()
+                .filter(|&&i| place(report, &checkpoints[i]).is_some())
+                .count()
+        };
         let all = reports.iter().rev().map(|(path, report)| (count(report), path, report));
         all.max_by_key(|(count, ..)| *count).filter(|(count, ..)| *count > 0)
     };
@@ -148,8 +157,19 @@ fn found_of<M: Draw>(
 
 // A result on any of these checkpoints, by a code that this one agrees with.
 fn read<M: Method>(path: &Path, checkpoints: &[CheckpointSummary], left_out: &mut Vec<String>) -> Option<Report<M>> {
-    let header: measure::ReportHeader = crate::files::read_json(path).ok()?;
-    if header.method != M::NAME || !checkpoints.iter().any(|wanted| header.checkpoints.iter().any(|it| same(it, wanted))) {
+    let header: ReportHeader = match files::read_json(path) {
+        Ok(header) => header,
+        // Whose it is, is not known; one of an early version may be of these checkpoints.
+        Err(error) => {
+            left_out.push(format!("cannot be read as a result: {error}"));
+            return None;
+        }
+    };
+    if header.method != M::NAME
+        || !checkpoints
+            .iter()
+            .any(|wanted| header.checkpoints.iter().any(|it| same(it, wanted)))
+    {
         return None;
     }
     if header.format != M::FORMAT {
@@ -163,7 +183,7 @@ fn read<M: Method>(path: &Path, checkpoints: &[CheckpointSummary], left_out: &mu
         ));
         return None;
     }
-    let read = crate::files::read_json(path);
+    let read = files::read_json(path);
     read.map_err(|error| left_out.push(error.to_string())).ok()
 }
 

@@ -25,7 +25,7 @@ mod transplant;
 use std::path::Path;
 
 pub use compare::compare;
-pub use found::{FoundFigure, FoundMethod, FoundSource, found_results};
+pub use found::{FoundFigure, FoundMethod, FoundSource, found_results, result_files};
 pub use kit::Figure;
 pub use seeds::{effects, survival, training_curves};
 

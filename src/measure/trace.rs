@@ -81,7 +81,9 @@ fn inside(checkpoint: &LoadedCheckpoint, queries: &[&Query], settings: &TraceSet
     };
     model.forward(&rows, settings.answers, &mut pass)?;
 
-    let mut traced: Vec<Trace> = (0..queries.len()).map(|query| empty(&rows, query, queries[query])).collect();
+    let mut traced: Vec<Trace> = (0..queries.len())
+        .map(|query| empty(&rows, query, queries[query]))
+        .collect();
     for &site in &streams {
         let logits = model.unembed(&pass.hooks.recorded(site)?)?;
         let (log_p, logits) = (rows_of(&log_softmax(&logits)?)?, rows_of(&logits)?);

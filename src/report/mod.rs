@@ -1,6 +1,8 @@
 //! What an experiment found, in plain language.
 
 mod depth;
+mod held;
+pub mod page;
 mod study;
 mod systematic;
 
@@ -9,6 +11,7 @@ use std::fmt::Write;
 use crate::experiment::claims::{self, Finding};
 use crate::experiment::{Experiment, Outcome, Preset};
 
+pub use held::{HeldClaim, HeldClaims};
 pub use study::study_summary;
 
 /// The summary of an experiment as Markdown. Where its preset does not claim to be long enough, the paper's claims are not

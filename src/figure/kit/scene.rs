@@ -145,7 +145,9 @@ mod tests {
                         },
                         y_label: "top-1".to_owned(),
                         y_range: super::super::UNIT,
-                        series: vec![Series::new(Colour::GREEN).points([(1.0, 0.123_456, Some((0.1, 0.2))), (2.0, 0.5, None)])],
+                        series: vec![
+                            Series::new(Colour::GREEN).points([(1.0, 0.123_456, Some((0.1, 0.2))), (2.0, 0.5, None)]),
+                        ],
                         marks: vec![(1.5, "mark".to_owned())],
                     },
                 },
@@ -164,9 +166,15 @@ mod tests {
             ]],
         };
         let json = serde_json::to_value(&figure).unwrap();
-        assert_eq!(json["legend"][0], json!({"name": "ID", "colour": "#009e73", "stroke": "dashed"}));
+        assert_eq!(
+            json["legend"][0],
+            json!({"name": "ID", "colour": "#009e73", "stroke": "dashed"})
+        );
         let lines = &json["panels"][0][0];
-        assert_eq!(lines["series"][0]["points"], json!([[1.0, 0.1235, 0.1, 0.2], [2.0, 0.5]]));
+        assert_eq!(
+            lines["series"][0]["points"],
+            json!([[1.0, 0.1235, 0.1, 0.2], [2.0, 0.5]])
+        );
         assert_eq!(lines["marks"], json!([[1.5, "mark"]]));
         assert_eq!(json["panels"][0][1]["cells"], json!([[null]]));
     }

@@ -15,6 +15,7 @@ pub use options::SlurmOptions;
 use super::{Plan, Point};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::wording::shell_word;
 
 /// The tasks of a job array per site where `scontrol` cannot be asked: Slurm's default.
 pub const DEFAULT_MAX_TASKS: usize = 1001;
@@ -84,7 +85,7 @@ impl<'a> Jobs<'a> {
     pub fn preview(&self, max_tasks: usize) -> String {
         let scripts = self.scripts(self.first_free());
         let command = |arguments: &[String]| {
-            let words: Vec<String> = arguments.iter().map(|word| script::quoted(word)).collect();
+            let words: Vec<String> = arguments.iter().map(|word| shell_word(word)).collect();
             format!("sbatch {}", words.join(" "))
         };
         let arrays = self.arrays(max_tasks);

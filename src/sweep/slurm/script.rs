@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Jobs;
 use crate::error::{Error, Result};
+use crate::wording::shell_word;
 
 /// Seconds before its time limit at which a task is told to save and to queue itself again.
 pub(super) const WARNING_SECONDS: u64 = 120;
@@ -59,13 +60,13 @@ impl Jobs<'_> {
 
     // The words of a command, quoted.
     fn loopscope(&self, command: &str) -> Vec<String> {
-        let mut words = vec![quoted(&self.program)];
-        words.extend(self.options.global_flags.iter().map(|flag| quoted(flag)));
+        let mut words = vec![shell_word(&self.program)];
+        words.extend(self.options.global_flags.iter().map(|flag| shell_word(flag)));
         words.extend(["sweep", command].map(str::to_owned));
-        words.push(quoted(&self.sweep));
+        words.push(shell_word(&self.sweep));
         words.extend(["--plan".to_owned(), self.plan.number.to_string()]);
         if command == "run" {
-            words.extend(self.options.run_flags.iter().map(|flag| quoted(flag)));
+            words.extend(self.options.run_flags.iter().map(|flag| shell_word(flag)));
         }
         words
     }
@@ -111,15 +112,6 @@ pub(super) fn plain_path(path: &Path) -> Result<String> {
             "cannot stand in a job script; allowed: paths in UTF-8 without line breaks and backslashes",
         )),
     }
-}
-
-/// `text` as one word of a shell.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 // An option as one word of a line `#SBATCH`. Double quotes keep all but backslashes and themselves; outside of them a backslash
