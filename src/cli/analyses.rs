@@ -21,7 +21,11 @@ macro_rules! subcommands {
         #[derive(Subcommand)]
         pub(super) enum Analyses {
             $(
-                #[command(name = <measure::$Method as Method>::NAME, about = <measure::$Method as Method>::ABOUT)]
+                #[command(
+                    name = <measure::$Method as Method>::NAME,
+                    about = <measure::$Method as Method>::ABOUT,
+                    after_help = <measure::$Method as Method>::MISLEADS
+                )]
                 $Method(Analysis<measure::$Method>),
             )*
         }

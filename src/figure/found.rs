@@ -17,6 +17,8 @@ pub struct FoundMethod {
     pub name: &'static str,
     /// What it does, in one sentence.
     pub about: &'static str,
+    /// How its result can mislead.
+    pub misleads: &'static str,
     /// Its figures, each of one checkpoint; of all checkpoints of a run where it is one over training.
     pub figures: Vec<FoundFigure>,
     /// The results that are shown.
@@ -92,6 +94,7 @@ fn found_of<M: Draw>(
     let mut found = FoundMethod {
         name: M::NAME,
         about: M::ABOUT,
+        misleads: M::MISLEADS,
         figures: Vec::new(),
         sources: Vec::new(),
         left_out: Vec::new(),

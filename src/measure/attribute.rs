@@ -124,6 +124,7 @@ struct QueryAttribute {
 impl Method for Attribute {
     const NAME: &'static str = "attribute";
     const ABOUT: &'static str = "Direct logit attribution: what every head and MLP adds to a logit, at every iteration";
+    const MISLEADS: &'static str = "Direct attribution counts what is written, not what later layers do with it: what one head writes another may take away again.";
     const FORMAT: u32 = 1;
     type Row = AttributeRow;
 

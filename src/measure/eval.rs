@@ -103,6 +103,7 @@ struct QueryEval {
 impl Method for Eval {
     const NAME: &'static str = "eval";
     const ABOUT: &'static str = "Accuracy by split at any list of inference iterations";
+    const MISLEADS: &'static str = "The largest accuracy over iterations is chosen on the chains that it is measured on, so it is too large by chance; its interval includes that choice, a single other number does not.";
     const FORMAT: u32 = 3;
     type Row = EvalRow;
 

@@ -114,6 +114,8 @@ impl Row for ExtrapolateRow {
 impl Method for Extrapolate {
     const NAME: &'static str = "extrapolate";
     const ABOUT: &'static str = "How far beyond its curriculum a model answers with more iterations";
+    const MISLEADS: &'static str =
+        "A depth counts as answered at the number of iterations that suits it best, which nobody knows beforehand.";
     const FORMAT: u32 = 3;
     type Row = ExtrapolateRow;
 

@@ -128,6 +128,7 @@ fn readings(hops: usize, reads_apart: bool) -> Vec<(Target, Position)> {
 impl Method for Lens {
     const NAME: &'static str = "lens";
     const ABOUT: &'static str = "Logit lens at every effective layer";
+    const MISLEADS: &'static str = "What the lens reads need not be used, and what is used need not be readable: a decoy passes for a mechanism, and a bridge in directions that all embeddings share is missed.";
     const FORMAT: u32 = 3;
     type Row = LensRow;
 

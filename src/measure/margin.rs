@@ -119,6 +119,7 @@ impl Method for Margin {
     const NAME: &'static str = "margin";
     const ABOUT: &'static str =
         "Logit margin by iteration: when the target is first ahead, and when overthinking sets in";
+    const MISLEADS: &'static str = "A peak is the largest of many iterations, too large by chance, which its interval includes; and a mean margin can be above 0 where many answers are wrong.";
     const FORMAT: u32 = 4;
     type Row = MarginRow;
 

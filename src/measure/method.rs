@@ -27,6 +27,8 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     const NAME: &'static str;
     /// What it does, in one sentence, for the command line.
     const ABOUT: &'static str;
+    /// How its result can mislead, in one or two sentences.
+    const MISLEADS: &'static str;
     /// The number of the result's format and meaning: to be raised whenever the same settings on the same checkpoints give
     /// other rows, so that results of before are measured again.
     const FORMAT: u32;

@@ -117,6 +117,7 @@ impl Method for Reach {
     const NAME: &'static str = "reach";
     const ABOUT: &'static str =
         "Token and suffix interchange: which tokens the answer depends on, and the shortest suffix that keeps it";
+    const MISLEADS: &'static str = "What two tokens carry twice, the interchange of one does not show; and an answer can be kept by chance where few answers are possible.";
     const FORMAT: u32 = 3;
     type Row = ReachRow;
 

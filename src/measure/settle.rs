@@ -135,6 +135,7 @@ struct Motion {
 impl Method for Settle {
     const NAME: &'static str = "settle";
     const ABOUT: &'static str = "Convergence of the loop: norms and directions of its steps";
+    const MISLEADS: &'static str = "A small step can still change the answer, and a large one along the state itself changes nothing, since the final layer norm removes length.";
     const FORMAT: u32 = 4;
     type Row = SettleRow;
 

@@ -34,6 +34,7 @@ macro_rules! lens_with {
         impl Method for $Broken {
             const NAME: &'static str = "lens";
             const ABOUT: &'static str = "A broken method";
+            const MISLEADS: &'static str = <Lens as Method>::MISLEADS;
             const FORMAT: u32 = 1;
             type Row = LensRow;
 

@@ -186,6 +186,7 @@ struct QueryAblate {
 impl Method for Ablate {
     const NAME: &'static str = "ablate";
     const ABOUT: &'static str = "Ablation: accuracy without a head or an MLP, or with an iteration skipped or repeated";
+    const MISLEADS: &'static str = "Without a head the others may step in, so that what matters looks idle; and an output of another query is not what the model would compute without the head.";
     const FORMAT: u32 = 2;
     type Row = AblateRow;
 

@@ -198,6 +198,8 @@ impl Method for Cone {
     const NAME: &'static str = "cone";
     const ABOUT: &'static str =
         "Where a change at one iteration and position arrives, and when: the speed of retrieval";
+    const MISLEADS: &'static str =
+        "A change arrives wherever attention can reach: that it is there does not say that the answer depends on it.";
     const FORMAT: u32 = 1;
     type Row = ConeRow;
 

@@ -89,6 +89,7 @@ impl Method for Edit {
     const NAME: &'static str = "edit";
     const ABOUT: &'static str =
         "Edits of one direction of the bridge, beside the swap of the whole state, and its read window";
+    const MISLEADS: &'static str = "A direction fitted on few queries also pushes along what goes with the bridge by chance; the placebo says how much of the effect any push of this size has.";
     const FORMAT: u32 = 1;
     type Row = EditRow;
 

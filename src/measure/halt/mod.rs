@@ -141,6 +141,7 @@ struct QueryHalt {
 impl Method for Halt {
     const NAME: &'static str = "halt";
     const ABOUT: &'static str = "Adaptive halting: where rules let queries leave the loop, and what that costs";
+    const MISLEADS: &'static str = "The oracle knows the answer: it bounds what any rule can reach. Thresholds come from other models, and a rule that halts early is cheap and may be wrong.";
     const FORMAT: u32 = 3;
     type Row = HaltRow;
 

@@ -147,6 +147,7 @@ columns! {
 impl Method for Patch {
     const NAME: &'static str = "patch";
     const ABOUT: &'static str = "Activation patching on the recurrent block";
+    const MISLEADS: &'static str = "Exchanging one of several copies changes nothing, so a backup hides what is used; and a corrupt query leads to states that no query has.";
     const FORMAT: u32 = 4;
     type Row = PatchRow;
 

@@ -134,6 +134,7 @@ columns! {
 impl Method for PathPatching {
     const NAME: &'static str = "path";
     const ABOUT: &'static str = "Path patching: the direct effect of a head or an MLP on a later one or on the logits";
+    const MISLEADS: &'static str = "A path into an MLP that takes out what it reads is real where exchanging the whole output that it begins with changes nothing.";
     const FORMAT: u32 = 2;
     type Row = PathRow;
 

@@ -104,6 +104,7 @@ struct PairRow {
 impl Method for Transplant {
     const NAME: &'static str = "transplant";
     const ABOUT: &'static str = "Patching between iterations: the state after one iteration put in before another; does the loop care which it is?";
+    const MISLEADS: &'static str = "A state of another iteration may be right in part: a loop that does the same in every iteration and one that does nothing at that place look alike.";
     const FORMAT: u32 = 1;
     type Row = TransplantRow;
 

@@ -58,6 +58,7 @@ pub(super) struct MethodData<'a> {
     name: &'a str,
     title: String,
     about: &'a str,
+    misleads: &'a str,
     figures: Vec<FigureData>,
     overall: Vec<FigureData>,
 }
@@ -176,6 +177,7 @@ impl<'a> MethodData<'a> {
             name: found.name,
             title,
             about: found.about,
+            misleads: found.misleads,
             figures,
             overall,
         }
