@@ -14,7 +14,7 @@ mod tensors;
 pub use file::{Checkpoint, CheckpointInfo};
 pub use import::{ImportSettings, import};
 pub use lock::{Holder, RunLock};
-pub use paths::{CheckpointPath, RunPath, find_checkpoints};
+pub use paths::{CheckpointPath, RunPath, find_checkpoints, find_checkpoints_over_steps};
 pub use record::{RunRecord, StagesFile, initial_checkpoint};
 pub use role::CheckpointRole;
 pub use run::RunFolder;

@@ -110,12 +110,25 @@ impl CheckpointPath {
 /// When a target is neither a file nor a run folder, a run has no checkpoints yet, a checkpoint is named twice, or two
 /// runs are given one name.
 pub fn find_checkpoints(targets: &[RunPath]) -> Result<Vec<CheckpointPath>> {
+    find(targets, checkpoints_of)
+}
+
+/// As [`find_checkpoints`], with the log-spaced checkpoints of every run folder too: all that there are of each run, in the order of
+/// training. Where a stage was reached at a log-spaced step, or a run ended there, the stage or the end is given.
+///
+/// # Errors
+/// As [`find_checkpoints`].
+pub fn find_checkpoints_over_steps(targets: &[RunPath]) -> Result<Vec<CheckpointPath>> {
+    find(targets, all_checkpoints_of)
+}
+
+fn find(targets: &[RunPath], of: fn(&Path) -> Result<Vec<CheckpointPath>>) -> Result<Vec<CheckpointPath>> {
     let mut found: Vec<CheckpointPath> = Vec::new();
     let mut runs: Vec<Run> = Vec::new();
     // The run of each checkpoint.
     let mut owners = Vec::new();
     for target in targets {
-        let of_target = checkpoints_of(&target.path)?;
+        let of_target = of(&target.path)?;
         // There is at least one.
         let run = Run {
             name: target.name.clone(),
@@ -253,6 +266,54 @@ fn checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
         ));
     }
     Ok(found)
+}
+
+fn all_checkpoints_of(target: &Path) -> Result<Vec<CheckpointPath>> {
+    if target.is_file() {
+        return checkpoints_of(target);
+    }
+    expect_run(target)?;
+    let mut found: Vec<(u64, CheckpointPath)> = Vec::new();
+    // A run that is at its beginning has log-spaced checkpoints alone.
+    let named = checkpoints_of(target).unwrap_or_default();
+    let config = RunConfig::read(&target.join(CONFIG), &[])?;
+    for entry in std::fs::read_dir(target).map_err(|e| Error::file(target, e))? {
+        let path = entry.map_err(|e| Error::file(target, e))?.path();
+        let digits = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors"));
+        let Some(step) = digits.and_then(|digits| digits.parse().ok()) else {
+            continue;
+        };
+        found.push((
+            step,
+            CheckpointPath {
+                run: String::new(),
+                label: format!("step {step}"),
+                role: role_of_file(target, &path),
+                folder: target.canonicalize().unwrap_or_else(|_| target.to_owned()),
+                path,
+                alone: false,
+                data: Some(config.data.clone()),
+            },
+        ));
+    }
+    let outcomes = StagesFile::read(target)?;
+    for checkpoint in named {
+        let step = match checkpoint.role {
+            CheckpointRole::Stage(number) => outcomes.stages[number - 1].reached.as_ref().map(|reached| reached.step),
+            _ => Some(outcomes.step),
+        };
+        // It is there, so the stage was reached.
+        let Some(step) = step else { continue };
+        found.retain(|(known, other)| *known != step || other.role != CheckpointRole::Other);
+        found.push((step, checkpoint));
+    }
+    found.sort_by_key(|(step, checkpoint)| (*step, checkpoint.role == CheckpointRole::End));
+    if found.is_empty() {
+        return Err(Error::file(target, "the run has no checkpoint yet"));
+    }
+    Ok(found.into_iter().map(|(_, checkpoint)| checkpoint).collect())
 }
 
 // What a checkpoint file of the run in `folder` is. Stages are known where `stages.json` can be read.

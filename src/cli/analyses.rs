@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
-use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints};
+use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints, find_checkpoints_over_steps};
 use crate::error::{Error, Result};
-use crate::figure::Draw;
+use crate::figure::{Draw, over_steps};
 use crate::files;
 use crate::graph::Dataset;
 use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method, Table};
@@ -53,6 +53,9 @@ pub(super) struct Analysis<M: Method> {
     /// Write what was measured on every single query too, as a table beside the others
     #[arg(long)]
     rows: bool,
+    /// Measure every checkpoint of the run folders, the log-spaced ones too, and draw the result against training steps
+    #[arg(long)]
+    over_steps: bool,
     /// Keep what was fitted (directions of probes), in fitted/ beside each checkpoint
     #[arg(long)]
     keep_fitted: bool,
@@ -78,7 +81,12 @@ impl<M: Method + Draw> Analysis<M> {
                 "no checkpoint named; add a checkpoint file or a run folder",
             ));
         }
-        let (loaded, out) = self.inputs.load(&find_checkpoints(&targets)?)?;
+        let find = if self.over_steps {
+            find_checkpoints_over_steps
+        } else {
+            find_checkpoints
+        };
+        let (loaded, out) = self.inputs.load(&find(&targets)?)?;
         let extras = Extras {
             queries: self.rows,
             fitted: self.keep_fitted,
@@ -93,13 +101,23 @@ impl<M: Method + Draw> Analysis<M> {
             tracing::warn!("--keep-fitted: {} fits nothing", M::NAME);
         }
         say_notes(&report.checkpoints, &report.notes);
-        report.write(&out)?;
-        M::draw(&report).write(&out, M::NAME)?;
+        let name = if self.over_steps {
+            format!("{}-over-steps", M::NAME)
+        } else {
+            M::NAME.to_owned()
+        };
+        let figure = if self.over_steps {
+            over_steps(&report)?
+        } else {
+            M::draw(&report)
+        };
+        report.write_as(&out, &name)?;
+        figure.write(&out, &name)?;
         print_table(&report.table()?);
         out!("{}", report.intervals());
-        out!("{}/{}.{{csv,json,svg,png}}", out.display(), M::NAME);
+        out!("{}/{name}.{{csv,json,svg,png}}", out.display());
         if let Some(queries) = queries {
-            let path = out.join(format!("{}-rows.csv", M::NAME));
+            let path = out.join(format!("{name}-rows.csv"));
             files::write(&path, &queries)?;
             out!("{}", path.display());
         }

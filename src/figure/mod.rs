@@ -13,6 +13,7 @@ mod halt;
 mod kit;
 mod lens;
 mod margin;
+mod over_steps;
 mod patch;
 mod path;
 mod probe;
@@ -20,6 +21,7 @@ mod reach;
 mod routing;
 mod seeds;
 mod settle;
+mod steps;
 mod transplant;
 
 use std::path::Path;
@@ -27,6 +29,7 @@ use std::path::Path;
 pub use compare::compare;
 pub use found::{FoundFigure, FoundMethod, FoundSource, found_results, result_files};
 pub use kit::Figure;
+pub use over_steps::over_steps;
 pub use seeds::{effects, survival, training_curves};
 
 use crate::error::Result;

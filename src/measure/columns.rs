@@ -46,6 +46,21 @@ impl Column {
         self
     }
 
+    /// What it is called.
+    pub fn heading(&self) -> &'static str {
+        self.heading
+    }
+
+    /// The field of the number.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The fields of its interval, where it has one.
+    pub fn interval(&self) -> Option<[&'static str; 2]> {
+        self.interval
+    }
+
     // The fields that it reads.
     fn fields(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.field).chain(self.interval.into_iter().flatten())

@@ -49,10 +49,10 @@ use candle_core::Tensor;
 
 pub use activations::{Label, LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
-pub(crate) use columns::csv;
-pub use columns::{Column, Table};
 #[cfg(feature = "parquet")]
-pub(crate) use columns::{csv_cell, fields};
+pub(crate) use columns::csv_cell;
+pub use columns::{Column, Table};
+pub(crate) use columns::{csv, fields};
 pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};
 pub use component::{Component, ComponentAt};
 pub use faithful::Faithfulness;

@@ -68,7 +68,7 @@ impl Quantity {
     }
 
     /// The fields that it is in.
-    pub(super) fn fields(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.field).chain(self.interval.into_iter().flatten())
     }
 }

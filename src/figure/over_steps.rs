@@ -1,0 +1,268 @@
+//! Any method over training: what it measures at every checkpoint, against the training step. The figure for grokking.
+
+use serde_json::{Map, Value};
+
+use super::kit::{Content, Figure, Panel, Point, UNIT};
+use super::steps::Steps;
+use super::{Draw, conditions, distinct, span, split_legend, thousands, wrapped};
+use crate::checkpoint::CheckpointRole;
+use crate::error::{Error, Result};
+use crate::graph::Split;
+use crate::measure::{CheckpointSummary, Column, Report, Row, fields};
+
+/// The most panels of such a figure; a result with more is told by its table.
+const MAX_PANELS: usize = 48;
+/// What places a state in the loop.
+const LAYER: &str = "effective_layer";
+const PLACE: [&str; 3] = [LAYER, "iteration", "layer"];
+
+/// The number that a method's table shows first with an interval, against training steps on a logarithmic axis.
+///
+/// Where a method measures along the loop and marks the largest number (the lens over effective layers, accuracy over iterations), that
+/// maximum is drawn, a line a split; where it measures single places (patching), a map of training step and effective layer. A row of
+/// panels a run.
+///
+/// # Errors
+/// When the method has no number with an interval, or there is no checkpoint after step 0.
+pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
+    let column = M::Row::COLUMNS.iter().find(|column| column.interval().is_some());
+    let Some((column, interval)) = column.and_then(|column| Some((column, column.interval()?))) else {
+        return Err(Error::input(format!(
+            "--over-steps: {} has no number with an interval",
+            M::NAME
+        )));
+    };
+    let has_maxima = !M::Row::ALONG.is_empty();
+    let shown = if has_maxima {
+        M::shown(report)
+    } else {
+        report.rows.iter().collect()
+    };
+    let mut rows = Vec::new();
+    for row in shown.into_iter().filter(|row| row.origin().step > 0) {
+        let all = fields(row)?;
+        let number = |field: &str| all.get(field).and_then(Value::as_f64);
+        // Of a measurement that is not defined here there is nothing to draw.
+        if let Some(value) = number(column.field()) {
+            rows.push(Dot {
+                run: row.origin().run.clone(),
+                step: row.origin().step,
+                value,
+                interval: number(interval[0]).zip(number(interval[1])),
+                layer: number(LAYER).map(|layer| layer as usize),
+                split: all.get("split").and_then(Value::as_str).map(Split::from),
+                of: of_what::<M>(&all),
+            });
+        }
+    }
+    let steps = distinct(&rows, |row| row.step);
+    let (Some(&first), Some(&last)) = (steps.iter().min(), steps.iter().max()) else {
+        return Err(Error::input("--over-steps: there is no checkpoint after step 0"));
+    };
+    let axis = Scale {
+        steps: Steps::spanning(first as f64, last as f64, true),
+        ends: (first as f64, last as f64),
+    };
+    let is_map = !has_maxima && rows.iter().all(|row| row.layer.is_some());
+    let mut panels = Vec::new();
+    for run in distinct(&rows, |row| row.run.clone()) {
+        let of_run: Vec<&Dot> = rows.iter().filter(|row| row.run == run).collect();
+        let splits = distinct(&of_run, |row| row.split.clone());
+        for of in distinct(&of_run, |row| row.of.clone()) {
+            let of_panel: Vec<&Dot> = of_run.iter().copied().filter(|row| row.of == of).collect();
+            let title = title(&run, &of, &report.checkpoints);
+            if is_map {
+                panels.extend(
+                    splits
+                        .iter()
+                        .map(|split| map(&title, split.as_ref(), &of_panel, column)),
+                );
+            } else {
+                panels.push(lines(
+                    title,
+                    &of_panel,
+                    &splits,
+                    column,
+                    &axis,
+                    &report.checkpoints,
+                    &run,
+                ));
+            }
+        }
+    }
+    let left_out = panels.len().saturating_sub(MAX_PANELS);
+    panels.truncate(MAX_PANELS);
+    Ok(Figure {
+        title: format!("{}, over training", M::draw(&report.only(&[])).title),
+        conditions: conditions_of(report, column, left_out),
+        legend: legend(&rows, is_map),
+        panels: wrapped(panels),
+    })
+}
+
+// One number of one checkpoint.
+struct Dot {
+    run: String,
+    step: u64,
+    value: f64,
+    interval: Option<(f64, f64)>,
+    layer: Option<usize>,
+    split: Option<Split>,
+    // What else the row is of.
+    of: Vec<(String, String)>,
+}
+
+struct Scale {
+    steps: Steps,
+    ends: (f64, f64),
+}
+
+// The fields that say what was measured, those that say where along the loop, and on which split, apart.
+fn of_what<M: Draw>(all: &Map<String, Value>) -> Vec<(String, String)> {
+    const ORIGIN: [&str; 7] = [
+        "run",
+        "checkpoint",
+        "step",
+        "checkpoint_hash",
+        "data_hash",
+        "interval",
+        "split",
+    ];
+    let is_measured = |name: &str| {
+        let quantities = M::Row::QUANTITIES.iter().copied().flatten();
+        quantities
+            .into_iter()
+            .any(|quantity| quantity.fields().any(|field| field == name))
+    };
+    let tells = |name: &str| {
+        !ORIGIN.contains(&name) && !PLACE.contains(&name) && !M::Row::ALONG.contains(&name) && !is_measured(name)
+    };
+    let told = all.iter().filter(|(name, value)| tells(name) && !value.is_null());
+    told.map(|(name, value)| {
+        (
+            name.clone(),
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        )
+    })
+    .collect()
+}
+
+fn title(run: &str, of: &[(String, String)], checkpoints: &[CheckpointSummary]) -> String {
+    let values: Vec<String> = of
+        .iter()
+        .map(|(name, value)| {
+            if value.parse::<f64>().is_ok() {
+                format!("{name} {value}")
+            } else {
+                value.clone()
+            }
+        })
+        .collect();
+    let several = checkpoints
+        .windows(2)
+        .any(|pair| pair[0].origin.run != pair[1].origin.run);
+    let run = several.then(|| run.to_owned());
+    run.into_iter().chain(values).collect::<Vec<_>>().join(", ")
+}
+
+fn lines(
+    title: String,
+    rows: &[&Dot],
+    splits: &[Option<Split>],
+    column: &Column,
+    axis: &Scale,
+    checkpoints: &[CheckpointSummary],
+    run: &str,
+) -> Panel {
+    let known: Vec<Split> = splits.iter().flatten().cloned().collect();
+    let lines = split_legend(&known);
+    let of_split = |split: &Split| -> Vec<Point> {
+        let of_split = rows.iter().filter(|row| row.split.as_ref() == Some(split));
+        let mut points: Vec<Point> = of_split
+            .map(|row| (axis.steps.place(row.step as f64), row.value, row.interval))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let series = known
+        .iter()
+        .zip(lines)
+        .map(|(split, (_, line))| line.points(of_split(split)));
+    let ends = |row: &&Dot| {
+        let (low, high) = row.interval.unwrap_or((row.value, row.value));
+        [row.value, low, high]
+    };
+    let is_share = rows.iter().all(|row| (0.0..=1.0).contains(&row.value));
+    let y_range = if is_share {
+        UNIT
+    } else {
+        span(rows.iter().flat_map(ends), 0.0)
+    };
+    let stages = checkpoints
+        .iter()
+        .filter(|it| it.origin.run == run && matches!(it.role, CheckpointRole::Stage(_)));
+    let marks = stages.map(|it| (axis.steps.place(it.origin.step as f64), it.role.to_string()));
+    Panel {
+        title,
+        content: Content::Lines {
+            x: axis.steps.axis(axis.ends.0, axis.ends.1),
+            y_label: column.heading().to_owned(),
+            y_range,
+            series: series.collect(),
+            marks: marks.collect(),
+        },
+    }
+}
+
+fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Panel {
+    let of_panel: Vec<&Dot> = rows.iter().copied().filter(|row| row.split.as_ref() == split).collect();
+    let mut steps = distinct(&of_panel, |row| row.step);
+    steps.sort_unstable();
+    let mut layers = distinct(&of_panel, |row| row.layer.unwrap_or_default());
+    layers.sort_unstable_by(|a, b| b.cmp(a));
+    let cell = |layer: usize, step: u64| {
+        let found = of_panel.iter().find(|row| row.layer == Some(layer) && row.step == step);
+        found.map(|row| row.value)
+    };
+    let name = split.map_or("", Split::title);
+    Panel {
+        title: [name, title]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "),
+        content: Content::Cells {
+            x_label: format!("training step; cells: {}", column.heading()),
+            y_label: "effective layer".to_owned(),
+            columns: steps.iter().map(|&step| thousands(step)).collect(),
+            rows: layers.iter().map(ToString::to_string).collect(),
+            cells: layers
+                .iter()
+                .map(|&layer| steps.iter().map(|&step| cell(layer, step)).collect())
+                .collect(),
+            behind: Vec::new(),
+            below: Vec::new(),
+        },
+    }
+}
+
+fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, left_out: usize) -> Vec<String> {
+    let mut lines = vec![
+        conditions(&report.checkpoints),
+        format!("{}; {}", column.heading(), report.intervals()),
+    ];
+    if report.checkpoints.iter().any(|checkpoint| checkpoint.origin.step == 0) {
+        lines.push("the initial weights, at step 0, are in the table alone".to_owned());
+    }
+    if left_out > 0 {
+        lines.push(format!(
+            "{left_out} more panels are left out: name fewer splits or runs; the table has all"
+        ));
+    }
+    lines
+}
+
+fn legend(rows: &[Dot], is_map: bool) -> Vec<(String, super::kit::Series)> {
+    let splits: Vec<Split> = distinct(rows, |row| row.split.clone()).into_iter().flatten().collect();
+    if is_map { Vec::new() } else { split_legend(&splits) }
+}
