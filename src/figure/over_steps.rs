@@ -55,6 +55,7 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
             });
         }
     }
+    let shared = drop_shared(&mut rows);
     let steps = distinct(&rows, |row| row.step);
     let (Some(&first), Some(&last)) = (steps.iter().min(), steps.iter().max()) else {
         return Err(Error::input("--over-steps: there is no checkpoint after step 0"));
@@ -94,7 +95,7 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
     panels.truncate(MAX_PANELS);
     Ok(Figure {
         title: format!("{}, over training", M::draw(&report.only(&[])).title),
-        conditions: conditions_of(report, column, left_out),
+        conditions: conditions_of(report, column, &shared, left_out),
         legend: legend(&rows, is_map),
         panels: wrapped(panels),
     })
@@ -145,6 +146,20 @@ fn of_what<M: Draw>(all: &Map<String, Value>) -> Vec<(String, String)> {
         )
     })
     .collect()
+}
+
+// Takes away what all rows have in common, and gives it in words: it is a condition and not a title.
+fn drop_shared(rows: &mut [Dot]) -> String {
+    let Some(first) = rows.first().map(|row| row.of.clone()) else {
+        return String::new();
+    };
+    let is_shared = |field: &(String, String)| rows.iter().all(|row| row.of.contains(field));
+    let shared: Vec<(String, String)> = first.into_iter().filter(is_shared).collect();
+    for row in rows.iter_mut() {
+        row.of.retain(|field| !shared.contains(field));
+    }
+    let words = shared.iter().map(|(name, value)| format!("{name} {value}"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn title(run: &str, of: &[(String, String)], checkpoints: &[CheckpointSummary]) -> String {
@@ -246,11 +261,10 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
     }
 }
 
-fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, left_out: usize) -> Vec<String> {
-    let mut lines = vec![
-        conditions(&report.checkpoints),
-        format!("{}; {}", column.heading(), report.intervals()),
-    ];
+fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, shared: &str, left_out: usize) -> Vec<String> {
+    let told = [column.heading(), shared].into_iter().filter(|part| !part.is_empty());
+    let told = told.map(str::to_owned).chain([report.intervals()]);
+    let mut lines = vec![conditions(&report.checkpoints), told.collect::<Vec<_>>().join("; ")];
     if report.checkpoints.iter().any(|checkpoint| checkpoint.origin.step == 0) {
         lines.push("the initial weights, at step 0, are in the table alone".to_owned());
     }

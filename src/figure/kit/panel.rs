@@ -14,6 +14,9 @@ const Y_LABELS: u32 = 42;
 // The width of a character of labels, on the wide side.
 const CHARACTER: u32 = 6;
 
+/// Pixels of a panel that labels of columns share.
+const LABELLED_WIDTH: u32 = 230;
+
 impl Panel {
     // Title and margins, the same for every panel; the labels of the vertical axis take this width.
     pub(super) fn frame<'a, DB: DrawingBackend>(
@@ -106,7 +109,7 @@ impl Panel {
             .axis_desc_style(style(10, scale, INK, false))
             .draw()
             .map_err(text_of)?;
-        for (at, name) in marks {
+        for (i, (at, name)) in marks.iter().enumerate() {
             let line = vec![(*at, floor), (*at, ceiling)];
             chart
                 .draw_series(DashedLineSeries::new(
@@ -116,10 +119,16 @@ impl Panel {
                     FAINT_INK.stroke_width(scale),
                 ))
                 .map_err(text_of)?;
-            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(HPos::Left, VPos::Center));
-            chart
-                .draw_series([Text::new(format!(" {name}"), (*at, bottom + 0.1 * height), text)])
-                .map_err(text_of)?;
+            // Names of marks that are near each other stand at heights of their own; near the end they stand before their line.
+            let y = bottom + (0.1 + 0.08 * (i % 4) as f64) * height;
+            let is_late = *at > x.range.0 + 0.75 * (x.range.1 - x.range.0);
+            let (side, name) = if is_late {
+                (HPos::Right, format!("{name} "))
+            } else {
+                (HPos::Left, format!(" {name}"))
+            };
+            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(side, VPos::Center));
+            chart.draw_series([Text::new(name, (*at, y), text)]).map_err(text_of)?;
         }
         for line in series {
             let band: Vec<(f64, f64)> = line.points.iter().filter_map(|&(x, _, i)| Some((x, i?.1))).collect();
@@ -201,7 +210,9 @@ impl Panel {
             .draw()
             .map_err(text_of)?;
         // Every column is named where there is room, else every second, third, …
-        let step = columns.len().div_ceil(16).max(1);
+        let longest = columns.iter().map(|name| name.chars().count()).max().unwrap_or(1) as u32;
+        let room = (LABELLED_WIDTH / ((longest + 1) * CHARACTER)).clamp(1, 16);
+        let step = columns.len().div_ceil(room as usize).max(1);
         for (j, name) in columns.iter().enumerate().filter(|(j, _)| j.is_multiple_of(step)) {
             let text = style(10, scale, INK, false).pos(Pos::new(HPos::Center, VPos::Top));
             let at = chart.backend_coord(&(j as f64 + 0.5, 0.0));
