@@ -85,7 +85,11 @@ pub fn page(runs: &[PageRun], settings: &PageSettings) -> Result<String> {
         title: &settings.title,
         runs: runs.iter().map(RunData::of).collect(),
         moments: &moments,
-        methods: found.iter().map(|method| MethodData::of(method, runs)).collect(),
+        methods: found
+            .iter()
+            .filter(|method| !method.figures.is_empty())
+            .map(|method| MethodData::of(method, runs))
+            .collect(),
         queries,
     };
     text.render(&data)
