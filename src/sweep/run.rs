@@ -132,15 +132,13 @@ impl<'a> Runner<'a> {
             data: self.data.of(point)?,
         };
         let log = Log::of(self.sweep, point);
-        let observer = &Logged {
-            observer: self.training.observer,
-            log: log.clone(),
-        };
+        let observer = &Logged::new(self.training.observer, log.clone());
         let training = Training {
             observer,
             ..self.training
         };
         match training.run(&run, &folder, true) {
+            Ok(_) if observer.was_done() => Ok(PointOutcome::WasDone),
             Ok(_) => {
                 log.add("trained to its end");
                 Ok(PointOutcome::Trained)

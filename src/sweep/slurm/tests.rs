@@ -164,7 +164,7 @@ fn what_the_preview_shows_is_what_is_written() {
             "#SBATCH \"--signal=B:USR1@120\"\n",
             "it's 100%%/slurm/plan-3/%A_%a.out\"\n",
             // Whatever is planned later.
-            " --plan 3 --device cpu --points \"$points\"",
+            " --plan 3 --points \"$points\"",
             "100%' --plan 3\n",
         ] {
             assert!(preview.contains(line), "{line} in\n{preview}");
