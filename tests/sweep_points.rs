@@ -265,33 +265,20 @@ fn seeds_are_the_same_however_they_are_written_and_one_without_effect_is_told() 
     let folder = prepared();
     let at = folder.path();
     run(at, &["train", "run.toml", "--out", "r", "--seed", "3"]).expect(0);
-    let own = ["--set", "init_seed=3", "order_seed=3"];
-    run(
-        at,
-        &[&["train", "run.toml", "--out", "r", "--resume"], &own[..]].concat(),
-    )
-    .expect(0);
-    run(
-        at,
-        &[
-            "train",
-            "run.toml",
-            "--out",
-            "r",
-            "--resume",
-            "--set",
-            "init_seed=3",
-            "order_seed=4",
-        ],
-    )
-    .expect(2)
-    .says(&["order_seed is 3 in the run, 4 is given"]);
-    for seed in [&["--seed", "9"][..], &["--set", "seed=9"]] {
+    let resume = |settings: &str| {
+        let settings: Vec<&str> = settings.split(' ').collect();
         run(
             at,
-            &[&["train", "run.toml", "--out", "r", "--resume"], seed, &own].concat(),
+            &[&["train", "run.toml", "--out", "r", "--resume"], &settings[..]].concat(),
         )
-        .expect(0)
-        .says(&["seed = 9 has no effect", "both init_seed and order_seed"]);
+    };
+    resume("--set init_seed=3 order_seed=3").expect(0);
+    resume("--set init_seed=3 order_seed=4")
+        .expect(2)
+        .says(&["order_seed is 3 in the run, 4 is given"]);
+    for seed in ["--seed 9", "--set seed=9"] {
+        resume(&format!("{seed} --set init_seed=3 order_seed=3"))
+            .expect(0)
+            .says(&["seed = 9 has no effect", "both init_seed and order_seed"]);
     }
 }

@@ -58,8 +58,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let mut config = RunConfig::read(&config_path, &args.set)?;
     config.seed = args.seed.unwrap_or(config.seed);
-    let sets_seed = args.seed.is_some() || args.set.iter().any(|setting| setting.trim_start().starts_with("seed="));
-    if sets_seed && config.ignores_seed() {
+    let mut keys = args.set.iter().filter_map(|setting| setting.split('=').next());
+    if config.ignores_seed() && (args.seed.is_some() || keys.any(|key| key.trim() == "seed")) {
         tracing::warn!(
             "seed = {} has no effect: the config has both init_seed and order_seed",
             config.seed

@@ -58,7 +58,7 @@ impl Plan {
     /// # Errors
     /// When the plan cannot be written.
     pub fn add(points: Vec<Point>, earlier: &[Self], sweep: &Path) -> Result<(Self, bool)> {
-        Self::add_with(earlier.to_vec(), sweep, |_| Ok(points.clone()))
+        Self::add_with(earlier.to_vec(), sweep, move |_| Ok(points.clone()))
     }
 
     // Adds a plan of the points that `points` makes of the earlier plans.
