@@ -24,7 +24,7 @@ config = "run.toml"
 init = [1, 2, 3, 4]
 [grid]
 "model.iterations" = [1, 2]
-"train.steps" = [800]
+"train.steps" = [600]
 "#;
 
 /// The run folders of the sweep in `folder`.
