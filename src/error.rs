@@ -39,6 +39,10 @@ pub enum Error {
         holder: String,
     },
 
+    /// A lock that another process has taken or removed while this one worked in the folder.
+    #[error("{0}")]
+    LockLost(String),
+
     /// Training met a value that is not finite.
     #[error(
         "step {step}: {tensor} is not finite; the run stops here. Last good checkpoint: {checkpoint}. \
@@ -133,7 +137,12 @@ impl Error {
         match self {
             Self::File { .. } | Self::Input(_) | Self::Locked { .. } => 2,
             Self::Interrupted => 130,
-            Self::Failed(_) | Self::Write { .. } | Self::Diverged { .. } | Self::Tensor(_) | Self::Figure { .. } => 1,
+            Self::Failed(_)
+            | Self::LockLost(_)
+            | Self::Write { .. }
+            | Self::Diverged { .. }
+            | Self::Tensor(_)
+            | Self::Figure { .. } => 1,
         }
     }
 }

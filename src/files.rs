@@ -79,11 +79,20 @@ pub fn write_locked(path: &Path, bytes: &[u8], check: impl FnOnce() -> Result<()
 ///
 /// A file that cannot be removed stays: it has no name that anything reads.
 pub fn remove_unfinished(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(LOCKED_PREFIX) {
-            let _ = fs::remove_file(entry.path());
-        }
+    for path in unfinished(folder) {
+        let _ = fs::remove_file(path);
     }
+}
+
+/// Whether there are temporary files of [`write_locked`] in `folder`.
+pub fn has_unfinished(folder: &Path) -> bool {
+    unfinished(folder).next().is_some()
+}
+
+fn unfinished(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(LOCKED_PREFIX);
+    entries.filter(is_unfinished).map(|entry| entry.path())
 }
 
 /// A new temporary file in `folder` with a name that [`remove_unfinished`] knows.

@@ -10,7 +10,7 @@ use common::{SMALL_RUN, prepared, run};
 use loopscope::Device;
 use loopscope::experiment::{Estimate, Estimator, Preset, ShippedPreset};
 use loopscope::graph::{Dataset, Systematic};
-use loopscope::sweep::{Plan, Point, default_jobs, estimate};
+use loopscope::sweep::{Plan, Point, SweepData, default_jobs, estimate};
 use loopscope::train::{LoopConfig, RunConfig, Trainer};
 
 /// All files in a folder and those in it.
@@ -144,13 +144,14 @@ fn points_that_differ_in_their_seeds_are_timed_once() {
     run(at, &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0);
     let plan = Plan::read(&at.join("s"), None).unwrap();
     let points: Vec<&Point> = plan.points.iter().collect();
-    let of_points = estimate(&at.join("s"), &points, &Device::Cpu, 1).unwrap();
+    let data = SweepData::new(&at.join("s"));
+    let of_points = estimate(&data, &points, &Device::Cpu, 1).unwrap();
     assert_eq!(of_points.len(), 6);
     for three in of_points.chunks(3) {
         assert!(three.iter().all(|other| *other == three[0]));
     }
     assert_ne!(of_points[0].disk_bytes, of_points[3].disk_bytes);
-    let jobs = default_jobs(&at.join("s"), &points).unwrap();
+    let jobs = default_jobs(&data, &points).unwrap();
     assert!((1..=std::thread::available_parallelism().unwrap().get()).contains(&jobs));
     // What is trained is no longer estimated.
     run(at, &["sweep", "run", "s", "--point", "1"]).expect(0);

@@ -204,7 +204,11 @@ fn what_cannot_be_gathered_is_refused_before_anything_is_written() {
         config.replace("batch = 32", "batch = 33"),
     )
     .unwrap();
-    refused(&[], &["holds another run"]);
+    run(at, &["sweep", "gather", "sweep"]).expect(1).says(&[
+        "1 point failed",
+        "holds another run",
+        "train.batch is 33 in the run, 32 in the plan",
+    ]);
 }
 
 #[cfg(feature = "parquet")]

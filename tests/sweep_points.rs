@@ -2,19 +2,13 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 
-use common::{assert_same_run, prepared, run, run_with};
-
-const SWEEP: &str = "config = \"run.toml\"\n[seeds]\ninit = [1, 2]\n[grid]\n\"model.iterations\" = [1, 2]\n";
-
-/// A folder with data, config and a planned sweep `s` of four points.
-fn planned() -> tempfile::TempDir {
-    let folder = prepared();
-    std::fs::write(folder.path().join("sweep.toml"), SWEEP).unwrap();
-    run(folder.path(), &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0);
-    folder
-}
+use common::{SWEEP, assert_same_run, json, planned, prepared, run, run_with, shipped, text};
+use loopscope::sweep::Plan;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 fn status(at: &Path) -> String {
     run(at, &["sweep", "status", "s"]).expect(0).out
@@ -144,4 +138,147 @@ fn a_point_that_fails_is_kept_apart_and_the_others_are_trained() {
     run(at, &["sweep", "run", "s"])
         .expect(1)
         .says(&["the plan was made with data"]);
+}
+
+#[test]
+fn a_plan_of_another_version_is_valid_as_long_as_its_values_have_its_hash() {
+    // Its configs lack a key that this version has, with a default.
+    let frozen = shipped("tests/plans");
+    let plan = std::fs::read_to_string(frozen.join("plan-1.json")).unwrap();
+    assert!(!plan.contains("share_prefixes"));
+    let status = run(&frozen, &["sweep", "status", text(&frozen)]).expect(0).out;
+    assert!(
+        status.contains("plan 1: 0 done, 0 running, 0 failed, 4 waiting"),
+        "{status}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let edited = plan.replacen("\"lr\": 0.003", "\"lr\": 0.004", 1);
+    assert_ne!(edited, plan);
+    std::fs::write(folder.path().join("plan-1.json"), edited).unwrap();
+    run(folder.path(), &["sweep", "status", "."])
+        .expect(2)
+        .says(&["plan-1.json", "was edited"]);
+}
+
+// Makes a plan what a version without the key `train.share_prefixes` would have written: without the key, and with other hashes.
+fn as_of_another_version(plan: &Path) {
+    let mut value: Value = json(plan);
+    for point in value["points"].as_array_mut().unwrap() {
+        let hash = point["hash"].as_str().unwrap().chars().rev().collect::<String>();
+        point["hash"] = hash.into();
+        let train = point["config"]["train"].as_object_mut().unwrap();
+        train.shift_remove("share_prefixes").unwrap();
+    }
+    let points = serde_json::to_string(&value["points"]).unwrap();
+    value["hash"] = format!("{:x}", Sha256::digest(points))[..16].into();
+    std::fs::write(plan, serde_json::to_string_pretty(&value).unwrap()).unwrap();
+}
+
+#[test]
+fn points_that_another_version_trained_are_done_and_its_plan_is_the_same_plan() {
+    let folder = planned();
+    let at = folder.path();
+    run(at, &["sweep", "run", "s", "--points", "1-2"]).expect(0);
+    as_of_another_version(&at.join("s/plan-1.json"));
+    let status = status(at);
+    assert!(status.contains("plan 1: 2 done"), "{status}");
+    let again = run(at, &["sweep", "run", "s", "--point", "1"]).expect(0).out;
+    assert!(again.contains("was done"), "{again}");
+    let planned = run(at, &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0).out;
+    assert!(planned.contains("this plan already"), "{planned}");
+    // A later plan finds the folders of the same points.
+    std::fs::write(at.join("sweep.toml"), SWEEP.replace("init = [1, 2]", "init = [2, 1]")).unwrap();
+    run(at, &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0);
+    let done = run(at, &["sweep", "run", "s", "--points", "1-2"]).expect(0).out;
+    assert_eq!(done.matches("was done").count(), 2, "{done}");
+}
+
+#[test]
+fn the_newest_plan_is_read_without_the_others_and_what_is_printed_names_its_number() {
+    let folder = planned();
+    let at = folder.path();
+    let next = SWEEP.replace("init = [1, 2]", "init = [3]");
+    std::fs::write(at.join("sweep.toml"), next).unwrap();
+    let planned = run(at, &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0).out;
+    assert!(planned.contains("loopscope sweep run s --plan 2\n"), "{planned}");
+    std::fs::write(at.join("s/plan-1.json"), "{").unwrap();
+    assert!(status(at).contains("plan 2: 0 done"), "{}", status(at));
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    run(at, &["sweep", "run", "s", "--point", "1"]).expect(0);
+    let plan: Value = json(&at.join("s/plan-2.json"));
+    let hash = plan["points"][0]["hash"].as_str().unwrap();
+    let folders: Vec<String> = at.join("s/points").read_dir().unwrap().map(name).collect();
+    assert_eq!(folders, [format!("iterations-1-{hash}")]);
+}
+
+#[test]
+fn several_that_plan_the_same_at_once_make_one_plan_and_of_others_each_its_own() {
+    for round in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let sweep = |name: &str, seeds: &str| -> PathBuf {
+            let path = at.join(name);
+            let file = format!("preset = 'quick'\nrun = 'looped'\n[seeds]\nall = {seeds}\n");
+            std::fs::write(&path, file).unwrap();
+            path
+        };
+        let files = [sweep("a.toml", "[1, 2]"), sweep("b.toml", "[2, 3]")];
+        // In each folder several plan at the same moment.
+        for (out, planners) in [("same", [0, 0, 0, 0]), ("two", [0, 1, 0, 1])] {
+            let start = Barrier::new(planners.len());
+            let made: Vec<(usize, Plan)> = std::thread::scope(|scope| {
+                let make = |file: usize| {
+                    start.wait();
+                    (file, Plan::make(&files[file], &at.join(out)).unwrap().0)
+                };
+                let threads = planners.map(|file| scope.spawn(move || make(file)));
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let plans = Plan::all(&at.join(out)).unwrap();
+            for (file, plan) in &made {
+                assert_eq!(plans[plan.number - 1], *plan, "{round}");
+                assert_eq!(plan.points[0].seeds.init, [1, 2][*file]);
+            }
+            if out == "same" {
+                assert_eq!(plans.len(), 1, "{round}");
+            } else {
+                // Whoever came second has the folder of the point that both have.
+                let of_two = |plan: &Plan| {
+                    let mut points = plan.points.iter();
+                    points.find(|point| point.seeds.init == 2).unwrap().folder.clone()
+                };
+                assert!(plans.len() >= 2 && plans.iter().all(|plan| of_two(plan) == of_two(&plans[0])));
+            }
+            let left = |folder: &str| {
+                let entries = at.join(out).join(folder).read_dir().unwrap();
+                entries
+                    .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'))
+                    .count()
+            };
+            assert_eq!((left(""), left("data")), (0, 0), "nothing half-written");
+        }
+    }
+}
+
+#[test]
+fn seeds_are_the_same_however_they_are_written_and_one_without_effect_is_told() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r", "--seed", "3"]).expect(0);
+    let resume = |settings: &str| {
+        let settings: Vec<&str> = settings.split(' ').collect();
+        run(
+            at,
+            &[&["train", "run.toml", "--out", "r", "--resume"], &settings[..]].concat(),
+        )
+    };
+    resume("--set init_seed=3 order_seed=3").expect(0);
+    resume("--set init_seed=3 order_seed=4")
+        .expect(2)
+        .says(&["order_seed is 3 in the run, 4 is given"]);
+    for seed in ["--seed 9", "--set seed=9"] {
+        resume(&format!("{seed} --set init_seed=3 order_seed=3"))
+            .expect(0)
+            .says(&["seed = 9 has no effect", "both init_seed and order_seed"]);
+    }
 }

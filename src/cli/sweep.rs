@@ -5,6 +5,7 @@ mod slurm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::Device;
@@ -12,9 +13,12 @@ use clap::{Args, Subcommand};
 
 use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
+use crate::checkpoint::RunLock;
 use crate::error::{Error, Result};
 use crate::experiment::{EstimatedRuns, cores};
-use crate::sweep::{Plan, Point, PointOutcome, PointState, Runner, Status, default_jobs, estimate_file};
+use crate::sweep::{
+    Plan, Point, PointOutcome, PointState, Runner, Saved, Status, SweepData, default_jobs, estimate_file,
+};
 use crate::wording::counted;
 
 #[derive(Subcommand)]
@@ -179,17 +183,34 @@ fn plan(args: &PlanArgs) -> Result<()> {
     for point in &plan.points {
         out!("{:>5}  {}", point.number, point.name);
     }
-    out!("{}\nloopscope sweep run {}", folder.display(), folder.display());
+    // What is queued with the number of the plan does what it was queued for, whatever is planned later.
+    out!(
+        "{}\nloopscope sweep run {} --plan {}",
+        folder.display(),
+        folder.display(),
+        plan.number
+    );
     Ok(())
 }
 
 fn status(args: &StatusArgs) -> Result<()> {
-    let plan = Plan::read(&args.which.sweep, args.which.plan)?;
-    say_status(&args.which.sweep, &plan)
+    let sweep = &args.which.sweep;
+    let plan = Plan::read(sweep, args.which.plan)?;
+    let mut status = Status::read(sweep, &plan);
+    if status.n_unsure() > 0 {
+        let period = 2 * RunLock::HEARTBEAT;
+        err!(
+            "watching the heartbeats of {} on other machines for up to {}",
+            counted(status.n_unsure(), "process"),
+            humantime::format_duration(period)
+        );
+        status.watch(sweep, period);
+    }
+    say_status(&plan, &status);
+    Ok(())
 }
 
-fn say_status(sweep: &Path, plan: &Plan) -> Result<()> {
-    let status = Status::read(sweep, plan)?;
+fn say_status(plan: &Plan, status: &Status) {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (point, state) in &status.points {
         let (word, text) = describe(point, state);
@@ -197,31 +218,36 @@ fn say_status(sweep: &Path, plan: &Plan) -> Result<()> {
         out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
     }
     let count = |word: &str| counts.get(word).copied().unwrap_or(0);
+    let silent = match count("silent") {
+        0 => String::new(),
+        silent => format!(", {silent} silent"),
+    };
     let left = status.seconds_left().map_or(String::new(), |seconds| {
         format!("; about {} of training left on one core", duration(seconds))
     });
     out!(
-        "plan {}: {} done, {} running, {} failed, {} waiting{left}",
+        "plan {}: {} done, {} running{silent}, {} failed, {} waiting{left}",
         plan.number,
         count("done"),
         count("running"),
         count("failed"),
         count("waiting")
     );
-    Ok(())
 }
 
 fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
-    let steps = point.config.train.steps;
+    let at = |saved: &Saved| format!("step {} of {}", saved.step, point.config.train.steps);
     match state {
         PointState::Done { seconds } => ("done", duration(*seconds)),
-        PointState::Running { holder, step } => ("running", format!("step {step} of {steps}; {holder}")),
+        PointState::Running { holder, saved } => ("running", format!("{}; {holder}", at(saved))),
+        PointState::Silent { holder, saved } => ("silent", format!("{}; {holder}", at(saved))),
         PointState::Failed { error, when, log } => {
+            let when = when.as_ref().map_or_else(String::new, |when| format!("{when}: "));
             let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
-            ("failed", format!("{when}: {error}{}", log.concat()))
+            ("failed", format!("{when}{error}{}", log.concat()))
         }
-        PointState::Waiting { step: 0 } => ("waiting", String::new()),
-        PointState::Waiting { step } => ("waiting", format!("stopped at step {step} of {steps}")),
+        PointState::Waiting { saved } if saved.step == 0 => ("waiting", String::new()),
+        PointState::Waiting { saved } => ("waiting", format!("stopped at {}", at(saved))),
     }
 }
 
@@ -246,19 +272,21 @@ fn train(args: &RunArgs) -> Result<()> {
     }
     // From here on files are read, which may take long.
     let stop = super::stop_flag();
+    let data = Arc::new(SweepData::new(sweep));
     let jobs = match args.jobs {
         // A point whose data cannot be read fails by itself, with its own message.
-        None => default_jobs(sweep, &points).unwrap_or_else(|_| cores()),
+        None => default_jobs(&data, &points).unwrap_or_else(|_| cores()),
         Some(jobs) if (1..=1024).contains(&jobs) => jobs,
         Some(jobs) => return Err(Error::input(format!("--jobs {jobs}; allowed: 1 to 1024"))),
     };
     let device = args.device.device.open()?;
     if args.estimate.estimate {
-        return print_estimate(sweep, &points, &device, jobs, threads);
+        return print_estimate(sweep, &data, &points, &device, jobs, threads);
     }
     let terminal = Terminal::new();
     let outcomes = Runner::new(sweep, &device, &stop, &terminal)
         .with_threads(threads)
+        .with_data(data)
         .all(&points, jobs)?;
     let mut failed = Vec::new();
     let mut interrupted = false;
@@ -269,35 +297,53 @@ fn train(args: &RunArgs) -> Result<()> {
         }
         out!("{:>5}  {:<40} {outcome}", point.number, point.name);
     }
-    if !failed.is_empty() {
-        return Err(Error::failed(format!(
-            "{} failed: {}",
-            counted(failed.len(), "point"),
-            failed.join("; ")
-        )));
-    }
+    failed_points(failed)?;
     if interrupted {
         return Err(Error::Interrupted);
     }
     Ok(())
 }
 
-// Those of `points` that are not trained to their end.
-fn untrained<'a>(sweep: &Path, points: &[&'a Point]) -> Result<Vec<&'a Point>> {
-    let mut left = Vec::new();
-    for &point in points {
-        if !point.is_done(sweep)? {
-            left.push(point);
-        }
+// The failure of a command some of whose points failed, each with its number; the same failure twice is told once.
+fn failed_points(mut failed: Vec<String>) -> Result<()> {
+    failed.sort();
+    failed.dedup();
+    if failed.is_empty() {
+        return Ok(());
     }
-    Ok(left)
+    Err(Error::failed(format!(
+        "{} failed: {}",
+        counted(failed.len(), "point"),
+        failed.join("; ")
+    )))
+}
+
+// Those of `points` that are not trained to their end. A damaged one is among them: its training fails and says why.
+fn untrained<'a>(sweep: &Path, points: &[&'a Point]) -> Vec<&'a Point> {
+    let is_left = |point: &&Point| {
+        point.is_done(sweep).map_or_else(
+            |error| {
+                tracing::warn!("{} ({}): {error}", point.number, point.name);
+                true
+            },
+            |is_done| !is_done,
+        )
+    };
+    points.iter().copied().filter(is_left).collect()
 }
 
 // Of the points that are not trained yet; those that were begun count whole.
-fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize, threads: Option<usize>) -> Result<()> {
-    let left = untrained(sweep, points)?;
+fn print_estimate(
+    sweep: &Path,
+    data: &SweepData,
+    points: &[&Point],
+    device: &Device,
+    jobs: usize,
+    threads: Option<usize>,
+) -> Result<()> {
+    let left = untrained(sweep, points);
     let threads = threads.unwrap_or(estimate::threads_of(jobs.min(left.len())));
-    let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
+    let estimates = crate::sweep::estimate(data, &left, device, threads)?;
     let names = left.iter().map(|point| point.name.clone());
     let runs = names.zip(estimates).collect();
     estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
@@ -308,4 +354,36 @@ fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize,
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_hyperqueue_inside_a_job_array_is_known_by_the_number_that_hyperqueue_gives() {
+        let number = |variables: &[(&str, &str)]| {
+            let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+            task_number(|name| find(name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(number(&[("SLURM_ARRAY_TASK_ID", "7")]).unwrap(), 7);
+        assert_eq!(number(&[("HQ_TASK_ID", "3")]).unwrap(), 3);
+        assert_eq!(number(&[("SLURM_ARRAY_TASK_ID", "7"), ("HQ_TASK_ID", "3")]).unwrap(), 3);
+        assert!(number(&[]).unwrap_err().to_string().contains("SLURM_ARRAY_TASK_ID"));
+        assert!(
+            number(&[("HQ_TASK_ID", "x")])
+                .unwrap_err()
+                .to_string()
+                .contains("\"x\"")
+        );
+    }
+
+    #[test]
+    fn a_span_is_a_range_or_one_number() {
+        assert_eq!("3-7".parse(), Ok(Span(3, 7)));
+        assert_eq!("9".parse(), Ok(Span(9, 9)));
+        for wrong in ["", "-", "0", "7-3", "1-2-3", "a"] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -58,6 +58,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let mut config = RunConfig::read(&config_path, &args.set)?;
     config.seed = args.seed.unwrap_or(config.seed);
+    let mut keys = args.set.iter().filter_map(|setting| setting.split('=').next());
+    if config.ignores_seed() && (args.seed.is_some() || keys.any(|key| key.trim() == "seed")) {
+        tracing::warn!(
+            "seed = {} has no effect: the config has both init_seed and order_seed",
+            config.seed
+        );
+    }
     let data = Arc::new(Dataset::read(&config.data)?);
     for line in data.unexplained() {
         tracing::warn!("{line}");

@@ -1,9 +1,12 @@
-//! The data of a sweep: settings from which data sets are made, or a folder that is there.
+//! The data of a sweep: settings from which data sets are made, or a folder that is there; and the data sets of its points.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::point::Point;
 use crate::error::{Error, Result};
 use crate::graph::{Chains, Dataset, Systematic};
 use crate::train::with_overrides;
@@ -55,24 +58,76 @@ impl DataSettings {
         }
     }
 
-    /// Writes `made`, the data set of these settings, into `folder`; checks that it is the same where the folder is there.
+    /// Writes `made`, the data set of these settings, into `folder`; checks that it is the same where the folder is there, because
+    /// another process may write it at the same time.
     ///
     /// # Errors
     /// When the folder holds other data or cannot be written.
     pub fn write(&self, made: &Dataset, folder: &Path) -> Result<()> {
-        if folder.exists() {
-            let found = Dataset::read(folder)?;
-            if found.hash == made.hash {
-                return Ok(());
+        if !folder.exists() {
+            let written = match self {
+                Self::Systematic(settings) => made.write(folder, settings),
+                Self::Depth(settings) => made.write(folder, settings),
+            };
+            // Whoever came second finds the folder whole.
+            if written.is_ok() || !folder.exists() {
+                return written;
             }
+        }
+        let found = Dataset::read(folder)?;
+        if found.hash == made.hash {
+            return Ok(());
+        }
+        Err(Error::file(
+            folder,
+            format!("holds other data ({}) than this plan makes ({})", found.hash, made.hash),
+        ))
+    }
+}
+
+/// The data sets of the points of a sweep, each read once.
+#[derive(Debug)]
+pub struct SweepData {
+    sweep: PathBuf,
+    // By their folder.
+    known: Mutex<HashMap<PathBuf, Arc<Dataset>>>,
+}
+
+impl SweepData {
+    /// Those of the points in the folder `sweep`; none is read yet.
+    pub fn new(sweep: &Path) -> Self {
+        Self {
+            sweep: sweep.to_owned(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The folder of the sweep.
+    pub(super) fn sweep(&self) -> &Path {
+        &self.sweep
+    }
+
+    /// The data of a point.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are others than the plan was made with.
+    pub fn of(&self, point: &Point) -> Result<Arc<Dataset>> {
+        let folder = self.sweep.join(&point.data.folder);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = match known.get(&folder) {
+            Some(data) => data.clone(),
+            None => Arc::new(Dataset::read(&folder)?),
+        };
+        if data.hash != point.data.hash {
             return Err(Error::file(
-                folder,
-                format!("holds other data ({}) than this plan makes ({})", found.hash, made.hash),
+                &folder,
+                format!(
+                    "holds data {}, the plan was made with data {}",
+                    data.hash, point.data.hash
+                ),
             ));
         }
-        match self {
-            Self::Systematic(settings) => made.write(folder, settings),
-            Self::Depth(settings) => made.write(folder, settings),
-        }
+        known.insert(folder, data.clone());
+        Ok(data)
     }
 }

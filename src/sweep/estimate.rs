@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde::Serialize;
 
-use super::data::DataSettings;
+use super::data::{DataSettings, SweepData};
 use super::file::{self, Planned};
 use super::point::Point;
 use crate::error::{Error, Result};
@@ -14,25 +14,25 @@ use crate::experiment::{Estimate, EstimatedRuns, Estimator, cores, jobs_within, 
 use crate::graph::Dataset;
 use crate::machine::available_memory;
 
-/// Estimates points of a plan in the folder `sweep`, each on `threads` threads, in their order. Points that differ in their
-/// seeds alone have one estimate.
+/// Estimates points of a plan, each on `threads` threads, in their order. Points that differ in their seeds alone have one
+/// estimate.
 ///
 /// # Errors
 /// When the data of a point cannot be read, its config does not fit them, or a step fails.
-pub fn estimate(sweep: &Path, points: &[&Point], device: &Device, threads: usize) -> Result<Vec<Estimate>> {
+pub fn estimate(data: &SweepData, points: &[&Point], device: &Device, threads: usize) -> Result<Vec<Estimate>> {
     let mut estimator = Estimator::new(device, threads)?;
-    of_distinct(points, |point| estimator.run(&point.config, &point.read_data(sweep)?))
+    of_distinct(points, |point| estimator.run(&point.config, &*data.of(point)?))
 }
 
-/// As many one-thread jobs as this machine has cores, as far as points of a plan fit into the memory that is free.
+/// As many one-thread jobs as this machine has cores, as far as points fit into the memory that is free.
 ///
 /// # Errors
 /// When the data of a point cannot be read, or its config does not fit them.
-pub fn default_jobs(sweep: &Path, points: &[&Point]) -> Result<usize> {
+pub fn default_jobs(data: &SweepData, points: &[&Point]) -> Result<usize> {
     let Some(available) = available_memory() else {
         return Ok(cores());
     };
-    let bytes = of_distinct(points, |point| memory_bytes(&point.config, &point.read_data(sweep)?))?;
+    let bytes = of_distinct(points, |point| memory_bytes(&point.config, &*data.of(point)?))?;
     // What a run takes is known within a fifth.
     Ok(jobs_within(available / 5 * 4, &bytes, cores()))
 }

@@ -1,5 +1,7 @@
 //! The sweep file: a base, the keys that vary, and the seeds.
 
+mod keys;
+mod names;
 mod seeds;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Value;
 
+use self::names::Names;
 use self::seeds::SeedLists;
 use super::data::DataSettings;
 use super::point::PointSeeds;
@@ -39,9 +42,9 @@ struct SweepFile {
     data: Option<DataSettings>,
     #[serde(default)]
     seeds: SeedLists,
-    /// Keys with the values that each takes; all combinations.
+    /// Keys with the list of values that each takes; all combinations.
     #[serde(default)]
-    grid: BTreeMap<String, Vec<Value>>,
+    grid: BTreeMap<String, Value>,
     /// Sets of values, one after another; each with all combinations of the grid.
     #[serde(default)]
     list: Vec<BTreeMap<String, Value>>,
@@ -57,8 +60,14 @@ pub(super) struct Planned {
     pub(super) data: Option<DataSettings>,
 }
 
-// A set of values, with the name that the list gives it.
-type Combination = (Option<String>, BTreeMap<String, Value>);
+/// A set of values.
+#[derive(Debug, Clone, Default)]
+struct Combination {
+    /// The index of its entry in the list, with the name that the list gives it.
+    entry: Option<usize>,
+    title: Option<String>,
+    values: BTreeMap<String, Value>,
+}
 
 // What all points begin with.
 struct Base {
@@ -91,25 +100,24 @@ fn points(file: &SweepFile, folder: &Path) -> Result<Vec<Planned>> {
         return Err(Error::input(format!("{count} points; allowed: up to {MAX_POINTS}")));
     }
     let varied = varied_keys(&combinations);
+    let mut names = Names::of(seeds.iter().map(|seeds| seeds.text(&file.seeds)));
     let mut planned = Vec::new();
-    for (title, values) in &combinations {
+    for combination in &combinations {
+        let Combination { title, values, .. } = combination;
         let (of_data, of_run): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| key.starts_with("data."));
-        let data = base.data_with(&of_data)?;
-        let config = base.config.with(&settings(of_run.iter().copied(), ""))?;
+        let data = (base.data_with(&of_data)).map_err(|e| file.named(e, combination, &of_data, "data."))?;
+        let config = (base.config.with(&settings(of_run.iter().copied(), "")))
+            .map_err(|e| file.named(e, combination, &of_run, ""))?;
+        let varying = || values.iter().filter(|(key, _)| varied.contains(*key));
+        // What the list says has the list's name, where it has one.
+        let named = varying().filter(|(key, _)| title.is_none() || file.grid.contains_key(*key));
+        let name = names.next(&base.name, title.as_deref(), named);
         for seeds in &seeds {
             let data = data
                 .as_ref()
                 .map(|data| seeds.data.map_or(data.clone(), |seed| data.seeded(seed)));
-            let varying = || values.iter().filter(|(key, _)| varied.contains(*key));
-            // What the list says has the list's name, where it has one.
-            let named = varying().filter(|(key, _)| title.is_none() || file.grid.contains_key(*key));
             planned.push(Planned {
-                name: name(
-                    &base.name,
-                    title.as_deref(),
-                    &named.collect::<Vec<_>>(),
-                    &seeds.text(&file.seeds),
-                ),
+                name: names::with_seeds(&name, &seeds.text(&file.seeds)),
                 values: varying().map(|(key, value)| (key.clone(), value.clone())).collect(),
                 seeds: PointSeeds {
                     data: data.as_ref().map(DataSettings::seed),
@@ -148,7 +156,7 @@ impl SweepFile {
         Ok(base)
     }
 
-    // Every set of values, with the name that the list gives it.
+    // Every set of values.
     fn combinations(&self) -> Result<Vec<Combination>> {
         let mut sets: Vec<Combination> = Vec::new();
         for (i, values) in self.list.iter().enumerate() {
@@ -158,17 +166,20 @@ impl SweepFile {
                 Some(Value::String(name)) => Some(name),
                 Some(other) => return Err(Error::input(format!("list.{i}.name = {other}; allowed: a text"))),
             };
-            sets.push((title, values));
+            for (key, value) in &values {
+                keys::check(&format!("list.{i}"), key, value)?;
+            }
+            sets.push(Combination {
+                entry: Some(i),
+                title,
+                values,
+            });
         }
         if sets.is_empty() {
-            sets.push((None, BTreeMap::new()));
+            sets.push(Combination::default());
         }
         for (key, values) in &self.grid {
-            if values.is_empty() {
-                return Err(Error::input(format!(
-                    "grid.{key} is empty; allowed: one or more values"
-                )));
-            }
+            let values = keys::grid_values(key, values)?;
             if let Some(i) = self.list.iter().position(|set| set.contains_key(key)) {
                 return Err(Error::input(format!(
                     "{key} is in the grid and in list.{i}; allowed: in one of them"
@@ -176,11 +187,11 @@ impl SweepFile {
             }
             sets = sets
                 .into_iter()
-                .flat_map(|(title, set)| {
+                .flat_map(|set| {
                     values.iter().map(move |value| {
                         let mut set = set.clone();
-                        set.insert(key.clone(), value.clone());
-                        (title.clone(), set)
+                        set.values.insert(key.clone(), value.clone());
+                        set
                     })
                 })
                 .collect();
@@ -189,6 +200,21 @@ impl SweepFile {
             }
         }
         Ok(sets)
+    }
+
+    // An error of the settings that `values` of a set make, which lack the keys' prefix, with the keys as this file has them.
+    fn named(&self, error: Error, set: &Combination, values: &[(&String, &Value)], prefix: &str) -> Error {
+        let keys: Vec<(String, &str, &Value)> = values
+            .iter()
+            .map(|&(key, value)| {
+                let full = match set.entry {
+                    Some(i) if !self.grid.contains_key(key) => format!("list.{i}.{key}"),
+                    _ => format!("grid.{key}"),
+                };
+                (full, key.strip_prefix(prefix).unwrap_or(key), value)
+            })
+            .collect();
+        keys::named(error, &keys)
     }
 }
 
@@ -235,50 +261,12 @@ fn settings<'a>(values: impl Iterator<Item = (&'a String, &'a Value)>, prefix: &
 
 // The keys that do not have one value in all sets.
 fn varied_keys(sets: &[Combination]) -> Vec<String> {
-    let mut keys: Vec<&String> = sets.iter().flat_map(|(_, values)| values.keys()).collect();
+    let mut keys: Vec<&String> = sets.iter().flat_map(|set| set.values.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
-    let varies = |key: &&&String| sets.iter().any(|(_, values)| values.get(**key) != sets[0].1.get(**key));
+    let varies = |key: &&&String| {
+        let first = sets[0].values.get(**key);
+        sets.iter().any(|set| set.values.get(**key) != first)
+    };
     keys.iter().filter(varies).map(|&key| key.clone()).collect()
-}
-
-// The name that the list gives a point, or the values that vary; then the seeds that vary.
-fn name(base: &str, title: Option<&str>, named: &[(&String, &Value)], seeds: &str) -> String {
-    let mut parts: Vec<String> = title.map(str::to_owned).into_iter().collect();
-    parts.extend(named.iter().map(|(key, value)| {
-        let last = key.rsplit('.').next().unwrap_or(key);
-        format!("{last}-{}", plain(value))
-    }));
-    if parts.is_empty() {
-        parts.push(base.to_owned());
-    }
-    if !seeds.is_empty() {
-        parts.push(seeds.to_owned());
-    }
-    sanitized(&parts.join("-"))
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-// Letters, digits, `-`, `_` and `.` alone: a name is part of a path and of scripts.
-fn sanitized(name: &str) -> String {
-    let mut clean: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    while clean.contains("--") {
-        clean = clean.replace("--", "-");
-    }
-    clean.trim_matches(['-', '.']).chars().take(80).collect()
 }

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use super::point::Point;
@@ -55,13 +56,33 @@ impl Log {
 
 /// Follows the training of a point for another observer, and logs it.
 pub(super) struct Logged<'a> {
-    pub(super) observer: &'a dyn Observer,
-    pub(super) log: Log,
+    observer: &'a dyn Observer,
+    log: Log,
+    was_done: AtomicBool,
+}
+
+impl<'a> Logged<'a> {
+    pub(super) fn new(observer: &'a dyn Observer, log: Log) -> Self {
+        Self {
+            observer,
+            log,
+            was_done: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the training had nothing to do, because another process ended it right before this one had the lock.
+    pub(super) fn was_done(&self) -> bool {
+        self.was_done.load(Ordering::Relaxed)
+    }
 }
 
 impl Observer for Logged<'_> {
     fn watch(&self, name: &str, trainer: &Trainer) -> Box<dyn train::Observer + '_> {
-        self.log.add(&format!("begins at step {}", trainer.progress().step));
+        if trainer.finished() {
+            self.was_done.store(true, Ordering::Relaxed);
+        } else {
+            self.log.add(&format!("begins at step {}", trainer.progress().step));
+        }
         Box::new(Watched {
             watcher: self.observer.watch(name, trainer),
             log: &self.log,

@@ -16,9 +16,9 @@ mod run;
 pub mod slurm;
 mod status;
 
-pub use data::DataSettings;
+pub use data::{DataSettings, SweepData};
 pub use estimate::{default_jobs, estimate, estimate_file};
 pub use plan::Plan;
 pub use point::{Point, PointData, PointSeeds};
 pub use run::{PointOutcome, Runner};
-pub use status::{PointState, Status};
+pub use status::{PointState, Saved, Status};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::data::DataSettings;
 use super::file::{self, Planned};
@@ -49,9 +50,7 @@ impl Plan {
             Error::Input(reason) => Error::file(path, reason),
             other => other,
         })?;
-        let earlier = Self::all(sweep)?;
-        let points = numbered(drafts, &earlier)?;
-        Self::add(points, &earlier, sweep)
+        Self::add_with(Self::all(sweep)?, sweep, |earlier| numbered(&drafts, earlier))
     }
 
     /// Adds a plan of `points` to the plans of a sweep; gives the newest of them where it has the same points.
@@ -59,21 +58,32 @@ impl Plan {
     /// # Errors
     /// When the plan cannot be written.
     pub fn add(points: Vec<Point>, earlier: &[Self], sweep: &Path) -> Result<(Self, bool)> {
-        let hash = hash_of(&points)?;
-        if let Some(newest) = earlier.last().filter(|plan| plan.hash == hash) {
-            return Ok((newest.clone(), false));
+        Self::add_with(earlier.to_vec(), sweep, move |_| Ok(points.clone()))
+    }
+
+    // Adds a plan of the points that `points` makes of the earlier plans.
+    fn add_with(
+        mut earlier: Vec<Self>,
+        sweep: &Path,
+        points: impl Fn(&[Self]) -> Result<Vec<Point>>,
+    ) -> Result<(Self, bool)> {
+        loop {
+            let points = points(&earlier)?;
+            if let Some(newest) = earlier.last().filter(|plan| have_same(&plan.points, &points)) {
+                return Ok((newest.clone(), false));
+            }
+            let plan = Self {
+                number: earlier.last().map_or(1, |plan| plan.number + 1),
+                hash: hash_of(&value(&points)?)?,
+                loopscope: env!("CARGO_PKG_VERSION").to_owned(),
+                points,
+            };
+            if plan.write(sweep)? {
+                return Ok((plan, true));
+            }
+            // Another process has added one at the same moment.
+            earlier.push(Self::read_number(sweep, plan.number)?);
         }
-        let mut plan = Self {
-            number: earlier.last().map_or(1, |plan| plan.number + 1),
-            hash,
-            loopscope: env!("CARGO_PKG_VERSION").to_owned(),
-            points,
-        };
-        // Another process may add a plan at the same time.
-        while !plan.write(sweep)? {
-            plan.number += 1;
-        }
-        Ok((plan, true))
     }
 
     // Writes the plan whole, unless there is one of its number; gives whether it was written.
@@ -89,45 +99,36 @@ impl Plan {
     /// # Errors
     /// When one is damaged or was edited.
     pub fn all(sweep: &Path) -> Result<Vec<Self>> {
-        let Ok(entries) = sweep.read_dir() else {
-            return Ok(Vec::new());
-        };
-        let mut numbers: Vec<usize> = entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name();
-                let number = name.to_str()?.strip_prefix("plan-")?.strip_suffix(".json")?;
-                number.parse().ok()
-            })
-            .collect();
-        numbers.sort_unstable();
+        let numbers = numbers(sweep);
         numbers.iter().map(|&number| Self::read_number(sweep, number)).collect()
     }
 
-    /// The plan with this number in the folder `sweep`; the newest where none is named.
+    /// The plan with this number in the folder `sweep`; the newest where none is named. The others are not read.
     ///
     /// # Errors
     /// When there is none, or it is damaged or was edited.
     pub fn read(sweep: &Path, number: Option<usize>) -> Result<Self> {
-        if let Some(number) = number {
-            return Self::read_number(sweep, number);
-        }
-        Self::all(sweep)?.pop().ok_or_else(|| {
-            Error::file(
+        match number.or_else(|| numbers(sweep).pop()) {
+            Some(number) => Self::read_number(sweep, number),
+            None => Err(Error::file(
                 sweep,
                 "is not the folder of a sweep (it has no plan-1.json); loopscope sweep plan FILE.toml makes one",
-            )
-        })
+            )),
+        }
     }
 
+    // The hash is that of the values in the file, whatever settings this version has beside them.
     fn read_number(sweep: &Path, number: usize) -> Result<Self> {
         let path = sweep.join(file_name(number));
-        let plan: Self = files::read_json(&path)?;
+        let stored: Value = files::read_json(&path)?;
+        let hash = hash_of(&stored["points"])?;
+        let plan: Self = serde_json::from_value(stored).map_err(|e| Error::file(&path, format!("bad plan: {e}")))?;
         let numbers_fit = plan
             .points
             .iter()
             .zip(1..)
             .all(|(point, number)| point.number == number);
-        if plan.number != number || !numbers_fit || hash_of(&plan.points)? != plan.hash {
+        if plan.number != number || !numbers_fit || hash != plan.hash {
             return Err(Error::file(
                 &path,
                 "was edited: its points are not those that its hash tells; a plan is never changed, so make another one with \
@@ -156,9 +157,31 @@ fn file_name(number: usize) -> String {
     format!("plan-{number}.json")
 }
 
-fn hash_of(points: &[Point]) -> Result<String> {
+// The numbers of the plans in a folder, in order.
+fn numbers(sweep: &Path) -> Vec<usize> {
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name();
+        let number = name.to_str()?.strip_prefix("plan-")?.strip_suffix(".json")?;
+        number.parse().ok()
+    };
+    let mut numbers: Vec<usize> = sweep.read_dir().into_iter().flatten().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+// Points as a plan's file has them: read from text, because floats of 32 bits have other digits there than as a value of their own.
+fn value(points: &[Point]) -> Result<Value> {
+    let text = serde_json::to_string(points).map_err(Error::failed)?;
+    serde_json::from_str(&text).map_err(Error::failed)
+}
+
+fn hash_of(points: &Value) -> Result<String> {
     let text = serde_json::to_string(points).map_err(Error::failed)?;
     Ok(files::short_hash(text.as_bytes()))
+}
+
+fn have_same(some: &[Point], others: &[Point]) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(point, other)| point.is_as(other))
 }
 
 // Makes the data of the points and checks that each config fits them.
@@ -235,35 +258,38 @@ impl DataSets<'_> {
     }
 }
 
-fn numbered(drafts: Vec<Draft>, earlier: &[Plan]) -> Result<Vec<Point>> {
-    let known: HashMap<&str, &Path> = earlier
-        .iter()
-        .flat_map(|plan| &plan.points)
-        .map(|point| (point.hash.as_str(), point.folder.as_path()))
-        .collect();
-    let mut names: HashMap<String, String> = HashMap::new();
+fn numbered(drafts: &[Draft], earlier: &[Plan]) -> Result<Vec<Point>> {
+    // By the hashes that this version gives their settings.
+    let mut known: HashMap<String, &Point> = HashMap::new();
+    for point in earlier.iter().flat_map(|plan| &plan.points) {
+        known.insert(Point::hash_of(&point.config, &point.data.hash)?, point);
+    }
+    let mut names: HashMap<&str, &str> = HashMap::new();
     let mut points = Vec::new();
     for (number, draft) in (1..).zip(drafts) {
         let Draft { planned, data, hash } = draft;
-        if let Some(other) = names.insert(hash.clone(), planned.name.clone()) {
+        if let Some(other) = names.insert(hash, &planned.name) {
             return Err(Error::input(format!(
                 "{other} and {} are the same run; allowed: points that differ in a setting, a seed or the data",
                 planned.name
             )));
         }
-        let own = || Path::new("points").join(format!("{}-{}", planned.name, &hash[..8]));
+        let (folder, hash) = match known.get(hash) {
+            Some(point) => (point.folder.clone(), &point.hash),
+            None => (Path::new("points").join(format!("{}-{hash}", planned.name)), hash),
+        };
         points.push(Point {
             number,
-            folder: known.get(hash.as_str()).map_or_else(own, |&folder| folder.to_owned()),
-            name: planned.name,
-            hash,
-            values: planned.values,
+            folder,
+            name: planned.name.clone(),
+            hash: hash.clone(),
+            values: planned.values.clone(),
             seeds: planned.seeds,
             config: RunConfig {
                 data: data.folder.clone(),
-                ..planned.config
+                ..planned.config.clone()
             },
-            data,
+            data: data.clone(),
         });
     }
     Ok(points)

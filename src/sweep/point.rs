@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::RunRecord;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::graph::Dataset;
 use crate::train::RunConfig;
 
 /// A run of a plan.
@@ -54,13 +53,19 @@ pub struct PointData {
 }
 
 impl Point {
-    /// The hash by which a run is known: of all its settings but the data's path, and of the content of the data.
+    /// The hash by which a run is known: of all its settings but the data's path, and of the content of the data. Seeds count as
+    /// what they are, however they are written. A version with other settings gives other hashes, so that a hash that is stored is
+    /// never computed again: runs are compared by their settings.
     ///
     /// # Errors
     /// When a setting is not finite, which [`RunConfig::check`] refuses.
     pub fn hash_of(config: &RunConfig, data_hash: &str) -> Result<String> {
+        let seeds = config.seeds();
         let known_by = RunConfig {
             data: PathBuf::new(),
+            seed: 0,
+            init_seed: Some(seeds.init),
+            order_seed: Some(seeds.order),
             ..config.clone()
         };
         let text = serde_json::to_string(&known_by).map_err(Error::failed)?;
@@ -70,6 +75,12 @@ impl Point {
                 .chain_update("\n")
                 .chain_update(text),
         ))
+    }
+
+    /// Whether `other` is this point, perhaps with the hash that another version gave it.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let hash = self.hash.clone();
+        *self == Self { hash, ..other.clone() }
     }
 
     /// The last part of its folder: its name and the beginning of its hash, for files about it.
@@ -93,25 +104,6 @@ impl Point {
         }
     }
 
-    /// Reads its data in the folder of `sweep`.
-    ///
-    /// # Errors
-    /// When they cannot be read, or are others than the plan was made with.
-    pub fn read_data(&self, sweep: &Path) -> Result<Dataset> {
-        let folder = sweep.join(&self.data.folder);
-        let data = Dataset::read(&folder)?;
-        if data.hash == self.data.hash {
-            return Ok(data);
-        }
-        Err(Error::file(
-            &folder,
-            format!(
-                "holds data {}, the plan was made with data {}",
-                data.hash, self.data.hash
-            ),
-        ))
-    }
-
     /// Whether its run in the folder of `sweep` has ended, and was of these settings and data.
     ///
     /// # Errors
@@ -122,12 +114,27 @@ impl Point {
             return Ok(false);
         }
         let record = RunRecord::read(&folder)?;
-        if Self::hash_of(&record.config, &record.stages.data_hash)? != self.hash {
-            return Err(Error::file(
-                &folder,
-                format!("holds another run than point {} ({})", self.number, self.name),
-            ));
+        let mut differences = record.config.differences(&self.config);
+        differences.retain(|(key, ..)| key != "data");
+        let (found, planned) = (record.stages.data_hash, &self.data.hash);
+        if found != *planned {
+            differences.push(("the hash of the data".to_owned(), found, planned.clone()));
         }
-        Ok(record.stages.finished)
+        if differences.is_empty() {
+            return Ok(record.stages.finished);
+        }
+        let differences: Vec<String> = differences
+            .iter()
+            .map(|(key, run, plan)| format!("{key} is {run} in the run, {plan} in the plan"))
+            .collect();
+        Err(Error::file(
+            &folder,
+            format!(
+                "holds another run than point {} ({}): {}",
+                self.number,
+                self.name,
+                differences.join("; ")
+            ),
+        ))
     }
 }

@@ -1,20 +1,20 @@
 //! The training of points: each under the lock of its run folder, several at once in this process.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
+use super::data::SweepData;
 use super::log::{Log, Logged};
 use super::point::Point;
 use super::status::Failure;
+use crate::checkpoint::RunLock;
 use crate::error::{Error, Result};
 use crate::experiment::{Observer, Phase, Training, TrainingRun, side_by_side};
-use crate::graph::Dataset;
 
 /// What came of a point.
 #[derive(Debug)]
@@ -48,8 +48,7 @@ pub struct Runner<'a> {
     sweep: &'a Path,
     training: Training<'a>,
     threads: Option<usize>,
-    // Data sets by their folder, each read once.
-    data: Mutex<HashMap<PathBuf, Arc<Dataset>>>,
+    data: Arc<SweepData>,
 }
 
 impl<'a> Runner<'a> {
@@ -59,7 +58,7 @@ impl<'a> Runner<'a> {
             sweep,
             training: Training { device, stop, observer },
             threads: None,
-            data: Mutex::new(HashMap::new()),
+            data: Arc::new(SweepData::new(sweep)),
         }
     }
 
@@ -67,6 +66,12 @@ impl<'a> Runner<'a> {
     #[must_use]
     pub fn with_threads(self, threads: Option<usize>) -> Self {
         Self { threads, ..self }
+    }
+
+    /// The same with data sets of this sweep some of which are read already.
+    #[must_use]
+    pub fn with_data(self, data: Arc<SweepData>) -> Self {
+        Self { data, ..self }
     }
 
     /// Trains `points` as far as they are not trained yet, `jobs` at once. A point that fails does not keep the others from
@@ -116,41 +121,34 @@ impl<'a> Runner<'a> {
     }
 
     fn train(&self, point: &Point) -> Result<PointOutcome> {
+        let folder = self.sweep.join(&point.folder);
         if point.is_done(self.sweep)? {
+            RunLock::remove_left(&folder);
             return Ok(PointOutcome::WasDone);
         }
         let run = TrainingRun {
             name: point.name.clone(),
             config: point.config_in(self.sweep),
-            data: self.data_of(point)?,
+            data: self.data.of(point)?,
         };
         let log = Log::of(self.sweep, point);
-        let observer = &Logged {
-            observer: self.training.observer,
-            log: log.clone(),
-        };
+        let observer = &Logged::new(self.training.observer, log.clone());
         let training = Training {
             observer,
             ..self.training
         };
-        match training.run(&run, &self.sweep.join(&point.folder), true) {
+        match training.run(&run, &folder, true) {
+            Ok(_) if observer.was_done() => Ok(PointOutcome::WasDone),
             Ok(_) => {
                 log.add("trained to its end");
                 Ok(PointOutcome::Trained)
             }
             Err(Error::Locked { holder, .. }) => Ok(PointOutcome::Held(holder)),
+            Err(Error::LockLost(why)) => {
+                log.add("stops: its lock is lost");
+                Ok(PointOutcome::Held(why))
+            }
             Err(e) => Err(e),
         }
-    }
-
-    fn data_of(&self, point: &Point) -> Result<Arc<Dataset>> {
-        let folder = self.sweep.join(&point.data.folder);
-        let mut known = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(data) = known.get(&folder) {
-            return Ok(data.clone());
-        }
-        let data = Arc::new(point.read_data(self.sweep)?);
-        known.insert(folder, data.clone());
-        Ok(data)
     }
 }

@@ -1,15 +1,15 @@
 //! Where a sweep stands, as its folder tells.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
 use super::plan::Plan;
 use super::point::Point;
-use crate::checkpoint::{RunLock, StagesFile};
-use crate::error::{Error, Result};
+use crate::checkpoint::{Holder, RunLock, RunRecord, StagesFile};
+use crate::error::Error;
 use crate::files;
 
 /// Lines of the log of a point that failed.
@@ -19,6 +19,8 @@ const LOG_LINES: usize = 3;
 pub struct Status {
     /// Each point of the plan with its state, in order.
     pub points: Vec<(Point, PointState)>,
+    // The indices of points whose holders only their heartbeats can tell alive, with what was first seen of them.
+    unsure: Vec<(usize, Holder)>,
 }
 
 /// The state of a point.
@@ -33,23 +35,39 @@ pub enum PointState {
     Running {
         /// Which process, where, and since when.
         holder: String,
-        /// Steps done, as last saved.
-        step: u64,
+        /// What was saved of it.
+        saved: Saved,
     },
-    /// It failed, and nobody trains it now.
+    /// A process of another machine had begun to train it, and was watched for some heartbeats in vain: it is dead or cut off.
+    Silent {
+        /// Which process, where, since when, and since when it is silent.
+        holder: String,
+        /// What was saved of it.
+        saved: Saved,
+    },
+    /// It failed, and nobody trains it now; or a file of its run is damaged.
     Failed {
         /// The error.
         error: String,
-        /// UTC, in the form of RFC 3339.
-        when: String,
+        /// UTC, in the form of RFC 3339; absent where it was found just now.
+        when: Option<String>,
         /// The last lines of its log.
         log: Vec<String>,
     },
     /// Nobody trains it, and it is not finished.
     Waiting {
-        /// Steps done; 0 where it was not begun.
-        step: u64,
+        /// What was saved of it.
+        saved: Saved,
     },
+}
+
+/// How far a run was when it was last saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Saved {
+    /// Steps done; 0 where it was not begun.
+    pub step: u64,
+    /// Seconds of training until then.
+    pub seconds: f64,
 }
 
 /// The record of a point that failed, in `failed/`.
@@ -85,75 +103,180 @@ impl Failure {
 }
 
 impl Status {
-    /// Reads the states of a plan's points in the folder `sweep`.
-    ///
-    /// # Errors
-    /// When there is another run in a point's folder.
-    pub fn read(sweep: &Path, plan: &Plan) -> Result<Self> {
-        let state = |point: &Point| Ok((point.clone(), PointState::read(sweep, point)?));
-        Ok(Self {
-            points: plan.points.iter().map(state).collect::<Result<_>>()?,
-        })
+    /// Reads the states of a plan's points in the folder `sweep`. A damaged file is a failure of the point that it is of.
+    pub fn read(sweep: &Path, plan: &Plan) -> Self {
+        let mut unsure = Vec::new();
+        let state = |(index, point): (usize, &Point)| {
+            let (state, holder) = PointState::read(sweep, point);
+            unsure.extend(
+                holder
+                    .filter(|holder| holder.alive.is_none())
+                    .map(|holder| (index, holder)),
+            );
+            (point.clone(), state)
+        };
+        let points = plan.points.iter().enumerate().map(state).collect();
+        Self { points, unsure }
     }
 
-    /// Seconds of training that are left on one core, by the points that are done: those of the same values, else all.
-    /// `None` where none is done.
+    /// The number of running points whose processes are on other machines, so that only their heartbeats can tell whether they
+    /// live.
+    pub fn n_unsure(&self) -> usize {
+        self.unsure.len()
+    }
+
+    /// Watches the heartbeats of processes on other machines until each has had one, for `period` at most; the points of those
+    /// that had none are silent then. A living process has one every [`RunLock::HEARTBEAT`].
+    pub fn watch(&mut self, sweep: &Path, period: Duration) {
+        // Often enough to end soon after the last heartbeat.
+        const LOOK: Duration = Duration::from_millis(500);
+        let began = Instant::now();
+        while !self.unsure.is_empty() {
+            // Taken before the look, as in the wait of whoever takes a lock over.
+            let is_over = began.elapsed() >= period;
+            let points = &mut self.points;
+            self.unsure.retain(|(index, first)| {
+                let (point, state) = &mut points[*index];
+                let (now, holder) = PointState::read(sweep, point);
+                // Another holder, or none: what is read now tells enough.
+                let last_heartbeat = first.last_heartbeat;
+                let moved = holder.is_none_or(|now| *first != Holder { last_heartbeat, ..now });
+                *state = match now {
+                    PointState::Running { saved, .. } if !moved && is_over => PointState::Silent {
+                        holder: silent(first, period),
+                        saved,
+                    },
+                    now => now,
+                };
+                !moved && !is_over
+            });
+            if !self.unsure.is_empty() {
+                std::thread::sleep(LOOK.min(period));
+            }
+        }
+    }
+
+    /// Seconds of training that are left on one core. What a run takes is told by runs that are done, of the same values if there
+    /// are such, else by what was saved of runs that are not done yet. `None` where nothing was saved.
     pub fn seconds_left(&self) -> Option<f64> {
-        let done: Vec<(&Point, f64)> = self
-            .points
-            .iter()
-            .filter_map(|(point, state)| match state {
-                PointState::Done { seconds } => Some((point, *seconds)),
-                _ => None,
-            })
-            .collect();
-        let mean = |of: &[f64]| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
-        let all = mean(&done.iter().map(|(_, seconds)| *seconds).collect::<Vec<_>>())?;
+        let mut whole: Vec<Whole> = Vec::new();
+        for (point, state) in &self.points {
+            whole.extend(Whole::of(point, state));
+        }
+        // A run that is done may have ended early, as one with a curriculum does.
+        let of = |point: &Point| {
+            let alike = |whole: &&Whole| whole.point.values == point.values;
+            mean(whole.iter().filter(|whole| whole.is_done).filter(alike))
+                .or_else(|| mean(whole.iter().filter(alike)))
+                .or_else(|| mean(whole.iter().filter(|whole| whole.is_done)))
+                .or_else(|| mean(whole.iter()))
+        };
         let left = |point: &Point, step: u64| {
-            let alike = done
-                .iter()
-                .filter(|(other, _)| other.values == point.values)
-                .map(|(_, s)| *s);
-            let whole = mean(&alike.collect::<Vec<_>>()).unwrap_or(all);
-            whole * (1.0 - step as f64 / point.config.train.steps as f64).max(0.0)
+            let share = (1.0 - step as f64 / point.config.train.steps as f64).max(0.0);
+            of(point).map(|seconds| seconds * share)
         };
         let of_point = |(point, state): &(Point, PointState)| match state {
-            PointState::Done { .. } => 0.0,
-            PointState::Running { step, .. } | PointState::Waiting { step } => left(point, *step),
+            PointState::Done { .. } => Some(0.0),
+            PointState::Running { saved, .. } | PointState::Silent { saved, .. } | PointState::Waiting { saved } => {
+                left(point, saved.step)
+            }
             PointState::Failed { .. } => left(point, 0),
         };
-        Some(self.points.iter().map(of_point).sum())
+        self.points.iter().map(of_point).sum()
     }
 }
 
+// The seconds that all steps of a point take.
+struct Whole<'a> {
+    point: &'a Point,
+    is_done: bool,
+    seconds: f64,
+}
+
+impl<'a> Whole<'a> {
+    fn of(point: &'a Point, state: &PointState) -> Option<Self> {
+        let (is_done, seconds) = match state {
+            PointState::Done { seconds } => (true, *seconds),
+            PointState::Running { saved, .. } | PointState::Silent { saved, .. } | PointState::Waiting { saved }
+                if saved.step > 0 =>
+            {
+                (
+                    false,
+                    saved.seconds * point.config.train.steps as f64 / saved.step as f64,
+                )
+            }
+            _ => return None,
+        };
+        Some(Self {
+            point,
+            is_done,
+            seconds,
+        })
+    }
+}
+
+fn mean<'a>(of: impl Iterator<Item = &'a Whole<'a>>) -> Option<f64> {
+    let (count, sum) = of.fold((0, 0.0), |(count, sum), whole| (count + 1, sum + whole.seconds));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+fn who(holder: &Holder) -> String {
+    format!("process {} on {} since {}", holder.process, holder.host, holder.since)
+}
+
+fn silent(holder: &Holder, watched: Duration) -> String {
+    let since = holder.last_heartbeat.map_or_else(String::new, |time| {
+        format!(" since {}", humantime::format_rfc3339_seconds(time))
+    });
+    format!(
+        "{}; silent{since}: no heartbeat in {} of watching",
+        who(holder),
+        humantime::format_duration(watched)
+    )
+}
+
 impl PointState {
-    fn read(sweep: &Path, point: &Point) -> Result<Self> {
+    // The state of a point, with the process that trains it.
+    fn read(sweep: &Path, point: &Point) -> (Self, Option<Holder>) {
         let folder = sweep.join(&point.folder);
         let stages = StagesFile::read(&folder).ok();
-        if point.is_done(sweep)? {
-            let seconds = stages.map_or(0.0, |stages| stages.seconds);
-            return Ok(Self::Done { seconds });
+        let log = || Log::of(sweep, point).last(LOG_LINES);
+        let mut is_done = point.is_done(sweep);
+        if stages.is_some() && is_done.as_ref().is_ok_and(|is_done| !is_done) {
+            // To see that settings and metrics of a run that is not done can be read.
+            is_done = RunRecord::read(&folder).map(|_| false);
         }
-        let step = stages.map_or(0, |stages| stages.step);
+        let saved = stages.map_or_else(Saved::default, |stages| Saved {
+            step: stages.step,
+            seconds: stages.seconds,
+        });
+        match is_done {
+            Ok(true) => return (Self::Done { seconds: saved.seconds }, None),
+            Ok(false) => {}
+            Err(error) => {
+                let failed = Self::Failed {
+                    error: error.to_string(),
+                    when: None,
+                    log: log(),
+                };
+                return (failed, None);
+            }
+        }
         if let Some(holder) = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false)) {
-            let unsure = if holder.alive.is_none() {
-                ", unless it died there"
-            } else {
-                ""
+            let running = Self::Running {
+                holder: who(&holder),
+                saved,
             };
-            let holder = format!(
-                "process {} on {} since {}{unsure}",
-                holder.process, holder.host, holder.since
-            );
-            return Ok(Self::Running { holder, step });
+            return (running, Some(holder));
         }
-        Ok(match Failure::read(sweep, point) {
+        let state = match Failure::read(sweep, point) {
             Some(Failure { error, when }) => Self::Failed {
                 error,
-                when,
-                log: Log::of(sweep, point).last(LOG_LINES),
+                when: Some(when),
+                log: log(),
             },
-            None => Self::Waiting { step },
-        })
+            None => Self::Waiting { saved },
+        };
+        (state, None)
     }
 }

@@ -1,6 +1,7 @@
 //! The settings of a run, read from TOML and checked once.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod differences;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -249,6 +250,11 @@ impl RunConfig {
         (seeds != short).then_some(seeds)
     }
 
+    /// Whether `seed` sets neither of the two seeds, because each has its own.
+    pub fn ignores_seed(&self) -> bool {
+        self.init_seed.is_some() && self.order_seed.is_some()
+    }
+
     /// Warnings of settings that are possible but hardly meant, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let warmup = self.optimizer.warmup;
@@ -264,27 +270,6 @@ impl RunConfig {
                     "optimizer.warmup = {warmup} is no shorter than {key} = {steps}: the learning rate rises to the last \
                      step and never stays at optimizer.lr"
                 )
-            })
-            .collect()
-    }
-
-    /// The settings that differ from those of `other`: key, value here, value there.
-    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
-        let [ours, theirs] = [self, other].map(|config| {
-            let mut values = BTreeMap::new();
-            // A config holds nothing that TOML cannot write.
-            if let Ok(value) = toml::Value::try_from(config) {
-                flatten("", &value, &mut values);
-            }
-            values
-        });
-        let absent = || "absent".to_owned();
-        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-        keys.into_iter()
-            .filter(|key| ours.get(*key) != theirs.get(*key))
-            .map(|key| {
-                let of = |values: &BTreeMap<String, String>| values.get(key).cloned().unwrap_or_else(absent);
-                (key.clone(), of(&ours), of(&theirs))
             })
             .collect()
     }
@@ -367,27 +352,5 @@ impl RunConfig {
             stage.check(i)?;
         }
         Ok(())
-    }
-}
-
-// Every value under its full key, as in `stages.0.hold`.
-fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
-    let key = |part: &str| {
-        if prefix.is_empty() {
-            part.to_owned()
-        } else {
-            format!("{prefix}.{part}")
-        }
-    };
-    match value {
-        toml::Value::Table(table) => table.iter().for_each(|(part, inner)| flatten(&key(part), inner, into)),
-        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
-            for (i, inner) in items.iter().enumerate() {
-                flatten(&key(&i.to_string()), inner, into);
-            }
-        }
-        other => {
-            into.insert(prefix.to_owned(), other.to_string());
-        }
     }
 }

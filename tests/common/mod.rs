@@ -107,6 +107,17 @@ pub fn prepared() -> tempfile::TempDir {
     folder
 }
 
+/// A sweep of four points.
+pub const SWEEP: &str = "config = \"run.toml\"\n[seeds]\ninit = [1, 2]\n[grid]\n\"model.iterations\" = [1, 2]\n";
+
+/// As [`prepared`], with `sweep.toml`, planned in `s`.
+pub fn planned() -> tempfile::TempDir {
+    let folder = prepared();
+    std::fs::write(folder.path().join("sweep.toml"), SWEEP).expect("writable");
+    run(folder.path(), &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0);
+    folder
+}
+
 /// A file that the repository ships.
 pub fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -21,6 +21,9 @@ pub struct Holder {
     pub since: String,
     /// The count of its heartbeats so far. A counter that grows is that of a living process.
     pub heartbeat: u64,
+    /// When its file was last written, by the clock of the file system, where that tells it. It is for people: clocks are never
+    /// compared.
+    pub last_heartbeat: Option<SystemTime>,
     /// Whether it is alive: known of a process of this machine, `None` of one on another machine, which its heartbeat alone
     /// tells.
     pub alive: Option<bool>,

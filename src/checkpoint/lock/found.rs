@@ -69,6 +69,7 @@ impl Found {
             host: content.host,
             since: content.since,
             heartbeat: content.heartbeat,
+            last_heartbeat: found.file.metadata().and_then(|file| file.modified()).ok(),
             alive,
         })
     }

@@ -139,6 +139,19 @@ impl RunLock {
         }
     }
 
+    /// How often a holder advances its heartbeat.
+    pub const HEARTBEAT: Duration = TIMING.heartbeat;
+
+    /// Removes what a dead process has left in `folder`, whose run has ended: its lock and its temporary files. What is there
+    /// stays where it cannot be told at once that its holder is dead.
+    pub fn remove_left(folder: &Path) {
+        let is_held = Self::holder(folder).is_some_and(|holder| holder.alive != Some(false));
+        if !is_held && (folder.join(LOCK).is_file() || files::has_unfinished(folder)) {
+            // The next holder removes it, whoever that is.
+            let _ = Self::acquire_unless(folder, &AtomicBool::new(true));
+        }
+    }
+
     /// Who holds the lock of `folder`, without taking it or waiting; `None` where there is none, or its file cannot be read.
     pub fn holder(folder: &Path) -> Option<Holder> {
         Found::look_at(&folder.join(LOCK))
@@ -147,11 +160,11 @@ impl RunLock {
     /// Checks that this process still has the lock: its file was not removed or replaced.
     ///
     /// # Errors
-    /// When it was, so that another process may train in the folder; when the file cannot be read.
+    /// When it was, so that another process may train in the folder: [`Error::LockLost`]; when the file cannot be read.
     pub fn check(&self) -> Result<()> {
         match self.is_in_place() {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Error::failed(format!(
+            Ok(false) => Err(Error::LockLost(format!(
                 "{} was removed or replaced, so another process may train in this folder; this one stops and writes nothing \
                  more",
                 self.path.display()

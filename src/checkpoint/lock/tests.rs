@@ -259,6 +259,25 @@ mod with_advisory_locks {
     }
 
     #[test]
+    fn what_a_dead_process_left_is_removed_and_what_a_living_one_has_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        leave_dead_lock(&folder);
+        RunLock::remove_left(folder.path());
+        assert_eq!(files(), 0);
+        fs::write(folder.path().join(".writing-locked-a"), "half").unwrap();
+        RunLock::remove_left(folder.path());
+        assert_eq!(files(), 0);
+        fs::write(lock_file(&folder), elsewhere("a", "1970-01-01T00:00:00Z")).unwrap();
+        RunLock::remove_left(folder.path());
+        assert_eq!(files(), 1);
+        fs::remove_file(lock_file(&folder)).unwrap();
+        let lock = RunLock::acquire(folder.path()).unwrap();
+        RunLock::remove_left(folder.path());
+        lock.check().unwrap();
+    }
+
+    #[test]
     fn a_holder_without_an_advisory_lock_is_known_by_its_heartbeat_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = File::create(folder.path().join("x")).unwrap();

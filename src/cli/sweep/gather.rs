@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Which;
+use super::{Which, failed_points};
 use crate::cli::DeviceArg;
 use crate::cli::analyses::print_table;
 use crate::error::Result;
 use crate::measure::Table;
-use crate::sweep::Plan;
 use crate::sweep::gather::{Gathered, MethodRequest, check_parquet};
+use crate::sweep::{Plan, SweepData};
 
 #[derive(Args)]
 pub struct GatherArgs {
@@ -43,7 +43,8 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     }
     let plan = Plan::read(sweep, args.which.plan)?;
     let out = args.out.clone().unwrap_or_else(|| sweep.join("gathered"));
-    let gathered = Gathered::read(sweep, &plan, args.seed)?;
+    let data = SweepData::new(sweep);
+    let gathered = Gathered::read(&data, &plan, args.seed);
     for note in &gathered.notes {
         tracing::warn!("{note}");
     }
@@ -59,8 +60,9 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     }
     print_stages(&gathered);
     let device = args.device.device.open()?;
+    let mut failed = gathered.failed.clone();
     for method in &args.method {
-        let of_method = method.gather(sweep, &plan, &out, &device, args.seed)?;
+        let of_method = method.gather(&data, &plan, &out, &device, args.seed)?;
         for note in &of_method.notes {
             tracing::warn!("{}: {note}", of_method.name);
         }
@@ -71,8 +73,9 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
             "{}/{name}-over-seeds.{{csv,json,svg,png}}, {name}-runs.csv",
             out.display()
         );
+        failed.extend(of_method.failed);
     }
-    Ok(())
+    failed_points(failed)
 }
 
 // How many runs reached each stage, and when half of them had.

@@ -9,7 +9,7 @@ use crate::cli::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::amx_is_disabled;
 use crate::sweep::slurm::{DEFAULT_MAX_TASKS, Jobs, SlurmOptions, divided, max_tasks, sbatch};
-use crate::sweep::{Plan, Point, estimate};
+use crate::sweep::{Plan, Point, SweepData, estimate};
 use crate::wording::counted;
 
 #[derive(Args)]
@@ -46,7 +46,7 @@ impl SlurmArgs {
         threads: usize,
     ) -> Result<()> {
         let options = self.options(device, threads)?;
-        let left = untrained(sweep, points)?;
+        let left = untrained(sweep, points);
         if left.is_empty() {
             out!("all {} are done; nothing was submitted", counted(points.len(), "point"));
             return Ok(());
@@ -83,7 +83,7 @@ impl SlurmArgs {
     ) -> Result<Vec<Vec<&'a Point>>> {
         let per_task = match (self.points_per_task, device) {
             (None, DeviceChoice::Cpu) => {
-                let estimates = estimate(sweep, left, &device.open()?, threads)?;
+                let estimates = estimate(&SweepData::new(sweep), left, &device.open()?, threads)?;
                 let seconds: Vec<f64> = estimates.iter().map(|estimate| estimate.seconds.most).collect();
                 return Ok(divided(left, &seconds, options.task_seconds()));
             }

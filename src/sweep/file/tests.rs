@@ -95,7 +95,36 @@ fn mistakes_are_named_with_what_is_allowed() {
         ),
         (
             "preset = 'quick'\nrun = 'looped'\n[grid]\n'data.entites' = [3]",
-            "entites",
+            "grid.data.entites=3",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'train.lr' = [3]",
+            "grid.train.lr=3",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.iterations' = [0]",
+            "grid.model.iterations = 0; allowed",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[[list]]\n'model.init' = 'zero'\n[[list]]\n'optimizer.lr' = -1.0",
+            "list.1.optimizer.lr = -1; allowed",
+        ),
+        (
+            // Another key is impossible beside it.
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.d_model' = [63]\n'train.batch' = [8]",
+            "grid.model.d_model = 63, grid.train.batch = 8: ",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\nmodel.iterations = [1, 2]",
+            "grid.model.iterations needs quotes: \"model.iterations\" = [1, 2]",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[[list]]\nmodel.init = 'zero'",
+            "list.0.model.init needs quotes: \"model.init\" = \"zero\"",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'train.batch' = 3",
+            "grid.train.batch = 3; allowed: a list of values",
         ),
         (
             "preset = 'quick'\nrun = 'looped'\n[seeds]\nall = [1]\ninit = [2]",
@@ -114,4 +143,41 @@ fn mistakes_are_named_with_what_is_allowed() {
         let error = planned(text).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains(says), "{text}: {error}");
     }
+}
+
+#[test]
+fn seeds_and_the_folder_of_the_data_are_no_keys_of_a_grid_or_a_list() {
+    for key in ["seed", "init_seed", "order_seed", "data.seed", "data"] {
+        for (text, at) in [
+            (format!("{BASE}[grid]\n'{key}' = [1]"), format!("grid.{key};")),
+            (format!("{BASE}[[list]]\n'{key}' = 1"), format!("list.0.{key};")),
+        ] {
+            let error = planned(&text).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.starts_with(&at) && error.contains("[seeds]"), "{text}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_point_has_a_name_of_its_own_that_ends_with_its_seeds() {
+    let long = "x".repeat(200);
+    let text = format!(
+        "{BASE}[seeds]\ninit = [1, 2]\norder = [9000000000000000001, 9000000000000000002]\n\
+         [[list]]\nname = 'a b'\n'model.init' = 'zero'\n[[list]]\nname = 'a/b'\n'model.init' = 'gaussian'\n\
+         [[list]]\nname = 'é'\n'train.batch' = 8\n\
+         [[list]]\nname = '{long}1'\n'train.batch' = 16\n[[list]]\nname = '{long}2'\n'train.batch' = 32"
+    );
+    let points = planned(&text).unwrap();
+    let names: std::collections::BTreeSet<&str> = points.iter().map(|point| point.name.as_str()).collect();
+    assert_eq!((points.len(), names.len()), (20, 20), "{names:?}");
+    for point in &points {
+        let seeds = format!("init-{}-order-{}", point.seeds.init, point.seeds.order);
+        assert!(
+            point.name.ends_with(&seeds) && point.name.len() <= 100,
+            "{}",
+            point.name
+        );
+    }
+    assert!(names.contains("a-b-init-1-order-9000000000000000001"), "{names:?}");
+    assert!(names.contains("a-b-2-init-1-order-9000000000000000001"), "{names:?}");
 }

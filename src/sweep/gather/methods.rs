@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 
 use super::final_hash;
 use super::seeds::SeedNumbers;
-use super::{DataSets, table, title, values_of};
+use super::{failure, table, title, values_of};
 use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoints};
 use crate::error::{Error, Result};
 use crate::figure::Draw;
 use crate::files;
 use crate::measure::{self, LoadedCheckpoint, Method, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
 use crate::registry::with_every_method;
+use crate::sweep::data::SweepData;
 use crate::sweep::plan::Plan;
 use crate::sweep::point::Point;
 
@@ -37,11 +38,13 @@ pub struct GatheredMethod {
     pub intervals: String,
     /// How many seeds rows are of, and other things to know.
     pub notes: Vec<String>,
+    /// The points that are left out because a file of theirs is damaged, a sentence each.
+    pub failed: Vec<String>,
 }
 
 /// Where the results of points are and where those over seeds go.
 struct Place<'a> {
-    sweep: &'a Path,
+    data: &'a SweepData,
     plan: &'a Plan,
     out: &'a Path,
     device: &'a Device,
@@ -87,16 +90,23 @@ impl FromStr for MethodRequest {
 }
 
 impl MethodRequest {
-    /// Takes the result of the method on the end of training of each finished point from `results/` in the folder `sweep`, where one
+    /// Takes the result of the method on the end of training of each finished point from `results/` in the sweep's folder, where one
     /// of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them together with
     /// seeds as the unit, and writes `NAME-over-seeds.{csv,json,svg,png}` and `NAME-runs.csv`, the rows of all runs with their values
-    /// and seeds, into `out`.
+    /// and seeds, into `out`. A point of which a file is damaged is left out, as one that failed.
     ///
     /// # Errors
     /// When no point is finished, an argument is not one of the method, a measurement fails, or a file cannot be written.
-    pub fn gather(&self, sweep: &Path, plan: &Plan, out: &Path, device: &Device, seed: u64) -> Result<GatheredMethod> {
+    pub fn gather(
+        &self,
+        data: &SweepData,
+        plan: &Plan,
+        out: &Path,
+        device: &Device,
+        seed: u64,
+    ) -> Result<GatheredMethod> {
         self.gather_at(&Place {
-            sweep,
+            data,
             plan,
             out,
             device,
@@ -126,16 +136,23 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
         Some(parse::<M>(arguments)?)
     };
     let (seeds, mut notes) = SeedNumbers::of(place.plan);
-    let mut data = DataSets::default();
+    let mut failed = Vec::new();
     let mut groups: Vec<(std::collections::BTreeMap<String, String>, SeedGroup<M>)> = Vec::new();
     let mut points: Vec<&Point> = Vec::new();
     let mut left_out = 0;
     for (point, &seed) in place.plan.points.iter().zip(&seeds.of_each) {
-        if !point.is_done(place.sweep)? {
-            left_out += 1;
-            continue;
-        }
-        let (report, checkpoint) = of_point(point, settings.as_ref(), &mut data, place)?;
+        let (report, checkpoint) = match trained(point, settings.as_ref(), place) {
+            Ok(None) => {
+                left_out += 1;
+                continue;
+            }
+            Ok(Some(Trained::Found(found))) => *found,
+            Ok(Some(Trained::Loaded(loaded))) => measured(point, settings.as_ref(), *loaded, place)?,
+            Err(error) => {
+                failed.push(failure(point, &error));
+                continue;
+            }
+        };
         let run = SeedRun {
             seed,
             checkpoint,
@@ -155,12 +172,14 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
         }
     }
     if points.is_empty() {
+        let because = failed.iter().map(|failed| format!("; {failed}"));
         return Err(Error::file(
-            place.sweep,
+            place.data.sweep(),
             format!(
-                "{} needs finished points; none of plan {} is",
+                "{} needs finished points; none of plan {} is{}",
                 M::NAME,
-                place.plan.number
+                place.plan.number,
+                because.collect::<String>()
             ),
         ));
     }
@@ -176,6 +195,7 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
         table: report.table()?,
         intervals: report.intervals(),
         notes: report.notes.clone(),
+        failed,
     })
 }
 
@@ -186,7 +206,7 @@ fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &
     // A point is known by the checkpoint of its end, whatever a result calls its run.
     let columns: Vec<(&Point, Option<String>, Map<String, Value>)> = (place.plan.points.iter())
         .map(|point| {
-            let hash = final_hash(&place.sweep.join(&point.folder)).ok();
+            let hash = final_hash(&place.data.sweep().join(&point.folder)).ok();
             (point, hash, table::value_columns(place.plan, point))
         })
         .collect();
@@ -244,28 +264,47 @@ fn first_line(text: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
-// The result of a point with its last checkpoint, found or measured now.
-fn of_point<M: Method>(
+// A result with the checkpoint that it is of.
+type OfCheckpoint<M> = (Report<M>, measure::CheckpointSummary);
+
+// A point that is trained to its end.
+enum Trained<M: Method> {
+    // With the result that is there.
+    Found(Box<OfCheckpoint<M>>),
+    // To be measured.
+    Loaded(Box<LoadedCheckpoint>),
+}
+
+// What there is of a point; `None` where it is not trained to its end. An error is that of a file of the point.
+fn trained<M: Method>(point: &Point, settings: Option<&M>, place: &Place) -> Result<Option<Trained<M>>> {
+    let sweep = place.data.sweep();
+    if !point.is_done(sweep)? {
+        return Ok(None);
+    }
+    let last = last_checkpoint(&sweep.join(&point.folder))?;
+    if settings.is_none()
+        && let Some(found) = found(&results_of(point, place), &last)?
+    {
+        return Ok(Some(Trained::Found(Box::new(found))));
+    }
+    let loaded = LoadedCheckpoint::load(&last, &place.data.of(point)?, place.device)?;
+    Ok(Some(Trained::Loaded(Box::new(loaded))))
+}
+
+// The result of a point with its last checkpoint, of these settings: as it is there, or measured now.
+fn measured<M: Method>(
     point: &Point,
     settings: Option<&M>,
-    data: &mut DataSets,
+    loaded: LoadedCheckpoint,
     place: &Place,
-) -> Result<(Report<M>, measure::CheckpointSummary)> {
-    let folder = place.sweep.join(&point.folder);
-    let results = place.sweep.join("results").join(point.folder_name());
-    let last = last_checkpoint(&folder)?;
-    if settings.is_none()
-        && let Some(found) = found(&results, &last)?
-    {
-        return Ok(found);
-    }
-    let data = data.read(&place.sweep.join(&point.data.folder))?;
-    let loaded = [LoadedCheckpoint::load(&last, &data, place.device)?];
+) -> Result<OfCheckpoint<M>> {
+    let loaded = [loaded];
     let settings = match settings {
         Some(settings) => settings.clone(),
         None => parse(&[])?,
     };
     let settings = settings.resolved(&loaded)?;
+    let results = results_of(point, place);
     let report = if let Some(report) = Report::found(&settings, &results, &loaded) {
         report
     } else {
@@ -278,8 +317,12 @@ fn of_point<M: Method>(
     Ok((report, info))
 }
 
+fn results_of(point: &Point, place: &Place) -> PathBuf {
+    place.data.sweep().join("results").join(point.folder_name())
+}
+
 // The result that is there, whatever its settings, if it is of this checkpoint and of the present code.
-fn found<M: Method>(results: &Path, last: &CheckpointPath) -> Result<Option<(Report<M>, measure::CheckpointSummary)>> {
+fn found<M: Method>(results: &Path, last: &CheckpointPath) -> Result<Option<OfCheckpoint<M>>> {
     let path = results.join(format!("{}.json", M::NAME));
     if !path.exists() {
         return Ok(None);

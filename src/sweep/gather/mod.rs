@@ -8,20 +8,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
 use self::seeds::SeedNumbers;
+use super::data::SweepData;
 use super::plan::Plan;
 use super::point::Point;
 use crate::checkpoint::{RunFolder, StagesFile};
 use crate::error::{Error, Result};
 use crate::figure::{self, Figure};
 use crate::files;
-use crate::graph::{Dataset, Split};
+use crate::graph::Split;
 use crate::measure::seeds::{EffectRow, RunGroup, SeededRun, StageTimes, effects, stage_times};
 use crate::measure::{RunSummary, csv};
 use crate::wording::counted;
@@ -53,6 +53,8 @@ pub struct Gathered {
     pub seed: u64,
     /// What was left out, and other things to know.
     pub notes: Vec<String>,
+    /// The points that are left out because a file of theirs is damaged, a sentence each.
+    pub failed: Vec<String>,
     /// A row for each number of each point.
     pub rows: Vec<PointRow>,
     /// Survival curves of the stages.
@@ -86,12 +88,14 @@ struct SurvivalRow<'a> {
 }
 
 impl Gathered {
-    /// Reads the runs of `plan` in the folder `sweep`, as far as they are. Relabelings and bootstraps are drawn under `seed`.
-    ///
-    /// # Errors
-    /// When a file of a run or of its data is damaged, or another run is in the folder of a point.
-    pub fn read(sweep: &Path, plan: &Plan, seed: u64) -> Result<Self> {
-        let (runs, mut notes) = read_points(sweep, plan)?;
+    /// Reads the runs of `plan` in the folder of `data`, as far as they are. Relabelings and bootstraps are drawn under `seed`. A
+    /// point of which a file is damaged is left out, as one that failed.
+    pub fn read(data: &SweepData, plan: &Plan, seed: u64) -> Self {
+        let PointRuns {
+            runs,
+            mut notes,
+            failed,
+        } = read_points(data, plan);
         let groups = groups(plan, &runs);
         let (effects, of_effects) = effects(&groups, seed);
         notes.extend(of_effects);
@@ -105,18 +109,19 @@ impl Gathered {
                 verb(unfinished, "point")
             ));
         }
-        Ok(Self {
+        Self {
             plan: plan.number,
             plan_hash: plan.hash.clone(),
             loopscope: env!("CARGO_PKG_VERSION").to_owned(),
             seed,
             notes,
+            failed,
             rows: table::rows(plan, &runs),
             stages: stage_times(&groups, seed),
             effects,
             curves: table::curves(plan, &runs),
             groups,
-        })
+        }
     }
 
     /// The figures with their names: accuracy over training, the survival curves of the stages, the effects of the keys; each where
@@ -204,31 +209,25 @@ fn verb(n: usize, what: &str) -> String {
 }
 
 // The points of a plan with what there is of their runs, and what is missing.
-fn read_points<'a>(sweep: &Path, plan: &'a Plan) -> Result<(Vec<PointRun<'a>>, Vec<String>)> {
+struct PointRuns<'a> {
+    runs: Vec<PointRun<'a>>,
+    notes: Vec<String>,
+    failed: Vec<String>,
+}
+
+fn read_points<'a>(data: &SweepData, plan: &'a Plan) -> PointRuns<'a> {
     let (seeds, mut notes) = SeedNumbers::of(plan);
-    let mut data = DataSets::default();
-    let mut runs = Vec::new();
-    let mut not_begun = Vec::new();
+    let (mut runs, mut failed, mut not_begun) = (Vec::new(), Vec::new(), Vec::new());
     for (point, &seed) in plan.points.iter().zip(&seeds.of_each) {
-        let folder = sweep.join(&point.folder);
-        let begun = RunFolder::exists(&folder) && StagesFile::read(&folder).is_ok();
-        // Another run in the folder would pass for this one.
-        let finished = begun && point.is_done(sweep)?;
-        let run = if begun {
-            let data = data.read(&sweep.join(&point.data.folder))?;
-            let run = RunSummary::read(&point.name, &folder, &data)?;
-            Some(RunSummary { finished, ..run })
-        } else {
-            not_begun.push(point.name.as_str());
-            None
-        };
-        let checkpoint_hash = if finished { Some(final_hash(&folder)?) } else { None };
-        runs.push(PointRun {
-            point,
-            seed,
-            run,
-            checkpoint_hash,
-        });
+        match read_point(data, point, seed) {
+            Ok(run) => {
+                if run.run.is_none() {
+                    not_begun.push(point.name.as_str());
+                }
+                runs.push(run);
+            }
+            Err(error) => failed.push(failure(point, &error)),
+        }
     }
     if !not_begun.is_empty() {
         notes.push(format!(
@@ -237,7 +236,31 @@ fn read_points<'a>(sweep: &Path, plan: &'a Plan) -> Result<(Vec<PointRun<'a>>, V
             not_begun.join(", ")
         ));
     }
-    Ok((runs, notes))
+    PointRuns { runs, notes, failed }
+}
+
+fn read_point<'a>(data: &SweepData, point: &'a Point, seed: usize) -> Result<PointRun<'a>> {
+    let folder = data.sweep().join(&point.folder);
+    let begun = RunFolder::exists(&folder) && StagesFile::read(&folder).is_ok();
+    // Another run in the folder would pass for this one.
+    let finished = begun && point.is_done(data.sweep())?;
+    let run = if begun {
+        let run = RunSummary::read(&point.name, &folder, &*data.of(point)?)?;
+        Some(RunSummary { finished, ..run })
+    } else {
+        None
+    };
+    Ok(PointRun {
+        point,
+        seed,
+        run,
+        checkpoint_hash: if finished { Some(final_hash(&folder)?) } else { None },
+    })
+}
+
+/// What is told of a point of which a file is damaged.
+fn failure(point: &Point, error: &Error) -> String {
+    format!("{} ({}): {error}", point.number, point.name)
 }
 
 /// The hash of the checkpoint of the end of training.
@@ -245,21 +268,6 @@ fn final_hash(folder: &Path) -> Result<String> {
     Ok(files::short_hash(&files::read(
         &methods::last_checkpoint(folder)?.path,
     )?))
-}
-
-// Data sets by folder, each read once.
-#[derive(Default)]
-struct DataSets(HashMap<PathBuf, Arc<Dataset>>);
-
-impl DataSets {
-    fn read(&mut self, folder: &Path) -> Result<Arc<Dataset>> {
-        if let Some(known) = self.0.get(folder) {
-            return Ok(known.clone());
-        }
-        let data = Arc::new(Dataset::read(folder)?);
-        self.0.insert(folder.to_owned(), data.clone());
-        Ok(data)
-    }
 }
 
 // The runs by the values that they share, in the order of the plan.

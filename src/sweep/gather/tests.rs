@@ -58,7 +58,7 @@ fn of_crossed_seeds_the_kind_with_the_fewest_is_the_unit() {
 fn points_that_were_not_begun_are_in_the_table_and_counted() {
     let plan = plan(&[("1", [1, 1, 1]), ("2", [1, 1, 1])]);
     let folder = tempfile::tempdir().unwrap();
-    let gathered = Gathered::read(folder.path(), &plan, 1).unwrap();
+    let gathered = Gathered::read(&SweepData::new(folder.path()), &plan, 1);
     assert_eq!(gathered.rows.len(), 2);
     let row = &gathered.rows[1];
     assert_eq!(

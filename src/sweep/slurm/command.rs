@@ -69,8 +69,8 @@ fn read_max_tasks(config: &str) -> Result<usize> {
         .fold(size, usize::min);
     if tasks == 0 {
         return Err(Error::failed(
-            "this site has no job arrays (MaxArraySize or max_array_tasks is 0); submit `loopscope sweep run DIR --point N` \
-             as jobs of their own",
+            "this site has no job arrays (MaxArraySize or max_array_tasks is 0); submit `loopscope sweep run DIR --plan K \
+             --point N` as jobs of their own",
         ));
     }
     Ok(tasks)

@@ -163,6 +163,9 @@ fn what_the_preview_shows_is_what_is_written() {
             "#SBATCH \"--requeue\"\n",
             "#SBATCH \"--signal=B:USR1@120\"\n",
             "it's 100%%/slurm/plan-3/%A_%a.out\"\n",
+            // Whatever is planned later.
+            " --plan 3 --points \"$points\"",
+            "100%' --plan 3\n",
         ] {
             assert!(preview.contains(line), "{line} in\n{preview}");
         }
