@@ -42,18 +42,15 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
     for row in shown.into_iter().filter(|row| row.origin().step > 0) {
         let all = fields(row)?;
         let number = |field: &str| all.get(field).and_then(Value::as_f64);
-        // Of a measurement that is not defined here there is nothing to draw.
-        if let Some(value) = number(column.field()) {
-            rows.push(Dot {
-                run: row.origin().run.clone(),
-                step: row.origin().step,
-                value,
-                interval: number(interval[0]).zip(number(interval[1])),
-                layer: number(LAYER).map(|layer| layer as usize),
-                split: all.get("split").and_then(Value::as_str).map(Split::from),
-                of: of_what::<M>(&all),
-            });
-        }
+        rows.push(Dot {
+            run: row.origin().run.clone(),
+            step: row.origin().step,
+            value: number(column.field()),
+            interval: number(interval[0]).zip(number(interval[1])),
+            layer: number(LAYER).map(|layer| layer as usize),
+            split: all.get("split").and_then(Value::as_str).map(Split::from),
+            of: of_what::<M>(&all),
+        });
     }
     let shared = drop_shared(&mut rows);
     let steps = distinct(&rows, |row| row.step);
@@ -105,7 +102,8 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
 struct Dot {
     run: String,
     step: u64,
-    value: f64,
+    // Absent where it is not defined, as the recovery of pairs whose answers the model does not tell apart.
+    value: Option<f64>,
     interval: Option<(f64, f64)>,
     layer: Option<usize>,
     split: Option<Split>,
@@ -194,7 +192,7 @@ fn lines(
     let of_split = |split: &Split| -> Vec<Point> {
         let of_split = rows.iter().filter(|row| row.split.as_ref() == Some(split));
         let mut points: Vec<Point> = of_split
-            .map(|row| (axis.steps.place(row.step as f64), row.value, row.interval))
+            .filter_map(|row| Some((axis.steps.place(row.step as f64), row.value?, row.interval)))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
@@ -203,15 +201,15 @@ fn lines(
         .iter()
         .zip(lines)
         .map(|(split, (_, line))| line.points(of_split(split)));
-    let ends = |row: &&Dot| {
-        let (low, high) = row.interval.unwrap_or((row.value, row.value));
-        [row.value, low, high]
-    };
-    let is_share = rows.iter().all(|row| (0.0..=1.0).contains(&row.value));
-    let y_range = if is_share {
+    let values = || rows.iter().filter_map(|row| row.value);
+    let ends = rows
+        .iter()
+        .filter_map(|row| row.interval)
+        .flat_map(|(low, high)| [low, high]);
+    let y_range = if values().all(|value| (0.0..=1.0).contains(&value)) {
         UNIT
     } else {
-        span(rows.iter().flat_map(ends), 0.0)
+        span(values().chain(ends), 0.0)
     };
     let stages = checkpoints
         .iter()
@@ -237,7 +235,7 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
     layers.sort_unstable_by(|a, b| b.cmp(a));
     let cell = |layer: usize, step: u64| {
         let found = of_panel.iter().find(|row| row.layer == Some(layer) && row.step == step);
-        found.map(|row| row.value)
+        found.and_then(|row| row.value)
     };
     let name = split.map_or("", Split::title);
     Panel {

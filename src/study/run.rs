@@ -1,5 +1,6 @@
 //! The work of a study: its points, then every seed's experiment.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
@@ -7,7 +8,7 @@ use candle_core::Device;
 use super::{Finding, Study};
 use crate::error::{Error, Result};
 use crate::experiment::{Evidence, Experiment, Folders, Observer, Outcome};
-use crate::sweep::{PointOutcome, Runner, default_jobs};
+use crate::sweep::{PointOutcome, Runner, SweepData, default_jobs};
 use crate::wording::counted;
 
 impl Study {
@@ -18,8 +19,10 @@ impl Study {
     pub fn train(&self, folders: &Folders, device: &Device, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
         let plan = self.plan(&folders.runs)?;
         let points: Vec<_> = plan.points.iter().collect();
-        let jobs = default_jobs(&folders.runs, &points)?;
-        let outcomes = Runner::new(&folders.runs, device, stop, observer).all(&points, jobs)?;
+        let data = Arc::new(SweepData::new(&folders.runs));
+        let jobs = default_jobs(&data, &points)?;
+        let runner = Runner::new(&folders.runs, device, stop, observer).with_data(data);
+        let outcomes = runner.all(&points, jobs)?;
         let (mut failed, mut held) = (Vec::new(), Vec::new());
         let mut interrupted = false;
         for (point, outcome) in points.iter().zip(&outcomes) {

@@ -17,6 +17,25 @@ const CHARACTER: u32 = 6;
 /// Pixels of a panel that labels of columns share.
 const LABELLED_WIDTH: u32 = 230;
 
+// The name of the n-th mark: names of marks that are near each other stand at heights of their own, and near the end before their line.
+fn mark_name(
+    name: &str,
+    at: f64,
+    n: usize,
+    range: (f64, f64),
+    (bottom, height): (f64, f64),
+    scale: u32,
+) -> Text<'static, (f64, f64), String> {
+    let y = bottom + (0.1 + 0.08 * (n % 4) as f64) * height;
+    let (side, name) = if at > range.0 + 0.75 * (range.1 - range.0) {
+        (HPos::Right, format!("{name} "))
+    } else {
+        (HPos::Left, format!(" {name}"))
+    };
+    let text = style(10, scale, FAINT_INK, false).pos(Pos::new(side, VPos::Center));
+    Text::new(name, (at, y), text)
+}
+
 impl Panel {
     // Title and margins, the same for every panel; the labels of the vertical axis take this width.
     pub(super) fn frame<'a, DB: DrawingBackend>(
@@ -110,25 +129,11 @@ impl Panel {
             .draw()
             .map_err(text_of)?;
         for (i, (at, name)) in marks.iter().enumerate() {
-            let line = vec![(*at, floor), (*at, ceiling)];
-            chart
-                .draw_series(DashedLineSeries::new(
-                    line,
-                    3 * scale,
-                    3 * scale,
-                    FAINT_INK.stroke_width(scale),
-                ))
-                .map_err(text_of)?;
-            // Names of marks that are near each other stand at heights of their own; near the end they stand before their line.
-            let y = bottom + (0.1 + 0.08 * (i % 4) as f64) * height;
-            let is_late = *at > x.range.0 + 0.75 * (x.range.1 - x.range.0);
-            let (side, name) = if is_late {
-                (HPos::Right, format!("{name} "))
-            } else {
-                (HPos::Left, format!(" {name}"))
-            };
-            let text = style(10, scale, FAINT_INK, false).pos(Pos::new(side, VPos::Center));
-            chart.draw_series([Text::new(name, (*at, y), text)]).map_err(text_of)?;
+            let ends = vec![(*at, floor), (*at, ceiling)];
+            let dashed = DashedLineSeries::new(ends, 3 * scale, 3 * scale, FAINT_INK.stroke_width(scale));
+            chart.draw_series(dashed).map_err(text_of)?;
+            let text = mark_name(name, *at, i, x.range, (bottom, height), scale);
+            chart.draw_series([text]).map_err(text_of)?;
         }
         for line in series {
             let band: Vec<(f64, f64)> = line.points.iter().filter_map(|&(x, _, i)| Some((x, i?.1))).collect();

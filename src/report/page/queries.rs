@@ -193,9 +193,12 @@ fn asked<'a>(text: &str, data: &'a Dataset, runs: &[PageRun]) -> Result<Candidat
     })
 }
 
+// A split, hops, and whether each run answers right.
+type Kind = (String, usize, Vec<Option<bool>>);
+
 // Candidates in turn from each kind (split, hops, and which runs answer it right), in a random order within a kind.
 fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate> {
-    let mut kinds: BTreeMap<(String, usize, Vec<Option<bool>>), Vec<Candidate>> = BTreeMap::new();
+    let mut kinds: BTreeMap<Kind, Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         let kind = (
             candidate.split.to_string(),
