@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Draw, Figure};
+use super::{Draw, Figure, column_title};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader};
@@ -32,6 +32,8 @@ pub struct FoundMethod {
 pub struct FoundFigure {
     /// Their places in the list of checkpoints that was asked for.
     pub checkpoints: Vec<usize>,
+    /// What the titles of its panels say of the checkpoint; empty where it is of several.
+    pub column_title: String,
     /// The figure.
     pub figure: Figure,
 }
@@ -151,6 +153,10 @@ fn found_of<M: Draw>(
                     .into_iter()
                     .filter(|&i| place(report, &checkpoints[i]).is_some())
                     .collect(),
+                column_title: match shown.checkpoints.as_slice() {
+                    [one] => column_title(one, false),
+                    _ => String::new(),
+                },
                 figure: M::draw(&shown),
             });
         }

@@ -28,7 +28,7 @@ use std::path::Path;
 
 pub use compare::compare;
 pub use found::{FoundFigure, FoundMethod, FoundSource, found_results, result_files};
-pub use kit::Figure;
+pub use kit::{Figure, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint};
 pub use over_steps::over_steps;
 pub use seeds::{effects, survival, training_curves};
 
@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::graph::{Role, Split};
 use crate::measure::{self, CheckpointSummary, Method, Report};
 use crate::registry::with_every_method;
-use crate::wording::counted;
+use crate::wording::{counted, thousands};
 use caption::{bands, conditions, intervals, pairs, sample_size, split_sizes, unit};
 use kit::{Axis, Colour, Panel, Series, Stroke};
 
@@ -85,18 +85,6 @@ fn several_runs(checkpoints: &[CheckpointSummary]) -> bool {
         .any(|pair| pair[0].origin.run != pair[1].origin.run)
 }
 
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// The same colour for the same split in every figure.
 fn split_colour(split: &Split, index: usize) -> Colour {
     match split.role() {
@@ -107,6 +95,16 @@ fn split_colour(split: &Split, index: usize) -> Colour {
         Role::OodFacts => Colour::ORANGE,
         _ => Colour::cycle(index),
     }
+}
+
+/// As [`split_colour`], as `#rrggbb`.
+pub fn split_colour_hex(split: &Split, index: usize) -> String {
+    split_colour(split, index).hex()
+}
+
+/// The n-th colour of things without colours of their own, as `#rrggbb`.
+pub fn cycled_colour_hex(n: usize) -> String {
+    Colour::cycle(n).hex()
 }
 
 /// The distinct values of `key`, in the order in which they come.

@@ -1,46 +1,164 @@
-//! A figure as data, for a page that draws it: the same panels as the files have, with the numbers in them.
+//! A figure as data, for a page that draws it itself: the same panels as the files have, with the numbers in them.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::{Axis, Colour, Content, Estimate, Figure, Panel, Point, Series, Stroke};
+use super::{Axis, Colour, Content, Estimate, Figure, Point, Series, Stroke};
 
-impl Serialize for Figure {
-    /// `{title, conditions, legend: [{name, colour, stroke}], panels: [[panel]]}`; a panel has `title`, `kind` and what is in it.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let legend: Vec<Value> = self.legend.iter().map(|(name, line)| sample(name, line)).collect();
-        let panels: Vec<Vec<Value>> = self.panels.iter().map(|row| row.iter().map(panel).collect()).collect();
-        let mut map = serializer.serialize_map(Some(4))?;
-        map.serialize_entry("title", &self.title)?;
-        map.serialize_entry("conditions", &self.conditions)?;
-        map.serialize_entry("legend", &legend)?;
-        map.serialize_entry("panels", &panels)?;
-        map.end()
+/// What is in a figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scene {
+    /// The title.
+    pub title: String,
+    /// The conditions: data, seed, checkpoints, sample sizes.
+    pub conditions: Vec<String>,
+    /// The names of lines.
+    pub legend: Vec<SceneLine>,
+    /// The panels, row by row.
+    pub panels: Vec<ScenePanel>,
+}
+
+/// A line's name and how it is drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SceneLine {
+    /// The name; empty where the legend has none.
+    pub name: String,
+    /// The colour, as `#rrggbb`.
+    pub colour: String,
+    /// The stroke: `marked`, `solid`, `dashed`, `dotted`, `thin`, `bold` or `ticks`.
+    pub stroke: &'static str,
+}
+
+/// A panel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScenePanel {
+    /// The title.
+    pub title: String,
+    /// What it shows.
+    pub content: SceneContent,
+}
+
+/// What a panel shows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SceneContent {
+    /// Lines.
+    Lines {
+        /// The horizontal axis.
+        x: SceneAxis,
+        /// The vertical axis.
+        y: SceneAxis,
+        /// The lines, each with its points.
+        series: Vec<(SceneLine, Vec<ScenePoint>)>,
+        /// Vertical marks with their names.
+        marks: Vec<(f64, String)>,
+    },
+    /// Cells between −1 and 1, `cells[row][column]`, the first row on top.
+    Cells {
+        /// What the columns are.
+        x: String,
+        /// What the rows are.
+        y: String,
+        /// The names of the columns.
+        columns: Vec<String>,
+        /// The names of the rows.
+        rows: Vec<String>,
+        /// The numbers; absent where there is none.
+        cells: Vec<Vec<Option<f64>>>,
+        /// Numbers of columns with a dashed line behind them.
+        behind: Vec<usize>,
+        /// Numbers of rows with a dashed line below them.
+        below: Vec<usize>,
+    },
+    /// Estimates with their intervals, the first on top.
+    Estimates {
+        /// What is estimated.
+        x: String,
+        /// Each with its name.
+        rows: Vec<SceneEstimate>,
+    },
+}
+
+/// An estimate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SceneEstimate {
+    /// What it is of.
+    pub name: String,
+    /// The colour, as `#rrggbb`.
+    pub colour: String,
+    /// The value.
+    pub value: f64,
+    /// The ends of its interval where it has one.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// An axis. On a logarithmic one values and ends are powers of ten, as they are written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SceneAxis {
+    /// What it is.
+    pub label: String,
+    /// Its ends.
+    pub range: (f64, f64),
+    /// Whether it is logarithmic.
+    pub log: bool,
+}
+
+/// A point (x, y) with the ends of its interval where it has one.
+pub type ScenePoint = (f64, f64, Option<(f64, f64)>);
+
+impl Figure {
+    /// What is in it.
+    pub fn scene(&self) -> Scene {
+        let legend: Vec<SceneLine> = self
+            .legend
+            .iter()
+            .map(|(name, line)| SceneLine {
+                name: name.clone(),
+                ..line.sample()
+            })
+            .collect();
+        let panels = self.panels.iter().flatten().map(|panel| ScenePanel {
+            title: panel.title.clone(),
+            content: content(&panel.content, &legend),
+        });
+        Scene {
+            title: self.title.clone(),
+            conditions: self.conditions.clone(),
+            panels: panels.collect(),
+            legend,
+        }
     }
 }
 
-fn sample(name: &str, line: &Series) -> Value {
-    json!({"name": name, "colour": hex(line.colour), "stroke": line.stroke.name()})
+impl Series {
+    fn sample(&self) -> SceneLine {
+        SceneLine {
+            name: String::new(),
+            colour: self.colour.hex(),
+            stroke: self.stroke.name(),
+        }
+    }
 }
 
-fn panel(panel: &Panel) -> Value {
-    let title = &panel.title;
-    match &panel.content {
+fn content(content: &Content, legend: &[SceneLine]) -> SceneContent {
+    match content {
         Content::Lines {
             x,
             y_label,
             y_range,
             series,
             marks,
-        } => json!({
-            "title": title,
-            "kind": "lines",
-            "x": axis(x),
-            "y": {"label": y_label, "range": [number(y_range.0), number(y_range.1)]},
-            "series": series.iter().map(line).collect::<Vec<_>>(),
-            "marks": marks.iter().map(|(at, name)| json!([number(*at), name])).collect::<Vec<_>>(),
-        }),
+        } => SceneContent::Lines {
+            x: axis(x),
+            y: SceneAxis {
+                label: y_label.clone(),
+                range: *y_range,
+                log: false,
+            },
+            series: series
+                .iter()
+                .map(|line| (named(line, legend), points(line, x)))
+                .collect(),
+            marks: marks.iter().map(|(at, name)| (x.written(*at), name.clone())).collect(),
+        },
         Content::Cells {
             x_label,
             y_label,
@@ -49,65 +167,65 @@ fn panel(panel: &Panel) -> Value {
             cells,
             behind,
             below,
-        } => json!({
-            "title": title,
-            "kind": "cells",
-            "x": x_label,
-            "y": y_label,
-            "columns": columns,
-            "rows": rows,
-            "cells": cells
-                .iter()
-                .map(|row| row.iter().map(|cell| cell.map(number)).collect::<Vec<_>>())
-                .collect::<Vec<_>>(),
-            "behind": behind,
-            "below": below,
-        }),
-        Content::Estimates { x_label, rows } => json!({
-            "title": title,
-            "kind": "estimates",
-            "x": x_label,
-            "rows": rows.iter().map(estimate).collect::<Vec<_>>(),
-        }),
+        } => SceneContent::Cells {
+            x: x_label.clone(),
+            y: y_label.clone(),
+            columns: columns.clone(),
+            rows: rows.clone(),
+            cells: cells.clone(),
+            behind: behind.clone(),
+            below: below.clone(),
+        },
+        Content::Estimates { x_label, rows } => SceneContent::Estimates {
+            x: x_label.clone(),
+            rows: rows.iter().map(estimate).collect(),
+        },
     }
 }
 
-fn axis(axis: &Axis) -> Value {
-    json!({"label": axis.label, "range": [number(axis.range.0), number(axis.range.1)], "log": axis.log})
+// A line under the name that the legend has for its look.
+fn named(line: &Series, legend: &[SceneLine]) -> SceneLine {
+    let sample = line.sample();
+    let found = legend
+        .iter()
+        .find(|entry| (&entry.colour, entry.stroke) == (&sample.colour, sample.stroke));
+    found.cloned().unwrap_or(sample)
 }
 
-fn line(line: &Series) -> Value {
-    json!({
-        "colour": hex(line.colour),
-        "stroke": line.stroke.name(),
-        "points": line.points.iter().map(point).collect::<Vec<_>>(),
-    })
+fn points(line: &Series, x: &Axis) -> Vec<ScenePoint> {
+    let point = |&(at, y, interval): &Point| (x.written(at), y, interval);
+    line.points.iter().map(point).collect()
 }
 
-fn point(&(x, y, interval): &Point) -> Value {
-    match interval {
-        Some((low, high)) => json!([number(x), number(y), number(low), number(high)]),
-        None => json!([number(x), number(y)]),
+fn axis(axis: &Axis) -> SceneAxis {
+    SceneAxis {
+        label: axis.label.clone(),
+        range: (axis.written(axis.range.0), axis.written(axis.range.1)),
+        log: axis.log,
     }
 }
 
-fn estimate(estimate: &Estimate) -> Value {
-    json!({
-        "name": estimate.name,
-        "colour": hex(estimate.colour),
-        "value": number(estimate.value),
-        "low": estimate.interval.map(|(low, _)| number(low)),
-        "high": estimate.interval.map(|(_, high)| number(high)),
-    })
+fn estimate(estimate: &Estimate) -> SceneEstimate {
+    SceneEstimate {
+        name: estimate.name.clone(),
+        colour: estimate.colour.hex(),
+        value: estimate.value,
+        interval: estimate.interval,
+    }
 }
 
-// Four decimals are more than any interval of a result tells apart, and a third of the bytes; infinities become `null`.
-fn number(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
+impl Axis {
+    // What is written at this place of the axis.
+    fn written(&self, at: f64) -> f64 {
+        if self.log { 10_f64.powf(at) } else { at }
+    }
 }
 
-fn hex(colour: Colour) -> String {
-    format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2)
+impl Colour {
+    /// As `#rrggbb`.
+    pub(crate) fn hex(self) -> String {
+        format!("#{:02x}{:02x}{:02x}", self.0, self.1, self.2)
+    }
 }
 
 impl Stroke {
@@ -126,56 +244,38 @@ impl Stroke {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Panel, UNIT};
     use super::*;
 
     #[test]
-    fn a_figure_is_written_with_the_numbers_of_its_panels() {
+    fn a_scene_has_the_numbers_and_the_names_of_a_figure() {
+        let line = Series::new(Colour::GREEN).stroke(Stroke::Dashed);
         let figure = Figure {
             title: "A".to_owned(),
             conditions: vec!["n = 3".to_owned()],
-            legend: vec![("ID".to_owned(), Series::new(Colour::GREEN).stroke(Stroke::Dashed))],
-            panels: vec![vec![
-                Panel {
-                    title: "B".to_owned(),
-                    content: Content::Lines {
-                        x: Axis {
-                            label: "layer".to_owned(),
-                            range: (0.0, 2.0),
-                            log: false,
-                        },
-                        y_label: "top-1".to_owned(),
-                        y_range: super::super::UNIT,
-                        series: vec![
-                            Series::new(Colour::GREEN).points([(1.0, 0.123_456, Some((0.1, 0.2))), (2.0, 0.5, None)]),
-                        ],
-                        marks: vec![(1.5, "mark".to_owned())],
+            legend: vec![("ID".to_owned(), line.clone())],
+            panels: vec![vec![Panel {
+                title: "B".to_owned(),
+                content: Content::Lines {
+                    x: Axis {
+                        label: "steps".to_owned(),
+                        range: (1.0, 3.0),
+                        log: true,
                     },
+                    y_label: "top-1".to_owned(),
+                    y_range: UNIT,
+                    series: vec![line.points([(2.0, 0.5, Some((0.4, 0.6)))])],
+                    marks: vec![(1.0, "mark".to_owned())],
                 },
-                Panel {
-                    title: "C".to_owned(),
-                    content: Content::Cells {
-                        x_label: "x".to_owned(),
-                        y_label: "y".to_owned(),
-                        columns: vec!["1".to_owned()],
-                        rows: vec!["r".to_owned()],
-                        cells: vec![vec![None]],
-                        behind: vec![1],
-                        below: Vec::new(),
-                    },
-                },
-            ]],
+            }]],
         };
-        let json = serde_json::to_value(&figure).unwrap();
-        assert_eq!(
-            json["legend"][0],
-            json!({"name": "ID", "colour": "#009e73", "stroke": "dashed"})
-        );
-        let lines = &json["panels"][0][0];
-        assert_eq!(
-            lines["series"][0]["points"],
-            json!([[1.0, 0.1235, 0.1, 0.2], [2.0, 0.5]])
-        );
-        assert_eq!(lines["marks"], json!([[1.5, "mark"]]));
-        assert_eq!(json["panels"][0][1]["cells"], json!([[null]]));
+        let scene = figure.scene();
+        let SceneContent::Lines { x, series, marks, .. } = &scene.panels[0].content else {
+            panic!("lines");
+        };
+        assert_eq!((x.range, marks[0].0), ((10.0, 1000.0), 10.0));
+        assert_eq!(series[0].0.name, "ID");
+        assert_eq!(series[0].0.colour, "#009e73");
+        assert_eq!(series[0].1, [(100.0, 0.5, Some((0.4, 0.6)))]);
     }
 }

@@ -3,22 +3,29 @@
 //! The text is a template that escapes by default; the pictures are drawn by a script from one block of data, which are the figures
 //! of the registry's methods, and traces of single queries.
 
+mod axis;
 mod data;
+mod facts;
 mod moments;
+mod pictures;
 mod queries;
 mod text;
+mod training;
+mod views;
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::Result;
-use crate::figure::found_results;
+use crate::figure::{FoundMethod, found_results};
 use crate::graph::Dataset;
 use crate::measure::{CheckpointSummary, LoadedCheckpoint, RunSummary};
 use crate::train::RunConfig;
 use crate::wording::counted;
-use data::{MethodData, PageData, RunData};
+use data::{PageData, RunData};
+use pictures::{Drawn, Pictures};
 use queries::Queries;
+use text::{Parts, Text};
 
 /// A run of a page.
 pub struct PageRun {
@@ -76,23 +83,53 @@ pub fn page(runs: &[PageRun], settings: &PageSettings) -> Result<String> {
         .flat_map(|run| run.checkpoints.iter().map(|checkpoint| checkpoint.info.clone()))
         .collect();
     let found = found_results(&settings.results, &checkpoints, &ranges(runs))?;
-    let mut notes = warnings(runs);
-    let queries = Queries::of(runs, settings, &mut notes)?;
-    notes.extend(found.iter().flat_map(|method| method.left_out.clone()));
+    let mut warnings = unfinished(runs);
+    let queries = Queries::of(runs, settings, &mut warnings)?;
+    warnings.extend(found.iter().flat_map(|method| method.left_out.clone()));
     let moments = moments::moments(runs);
-    let text = text::Text::of(runs, settings, &found, queries.len(), notes)?;
+    let shown = found.iter().filter(|method| !method.figures.is_empty());
+    let shown: Vec<(&FoundMethod, Pictures)> = shown.map(|method| (method, pictures_of(method, runs))).collect();
+    let training = Pictures::of(&training::curves(runs));
+    let text = Text::of(Parts {
+        runs,
+        settings,
+        found: shown.iter().map(|(method, pictures)| (*method, pictures)).collect(),
+        training: &training,
+        moments: &moments,
+        queries: queries.as_ref(),
+        warnings,
+    })?;
+    let results = shown.iter().map(|(method, pictures)| (method.name, pictures));
+    let named = [("training", &training)].into_iter().chain(results);
     let data = PageData {
-        title: &settings.title,
+        splits: data::splits(runs),
         runs: runs.iter().map(RunData::of).collect(),
         moments: &moments,
-        methods: found
-            .iter()
-            .filter(|method| !method.figures.is_empty())
-            .map(|method| MethodData::of(method, runs))
+        // Plain data; nothing in it refuses to be JSON.
+        results: named
+            .map(|(name, pictures)| (name.to_owned(), serde_json::to_value(pictures).unwrap_or_default()))
             .collect(),
-        queries,
+        queries: queries.as_ref(),
     };
     text.render(&data)
+}
+
+// A method's figures, each under the run and checkpoint that it is of.
+fn pictures_of(method: &FoundMethod, runs: &[PageRun]) -> Pictures {
+    let ranges = ranges(runs);
+    let drawn = method.figures.iter().filter_map(|found| {
+        // All checkpoints of a figure are of one run.
+        let first = *found.checkpoints.first()?;
+        let run = ranges.iter().position(|range| range.contains(&first))?;
+        Some(Drawn {
+            run: Some(run),
+            checkpoint: (found.checkpoints.len() == 1).then(|| first - ranges[run].start),
+            scene: found.figure.scene(),
+            column_title: found.column_title.clone(),
+            log_from: None,
+        })
+    });
+    Pictures::of(&drawn.collect::<Vec<_>>())
 }
 
 // The checkpoints of each run in the list of all.
@@ -106,7 +143,7 @@ fn ranges(runs: &[PageRun]) -> Vec<Range<usize>> {
     runs.iter().map(range).collect()
 }
 
-fn warnings(runs: &[PageRun]) -> Vec<String> {
+fn unfinished(runs: &[PageRun]) -> Vec<String> {
     let unfinished = runs.iter().filter(|run| !run.summary.finished);
     unfinished
         .map(|run| format!("{} is not finished: it stands at step {}", run.name, run.summary.steps))

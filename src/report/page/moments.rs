@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use super::PageRun;
 use crate::checkpoint::CheckpointRole;
+use crate::wording::thousands;
 
 /// One moment of training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Moment {
-    label: String,
-    short: String,
+    pub(super) label: String,
+    pub(super) short: String,
     at: Vec<Shown>,
 }
 
@@ -54,21 +55,32 @@ fn moment(role: CheckpointRole, runs: &[PageRun]) -> Moment {
         _ => None,
     };
     let name = runs.iter().find_map(stage);
+    let name = name.map_or_else(|| role.to_string(), |name| format!("{role}: {name}"));
+    let checkpoint = |run: &PageRun| run.checkpoints.iter().position(|it| it.info.role == role);
+    // The slider says the step of the first run that has it.
+    let step = runs
+        .iter()
+        .find_map(|run| Some(run.checkpoints[checkpoint(run)?].info.origin.step));
     let at = |run: &PageRun| {
-        let checkpoint = run
-            .checkpoints
-            .iter()
-            .position(|checkpoint| checkpoint.info.role == role);
+        let checkpoint = checkpoint(run);
         Shown {
+            why: checkpoint.is_none().then(|| match role {
+                CheckpointRole::Stage(_) => format!(
+                    "{} did not reach {role} in {} steps",
+                    run.name,
+                    thousands(run.summary.steps)
+                ),
+                _ => format!("{} has no such checkpoint", run.name),
+            }),
             checkpoint,
-            why: checkpoint
-                .is_none()
-                .then(|| format!("{} has no checkpoint at this moment", run.name)),
         }
     };
     Moment {
-        label: name.map_or_else(|| role.to_string(), |name| format!("{role}: {name}")),
-        short: role.to_string(),
+        label: format!("step {}, {name}", thousands(step.unwrap_or_default())),
+        short: match role {
+            CheckpointRole::End => "end".to_owned(),
+            _ => role.to_string(),
+        },
         at: runs.iter().map(at).collect(),
     }
 }

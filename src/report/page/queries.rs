@@ -4,68 +4,66 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::axis::{Axis, Ticks};
+use super::views::{TOP, View, shown_iterations, views_of};
 use super::{PageRun, PageSettings};
 use crate::error::{Error, Result};
-use crate::graph::{Dataset, Position, Query, Split};
-use crate::measure::{Halt, Method, Trace, TraceSettings, Wants, traces};
-use crate::model::ModelConfig;
+use crate::figure::cycled_colour_hex;
+use crate::graph::{Dataset, Query, Split};
+use crate::measure::Wants;
 use crate::random::Stream;
 use crate::train::answers;
+use crate::wording::counted;
 
-/// Tokens that the lens shows of each position and effective layer.
-const TOP: usize = 4;
-/// Effective layers that the lens and attention show, at most; beyond them the answer alone.
-const MAX_EFFECTIVE_LAYERS: usize = 32;
+/// The colour of the target.
+const TARGET: &str = "#0072b2";
 /// Bytes of all traces of a page, about, where the user does not say how many queries there are.
 const BYTES: usize = 500_000;
 
 /// The queries of a page.
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 pub(super) struct Queries<'a> {
     vocab: Vec<&'a str>,
+    /// The iterations of training of the first looped run.
+    pub(super) trained: usize,
+    mark_rows: usize,
+    axes: QueryAxes,
     list: Vec<QueryData>,
     views: Vec<View>,
+    /// The queries for the list to choose from.
+    #[serde(skip)]
+    pub(super) choices: Vec<Choice>,
+    #[serde(skip)]
+    pub(super) max_iterations: usize,
+}
+
+#[derive(Serialize)]
+struct QueryAxes {
+    iteration: Axis,
+    answer: Axis,
+    margin: Axis,
+}
+
+/// A query in the list to choose from.
+pub(super) struct Choice {
+    pub(super) words: String,
+    pub(super) text: String,
+    pub(super) group: String,
 }
 
 #[derive(Serialize)]
 struct QueryData {
-    tokens: Vec<u32>,
-    split: Split,
-    hops: usize,
-    entities: Vec<u32>,
-    right: Vec<Option<bool>>,
-}
-
-// What a view is of: places in the lists of queries, runs, and checkpoints of the run.
-#[derive(Serialize)]
-struct ViewOf {
-    query: usize,
-    run: usize,
-    checkpoint: usize,
-}
-
-/// One query in one checkpoint. Probabilities are in thousandths and margins in hundredths of a logit.
-#[derive(Serialize)]
-struct View {
-    #[serde(flatten)]
-    of: ViewOf,
-    layers: usize,
-    iterations: usize,
-    trained: usize,
-    heads: usize,
-    positions: Vec<Position>,
-    lens: Vec<Vec<Vec<u32>>>,
-    ranks: Vec<Vec<Vec<usize>>>,
-    attention: Vec<Vec<Vec<u32>>>,
-    answer: Vec<u32>,
-    margin: Vec<i64>,
-    halts: Vec<HaltData>,
+    words: String,
+    about: String,
+    entities: Vec<EntityData>,
 }
 
 #[derive(Serialize)]
-struct HaltData {
-    rule: String,
-    iteration: Option<usize>,
+struct EntityData {
+    token: u32,
+    name: String,
+    colour: String,
+    stroke: &'static str,
 }
 
 // A query with its split, and whether each run answers it right at the end of training.
@@ -76,10 +74,11 @@ struct Candidate<'a> {
 }
 
 impl<'a> Queries<'a> {
-    /// A sample of the chains of the first run's data, the same for all runs, and what every checkpoint does with them.
-    pub(super) fn of(runs: &'a [PageRun], settings: &PageSettings, notes: &mut Vec<String>) -> Result<Self> {
+    /// A sample of the chains of the first run's data, the same for all runs, and what every checkpoint does with them; nothing where
+    /// the data has no chains.
+    pub(super) fn of(runs: &'a [PageRun], settings: &PageSettings, notes: &mut Vec<String>) -> Result<Option<Self>> {
         let Some(data) = runs.first().map(PageRun::data) else {
-            return Ok(Self::default());
+            return Ok(None);
         };
         let candidates = candidates(runs, data, notes)?;
         let asked = settings.asked.iter().map(|text| asked(text, data, runs));
@@ -90,36 +89,137 @@ impl<'a> Queries<'a> {
                 chosen.push(candidate);
             }
         }
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        let queries: Vec<&Query> = chosen.iter().map(|candidate| candidate.query).collect();
         let mut views = Vec::new();
         for (index, run) in runs.iter().enumerate() {
             if run.data().hash == data.hash {
-                views.extend(views_of(run, index, &chosen)?);
+                views.extend(views_of(run, index, &queries)?);
             }
         }
-        let vocab = data.vocab.tokens().iter();
-        let vocab = vocab.map(|token| token.trim_start_matches('<').trim_end_matches('>'));
-        Ok(Self {
-            vocab: vocab.collect(),
-            list: chosen.into_iter().map(QueryData::of).collect(),
+        let names = Names { data, runs };
+        let looped = runs.iter().find(|run| run.summary.model.iterations > 1);
+        let max_iterations = views.iter().map(|view| view.iterations).max().unwrap_or(1);
+        Ok(Some(Self {
+            vocab: data.vocab.tokens().iter().map(|token| bare(token)).collect(),
+            trained: looped.map_or(1, |run| run.summary.model.iterations),
+            mark_rows: views.iter().map(|view| view.marks.len()).max().unwrap_or(0),
+            axes: QueryAxes::of(&views, max_iterations),
+            choices: chosen.iter().map(|candidate| names.choice(candidate)).collect(),
+            list: chosen.iter().map(|candidate| names.query(candidate)).collect(),
+            max_iterations,
             views,
-        })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
+        }))
     }
 }
 
-impl QueryData {
-    fn of(candidate: Candidate) -> Self {
-        let query = candidate.query;
-        let entities: Option<Vec<u32>> = (1..=query.hops()).map(|hop| query.entity_after(hop)).collect();
+impl QueryAxes {
+    fn of(views: &[View], max_iterations: usize) -> Self {
+        let margins = views.iter().flat_map(|view| &view.margin);
+        let ends = margins.fold((0.0_f64, 0.0_f64), |(low, high), &margin| {
+            (low.min(margin), high.max(margin))
+        });
+        let ticks = |whole, max| Ticks { whole, max };
         Self {
-            tokens: query.tokens.to_vec(),
-            split: candidate.split,
-            hops: query.hops(),
-            entities: entities.unwrap_or_else(|| vec![query.target]),
-            right: candidate.right,
+            iteration: Axis::linear("iteration", (0.8, max_iterations as f64 + 0.2), ticks(true, 8)),
+            answer: Axis::linear("probability of the target", (0.0, 1.0), ticks(false, 4)),
+            margin: Axis::linear("margin of the target, logits", ends, ticks(false, 4)),
+        }
+    }
+}
+
+// `e_5` of `<e_5>`.
+fn bare(token: &str) -> &str {
+    token
+        .strip_prefix('<')
+        .and_then(|token| token.strip_suffix('>'))
+        .unwrap_or(token)
+}
+
+// Words for queries and their answers.
+struct Names<'a> {
+    data: &'a Dataset,
+    runs: &'a [PageRun],
+}
+
+impl Names<'_> {
+    fn token(&self, token: u32) -> &str {
+        self.data
+            .vocab
+            .tokens()
+            .get(token as usize)
+            .map_or("?", |name| bare(name))
+    }
+
+    fn words(&self, query: &Query) -> String {
+        let words: Vec<&str> = query.tokens.iter().map(|&token| self.token(token)).collect();
+        words.join(" ")
+    }
+
+    // Of a run on other data nothing is said.
+    fn answers(&self, candidate: &Candidate, said: impl Fn(bool, &str) -> String) -> Vec<String> {
+        let named = self.runs.iter().zip(&candidate.right);
+        named
+            .filter_map(|(run, right)| Some(said((*right)?, &run.name)))
+            .collect()
+    }
+
+    fn choice(&self, candidate: &Candidate) -> Choice {
+        let words = self.words(candidate.query);
+        let marks = self.answers(candidate, |right, run| {
+            format!("{} {run}", if right { '✓' } else { '✗' })
+        });
+        let first = match candidate.right.first() {
+            Some(Some(true)) => format!(", right by {}", self.runs[0].name),
+            Some(Some(false)) => format!(", wrong by {}", self.runs[0].name),
+            _ => String::new(),
+        };
+        Choice {
+            text: format!("{words} · {}", marks.join(" ")),
+            group: format!("{}{first}", candidate.split.title()),
+            words,
+        }
+    }
+
+    fn query(&self, candidate: &Candidate) -> QueryData {
+        let query = candidate.query;
+        let words = self.words(query);
+        let said = self.answers(candidate, |right, run| {
+            format!("{run} {}", if right { "right" } else { "wrong" })
+        });
+        let hops = query.hops();
+        let known: Option<Vec<u32>> = (1..=hops).map(|hop| query.entity_after(hop)).collect();
+        let entities = known.unwrap_or_default();
+        let entity = |(hop, &token): (usize, &u32)| {
+            let is_target = hop + 1 == hops;
+            let role = match (is_target, hops) {
+                (true, _) => "target".to_owned(),
+                (false, 2) => "bridge".to_owned(),
+                (false, _) => format!("bridge {}", hop + 1),
+            };
+            EntityData {
+                token,
+                name: format!("{role} {}", self.token(token)),
+                colour: if is_target {
+                    TARGET.to_owned()
+                } else {
+                    cycled_colour_hex(hop + 1)
+                },
+                stroke: "dot",
+            }
+        };
+        QueryData {
+            about: format!(
+                "{words} → {}: {}, {}. At the end of training {}.",
+                self.token(query.target),
+                candidate.split.title(),
+                counted(hops, "hop"),
+                said.join(", ")
+            ),
+            entities: entities.iter().enumerate().map(entity).collect(),
+            words,
         }
     }
 }
@@ -227,15 +327,6 @@ fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate
     chosen
 }
 
-// The iterations that the lens and attention of a run show: twice those of training where that is not too much to look at.
-fn shown_iterations(run: &PageRun) -> usize {
-    let model = &run.summary.model;
-    if model.iterations == 1 {
-        return 1;
-    }
-    (2 * model.iterations).min((MAX_EFFECTIVE_LAYERS / model.layers).max(model.iterations))
-}
-
 // As many queries as the traces of `BYTES` are of, four at least.
 fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
     let hops = candidates
@@ -253,82 +344,4 @@ fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
     };
     let bytes: usize = runs.iter().map(of_run).sum();
     (BYTES / bytes.max(1)).clamp(4, 200)
-}
-
-fn views_of(run: &PageRun, index: usize, chosen: &[Candidate]) -> Result<Vec<View>> {
-    let model = &run.summary.model;
-    let shown = shown_iterations(run);
-    let settings = TraceSettings {
-        iterations: shown,
-        answers: (2 * model.iterations).max(shown),
-        top: TOP,
-        rules: if model.iterations > 1 {
-            Halt::defaults()?.rules
-        } else {
-            Vec::new()
-        },
-    };
-    let mut views = Vec::new();
-    for (place, checkpoint) in run.checkpoints.iter().enumerate() {
-        // Queries of one length at a time share a pass.
-        let mut by_hops: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (query, candidate) in chosen.iter().enumerate() {
-            by_hops.entry(candidate.query.hops()).or_default().push(query);
-        }
-        for of_hops in by_hops.values() {
-            let queries: Vec<&Query> = of_hops.iter().map(|&query| chosen[query].query).collect();
-            let traced = traces(checkpoint, &queries, &settings)?;
-            for (&query, trace) in of_hops.iter().zip(traced) {
-                let of = ViewOf {
-                    query,
-                    run: index,
-                    checkpoint: place,
-                };
-                views.push(View::new(of, model, trace, &settings));
-            }
-        }
-    }
-    Ok(views)
-}
-
-impl View {
-    fn new(of: ViewOf, model: &ModelConfig, trace: Trace, settings: &TraceSettings) -> Self {
-        let tokens = |readings: &Vec<(u32, f64)>| {
-            readings
-                .iter()
-                .flat_map(|&(token, p)| [token, thousandths(p)])
-                .collect()
-        };
-        let lens = trace.lens.iter().map(|layers| layers.iter().map(tokens).collect());
-        let pattern = |head: &Vec<Vec<f64>>| head.iter().flatten().map(|&p| thousandths(p)).collect();
-        let attention = trace.attention.iter().map(|heads| heads.iter().map(pattern).collect());
-        let halts = settings.rules.iter().zip(&trace.halts);
-        Self {
-            of,
-            layers: model.layers,
-            iterations: settings.iterations,
-            trained: model.iterations,
-            heads: model.heads,
-            lens: lens.collect(),
-            attention: attention.collect(),
-            answer: trace.probability.iter().map(|&p| thousandths(p)).collect(),
-            margin: trace
-                .margin
-                .iter()
-                .map(|&margin| (margin * 100.0).round() as i64)
-                .collect(),
-            halts: halts
-                .map(|(rule, &iteration)| HaltData {
-                    rule: rule.to_string(),
-                    iteration,
-                })
-                .collect(),
-            ranks: trace.ranks,
-            positions: trace.positions,
-        }
-    }
-}
-
-fn thousandths(p: f64) -> u32 {
-    (p * 1000.0).round() as u32
 }

@@ -1,13 +1,16 @@
-//! The text of a page: what was run and how, what came of it, the claims, and where every number comes from.
+//! The text of a page: what was run and how, what came of it, the claims, and what its pictures are of.
 
 use askama::Template;
 
 use super::data::PageData;
+use super::facts::{facts, sentence_of};
+use super::moments::Moment;
+use super::pictures::{Pictures, Place};
+use super::queries::Queries;
 use super::{PageRun, PageSettings};
 use crate::error::{Error, Result};
-use crate::figure::FoundMethod;
+use crate::figure::{FoundMethod, result_files};
 use crate::files;
-use crate::graph::Split;
 use crate::report::HeldClaims;
 use crate::wording::shell_word;
 
@@ -16,16 +19,25 @@ use crate::wording::shell_word;
 #[template(path = "page.html")]
 pub(super) struct Text<'a> {
     title: &'a str,
-    loopscope: &'static str,
-    command: &'a str,
+    footer: String,
+    warnings: Vec<String>,
     summary: Vec<String>,
     runs: Vec<RunText<'a>>,
-    claims: Vec<HeldClaims>,
-    notes: Vec<String>,
+    common: Vec<Fact>,
+    differing: Vec<DifferingFact>,
+    claims: Vec<ClaimText>,
+    claims_note: String,
+    training_missing: &'static str,
+    training_places: Vec<PlaceText>,
+    moments: &'a [Moment],
+    methods_missing: String,
     methods: Vec<MethodText<'a>>,
-    // Methods that nothing was found of, with the command that would make it.
-    missing: Vec<Missing>,
-    n_queries: usize,
+    queries_missing: &'static str,
+    query_first: String,
+    query_iterations: usize,
+    query_trained: usize,
+    query_groups: Vec<QueryGroup>,
+    query_places: Vec<PlaceText>,
     css: &'static str,
     js: &'static str,
     data: String,
@@ -34,65 +46,122 @@ pub(super) struct Text<'a> {
 struct RunText<'a> {
     name: &'a str,
     kind: String,
-    facts: Vec<(&'static str, String)>,
+}
+
+struct Fact {
+    term: &'static str,
+    value: String,
+}
+
+struct DifferingFact {
+    term: &'static str,
+    by_run: Vec<String>,
+}
+
+struct ClaimText {
+    name: String,
+    verdict: String,
+    kind: &'static str,
+    criterion: String,
+    evidence: Vec<String>,
 }
 
 struct MethodText<'a> {
     name: &'a str,
+    title: String,
     about: &'a str,
-    sources: Vec<SourceText>,
+    misleads: &'a str,
+    has_cells: bool,
+    has_negative: bool,
+    places: Vec<PlaceText>,
 }
 
-struct SourceText {
-    path: String,
-    command: String,
-    notes: Vec<String>,
+struct PlaceText {
+    k: String,
+    title: String,
+    pictures: Vec<PictureText>,
 }
 
-struct Missing {
-    name: &'static str,
-    command: String,
+struct PictureText {
+    run: String,
+    title: String,
+    caption: String,
+}
+
+struct QueryGroup {
+    label: String,
+    options: Vec<QueryOption>,
+}
+
+struct QueryOption {
+    words: String,
+    text: String,
+}
+
+/// What a page is made of.
+pub(super) struct Parts<'a> {
+    pub(super) runs: &'a [PageRun],
+    pub(super) settings: &'a PageSettings,
+    pub(super) found: Vec<(&'a FoundMethod, &'a Pictures)>,
+    pub(super) training: &'a Pictures,
+    pub(super) moments: &'a [Moment],
+    pub(super) queries: Option<&'a Queries<'a>>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn of(
-        runs: &'a [PageRun],
-        settings: &'a PageSettings,
-        found: &'a [FoundMethod],
-        n_queries: usize,
-        notes: Vec<String>,
-    ) -> Result<Self> {
-        let targets: Vec<String> = runs
-            .iter()
-            .map(|run| shell_word(&run.checkpoints[0].path.folder.to_string_lossy()))
-            .collect();
-        let is_missing = |name: &&str| {
-            found
-                .iter()
-                .all(|method| method.name != *name || method.figures.is_empty())
-        };
-        let missing = ["eval", "lens", "patch"]
+    pub(super) fn of(parts: Parts<'a>) -> Result<Self> {
+        let (runs, settings) = (parts.runs, parts.settings);
+        let facts = facts(runs, settings);
+        let (common, differing): (Vec<_>, Vec<_>) = facts
             .into_iter()
-            .filter(is_missing)
-            .map(|name| Missing {
-                name,
-                command: format!("loopscope {name} {}", targets.join(" ")),
-            });
+            .partition(|(_, by_run)| by_run.iter().all(|value| *value == by_run[0]));
+        let held = held_claims(runs, settings)?;
+        let queries = parts.queries;
         Ok(Self {
             title: &settings.title,
-            loopscope: env!("CARGO_PKG_VERSION"),
-            command: &settings.command,
+            footer: format!(
+                "loopscope {}; numbers are those of result files below {}",
+                env!("CARGO_PKG_VERSION"),
+                folders(settings)
+            ),
+            warnings: parts.warnings,
             summary: runs.iter().map(sentence_of).collect(),
             runs: runs.iter().map(RunText::of).collect(),
-            claims: held_claims(runs, settings)?,
-            notes,
-            methods: found
-                .iter()
-                .filter(|method| !method.figures.is_empty())
-                .map(MethodText::of)
+            common: common
+                .into_iter()
+                .filter_map(|(term, by_run)| {
+                    let value = by_run.into_iter().next()?;
+                    Some(Fact { term, value })
+                })
                 .collect(),
-            missing: missing.collect(),
-            n_queries,
+            differing: differing
+                .into_iter()
+                .map(|(term, by_run)| DifferingFact { term, by_run })
+                .collect(),
+            claims_note: claims_note(&held),
+            claims: held.into_iter().flat_map(claim_texts).collect(),
+            training_missing: "No evaluation has been recorded yet.",
+            training_places: places("Training", parts.training, runs),
+            moments: parts.moments,
+            methods_missing: format!(
+                "No result of these checkpoints lies below {}: {} measures them.",
+                folders(settings),
+                measuring_command(runs)
+            ),
+            methods: parts
+                .found
+                .iter()
+                .map(|&(method, pictures)| MethodText::of(method, pictures, runs))
+                .collect(),
+            queries_missing: "The data of these runs has no chains to look at.",
+            query_first: queries
+                .and_then(|queries| queries.choices.first())
+                .map_or(String::new(), |choice| choice.words.clone()),
+            query_iterations: queries.map_or(1, |queries| queries.max_iterations),
+            query_trained: queries.map_or(1, |queries| queries.trained),
+            query_groups: queries.map_or(Vec::new(), groups),
+            query_places: query_places(runs),
             css: include_str!("page.css"),
             js: include_str!("page.js"),
             data: String::new(),
@@ -108,19 +177,38 @@ impl<'a> Text<'a> {
     }
 }
 
-// The claims of experiments that ended in all of these runs' last checkpoints.
+fn folders(settings: &PageSettings) -> String {
+    let all: Vec<String> = settings
+        .results
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
+    if all.is_empty() {
+        "figures".to_owned()
+    } else {
+        all.join(", ")
+    }
+}
+
+fn measuring_command(runs: &[PageRun]) -> String {
+    let folders = runs
+        .iter()
+        .map(|run| shell_word(&run.checkpoints[0].path.folder.to_string_lossy()));
+    format!("loopscope report {} --measure", folders.collect::<Vec<_>>().join(" "))
+}
+
+// The claims of experiments that ended in the last checkpoints of all these runs.
 fn held_claims(runs: &[PageRun], settings: &PageSettings) -> Result<Vec<HeldClaims>> {
     let mut found: Vec<HeldClaims> = Vec::new();
-    for path in crate::figure::result_files(&settings.results)? {
+    for path in result_files(&settings.results)? {
         if path.file_name().is_none_or(|name| name != "claims.json") {
             continue;
         }
         let held: HeldClaims = files::read_json(&path)?;
-        let hash = |run: &PageRun| {
-            run.last()
-                .map(|checkpoint| checkpoint.info.origin.checkpoint_hash.clone())
+        let is_of = |run: &PageRun| {
+            let hash = run.last().map(|checkpoint| &checkpoint.info.origin.checkpoint_hash);
+            hash.is_some_and(|hash| held.checkpoints.values().any(|known| known == hash))
         };
-        let is_of = |run: &PageRun| hash(run).is_some_and(|hash| held.checkpoints.values().any(|known| *known == hash));
         if runs.iter().all(is_of) && !found.contains(&held) {
             found.push(held);
         }
@@ -128,102 +216,108 @@ fn held_claims(runs: &[PageRun], settings: &PageSettings) -> Result<Vec<HeldClai
     Ok(found)
 }
 
-// In plain words with numbers: when the run reached its stages, and how it ended.
-fn sentence_of(run: &PageRun) -> String {
-    let summary = &run.summary;
-    let reached: Vec<String> = summary
-        .stages
-        .iter()
-        .filter_map(|outcome| {
-            let reached = outcome.reached.as_ref()?;
-            Some(format!("{} at step {}", outcome.stage.name, reached.step))
-        })
-        .collect();
-    let stages = match (reached.is_empty(), summary.stages.len()) {
-        (_, 0) => "has no stages".to_owned(),
-        (true, _) => "reached none of its stages".to_owned(),
-        (false, count) => format!("reached {} of {count} stages ({})", reached.len(), reached.join(", ")),
+fn claims_note(held: &[HeldClaims]) -> String {
+    let of = held.iter().map(|held| {
+        let runs: Vec<&str> = held.checkpoints.keys().map(String::as_str).collect();
+        format!(
+            "{} (loopscope {}; runs {})",
+            held.experiment,
+            held.loopscope,
+            runs.join(", ")
+        )
+    });
+    format!("Held against one seed each: {}.", of.collect::<Vec<_>>().join("; "))
+}
+
+fn claim_texts(held: HeldClaims) -> Vec<ClaimText> {
+    let text = |claim: crate::report::HeldClaim| ClaimText {
+        kind: match claim.verdict.as_str() {
+            "reproduced" => "yes",
+            "not reproduced" => "no",
+            _ => "open",
+        },
+        name: claim.claim,
+        verdict: claim.verdict,
+        criterion: format!("{} Source: {}.", claim.criterion, claim.source),
+        evidence: claim.numbers,
     };
-    let named = [Split::in_distribution(), Split::ood()];
-    let ends: Vec<String> = named
-        .iter()
-        .filter_map(|split| Some(format!("{} {:.3}", split.title(), summary.accuracy.get(split)?)))
-        .collect();
-    let learned = summary
-        .learned_hops
-        .map(|hops| format!("learned chains of up to {hops} hops"));
-    let mut parts = vec![stages];
-    parts.extend(learned);
-    if !ends.is_empty() {
-        parts.push(format!("accuracy at step {}: {}", summary.steps, ends.join(", ")));
-    }
-    format!("{} ({}) {}.", run.name, run.kind(), parts.join("; "))
+    held.claims.into_iter().map(text).collect()
 }
 
 impl<'a> RunText<'a> {
     fn of(run: &'a PageRun) -> Self {
-        let (config, summary, data) = (&run.config, &run.summary, run.data());
-        let seeds = config.seeds();
-        let splits: Vec<String> = data
-            .splits
-            .iter()
-            .map(|(split, rows)| format!("{split} {}", rows.len()))
-            .collect();
-        let checkpoints: Vec<String> = run
-            .checkpoints
-            .iter()
-            .map(|it| format!("{} {}", it.info.origin.checkpoint, it.info.origin.checkpoint_hash))
-            .collect();
         Self {
             name: &run.name,
             kind: run.kind(),
-            facts: vec![
-                ("model", model_text(run)),
-                (
-                    "training",
-                    format!(
-                        "{} steps, batch {}, seeds: weights {}, order {}",
-                        summary.steps, config.train.batch, seeds.init, seeds.order
-                    ),
-                ),
-                ("data", format!("{} ({} facts)", data.hash, data.graph.facts().len())),
-                ("splits (rows)", splits.join(", ")),
-                ("checkpoints", checkpoints.join(", ")),
-                ("seconds of training", format!("{:.0}", summary.seconds)),
-            ],
         }
     }
-}
-
-fn model_text(run: &PageRun) -> String {
-    let model = &run.summary.model;
-    format!(
-        "{} layers × {} iterations, d_model {}, {} heads, {} weights, {:.2} MFLOP a query",
-        model.layers,
-        model.iterations,
-        model.d_model,
-        model.heads,
-        run.summary.parameters,
-        run.summary.forward_flops as f64 / 1e6
-    )
 }
 
 impl<'a> MethodText<'a> {
-    fn of(found: &'a FoundMethod) -> Self {
-        let source = |source: &crate::figure::FoundSource| SourceText {
-            path: source.path.display().to_string(),
-            command: source
-                .command
-                .iter()
-                .map(|word| shell_word(word))
-                .collect::<Vec<_>>()
-                .join(" "),
-            notes: source.notes.clone(),
-        };
+    fn of(found: &'a FoundMethod, pictures: &Pictures, runs: &[PageRun]) -> Self {
+        let title = found
+            .figures
+            .first()
+            .map_or(found.name.to_owned(), |found| found.figure.scene().title);
         Self {
             name: found.name,
             about: found.about,
-            sources: found.sources.iter().map(source).collect(),
+            misleads: found.misleads,
+            has_cells: pictures.places.iter().any(|place| place.has_cells),
+            has_negative: pictures.places.iter().any(|place| place.has_negative),
+            places: places(title.split(':').next().unwrap_or(&title), pictures, runs),
+            title,
         }
     }
+}
+
+fn places(method: &str, pictures: &Pictures, runs: &[PageRun]) -> Vec<PlaceText> {
+    let text = |(k, place): (usize, &Place)| PlaceText {
+        k: k.to_string(),
+        title: place.title.clone(),
+        pictures: picture_texts(&[method, &place.name].join(", "), runs),
+    };
+    pictures.places.iter().enumerate().map(text).collect()
+}
+
+fn query_places(runs: &[PageRun]) -> Vec<PlaceText> {
+    let headings = [
+        ("grid", "Lens: the top-1 token"),
+        ("attention", "Attention by head at the chosen iteration"),
+        ("answer", "Probability of the target by iteration"),
+        ("margin", "Margin of the target by iteration"),
+    ];
+    let text = |(k, title): (&str, &str)| PlaceText {
+        k: k.to_owned(),
+        title: title.to_owned(),
+        pictures: picture_texts(title, runs),
+    };
+    headings.map(text).into_iter().collect()
+}
+
+fn picture_texts(title: &str, runs: &[PageRun]) -> Vec<PictureText> {
+    let text = |(index, run): (usize, &PageRun)| PictureText {
+        run: index.to_string(),
+        title: format!("{title}, {}", run.name),
+        caption: run.name.clone(),
+    };
+    runs.iter().enumerate().map(text).collect()
+}
+
+fn groups(queries: &Queries) -> Vec<QueryGroup> {
+    let mut groups: Vec<QueryGroup> = Vec::new();
+    for choice in &queries.choices {
+        let option = QueryOption {
+            words: choice.words.clone(),
+            text: choice.text.clone(),
+        };
+        match groups.iter_mut().find(|group| group.label == choice.group) {
+            Some(group) => group.options.push(option),
+            None => groups.push(QueryGroup {
+                label: choice.group.clone(),
+                options: vec![option],
+            }),
+        }
+    }
+    groups
 }

@@ -1,0 +1,346 @@
+//! The pictures of a method: panels of its figures side by side, on axes that hold them at every moment.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::axis::{Axis, Ticks};
+use super::data::rounded;
+use crate::figure::{Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint};
+
+/// The figures of one method.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub(super) struct Pictures {
+    legend: Vec<SceneLine>,
+    figures: Vec<FigureData>,
+    /// What every panel is of, in their order.
+    #[serde(skip)]
+    pub(super) places: Vec<Place>,
+}
+
+/// One figure: its panels in the order of the places, `null` where it has none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct FigureData {
+    run: Option<usize>,
+    checkpoint: Option<usize>,
+    conditions: String,
+    panels: Vec<Value>,
+}
+
+/// What panels at the same place of several figures have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Place {
+    /// The heading above them; empty where the vertical axis says all.
+    pub(super) title: String,
+    /// What it is called where there is no heading.
+    pub(super) name: String,
+    /// Whether cells are drawn, and whether some are below 0.
+    pub(super) has_cells: bool,
+    pub(super) has_negative: bool,
+    kind: u8,
+    axes: Axes,
+}
+
+// The ends of all panels of a place.
+#[derive(Debug, Clone, PartialEq)]
+struct Axes {
+    x: SceneAxis,
+    y: SceneAxis,
+    whole: bool,
+    marks: usize,
+    log_x: Option<(f64, f64)>,
+}
+
+/// A figure of a run, and of one of its checkpoints or of all.
+pub(super) struct Drawn {
+    pub(super) run: Option<usize>,
+    pub(super) checkpoint: Option<usize>,
+    pub(super) scene: Scene,
+    /// What panel titles say of the checkpoint, which the page says itself.
+    pub(super) column_title: String,
+    /// The first step, where the horizontal axis can be switched to a logarithmic one.
+    pub(super) log_from: Option<f64>,
+}
+
+impl Pictures {
+    /// The figures of one method.
+    pub(super) fn of(drawn: &[Drawn]) -> Self {
+        let mut places: Vec<Place> = Vec::new();
+        let mut legend: Vec<SceneLine> = Vec::new();
+        let mut owners: Vec<Vec<usize>> = Vec::new();
+        for figure in drawn {
+            for line in &figure.scene.legend {
+                if legend.iter().all(|known| known != line) {
+                    legend.push(line.clone());
+                }
+            }
+            let mut taken = Vec::new();
+            for panel in &figure.scene.panels {
+                let place = Place::of(panel, figure);
+                // The first place like it that this figure has not filled yet.
+                let like = |(index, known): (usize, &Place)| {
+                    (known.is_like(&place) && !taken.contains(&index)).then_some(index)
+                };
+                let found = places.iter().enumerate().find_map(like);
+                let index = found.unwrap_or_else(|| {
+                    places.push(place.clone());
+                    places.len() - 1
+                });
+                places[index].widen(&place);
+                taken.push(index);
+            }
+            owners.push(taken);
+        }
+        let figures = drawn.iter().zip(owners).map(|(figure, owners)| {
+            let mut panels = vec![Value::Null; places.len()];
+            for (panel, owner) in figure.scene.panels.iter().zip(owners) {
+                panels[owner] = places[owner].draw(panel);
+            }
+            FigureData {
+                run: figure.run,
+                checkpoint: figure.checkpoint,
+                conditions: figure.scene.conditions.join("; "),
+                panels,
+            }
+        });
+        Self {
+            figures: figures.collect(),
+            legend,
+            places,
+        }
+    }
+}
+
+impl Place {
+    fn of(panel: &ScenePanel, figure: &Drawn) -> Self {
+        let title = without(&panel.title, &figure.column_title);
+        let empty = SceneAxis {
+            label: String::new(),
+            range: (f64::INFINITY, f64::NEG_INFINITY),
+            log: false,
+        };
+        let mut place = Self {
+            name: title.clone(),
+            title,
+            has_cells: false,
+            has_negative: false,
+            kind: 0,
+            axes: Axes {
+                x: empty.clone(),
+                y: empty,
+                whole: true,
+                marks: 0,
+                log_x: None,
+            },
+        };
+        match &panel.content {
+            SceneContent::Lines { x, y, series, marks } => {
+                if place.name.is_empty() {
+                    place.name.clone_from(&y.label);
+                }
+                let points = series.iter().flat_map(|(_, points)| points);
+                place.axes = Axes {
+                    whole: points.clone().all(|(x, ..)| x.fract() == 0.0),
+                    x: x.clone(),
+                    y: y.clone(),
+                    marks: marks.len(),
+                    log_x: figure.log_from.map(|from| (from, x.range.1)),
+                };
+            }
+            SceneContent::Cells { cells, y, .. } => {
+                if place.name.is_empty() {
+                    place.name.clone_from(y);
+                }
+                place.kind = 1;
+                place.has_cells = true;
+                place.has_negative = cells.iter().flatten().flatten().any(|&cell| cell < -0.005);
+            }
+            SceneContent::Estimates { x, rows } => {
+                if place.name.is_empty() {
+                    place.name.clone_from(x);
+                }
+                place.kind = 2;
+                let ends = rows.iter().flat_map(|row| {
+                    let (low, high) = row.interval.unwrap_or((row.value, row.value));
+                    [row.value, low, high]
+                });
+                let (low, high) = ends
+                    .filter(|end| end.is_finite())
+                    .fold((0.0_f64, 0.0_f64), |(a, b), end| (a.min(end), b.max(end)));
+                place.axes.x = SceneAxis {
+                    label: x.clone(),
+                    range: (low, high),
+                    log: false,
+                };
+            }
+        }
+        place
+    }
+
+    // Panels of one kind that say the same of what they are.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.title, &self.name, self.kind, self.axes.x.log)
+            == (&other.title, &other.name, other.kind, other.axes.x.log)
+    }
+
+    fn widen(&mut self, other: &Self) {
+        let join = |a: (f64, f64), b: (f64, f64)| (a.0.min(b.0), a.1.max(b.1));
+        self.has_negative |= other.has_negative;
+        self.axes.x.range = join(self.axes.x.range, other.axes.x.range);
+        self.axes.y.range = join(self.axes.y.range, other.axes.y.range);
+        self.axes.whole &= other.axes.whole;
+        self.axes.marks = self.axes.marks.max(other.axes.marks);
+        self.axes.log_x = self.axes.log_x.zip(other.axes.log_x).map(|(a, b)| join(a, b));
+    }
+
+    fn x(&self) -> Axis {
+        let axes = &self.axes;
+        if axes.x.log {
+            return Axis::logarithmic(&axes.x.label, axes.x.range);
+        }
+        Axis::linear(
+            &axes.x.label,
+            axes.x.range,
+            Ticks {
+                whole: axes.whole,
+                max: 8,
+            },
+        )
+    }
+
+    fn draw(&self, panel: &ScenePanel) -> Value {
+        let y = || Axis::linear(&self.axes.y.label, self.axes.y.range, Ticks { whole: false, max: 4 });
+        match &panel.content {
+            SceneContent::Lines { series, marks, .. } => {
+                let mut lines = json!({
+                    "kind": "lines",
+                    "title": self.title,
+                    "x": self.x(),
+                    "y": y(),
+                    "series": series.iter().map(line).collect::<Vec<_>>(),
+                    "marks": marks.iter().map(|(at, name)| json!([rounded(*at), name])).collect::<Vec<_>>(),
+                    "mark_rows": self.axes.marks,
+                });
+                if let Some(range) = self.axes.log_x {
+                    lines["x_log"] = json!(Axis::logarithmic(&self.axes.x.label, range));
+                }
+                lines
+            }
+            SceneContent::Cells {
+                x,
+                y,
+                columns,
+                rows,
+                cells,
+                behind,
+                below,
+            } => json!({
+                "kind": "cells",
+                "title": self.title,
+                "x": x,
+                "y": y,
+                "columns": columns,
+                "rows": rows,
+                "cells": cells.iter().map(|row| row.iter().map(|cell| cell.map(rounded)).collect::<Vec<_>>()).collect::<Vec<_>>(),
+                "behind": behind,
+                "below": below,
+            }),
+            SceneContent::Estimates { x, rows } => self.estimates(x, rows),
+        }
+    }
+
+    fn estimates(&self, x: &str, rows: &[SceneEstimate]) -> Value {
+        let (low, high) = self.axes.x.range;
+        let margin = 0.04 * (high - low);
+        let axis = Axis::linear(x, (low - margin, high + margin), Ticks { whole: false, max: 5 });
+        let column = |of: &dyn Fn(&SceneEstimate) -> Option<f64>| -> Vec<[Option<f64>; 1]> {
+            rows.iter().map(|row| [of(row).map(rounded)]).collect()
+        };
+        json!({
+            "kind": "estimates",
+            "title": self.title,
+            "x": axis,
+            "y": "",
+            "columns": [""],
+            "rows": rows.iter().map(|row| &row.name).collect::<Vec<_>>(),
+            "colours": rows.iter().map(|row| &row.colour).collect::<Vec<_>>(),
+            "cells": column(&|row| Some(row.value)),
+            "low": column(&|row| row.interval.map(|(low, _)| low)),
+            "high": column(&|row| row.interval.map(|(_, high)| high)),
+            "heads": ["", "", x],
+            "behind": [],
+            "below": [],
+        })
+    }
+}
+
+fn line((line, points): &(SceneLine, Vec<ScenePoint>)) -> Value {
+    let point = |&(x, y, interval): &ScenePoint| match interval {
+        Some((low, high)) => json!([rounded(x), rounded(y), rounded(low), rounded(high)]),
+        None => json!([rounded(x), rounded(y)]),
+    };
+    json!({
+        "name": if line.name.is_empty() { "value" } else { &line.name },
+        "colour": line.colour,
+        "stroke": line.stroke,
+        "points": points.iter().map(point).collect::<Vec<_>>(),
+    })
+}
+
+// A panel's title without what it says of the checkpoint.
+fn without(title: &str, column: &str) -> String {
+    if column.is_empty() {
+        return title.to_owned();
+    }
+    let rest = title.replace(column, "");
+    rest.trim_matches(|c: char| c.is_whitespace() || ",:·".contains(c))
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(checkpoint: usize, titles: &[&str], top: f64) -> Drawn {
+        let panel = |title: &&str| ScenePanel {
+            title: format!("{title}: end, step {checkpoint}"),
+            content: SceneContent::Lines {
+                x: SceneAxis {
+                    label: "layer".to_owned(),
+                    range: (0.0, 4.0),
+                    log: false,
+                },
+                y: SceneAxis {
+                    label: "top-1".to_owned(),
+                    range: (0.0, top),
+                    log: false,
+                },
+                series: Vec::new(),
+                marks: Vec::new(),
+            },
+        };
+        Drawn {
+            run: Some(0),
+            checkpoint: Some(checkpoint),
+            column_title: format!("end, step {checkpoint}"),
+            log_from: None,
+            scene: Scene {
+                title: "Lens".to_owned(),
+                conditions: Vec::new(),
+                legend: Vec::new(),
+                panels: titles.iter().map(panel).collect(),
+            },
+        }
+    }
+
+    #[test]
+    fn panels_of_the_same_thing_share_a_place_and_its_axes() {
+        let pictures = Pictures::of(&[figure(1, &["a", "b"], 1.0), figure(2, &["b", "c"], 2.0)]);
+        let titles: Vec<&str> = pictures.places.iter().map(|place| place.title.as_str()).collect();
+        assert_eq!(titles, ["a", "b", "c"]);
+        let second = &pictures.figures[1].panels;
+        assert_eq!((&second[0], second.len()), (&Value::Null, 3));
+        // b has the range of both.
+        assert_eq!(pictures.figures[0].panels[1]["y"], second[1]["y"]);
+        assert_eq!(second[1]["y"]["range"], json!([0.0, 2.0]));
+    }
+}
