@@ -1,0 +1,55 @@
+//! A page in a real browser: headless Chromium, driven by `tests/browser/drive.py`. Where there is no Chromium or no Playwright the
+//! test says so and passes, unless `LOOPSCOPE_TEST_BROWSER=required` is set.
+
+mod common;
+
+use std::process::Command;
+
+use common::{SMALL_RUN, prepared, run, shipped, text};
+
+#[test]
+fn a_page_works_by_mouse_and_keyboard_at_every_width() {
+    let folder = prepared();
+    let at = folder.path();
+    // Three checkpoints: two stages that any model reaches, and the end.
+    let stages = "[[stages]]\nname = \"first\"\nsplit = \"train\"\naccuracy = 0.0\nhold = 1\n\
+                  [[stages]]\nname = \"second\"\nsplit = \"train\"\naccuracy = 0.0\nhold = 2\n";
+    for (name, iterations) in [("looped", "iterations = 2"), ("vanilla", "iterations = 1")] {
+        let config = SMALL_RUN
+            .replace("iterations = 2", iterations)
+            .replace("[model]", &format!("{stages}[model]"));
+        std::fs::write(at.join("run.toml"), config).unwrap();
+        run(at, &["train", "run.toml", "--out", name]).expect(0);
+    }
+    run(
+        at,
+        &[
+            "report",
+            "looped",
+            "vanilla",
+            "--measure",
+            "--out",
+            "page.html",
+            "--queries",
+            "8",
+        ],
+    )
+    .expect(0);
+    let shots = at.join("shots");
+    std::fs::create_dir(&shots).unwrap();
+    let driven = Command::new("python3")
+        .arg(shipped("tests/browser/drive.py"))
+        .args([at.join("page.html"), shots])
+        .output();
+    let required = std::env::var("LOOPSCOPE_TEST_BROWSER").is_ok_and(|value| value == "required");
+    match driven {
+        Ok(driven) => {
+            let said = String::from_utf8_lossy(&driven.stdout);
+            let errors = String::from_utf8_lossy(&driven.stderr);
+            let skipped = said.starts_with("skipped");
+            assert!(driven.status.success() && !(skipped && required), "{said}\n{errors}");
+            print!("{said}");
+        }
+        Err(error) => assert!(!required, "python3 ({error}) drives the browser in {}", text(at)),
+    }
+}

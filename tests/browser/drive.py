@@ -1,0 +1,171 @@
+"""Drives a page of `loopscope report` in headless Chromium: drive.py PAGE.html FOLDER-FOR-SCREENSHOTS
+
+Prints `skipped: why` where there is no browser or no Playwright, else a line a check, and exits with 1 where one failed.
+What is read off the page is held against the block of data in it, which the Rust test holds against the result files.
+"""
+
+import json
+import re
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+page_path, shots = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if find_spec("playwright") is None or find_spec("axe_playwright_python") is None:
+    sys.exit(print("skipped: Playwright and axe are not installed (pip install playwright axe-playwright-python)"))
+if chromium is None:
+    sys.exit(print("skipped: there is no Chromium (Debian: apt-get install chromium)"))
+
+from playwright.sync_api import sync_playwright
+
+AXE = (Path(find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text()
+text = page_path.read_text()
+data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1))
+failed, noise = [], []
+
+
+def check(name, ok, note=""):
+    print("ok  " if ok else "FAIL", name, note)
+    if not ok:
+        failed.append(name)
+
+
+def fixed(x, digits=3):
+    number = f"{abs(x):,.{digits}f}"
+    return ("−" if x < 0 and re.search("[1-9]", number) else "") + number
+
+
+def open_page(browser, width=1280, link="", **options):
+    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or noise.append(request.url))
+    page.goto(f"{page_path.as_uri()}{link}")
+    page.wait_for_selector("svg[role=img]")
+    page.wait_for_timeout(300)
+    return page
+
+
+def accessible(page, name):
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    bad = [f"{v['impact']}: {v['id']} {v['nodes'][0]['target']}" for v in found]
+    check(f"axe: {name}", not any(line.startswith(("serious", "critical")) for line in bad), "; ".join(bad))
+
+
+def sliders(page):
+    moments = data["moments"]
+    stage, now = page.locator("#stage"), page.locator("#stage-now")
+    check("the slider says where it is", stage.get_attribute("aria-valuetext") == moments[-1]["label"])
+    stage.focus()
+    page.keyboard.press("ArrowLeft")
+    check("a key moves the slider", now.inner_text() == moments[-2]["label"], now.inner_text())
+    stage.click(position={"x": 3, "y": 10})
+    check("the mouse moves the slider", stage.input_value() == "1" and "stage=1" in page.url, page.url)
+    page.locator("#play").click()
+    page.wait_for_timeout(1500 * len(moments))
+    check("playing ends at the last checkpoint", stage.input_value() == str(len(moments)))
+
+
+def cells(page):
+    figure = page.locator('figure[data-of="patch"][data-k="0"][data-run="0"]')
+    last = data["moments"][-1]["at"][0]["checkpoint"]
+    panel = next(f for f in data["results"]["patch"]["figures"] if (f["run"], f["checkpoint"]) == (0, last))["panels"][0]
+    figure.locator("svg[role=img]").focus()
+    page.keyboard.press("Home")
+    wrong = []
+    for i, row in enumerate(panel["cells"]):
+        for j, value in enumerate(row):
+            said = page.locator("#live").inner_text()
+            if panel["rows"][i] not in said or panel["columns"][j] not in said or (value is not None and fixed(value) not in said):
+                wrong.append((said, panel["rows"][i], panel["columns"][j], value))
+            page.keyboard.press("ArrowRight")
+    check("cells that are read equal the data", not wrong, str(wrong[:2]))
+    figure.locator("summary").click()
+    shown = [[cell.inner_text() for cell in row.locator("td").all()] for row in figure.locator("tbody tr").all()]
+    check("the table has every cell", len(shown) == sum(len(row) for row in panel["cells"]), str(shown[:2]))
+
+
+def queries(page):
+    listed = data["queries"]["list"]
+    index = len(listed) - 1
+    typed = page.locator("#typed")
+    typed.fill(listed[index]["words"])
+    page.keyboard.press("Enter")
+    check("a typed query is shown", page.locator("#about").inner_text() == listed[index]["about"])
+    last = data["moments"][-1]["at"][0]["checkpoint"]
+    view = next(v for v in data["queries"]["views"] if (v["query"], v["run"], v["checkpoint"]) == (index, 0, last))
+    grid = page.locator('figure[data-of="query"][data-k="grid"][data-run="0"] svg[role=img]')
+    tokens = grid.evaluate("s => [...s.querySelectorAll('text.middle.strong')].map(t => t.textContent)")
+    expected = [data["queries"]["vocab"][cell[0][0]] for row in view["lens"] for cell in row]
+    check("the grid shows the top-1 tokens of the data", tokens == expected, str(tokens[:4]))
+    iteration = page.locator("#iteration")
+    iteration.focus()
+    page.keyboard.press("Home")
+    check("the iteration has its text", iteration.get_attribute("aria-valuetext").startswith("iteration 1 of"))
+    layers = view["layers"]
+    attention = page.locator('figure[data-of="query"][data-k="attention"][data-run="0"] svg[role=img]')
+    weights = attention.evaluate("s => [...s.querySelectorAll('text.value')].map(t => t.textContent)")
+    expected = [fixed(w / 1000, 2) for matrix in view["attention"][:layers] for row in matrix for w in row if w is not None]
+    check("attention is that of the iteration", weights == expected, str(weights[:4]))
+    typed.fill("nothing at all")
+    page.keyboard.press("Tab")
+    check("an unknown query gets a sentence", page.locator("#unknown").is_visible())
+
+
+def links(browser):
+    words = data["queries"]["list"][0]["words"].replace(" ", "+")
+    page = open_page(browser, link=f"#query={words}&stage=1&iteration=1&scale=log")
+    state = [page.locator(f"#{name}").input_value() for name in ("stage", "iteration", "typed")]
+    check("a link opens its state", state == ["1", "1", data["queries"]["list"][0]["words"]] and page.locator("input[value=log]").is_checked(), str(state))
+    stops = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    check("tabs go from the top to the sections", stops[:3] == ["Skip to the content", "theme", "What and how"], str(stops))
+    page.close()
+
+
+def widths(browser):
+    for width in (360, 768, 1280):
+        for theme in ("light", "dark"):
+            page = open_page(browser, width, color_scheme=theme, reduced_motion="reduce")
+            scroll = page.evaluate("document.documentElement.scrollWidth")
+            check(f"no sideways scroll at {width}, {theme}", scroll <= width, str(scroll))
+            if width == 360:
+                accessible(page, f"{width}, {theme}")
+            page.screenshot(path=shots / f"{width}-{theme}.png", full_page=True)
+            page.close()
+
+
+def sandboxed(browser):
+    page = browser.new_context(viewport={"width": 1000, "height": 800}).new_page()
+    page.on("pageerror", lambda error: noise.append(f"sandbox: {error}"))
+    frame = shots / "frame.html"
+    frame.write_text(f'<iframe sandbox="allow-scripts" src="{page_path.as_uri()}" width="900" height="700"></iframe>')
+    page.goto(frame.resolve().as_uri())
+    inside = page.frames[-1]
+    inside.wait_for_selector("svg[role=img]")
+    check("it works in a sandboxed frame", inside.locator("svg[role=img]").count() > 0)
+    page.close()
+
+
+with sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    page = open_page(browser)
+    pictures = page.locator("figure.picture").count()
+    drawn = page.locator("figure.picture:has(svg[role=img]), figure.picture:has(.absent)").count()
+    check("every picture is drawn or says why not", pictures == drawn > 0, f"{drawn} of {pictures}")
+    accessible(page, "1280")
+    sliders(page)
+    cells(page)
+    queries(page)
+    page.close()
+    links(browser)
+    widths(browser)
+    sandboxed(browser)
+    check("nothing on the console, no request", not noise, "; ".join(noise[:3]))
+    browser.close()
+sys.exit(1 if failed else 0)
