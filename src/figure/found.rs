@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader};
 use crate::registry::with_every_method;
+use crate::wording::counted;
 
 /// What a method found on some checkpoints.
 #[derive(Debug)]
@@ -101,12 +102,25 @@ fn found_of<M: Draw>(
         sources: Vec::new(),
         left_out: Vec::new(),
     };
+    let mut unreadable = Vec::new();
     let is_of_method = |path: &&PathBuf| path.file_stem().is_some_and(|name| name == M::NAME);
     let reports: Vec<(&Path, Report<M>)> = files
         .iter()
         .filter(is_of_method)
-        .filter_map(|path| Some((path.as_path(), read::<M>(path, checkpoints, &mut found.left_out)?)))
+        .filter_map(|path| {
+            Some((
+                path.as_path(),
+                read::<M>(path, checkpoints, &mut found.left_out, &mut unreadable)?,
+            ))
+        })
         .collect();
+    if let Some(first) = unreadable.first() {
+        found.left_out.push(format!(
+            "{} of {} cannot be read, perhaps of an earlier version, as {first}",
+            counted(unreadable.len(), "result"),
+            M::NAME
+        ));
+    }
     // The report that has the most of these checkpoints, the first of equals.
     let best = |wanted: &[usize]| {
         let count = |report: &Report<M>| {
@@ -165,12 +179,17 @@ fn found_of<M: Draw>(
 }
 
 // A result on any of these checkpoints, by a code that this one agrees with.
-fn read<M: Method>(path: &Path, checkpoints: &[CheckpointSummary], left_out: &mut Vec<String>) -> Option<Report<M>> {
+fn read<M: Method>(
+    path: &Path,
+    checkpoints: &[CheckpointSummary],
+    left_out: &mut Vec<String>,
+    unreadable: &mut Vec<String>,
+) -> Option<Report<M>> {
     let header: ReportHeader = match files::read_json(path) {
         Ok(header) => header,
         // Whose it is, is not known; one of an early version may be of these checkpoints.
-        Err(error) => {
-            left_out.push(format!("cannot be read as a result: {error}"));
+        Err(_) => {
+            unreadable.push(path.display().to_string());
             return None;
         }
     };
