@@ -185,13 +185,10 @@ fn read<M: Method>(
     left_out: &mut Vec<String>,
     unreadable: &mut Vec<String>,
 ) -> Option<Report<M>> {
-    let header: ReportHeader = match files::read_json(path) {
-        Ok(header) => header,
+    let Ok(header): Result<ReportHeader> = files::read_json(path) else {
         // Whose it is, is not known; one of an early version may be of these checkpoints.
-        Err(_) => {
-            unreadable.push(path.display().to_string());
-            return None;
-        }
+        unreadable.push(path.display().to_string());
+        return None;
     };
     if header.method != M::NAME
         || !checkpoints
