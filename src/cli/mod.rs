@@ -41,6 +41,12 @@ pub struct Cli {
     /// Log more: -v what is done, -vv details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// No progress and no warnings: errors alone on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Tables as JSON, a line a row, and nothing else on standard output
+    #[arg(long, global = true)]
+    json: bool,
     /// Leave a CPU's matrix unit (AMX) alone: slower, but rounded as on machines without one
     #[arg(long, global = true)]
     portable: bool,
@@ -79,6 +85,10 @@ enum Command {
 /// # Errors
 /// Whatever the command meets; [`Error::exit_code`] maps it to the exit code.
 pub fn run(cli: Cli) -> Result<()> {
+    print::set(print::Printing {
+        quiet: cli.quiet,
+        json: cli.json,
+    });
     start_log(cli.verbose);
     if cli.portable {
         disable_amx();
@@ -106,6 +116,7 @@ fn obey(command: Command) -> Result<()> {
 
 fn start_log(verbose: u8) {
     let level = match verbose {
+        _ if print::printing().quiet => tracing::Level::ERROR,
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
@@ -113,7 +124,10 @@ fn start_log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(print::colors(
+            std::io::stderr().is_terminal(),
+            std::env::var_os("NO_COLOR").as_deref(),
+        ))
         .without_time()
         .with_target(false)
         // It would say on a standard error that is closed that standard error is closed, and panic.

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use candle_core::Device;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::estimate::{self, EstimateArg};
+use super::print::{printing, record};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{EstimatedRuns, cores};
@@ -162,8 +164,7 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
 
 fn plan(args: &PlanArgs) -> Result<()> {
     if args.estimate.estimate {
-        estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
-        return Ok(());
+        return estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
     }
     let folder = args
         .out
@@ -194,6 +195,15 @@ fn say_status(sweep: &Path, plan: &Plan) -> Result<()> {
     for (point, state) in &status.points {
         let (word, text) = describe(point, state);
         *counts.entry(word).or_default() += 1;
+        if printing().json {
+            record(&StatusRow {
+                point: point.number,
+                name: &point.name,
+                folder: &point.folder,
+                state: word,
+                detail: &text,
+            })?;
+        }
         out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
     }
     let count = |word: &str| counts.get(word).copied().unwrap_or(0);
@@ -209,6 +219,16 @@ fn say_status(sweep: &Path, plan: &Plan) -> Result<()> {
         count("waiting")
     );
     Ok(())
+}
+
+// A point with its state, as data.
+#[derive(Serialize)]
+struct StatusRow<'a> {
+    point: usize,
+    name: &'a str,
+    folder: &'a Path,
+    state: &'a str,
+    detail: &'a str,
 }
 
 fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
@@ -300,7 +320,7 @@ fn print_estimate(sweep: &Path, points: &[&Point], device: &Device, jobs: usize,
     let estimates = crate::sweep::estimate(sweep, &left, device, threads)?;
     let names = left.iter().map(|point| point.name.clone());
     let runs = names.zip(estimates).collect();
-    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
+    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs)?;
     if left.len() < points.len() {
         out!(
             "not in it, because trained already: {}",
