@@ -9,8 +9,11 @@ mod bench;
 mod circuit;
 mod compare;
 mod data;
+mod doctor;
 mod estimate;
 mod import;
+mod manual;
+mod next;
 mod progress;
 mod reproduce;
 mod sweep;
@@ -33,11 +36,13 @@ use crate::experiment::thread_pool;
 use crate::model::{Backend, disable_amx};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
+///
+/// Without a command: what to do next in this folder.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     /// Log more: -v what is done, -vv details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -78,6 +83,12 @@ enum Command {
     Import(import::ImportArgs),
     /// Time training steps on this machine
     Bench(bench::BenchArgs),
+    /// What this machine has, and what each preset will take on it
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Print the man page, or write those of all commands
+    Man(manual::ManArgs),
 }
 
 /// Runs what the command line asks for.
@@ -94,7 +105,10 @@ pub fn run(cli: Cli) -> Result<()> {
         disable_amx();
     }
     tracing::info!("matrix products on the CPU by {}", Backend::default().matmul());
-    obey(cli.command)?;
+    match cli.command {
+        Some(command) => obey(command)?,
+        None => next::run()?,
+    }
     print::outcome()
 }
 
@@ -111,6 +125,12 @@ fn obey(command: Command) -> Result<()> {
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => {
+            manual::completions(&args);
+            Ok(())
+        }
+        Command::Man(args) => manual::man(&args),
     }
 }
 
