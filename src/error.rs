@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::wording::{choices, with_suggestion};
+
 /// The errors of the library. Each is displayed as one sentence that names the file, key or value and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -106,11 +108,11 @@ pub(crate) fn sentence(error: &candle_core::Error) -> String {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// [`Error::File`]: the content of `path` is wrong.
+    /// [`Error::File`]: the content of `path` is wrong. A reason of serde about an unknown key names the nearest one.
     pub fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::File {
             path: path.to_owned(),
-            reason: reason.to_string(),
+            reason: with_suggestion(reason.to_string()),
         }
     }
 
@@ -122,9 +124,14 @@ impl Error {
         }
     }
 
-    /// [`Error::Input`]: a value that the user gave is wrong.
+    /// [`Error::Input`]: a value that the user gave is wrong. A reason of serde about an unknown key names the nearest one.
     pub fn input(reason: impl std::fmt::Display) -> Self {
-        Self::Input(reason.to_string())
+        Self::Input(with_suggestion(reason.to_string()))
+    }
+
+    /// [`Error::Input`]: `key` has the name `given`, which is not one of `names`.
+    pub(crate) fn unknown<N: AsRef<str>>(key: &str, given: &str, names: &[N]) -> Self {
+        Self::input(format!("{key} = {given:?}; allowed: {}", choices(given, names)))
     }
 
     /// [`Error::Failed`]: a failure that no input has caused.

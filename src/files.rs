@@ -1,5 +1,7 @@
 //! Files that are read whole and written atomically: no reader ever sees a part of a file.
 
+mod near;
+
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+
+pub use near::near;
 
 use crate::error::{Error, Result};
 
@@ -22,7 +26,7 @@ const LOCKED_PREFIX: &str = ".writing-locked-";
 /// When the file is missing or cannot be read; the message names it.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::file(path, "no such file"),
+        std::io::ErrorKind::NotFound => Error::file(path, format!("no such file{}", near(path))),
         _ => Error::file(path, format!("cannot be read ({e})")),
     })
 }

@@ -112,6 +112,7 @@ pub mod checkpoint;
 pub mod circuit;
 #[doc(hidden)]
 pub mod cli;
+mod doctor;
 mod error;
 pub mod experiment;
 pub mod figure;
@@ -121,6 +122,7 @@ mod kernels;
 mod machine;
 pub mod measure;
 pub mod model;
+mod next;
 pub mod random;
 mod registry;
 pub mod report;

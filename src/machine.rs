@@ -11,8 +11,17 @@ pub(crate) fn cpu_name() -> String {
 
 /// The memory in bytes that new work may take without swapping; `None` where the system does not say (Linux does).
 pub(crate) fn available_memory() -> Option<u64> {
+    memory("MemAvailable")
+}
+
+/// All memory in bytes that the system has; `None` where it does not say (Linux does).
+pub(crate) fn total_memory() -> Option<u64> {
+    memory("MemTotal")
+}
+
+fn memory(key: &str) -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: u64 = field(&info, "MemAvailable")?.strip_suffix("kB")?.trim().parse().ok()?;
+    let kib: u64 = field(&info, key)?.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
@@ -72,7 +81,7 @@ mod tests {
         assert_eq!(field(text, "MemFree"), None);
         assert!(!cpu_name().is_empty());
         #[cfg(target_os = "linux")]
-        assert!(available_memory().unwrap() > 0);
+        assert!((1..=total_memory().unwrap()).contains(&available_memory().unwrap()));
     }
 
     // Other threads run at the same time in a process of tests, and none of their time counts.

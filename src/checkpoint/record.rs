@@ -1,5 +1,6 @@
 //! What a run folder records beside its weights: config, stages and metrics; and the names of its files.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::train::{Evaluation, RunConfig, StageOutcome};
+use crate::wording::listed;
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const METRICS: &str = "metrics.jsonl";
@@ -109,15 +111,33 @@ impl RunRecord {
     }
 }
 
+/// The run folders directly in `folder`, in the order of their names.
+pub(crate) fn runs_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_run(path)).collect();
+    runs.sort();
+    runs
+}
+
 // Checks that `folder` is a run folder.
 pub(super) fn expect_run(folder: &Path) -> Result<()> {
     if is_run(folder) {
         return Ok(());
     }
-    let reason = if folder.is_dir() {
-        "is not a run folder (it has no config.toml)"
+    if !folder.is_dir() {
+        return Err(Error::file(
+            folder,
+            format!("no such file or folder{}", files::near(folder)),
+        ));
+    }
+    let runs: Vec<String> = runs_in(folder).iter().map(|run| run.display().to_string()).collect();
+    let inside = if runs.is_empty() {
+        String::new()
     } else {
-        "no such file or folder"
+        format!("; runs in it: {}", listed(&runs, 5))
     };
-    Err(Error::file(folder, reason))
+    Err(Error::file(
+        folder,
+        format!("is not a run folder (it has no config.toml){inside}"),
+    ))
 }

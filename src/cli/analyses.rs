@@ -7,12 +7,14 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
+use super::print::print_table;
+use super::progress::counted_work;
 use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints, find_checkpoints_over_steps};
 use crate::error::{Error, Result};
 use crate::figure::{Draw, over_steps};
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method, Table};
+use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method};
 use crate::registry::with_every_method;
 
 macro_rules! subcommands {
@@ -91,6 +93,7 @@ impl<M: Method + Draw> Analysis<M> {
             queries: self.rows,
             fitted: self.keep_fitted,
             max_bytes: usize::try_from(self.memory.as_u64()).unwrap_or(usize::MAX),
+            progress: Some(counted_work),
         };
         let Measured {
             report,
@@ -113,7 +116,7 @@ impl<M: Method + Draw> Analysis<M> {
         };
         report.write_as(&out, &name)?;
         figure.write(&out, &name)?;
-        print_table(&report.table()?);
+        print_table(&report.table()?)?;
         out!("{}", report.intervals());
         out!("{}/{name}.{{csv,json,svg,png}}", out.display());
         if let Some(queries) = queries {
@@ -234,21 +237,6 @@ pub(super) fn say_notes<'a>(checkpoints: &[CheckpointSummary], notes: impl IntoI
     let said: Vec<String> = checkpoints.iter().filter_map(CheckpointSummary::other_data).collect();
     for note in notes.into_iter().filter(|note| !said.contains(note)) {
         tracing::warn!("{note}");
-    }
-}
-
-/// Prints a table whose columns are as wide as their widest cell.
-pub(super) fn print_table(table: &Table) {
-    let lines: Vec<&Vec<String>> = std::iter::once(&table.headings).chain(&table.rows).collect();
-    let width = |i: usize| lines.iter().map(|cells| cells[i].chars().count()).max();
-    let widths: Vec<usize> = (0..table.headings.len()).filter_map(width).collect();
-    for cells in &lines {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:<width$}"))
-            .collect();
-        out!("{}", padded.join("  ").trim_end());
     }
 }
 

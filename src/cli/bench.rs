@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Threads;
-use super::analyses::print_table;
+use super::print::{print_table, printing, record};
 use crate::bench::{Batches, Case, DEPTHS, Shape, Sweep, accuracy, export, measure};
 use crate::error::{Error, Result};
 use crate::files;
@@ -36,9 +36,6 @@ pub(super) struct BenchArgs {
     /// Time forward passes too: as training does them, alone, and recording every layer's input
     #[arg(long)]
     forward: bool,
-    /// Print JSON, a line a case
-    #[arg(long)]
-    json: bool,
     /// Time nothing: write each case's weights and first batch, with loss and gradient norm, to this folder
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
@@ -63,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         return Err(Error::input(format!("--seconds {}; allowed: 0 to 3600", args.seconds)));
     }
     if args.accuracy {
-        return args.threads.install(|| print_accuracy(args.json));
+        return args.threads.install(print_accuracy);
     }
     if !args.sweep.is_empty() {
         return args.threads.install(|| sweeps(args));
@@ -79,11 +76,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 continue;
             }
             let found = measure(&case, Duration::from_secs_f64(args.seconds), args.forward)?;
-            if args.json {
-                out!(
-                    "{}",
-                    serde_json::to_string(&found).map_err(|e| Error::input(e.to_string()))?
-                );
+            if printing().json {
+                // A line as soon as a case is measured, which takes long.
+                record(&found)?;
                 continue;
             }
             let mut row = vec![
@@ -106,7 +101,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
                 let times = [forward.training_ms, forward.alone_ms, forward.recording_ms];
                 row.extend(times.map(|ms| format!("{ms:.2}")));
             }
-            rows.push(row);
+            rows.push((found, row));
         }
         if !rows.is_empty() {
             let mut columns = vec![
@@ -126,10 +121,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             if args.forward {
                 columns.extend(["forward ms", "alone", "recording"]);
             }
-            print_table(&Table {
-                headings: columns.into_iter().map(str::to_owned).collect(),
-                rows,
-            });
+            print_table(&Table::of_cells(&columns, rows)?)?;
             out!(
                 "{} threads; matrix products by {}, only they count in GFLOP/s; peak: that of f32 instructions; MiB: \
                  peak of the process",
@@ -159,57 +151,40 @@ fn sweeps(args: &BenchArgs) -> Result<()> {
             continue;
         }
         let found = case.measure(args.pairs, args.runs)?;
-        if args.json {
-            out!(
-                "{}",
-                serde_json::to_string(&found).map_err(|e| Error::input(e.to_string()))?
-            );
+        if printing().json {
+            record(&found)?;
             continue;
         }
-        rows.push(vec![
+        let cells = vec![
             name(&sweep),
             found.iterations.to_string(),
             found.pairs.to_string(),
             found.sites.to_string(),
             format!("{:.3}", found.median_seconds),
             format!("{:.1} %", 100.0 * found.computed),
-        ]);
+        ];
+        rows.push((found, cells));
     }
     if !rows.is_empty() {
         let headings = ["sweep", "R", "pairs", "sites", "seconds", "computed of whole passes"];
-        print_table(&Table {
-            headings: headings.map(str::to_owned).into(),
-            rows,
-        });
+        print_table(&Table::of_cells(&headings, rows)?)?;
     }
     Ok(())
 }
 
-fn print_accuracy(json: bool) -> Result<()> {
+fn print_accuracy() -> Result<()> {
     let measured = accuracy();
-    if json {
-        for accuracy in &measured {
-            out!(
-                "{}",
-                serde_json::to_string(accuracy).map_err(|e| Error::input(e.to_string()))?
-            );
-        }
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = measured
-        .iter()
-        .map(|accuracy| {
-            let names = [accuracy.operands.to_owned(), accuracy.backend.clone()];
-            let errors = accuracy.errors.iter().map(|error| format!("{error:.1e}"));
-            names.into_iter().chain(errors).collect()
-        })
-        .collect();
-    let depths = DEPTHS.map(|depth| format!("depth {depth}"));
-    let names = ["operands", "GEMM on"].map(str::to_owned);
-    print_table(&Table {
-        headings: names.into_iter().chain(depths).collect(),
-        rows,
+    let rows = measured.iter().map(|accuracy| {
+        let names = [accuracy.operands.to_owned(), accuracy.backend.clone()];
+        let errors = accuracy.errors.iter().map(|error| format!("{error:.1e}"));
+        (accuracy, names.into_iter().chain(errors).collect())
     });
+    let depths = DEPTHS.map(|depth| format!("depth {depth}"));
+    let headings: Vec<&str> = ["operands", "GEMM on"]
+        .into_iter()
+        .chain(depths.iter().map(String::as_str))
+        .collect();
+    print_table(&Table::of_cells(&headings, rows)?)?;
     out!("root mean square error of a 256 × depth × 192 product against f64, in that of the product");
     Ok(())
 }

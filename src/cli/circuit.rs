@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::print::print_table;
 use crate::circuit::{Circuit, Name, Settings, truth_path};
 use crate::error::Result;
 use crate::graph::Dataset;
+use crate::measure::Table;
 
 #[derive(Args)]
 pub(super) struct CircuitArgs {
@@ -39,12 +42,24 @@ pub(super) struct CircuitArgs {
     suffix: usize,
 }
 
+// A circuit as a row of the list.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    about: String,
+}
+
 pub(super) fn run(args: &CircuitArgs) -> Result<()> {
     let (false, Some(name), Some(data), Some(out)) = (args.list, args.name, &args.data, &args.out) else {
-        for name in Name::all() {
-            out!("{name:<24} {}", name.about());
-        }
-        return Ok(());
+        let rows = Name::all().iter().map(|name| {
+            let row = Listed {
+                name: name.to_string(),
+                about: name.about(),
+            };
+            let cells = vec![row.name.clone(), row.about.clone()];
+            (row, cells)
+        });
+        return print_table(&Table::of_cells(&["circuit", "what it does"], rows)?);
     };
     let settings = Settings {
         name,

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, print_table, say_notes};
+use super::analyses::{Inputs, say_notes};
+use super::print::print_table;
 use crate::checkpoint::{RunPath, find_checkpoints};
 use crate::error::Result;
 use crate::figure;
 use crate::graph::Split;
 use crate::measure::{
     Comparison, ComparisonSettings, Corrupt, Direction, Iterations, Lens, Pairing, Patch, RunSummary, Table, compare,
-    last_of_each,
+    fields, last_of_each,
 };
 use crate::model::Point;
 
@@ -60,7 +61,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     say(&comparison);
     comparison.write(&out)?;
     figure::compare(&comparison).write(&out, NAME)?;
-    print(&comparison);
+    print(&comparison)?;
     out!("{}/compare.{{csv,json,svg,png}}", out.display());
     Ok(())
 }
@@ -72,55 +73,54 @@ pub(super) fn say(comparison: &Comparison) {
 }
 
 /// Prints a comparison's table.
-pub(super) fn print(comparison: &Comparison) {
-    let accuracy = |run: &RunSummary, split: Split| {
+pub(super) fn print(comparison: &Comparison) -> Result<()> {
+    let headings = [
+        "run",
+        "L × R",
+        "parameters",
+        "MFLOP/query",
+        "steps",
+        "seconds",
+        "stages at step",
+        "train",
+        "ID",
+        "OOD",
+    ];
+    let rows = comparison.runs.iter().map(|run| {
+        let mut data = fields(run)?;
+        // Every evaluation of the run: a table has its last.
+        data.remove("metrics");
+        Ok((data, cells(run)))
+    });
+    print_table(&Table::of_cells(&headings, rows.collect::<Result<Vec<_>>>()?)?)
+}
+
+fn cells(run: &RunSummary) -> Vec<String> {
+    let accuracy = |split: Split| {
         run.accuracy
             .get(&split)
             .map_or_else(|| "–".to_owned(), |accuracy| format!("{accuracy:.3}"))
     };
-    let rows: Vec<Vec<String>> = comparison
-        .runs
+    let stages: Vec<String> = run
+        .stages
         .iter()
-        .map(|run| {
-            let stages: Vec<String> = run
-                .stages
-                .iter()
-                .map(|outcome| {
-                    outcome.reached.as_ref().map_or_else(
-                        || "–".to_owned(),
-                        |reached| format!("{} ({:.0} s)", reached.step, reached.seconds),
-                    )
-                })
-                .collect();
-            vec![
-                run.name.clone(),
-                format!("{} × {}", run.model.layers, run.model.iterations),
-                run.parameters.to_string(),
-                format!("{:.2}", run.forward_flops as f64 / 1e6),
-                run.steps.to_string(),
-                format!("{:.0}", run.seconds),
-                stages.join(" / "),
-                accuracy(run, Split::train()),
-                accuracy(run, Split::in_distribution()),
-                accuracy(run, Split::ood()),
-            ]
+        .map(|outcome| {
+            outcome.reached.as_ref().map_or_else(
+                || "–".to_owned(),
+                |reached| format!("{} ({:.0} s)", reached.step, reached.seconds),
+            )
         })
         .collect();
-    print_table(&Table {
-        headings: [
-            "run",
-            "L × R",
-            "parameters",
-            "MFLOP/query",
-            "steps",
-            "seconds",
-            "stages at step",
-            "train",
-            "ID",
-            "OOD",
-        ]
-        .map(str::to_owned)
-        .into(),
-        rows,
-    });
+    vec![
+        run.name.clone(),
+        format!("{} × {}", run.model.layers, run.model.iterations),
+        run.parameters.to_string(),
+        format!("{:.2}", run.forward_flops as f64 / 1e6),
+        run.steps.to_string(),
+        format!("{:.0}", run.seconds),
+        stages.join(" / "),
+        accuracy(Split::train()),
+        accuracy(Split::in_distribution()),
+        accuracy(Split::ood()),
+    ]
 }

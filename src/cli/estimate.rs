@@ -1,8 +1,10 @@
 //! What runs will cost, printed before any is trained.
 
 use bytesize::ByteSize;
+use serde::Serialize;
 
-use super::analyses::print_table;
+use super::print::print_table;
+use crate::error::Result;
 use crate::experiment::{Between, Estimate, EstimatedRuns, cores};
 use crate::machine::cpu_name;
 use crate::measure::Table;
@@ -21,11 +23,11 @@ pub(super) fn threads_of(jobs: usize) -> usize {
 }
 
 /// Prints a row for runs that cost the same, then the totals with `jobs` runs at once.
-pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) {
+pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) -> Result<()> {
     let jobs = jobs.clamp(1, estimated.runs.len().max(1));
     let Some((_, first)) = estimated.runs.first() else {
         out!("nothing is left to train");
-        return;
+        return Ok(());
     };
     let mut groups: Vec<(&str, &Estimate, usize)> = Vec::new();
     for (name, estimate) in &estimated.runs {
@@ -44,10 +46,7 @@ pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) {
         "disk",
         "memory",
     ];
-    print_table(&Table {
-        headings: headings.map(str::to_owned).into(),
-        rows: groups.iter().map(row).collect(),
-    });
+    print_table(&Table::of_cells(&headings, groups.iter().map(row))?)?;
     let several = groups.iter().any(|(_, _, count)| *count > 1);
     if several {
         out!("runs that cost the same are one row, under the name of the first");
@@ -77,19 +76,32 @@ pub(super) fn print(estimated: &EstimatedRuns, jobs: usize) {
     out!(
         "no run takes more steps; one whose curriculum ends early takes fewer. Disk is at most this, memory about this."
     );
+    Ok(())
 }
 
-fn row((name, estimate, count): &(&str, &Estimate, usize)) -> Vec<String> {
-    vec![
-        (*name).to_owned(),
-        count.to_string(),
+// Runs that cost the same.
+#[derive(Serialize)]
+struct Group<'a> {
+    // The first of them.
+    run: &'a str,
+    runs: usize,
+    // Of each.
+    #[serde(flatten)]
+    estimate: &'a Estimate,
+}
+
+fn row<'a>(&(run, estimate, runs): &(&'a str, &'a Estimate, usize)) -> (Group<'a>, Vec<String>) {
+    let cells = vec![
+        run.to_owned(),
+        runs.to_string(),
         estimate.steps.to_string(),
         between(estimate.seconds_a_step.map(|seconds| 1000.0 * seconds), &milliseconds),
         hours(estimate.seconds),
         estimate.checkpoints.to_string(),
         bytes(estimate.disk_bytes),
         bytes(estimate.memory_bytes),
-    ]
+    ];
+    (Group { run, runs, estimate }, cells)
 }
 
 fn between(bounds: Between, text: &dyn Fn(f64) -> String) -> String {
@@ -108,11 +120,11 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
-fn hours(bounds: Between) -> String {
+pub(super) fn hours(bounds: Between) -> String {
     between(bounds, &duration)
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 60.0 => format!("{s:.0} s"),
         s if s < 3600.0 => format!("{:.0} min", s / 60.0),
@@ -127,7 +139,7 @@ fn three_digits(value: f64) -> f64 {
     (value / unit).round() * unit
 }
 
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     ByteSize(count).display().iec_short().to_string()
 }
 

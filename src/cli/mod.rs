@@ -9,8 +9,11 @@ mod bench;
 mod circuit;
 mod compare;
 mod data;
+mod doctor;
 mod estimate;
 mod import;
+mod manual;
+mod next;
 mod progress;
 mod report;
 mod reproduce;
@@ -34,14 +37,22 @@ use crate::experiment::thread_pool;
 use crate::model::{Backend, disable_amx};
 
 /// A mechanistic-interpretability workbench for recurrent-depth (looped) transformers.
+///
+/// Without a command: what to do next in this folder.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     /// Log more: -v what is done, -vv details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// No progress and no warnings: errors alone on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Tables as JSON, a line a row, and nothing else on standard output
+    #[arg(long, global = true)]
+    json: bool,
     /// Leave a CPU's matrix unit (AMX) alone: slower, but rounded as on machines without one
     #[arg(long, global = true)]
     portable: bool,
@@ -75,6 +86,12 @@ enum Command {
     Import(import::ImportArgs),
     /// Time training steps on this machine
     Bench(bench::BenchArgs),
+    /// What this machine has, and what each preset will take on it
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Print the man page, or write those of all commands
+    Man(manual::ManArgs),
 }
 
 /// Runs what the command line asks for.
@@ -82,12 +99,19 @@ enum Command {
 /// # Errors
 /// Whatever the command meets; [`Error::exit_code`] maps it to the exit code.
 pub fn run(cli: Cli) -> Result<()> {
+    print::set(print::Printing {
+        quiet: cli.quiet,
+        json: cli.json,
+    });
     start_log(cli.verbose);
     if cli.portable {
         disable_amx();
     }
     tracing::info!("matrix products on the CPU by {}", Backend::default().matmul());
-    obey(cli.command)?;
+    match cli.command {
+        Some(command) => obey(command)?,
+        None => next::run()?,
+    }
     print::outcome()
 }
 
@@ -105,11 +129,18 @@ fn obey(command: Command) -> Result<()> {
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => {
+            manual::completions(&args);
+            Ok(())
+        }
+        Command::Man(args) => manual::man(&args),
     }
 }
 
 fn start_log(verbose: u8) {
     let level = match verbose {
+        _ if print::printing().quiet => tracing::Level::ERROR,
         0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
@@ -117,7 +148,10 @@ fn start_log(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(print::colors(
+            std::io::stderr().is_terminal(),
+            std::env::var_os("NO_COLOR").as_deref(),
+        ))
         .without_time()
         .with_target(false)
         // It would say on a standard error that is closed that standard error is closed, and panic.

@@ -1,18 +1,20 @@
 //! What a person sees of an experiment and of the training of runs: progress bars on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::analyses::say_notes;
 use super::compare;
+use super::estimate::duration;
+use super::print::draws_progress;
 use crate::error::Result;
 use crate::experiment::{self, MeasuredResult, Phase};
 use crate::figure;
 use crate::graph::{Role, Split};
-use crate::measure::Comparison;
+use crate::measure::{Comparison, Progress};
 use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
 
 /// The terminal, or wherever standard error goes.
@@ -61,8 +63,105 @@ impl experiment::Observer for Terminal {
         if fresh || !is_drawn(folder, compare::NAME) {
             figure::compare(comparison).write(folder, compare::NAME)?;
         }
-        compare::print(comparison);
-        Ok(())
+        compare::print(comparison)
+    }
+}
+
+/// When plain lines are written where there is no terminal.
+struct Lines {
+    began: Instant,
+    last: Instant,
+}
+
+impl Lines {
+    fn new() -> Self {
+        let began = Instant::now();
+        Self { began, last: began }
+    }
+
+    // Ten seconds apart at first, and later a twentieth of the time so far, so that the log of a day stays short.
+    fn interval(so_far: Duration) -> Duration {
+        (so_far / 20).clamp(Duration::from_secs(10), Duration::from_mins(10))
+    }
+
+    /// Whether `intervals` of them have passed since the last line.
+    fn are_due(&self, intervals: u32) -> bool {
+        self.last.elapsed() >= intervals * Self::interval(self.began.elapsed())
+    }
+
+    fn written(&mut self) {
+        self.last = Instant::now();
+    }
+}
+
+fn bar(length: u64, template: &str, name: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(name.to_owned());
+    bar
+}
+
+/// Follows work that consists of parts: on a terminal by a bar, elsewhere by a line now and then, both with the time left.
+pub(super) struct Counter {
+    name: String,
+    bar: Option<ProgressBar>,
+    // The parts that were done when it began.
+    first: usize,
+    lines: Lines,
+}
+
+impl Counter {
+    /// Of `total` parts, of which `done` are done.
+    pub(super) fn new(name: &str, done: usize, total: usize) -> Self {
+        let draw = || bar(total as u64, "{prefix:<24} {bar:24} {pos}/{len}{msg}", name).with_position(done as u64);
+        Self {
+            name: name.to_owned(),
+            bar: draws_progress().then(draw),
+            first: done,
+            lines: Lines::new(),
+        }
+    }
+
+    /// Shows that `done` of `total` parts are done.
+    pub(super) fn at(&mut self, done: usize, total: usize) {
+        let left = seconds_left(done - self.first, total - done, self.lines.began.elapsed())
+            .map_or_else(String::new, |seconds| format!(", about {} left", duration(seconds)));
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_message(left);
+            bar.set_position(done as u64);
+        } else if self.lines.are_due(1) {
+            self.lines.written();
+            err!("{}: {done}/{total}{left}", self.name);
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+// The seconds that the parts that are left will take, as long each as those that are done; `None` before the first.
+fn seconds_left(done: usize, left: usize, elapsed: Duration) -> Option<f64> {
+    (done > 0).then(|| elapsed.as_secs_f64() * left as f64 / done as f64)
+}
+
+/// Shows how far a measurement is.
+pub(super) fn counted_work(progress: &Progress) {
+    static COUNTER: Mutex<Option<Counter>> = Mutex::new(None);
+    let Progress { method, done, total } = *progress;
+    let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    counter
+        .get_or_insert_with(|| Counter::new(method, done, total))
+        .at(done, total);
+    if done == total {
+        *counter = None;
     }
 }
 
@@ -73,20 +172,17 @@ struct Watched {
     message: String,
     // Where and when this sitting began.
     began: (u64, Instant),
-    // When the bar or a plain line was last drawn.
+    // When the bar was last drawn.
     drawn: Instant,
+    lines: Lines,
 }
 
 impl Watched {
     fn new(name: &str, trainer: &Trainer, bars: &MultiProgress) -> Self {
         let step = trainer.progress().step;
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = bars.add(ProgressBar::new(trainer.config().train.steps).with_position(step));
+        let bar = draws_progress().then(|| {
             let template = "{prefix:<24} {bar:24} {pos}/{len} steps, {eta} left\n  {wide_msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar.set_prefix(name.to_owned());
+            let bar = bars.add(bar(trainer.config().train.steps, template, name).with_position(step));
             bar.reset_eta();
             bar
         });
@@ -96,12 +192,27 @@ impl Watched {
             message: String::new(),
             began: (step, Instant::now()),
             drawn: Instant::now(),
+            lines: Lines::new(),
         }
     }
 
     // Steps a second in this sitting.
     fn rate(&self, step: u64) -> f64 {
         (step - self.began.0) as f64 / self.began.1.elapsed().as_secs_f64()
+    }
+
+    // A plain line.
+    fn line(&mut self, trainer: &Trainer, step: u64, loss: Option<f64>) {
+        self.lines.written();
+        let total = trainer.config().train.steps;
+        let rate = self.rate(step);
+        let loss = loss.map_or(String::new(), |loss| format!("loss {loss:.3} | "));
+        let time = if rate > 0.0 {
+            format!("{rate:.1} steps/s, {} left | ", duration((total - step) as f64 / rate))
+        } else {
+            String::new()
+        };
+        err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
     }
 }
 
@@ -137,9 +248,14 @@ fn summary(trainer: &Trainer, evaluation: &Evaluation) -> String {
 
 impl Observer for Watched {
     fn on_step(&mut self, trainer: &Trainer, loss: f64) -> Result<()> {
-        if let Some(bar) = &self.bar
-            && self.drawn.elapsed().as_millis() >= 100
-        {
+        let Some(bar) = &self.bar else {
+            // Evaluations write the lines; this one is for steps that take long.
+            if self.lines.are_due(3) {
+                self.line(trainer, trainer.progress().step, Some(loss));
+            }
+            return Ok(());
+        };
+        if self.drawn.elapsed().as_millis() >= 100 {
             self.drawn = Instant::now();
             let step = trainer.progress().step;
             bar.set_position(step);
@@ -159,21 +275,9 @@ impl Observer for Watched {
         reasons: &[CheckpointReason],
     ) -> Result<()> {
         self.message = summary(trainer, evaluation);
-        // Plain lines keep to one in ten seconds, but for evaluations at which something happened.
-        let worth_a_line = !reasons.is_empty() || self.drawn.elapsed().as_secs() >= 10;
-        if self.bar.is_none() && worth_a_line {
-            self.drawn = Instant::now();
-            let (step, total) = (evaluation.step, trainer.config().train.steps);
-            let rate = self.rate(step);
-            let loss = evaluation
-                .loss
-                .map_or(String::new(), |loss| format!("loss {loss:.3} | "));
-            let time = if rate > 0.0 {
-                format!("{rate:.1} steps/s, {:.0} s left | ", (total - step) as f64 / rate)
-            } else {
-                String::new()
-            };
-            err!("{}: step {step}/{total} | {time}{loss}{}", self.name, self.message);
+        // An evaluation at which something happened has a line in any case.
+        if self.bar.is_none() && (!reasons.is_empty() || self.lines.are_due(1)) {
+            self.line(trainer, evaluation.step, evaluation.loss);
         }
         Ok(())
     }
@@ -191,5 +295,27 @@ impl Drop for Watched {
         if let Some(bar) = &self.bar {
             bar.abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_a_day_has_some_hundred_lines() {
+        let (mut time, mut lines) = (Duration::ZERO, 0);
+        while time < Duration::from_hours(24) {
+            time += Lines::interval(time);
+            lines += 1;
+        }
+        assert!((100..300).contains(&lines), "{lines}");
+        assert_eq!(Lines::interval(Duration::from_secs(30)), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_parts_left_take_as_long_as_those_done() {
+        assert_eq!(seconds_left(0, 3, Duration::from_secs(9)), None);
+        assert_eq!(seconds_left(2, 3, Duration::from_secs(10)), Some(15.0));
     }
 }

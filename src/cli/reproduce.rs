@@ -158,7 +158,8 @@ fn say_estimate(
     of: impl FnOnce(&Device, usize) -> Result<EstimatedRuns>,
 ) -> Result<()> {
     let device = args.device.device.open()?;
-    estimate::print(&of(&device, estimate::threads_of(jobs))?, jobs);
+    err!("timing training steps on this machine, some seconds for each kind of run");
+    estimate::print(&of(&device, estimate::threads_of(jobs))?, jobs)?;
     out!("what is measured on the runs afterwards is not in it");
     Ok(())
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use candle_core::Device;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::estimate::{self, EstimateArg};
+use super::print::{printing, record};
 use super::progress::Terminal;
 use crate::checkpoint::RunLock;
 use crate::error::{Error, Result};
@@ -166,8 +168,7 @@ pub(super) fn run(command: &SweepCommand) -> Result<()> {
 
 fn plan(args: &PlanArgs) -> Result<()> {
     if args.estimate.estimate {
-        estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
-        return Ok(());
+        return estimate::print(&estimate_file(&args.file, &Device::Cpu, 1)?, cores());
     }
     let folder = args
         .out
@@ -206,15 +207,23 @@ fn status(args: &StatusArgs) -> Result<()> {
         );
         status.watch(sweep, period);
     }
-    say_status(&plan, &status);
-    Ok(())
+    say_status(&plan, &status)
 }
 
-fn say_status(plan: &Plan, status: &Status) {
+fn say_status(plan: &Plan, status: &Status) -> Result<()> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (point, state) in &status.points {
         let (word, text) = describe(point, state);
         *counts.entry(word).or_default() += 1;
+        if printing().json {
+            record(&StatusRow {
+                point: point.number,
+                name: &point.name,
+                folder: &point.folder,
+                state: word,
+                detail: &text,
+            })?;
+        }
         out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
     }
     let count = |word: &str| counts.get(word).copied().unwrap_or(0);
@@ -233,6 +242,17 @@ fn say_status(plan: &Plan, status: &Status) {
         count("failed"),
         count("waiting")
     );
+    Ok(())
+}
+
+// A point with its state, as data.
+#[derive(Serialize)]
+struct StatusRow<'a> {
+    point: usize,
+    name: &'a str,
+    folder: &'a Path,
+    state: &'a str,
+    detail: &'a str,
 }
 
 fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
@@ -346,7 +366,7 @@ fn print_estimate(
     let estimates = crate::sweep::estimate(data, &left, device, threads)?;
     let names = left.iter().map(|point| point.name.clone());
     let runs = names.zip(estimates).collect();
-    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs);
+    estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, jobs)?;
     if left.len() < points.len() {
         out!(
             "not in it, because trained already: {}",

@@ -78,8 +78,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         let threads = args.threads.install(|| Ok(rayon::current_num_threads()))?;
         let estimate = Estimator::new(&device, threads)?.run(&run.config, &run.data)?;
         let runs = vec![(run.name, estimate)];
-        estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, 1);
-        return Ok(());
+        return estimate::print(&EstimatedRuns { runs, data_bytes: 0 }, 1);
     }
     let training = Training {
         device: &device,

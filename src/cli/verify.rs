@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Threads;
-use super::analyses::print_table;
+use super::print::print_table;
+use super::progress::counted_work;
 use crate::error::Result;
 use crate::measure::Table;
 use crate::verify::{COLUMNS, Verification, checkpoint, suite};
@@ -39,7 +40,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         .threads
         .install(|| match (&args.checkpoint, &args.data, &args.truth) {
             (Some(path), Some(data), Some(truth)) => checkpoint(path, data, truth),
-            _ => suite(args.short),
+            _ => suite(args.short, Some(counted_work)),
         })?;
     if let Some(folder) = &args.out {
         found.write(folder)?;
@@ -47,7 +48,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
     if args.markdown {
         out!("{}", found.markdown().trim_end());
     } else {
-        print_table(&Table::new(COLUMNS, &found.cells)?);
+        print_table(&Table::new(COLUMNS, &found.cells)?)?;
     }
     print_red(&found);
     if let Some(folder) = &args.out {

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 use toml::Value;
 
 use crate::error::{Error, Result};
 use crate::measure::{Method, Probe, ProbeSpec};
+use crate::wording::{choices, did_you_mean};
 
 /// The tables `[measure.METHOD]` of a preset that are not read yet.
 pub(super) struct MethodTables {
@@ -116,10 +118,13 @@ impl MethodTables {
     pub(super) fn expect_empty(&self) -> Result<()> {
         match self.tables.keys().next() {
             None => Ok(()),
-            Some(name) => Err(Error::input(format!(
-                "measure.{name}: unknown key; allowed: seed, {}",
-                self.known.join(", ")
-            ))),
+            Some(name) => {
+                let allowed = [&["seed"], &self.known[..]].concat();
+                Err(Error::input(format!(
+                    "measure.{name}: unknown key; allowed: {}",
+                    choices(name, &allowed)
+                )))
+            }
         }
     }
 }
@@ -131,7 +136,7 @@ fn argument(method: &str, key: &str, value: &Value, flags: &[&Arg]) -> Result<Op
         let allowed: Vec<String> = flags.iter().filter_map(name).collect();
         return Err(Error::input(format!(
             "measure.{method}.{key}: unknown key; allowed: {}",
-            allowed.join(", ")
+            choices(key, &allowed)
         )));
     };
     let long = flag.get_long().unwrap_or_default();
@@ -169,12 +174,16 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-// What clap says of a bad value, without its hints for the command line.
+// What clap says of a bad value, without its hints for the command line but for the nearest value.
 fn in_one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let lines: Vec<&str> = first.lines().map(str::trim).collect();
-    lines.join(" ").trim_start_matches("error: ").to_owned()
+    let near = match error.get(ContextKind::SuggestedValue) {
+        Some(ContextValue::String(value)) => format!("; did you mean {value}?"),
+        _ => String::new(),
+    };
+    format!("{}{near}", lines.join(" ").trim_start_matches("error: "))
 }
 
 /// The specs of `probes/`, by name.
@@ -195,8 +204,10 @@ fn spec(value: &Value) -> Result<ProbeSpec> {
     match value {
         Value::String(name) => {
             let shipped = SHIPPED.iter().find(|(shipped, _)| shipped == name);
-            let (_, text) =
-                shipped.ok_or_else(|| Error::input(format!("{name:?}; allowed: {}, or a table", shipped_names())))?;
+            let (_, text) = shipped.ok_or_else(|| {
+                let near = did_you_mean(name, SHIPPED.map(|(name, _)| name));
+                Error::input(format!("{name:?}; allowed: {}, or a table{near}", shipped_names()))
+            })?;
             ProbeSpec::parse(text)
         }
         Value::Table(table) => {
@@ -269,6 +280,11 @@ mod tests {
                 "[possible values: head, relation1, prefix, relation2]",
             ),
             (
+                "[patch]\ncorrupt = 'prefx'",
+                "[possible values: head, relation1, prefix, relation2]; did you mean prefix?",
+            ),
+            ("[patch]\npair = 3", "; did you mean pairs?"),
+            (
                 "[patch]\ncorrect_only = 1",
                 "measure.patch.correct_only = 1; allowed: true or false",
             ),
@@ -277,7 +293,10 @@ mod tests {
                 "measure.patch.pairs = true; allowed: a text, a number",
             ),
             ("patch = 3", "measure.patch = 3; allowed: a table"),
-            ("[pach]\npairs = 3", "measure.pach: unknown key; allowed: seed, patch"),
+            (
+                "[pach]\npairs = 3",
+                "measure.pach: unknown key; allowed: seed, patch; did you mean patch?",
+            ),
         ] {
             let error = refused(text);
             assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Gap, Graph, Split, Vocab};
 use crate::error::{Error, Result};
+use crate::wording::choices;
 
 /// The vocabulary ids of a chain. Up to 4 are stored inline, without an allocation: data sets have 10⁵ chains and more.
 pub type Ids = SmallVec<[u32; 4]>;
@@ -97,7 +98,7 @@ impl Dataset {
             .ok_or_else(|| {
                 Error::input(format!(
                     "no split named `{split}` in the data; it has: {}",
-                    self.split_names().collect::<Vec<_>>().join(", ")
+                    choices(split, &self.split_names().collect::<Vec<_>>())
                 ))
             })
     }

@@ -39,7 +39,10 @@ impl Dataset {
         if !folder.is_dir() {
             return Err(Error::file(
                 folder,
-                "no such folder; expected one with train.json, test.json and vocab.json",
+                format!(
+                    "no such folder; expected one with train.json, test.json and vocab.json{}",
+                    files::near(folder)
+                ),
             ));
         }
         let path = |name: &str| folder.join(name);

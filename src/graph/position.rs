@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wording::did_you_mean;
+
 /// A position of a query `<e_h><r_1>…<r_k>`: `head`, `r1`, `r2`, …, or `readout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -73,7 +75,10 @@ impl FromStr for Position {
                 .and_then(|digits| digits.parse().ok())
                 .filter(|&n| n > 0 && text == format!("r{n}"))
                 .map(Self::Relation)
-                .ok_or_else(|| format!("position {text:?}; allowed: head, r1, r2, …, readout")),
+                .ok_or_else(|| {
+                    let near = did_you_mean(text, ["head", "readout"]);
+                    format!("position {text:?}; allowed: head, r1, r2, …, readout{near}")
+                }),
         }
     }
 }
@@ -92,5 +97,7 @@ mod tests {
         for bad in ["", "r", "r0", "r01", "r+1", "x1", "Head"] {
             assert!(bad.parse::<Position>().unwrap_err().contains("allowed"), "{bad}");
         }
+        let near = "Head".parse::<Position>().unwrap_err();
+        assert!(near.ends_with("did you mean head?"), "{near}");
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Ids, Position, Query};
+use crate::wording::did_you_mean;
 
 /// An entity or relation of a query `<e_h><r_1>…<r_k>`, by its index in the chain.
 ///
@@ -136,7 +137,10 @@ impl FromStr for Target {
                 .or_else(|| index("relation").map(Self::Relation)),
         }
         .ok_or_else(|| {
-            format!("{text:?}; allowed: head, bridge, bridge1, bridge2, …, target, entity, relation1, relation2, …")
+            let near = did_you_mean(text, ["head", "bridge", "target", "entity", "relation1", "relation2"]);
+            format!(
+                "{text:?}; allowed: head, bridge, bridge1, bridge2, …, target, entity, relation1, relation2, …{near}"
+            )
         })
     }
 }
@@ -158,6 +162,8 @@ mod tests {
         for bad in ["", "bridges", "bridge0", "bridge01", "relation", "relation0", "Target"] {
             assert!(bad.parse::<Target>().unwrap_err().contains("allowed"), "{bad}");
         }
+        let near = "brigde".parse::<Target>().unwrap_err();
+        assert!(near.ends_with("did you mean bridge?"), "{near}");
     }
 
     #[test]

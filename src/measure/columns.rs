@@ -101,13 +101,15 @@ impl Column {
     }
 }
 
-/// A table of text: a heading over each column.
+/// A table of text: a heading over each column. It keeps the data that its rows were made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// The headings.
     pub headings: Vec<String>,
     /// The cells of each row.
     pub rows: Vec<Vec<String>>,
+    /// All fields of each row, by name.
+    pub data: Vec<Map<String, Value>>,
 }
 
 impl Table {
@@ -133,6 +135,24 @@ impl Table {
                 .iter()
                 .map(|row| columns.iter().map(|column| column.cell(row)).collect())
                 .collect(),
+            data: rows,
+        })
+    }
+
+    /// Rows whose cells, one a heading, were written by the caller, each beside the data that they show.
+    ///
+    /// # Errors
+    /// When the data of a row have no named fields.
+    pub fn of_cells<R: Serialize>(headings: &[&str], rows: impl IntoIterator<Item = (R, Vec<String>)>) -> Result<Self> {
+        let (mut cells, mut data) = (Vec::new(), Vec::new());
+        for (row, texts) in rows {
+            data.push(fields(&row)?);
+            cells.push(texts);
+        }
+        Ok(Self {
+            headings: headings.iter().map(|&heading| heading.to_owned()).collect(),
+            rows: cells,
+            data,
         })
     }
 }
@@ -211,6 +231,7 @@ mod tests {
         ];
         let table = Table::new(&columns, &rows).unwrap();
         assert_eq!(table.headings, ["n", "share"]);
+        assert_eq!(table.data[0], fields(&rows[0]).unwrap());
         let cells: Vec<&str> = table.rows.iter().map(|row| row[1].as_str()).collect();
         assert!(Table::new(&[Column::of("k")], &rows).is_err());
         assert_eq!(cells, ["0.500 (0.250–0.750)", "0.000 (-0.100 to 0.100)", "1.000"]);

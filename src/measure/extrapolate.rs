@@ -141,10 +141,12 @@ impl Method for Extrapolate {
         for split in &splits {
             populations.extend(group.populations(split, Per::Split, &mut out.notes)?);
         }
+        out.expect(group.checkpoints.len() * populations.len());
         for checkpoint in &group.checkpoints {
             let Some(learned) = checkpoint.info.learned_hops else {
                 out.notes
                     .push(format!("{}: left out, it is of no curriculum", checkpoint.info.name()));
+                out.parts_done(populations.len());
                 continue;
             };
             let iterations = self.iterations.list(checkpoint.info.iterations);
@@ -153,6 +155,7 @@ impl Method for Extrapolate {
                 let answers = eval::answers_after(checkpoint, &population.queries, &iterations)?;
                 eval::query_rows(checkpoint, population, &iterations, &answers, out)?;
                 rows.extend(eval::rows(checkpoint, population, &iterations, &answers));
+                out.parts_done(1);
             }
             out.rows.push(self.row(checkpoint, learned, &depths, &rows));
         }

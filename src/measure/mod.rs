@@ -62,7 +62,7 @@ pub use iterations::{Iterations, MAX_ITERATIONS};
 pub use judged::{Check, Claim, Design, Setting, SiteScore};
 pub use largest::{Fall, Largest};
 pub use method::{Measured, Method, Report, ReportHeader};
-pub use output::{Extras, Output};
+pub use output::{Extras, Output, Progress};
 pub use over_seeds::{SeedGroup, SeedRun, over_seeds};
 pub use pairs::{Corrupt, Direction, Effect, Pairing};
 pub use place::Place;

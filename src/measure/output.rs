@@ -21,6 +21,19 @@ pub struct Extras {
     pub fitted: bool,
     /// Bytes that a sweep of interventions may take; results do not depend on it.
     pub max_bytes: usize,
+    /// Called when the measurement begins, and whenever a population is measured with a checkpoint.
+    pub progress: Option<fn(&Progress)>,
+}
+
+/// How far a measurement is, in populations that are measured with a checkpoint each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The method, by name.
+    pub method: &'static str,
+    /// Those that are measured.
+    pub done: usize,
+    /// All of them, as far as is known: of several data sets those of the ones begun.
+    pub total: usize,
 }
 
 impl Default for Extras {
@@ -29,6 +42,7 @@ impl Default for Extras {
             queries: false,
             fitted: false,
             max_bytes: Budget::DEFAULT_MAX_BYTES,
+            progress: None,
         }
     }
 }
@@ -44,6 +58,8 @@ pub struct Output<R> {
     pub(super) queries: Option<QueryRows>,
     pub(super) fitted: Option<Vec<Fitted>>,
     max_bytes: usize,
+    progress: Progress,
+    watcher: Option<fn(&Progress)>,
 }
 
 impl<R> Output<R> {
@@ -56,6 +72,30 @@ impl<R> Output<R> {
             queries: extras.queries.then(|| QueryRows::new(checkpoints)),
             fitted: extras.fitted.then(Vec::new),
             max_bytes: extras.max_bytes,
+            progress: Progress {
+                method,
+                done: 0,
+                total: 0,
+            },
+            watcher: extras.progress,
+        }
+    }
+
+    /// Says that this number of parts of about the same work is going to be measured.
+    pub(super) fn expect(&mut self, parts: usize) {
+        self.progress.total += parts;
+        self.tell();
+    }
+
+    /// Says that this number of them is measured, or left out.
+    pub(super) fn parts_done(&mut self, parts: usize) {
+        self.progress.done += parts;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(watcher) = self.watcher {
+            watcher(&self.progress);
         }
     }
 
@@ -136,10 +176,21 @@ impl<'a> Group<'a> {
         out: &mut Output<R>,
         mut look: impl FnMut(&Population<'a>, &'a LoadedCheckpoint, &mut Output<R>) -> Result<()>,
     ) -> Result<()> {
+        let mut populations = Vec::new();
         for split in splits {
-            for population in self.populations(split, per, &mut out.notes)? {
+            let before = out.notes.len();
+            let of_split = self.populations(split, per, &mut out.notes)?;
+            populations.push((of_split, out.notes.split_off(before)));
+        }
+        let count: usize = populations.iter().map(|(of_split, _)| of_split.len()).sum();
+        out.expect(count * self.checkpoints.len());
+        for (of_split, notes) in populations {
+            // In the order in which splits are looked at.
+            out.notes.extend(notes);
+            for population in of_split {
                 for checkpoint in &self.checkpoints {
                     look(&population, checkpoint, out)?;
+                    out.parts_done(1);
                 }
             }
         }

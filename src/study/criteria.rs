@@ -160,11 +160,7 @@ impl CriterionTable {
             .find(|known| known.experiment.name == self.experiment);
         let Some(CheckedExperiment { preset, made, .. }) = named else {
             let names: Vec<&str> = experiments.iter().map(|known| known.experiment.name.as_str()).collect();
-            return Err(Error::input(format!(
-                "experiment = {:?}; allowed: {}",
-                self.experiment,
-                names.join(", ")
-            )));
+            return Err(Error::unknown("experiment", &self.experiment, &names));
         };
         for quantity in subject.quantities() {
             quantity.check(preset, made)?;

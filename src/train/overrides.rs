@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::wording::choices;
 
 /// The sections that a config may leave out, with those of their keys that have no default.
 const OPTIONAL: [(&str, &[&str]); 2] = [
@@ -88,8 +89,8 @@ fn set_value(root: &mut toml::Value, setting: &str) -> std::result::Result<(), S
             toml::Value::Table(table) => {
                 if !last && !table.contains_key(part) {
                     if !OPTIONAL.iter().any(|(section, _)| *section == path) {
-                        let names = table.keys().cloned().collect::<Vec<_>>().join(", ");
-                        return Err(format!("no section `{part}`; there are: {names}"));
+                        let names: Vec<&String> = table.keys().collect();
+                        return Err(format!("no section `{part}`; there are: {}", choices(part, &names)));
                     }
                     table.insert(part.to_owned(), toml::Value::Table(toml::Table::new()));
                 }
@@ -193,7 +194,9 @@ mod tests {
         let refused = |text: &str, set: &[&str]| read(text, set).unwrap_err().to_string();
         assert!(refused(&format!("{TEXT}\nbatches = 3"), &[]).contains("batches"));
         assert!(refused(TEXT, &["model.head=3"]).contains("head"));
-        assert!(refused(TEXT, &["modle.heads=3"]).contains("modle"));
+        assert!(refused(TEXT, &["modle.heads=3"]).ends_with("did you mean model?"));
+        assert!(refused(TEXT, &["optimizer.warmpu=3"]).ends_with("did you mean warmup?"));
+        assert!(refused(&TEXT.replace("steps =", "setps ="), &[]).ends_with("did you mean steps?"));
         assert!(refused(TEXT, &["stages.7.hold=3"]).contains("0 to 2"));
         assert!(refused(TEXT, &["model.heads=3"]).contains("allowed: 1, 2, 4"));
         assert!(refused(TEXT, &["optimizer.lr=-1"]).contains("optimizer.lr = -1"));

@@ -34,6 +34,7 @@ mod table;
 mod tests;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -46,7 +47,7 @@ pub use self::table::{COLUMNS, Cell, Found, Verdict};
 use crate::error::{Error, Result};
 use crate::files;
 pub use crate::measure::Faithfulness;
-use crate::measure::{self, Claim, LoadedCheckpoint, Method, Report, SiteScore, csv};
+use crate::measure::{self, Claim, LoadedCheckpoint, Method, Progress, Report, SiteScore, csv};
 use crate::registry::with_every_method;
 
 /// The result of `verify`.
@@ -60,12 +61,17 @@ pub struct Verification {
     pub found: Vec<Found>,
 }
 
-/// Runs every method on every circuit and control of the suite; `short`: on one variant of each.
+/// Runs every method on every circuit and control of the suite; `short`: on one variant of each. `progress` is called, by one
+/// thread at a time, whenever a model is done.
 ///
 /// # Errors
 /// When a circuit cannot be built.
-pub fn suite(short: bool) -> Result<Verification> {
-    Ok(verification(&suite::subjects(short)?, &MarksFile::built_in()?))
+pub fn suite(short: bool, progress: Option<fn(&Progress)>) -> Result<Verification> {
+    Ok(verification(
+        &suite::subjects(short)?,
+        &MarksFile::built_in()?,
+        progress,
+    ))
 }
 
 /// Runs every method on someone's checkpoint, of which the truth is in a file as `circuit` writes them, and on its controls.
@@ -76,12 +82,26 @@ pub fn checkpoint(path: &Path, data: &Path, truth: &Path) -> Result<Verification
     let (subjects, limits) = suite::of_checkpoint(path, data, truth)?;
     let mut marks = MarksFile::built_in()?;
     marks.limits.extend(limits);
-    Ok(verification(&subjects, &marks))
+    Ok(verification(&subjects, &marks, None))
 }
 
 // Runs every method on these models.
-fn verification(subjects: &[Subject], marks: &MarksFile) -> Verification {
-    let found: Vec<Vec<Found>> = subjects.par_iter().map(every_method).collect();
+fn verification(subjects: &[Subject], marks: &MarksFile, progress: Option<fn(&Progress)>) -> Verification {
+    let n_done = Mutex::new(0);
+    let all_methods = |subject: &Subject| {
+        let found = every_method(subject);
+        if let Some(progress) = progress {
+            let mut done = n_done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            progress(&Progress {
+                method: "verify",
+                done: *done,
+                total: subjects.len(),
+            });
+        }
+        found
+    };
+    let found: Vec<Vec<Found>> = subjects.par_iter().map(all_methods).collect();
     let found: Vec<Found> = found.into_iter().flatten().collect();
     Verification {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{Which, failed_points};
 use crate::cli::DeviceArg;
-use crate::cli::analyses::print_table;
+use crate::cli::print::print_table;
 use crate::error::Result;
 use crate::measure::Table;
 use crate::sweep::gather::{Gathered, MethodRequest, check_parquet};
@@ -58,7 +59,7 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         figure.write(&out, name)?;
         out!("{}/{name}.{{svg,png}}", out.display());
     }
-    print_stages(&gathered);
+    print_stages(&gathered)?;
     let device = args.device.device.open()?;
     let mut failed = gathered.failed.clone();
     for method in &args.method {
@@ -66,7 +67,7 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         for note in &of_method.notes {
             tracing::warn!("{}: {note}", of_method.name);
         }
-        print_table(&of_method.table);
+        print_table(&of_method.table)?;
         out!("{}", of_method.intervals);
         let name = of_method.name;
         out!(
@@ -79,29 +80,44 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
 }
 
 // How many runs reached each stage, and when half of them had.
-fn print_stages(gathered: &Gathered) {
-    let rows: Vec<Vec<String>> = gathered
+#[derive(Serialize)]
+struct StageRow<'a> {
+    stage: &'a str,
+    group: &'a str,
+    reached: usize,
+    runs: usize,
+    median_step: Option<f64>,
+}
+
+fn print_stages(gathered: &Gathered) -> Result<()> {
+    let curves = gathered
         .stages
         .iter()
-        .flat_map(|times| {
-            times.curves.iter().map(|curve| {
-                vec![
-                    times.stage.name.clone(),
-                    curve.group.clone(),
-                    format!("{} of {}", curve.reached, curve.runs),
-                    curve
-                        .median
-                        .map_or_else(|| "–".to_owned(), |median| format!("{median:.0}")),
-                ]
-            })
+        .flat_map(|times| times.curves.iter().map(move |curve| (times, curve)));
+    let rows: Vec<_> = curves
+        .map(|(times, curve)| {
+            let row = StageRow {
+                stage: &times.stage.name,
+                group: &curve.group,
+                reached: curve.reached,
+                runs: curve.runs,
+                median_step: curve.median,
+            };
+            let cells = vec![
+                row.stage.to_owned(),
+                row.group.to_owned(),
+                format!("{} of {}", row.reached, row.runs),
+                row.median_step
+                    .map_or_else(|| "–".to_owned(), |median| format!("{median:.0}")),
+            ];
+            (row, cells)
         })
         .collect();
-    if !rows.is_empty() {
-        print_table(&Table {
-            headings: ["stage", "runs with", "reached", "median step"]
-                .map(str::to_owned)
-                .into(),
-            rows,
-        });
+    if rows.is_empty() {
+        return Ok(());
     }
+    print_table(&Table::of_cells(
+        &["stage", "runs with", "reached", "median step"],
+        rows,
+    )?)
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::{Preset, is_name};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::wording::{choices, did_you_mean};
 
 /// A preset that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +75,15 @@ impl ShippedPreset {
     }
 }
 
-fn shipped_names() -> String {
-    ShippedPreset::ALL.map(ShippedPreset::name).join(", ")
+fn shipped_names() -> [&'static str; ShippedPreset::ALL.len()] {
+    ShippedPreset::ALL.map(ShippedPreset::name)
 }
 
 impl FromStr for ShippedPreset {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
-        Self::of_name(name).ok_or_else(|| format!("allowed: {}", shipped_names()))
+        Self::of_name(name).ok_or_else(|| format!("allowed: {}", choices(name, &shipped_names())))
     }
 }
 
@@ -104,8 +105,9 @@ impl FromStr for PresetSource {
         }
         ShippedPreset::of_name(text).map(Self::Shipped).ok_or_else(|| {
             format!(
-                "allowed: {}, or the path of a preset of your own, ending in .toml",
-                shipped_names()
+                "allowed: {}, or the path of a preset of your own, ending in .toml{}",
+                shipped_names().join(", "),
+                did_you_mean(text, shipped_names())
             )
         })
     }

@@ -4,6 +4,7 @@ use super::Preset;
 use crate::error::{Error, Result};
 use crate::graph::{Dataset, Split};
 use crate::train::RunConfig;
+use crate::wording::choices;
 
 impl Preset {
     /// Checks the names of splits, and hook points, against the data sets that it makes.
@@ -47,7 +48,7 @@ impl Preset {
                 .unwrap_or_default();
             Err(Error::input(format!(
                 "{key} = \"{split}\"; the data of this preset has: {}",
-                names.join(", ")
+                choices(split.name(), &names)
             )))
         };
         for stage in configs.iter().flat_map(|config| &config.stages) {

@@ -47,6 +47,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Position, Query, Target};
 use crate::model::Point;
 use crate::random::Stream;
+use crate::wording::{choices, counted};
 
 /// What to edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -275,10 +276,10 @@ fn hop_of(label: Target, hops: usize) -> Result<usize> {
     let of_length = hop.filter(|&hop| Target::entity(hop, hops) == label);
     of_length.ok_or_else(|| {
         let names: Vec<String> = (1..=hops).map(|hop| Target::entity(hop, hops).to_string()).collect();
-        let hops = crate::wording::counted(hops, "hop");
+        let hops = counted(hops, "hop");
         Error::input(format!(
             "label {label} cannot be edited in chains of {hops}; allowed: {}",
-            names.join(", ")
+            choices(&label.to_string(), &names)
         ))
     })
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::wording::did_you_mean;
+
 /// A quantity that is watched from iteration to iteration. Each has the threshold that its source uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -214,14 +216,15 @@ impl FromStr for Rule {
                 Some((name, threshold)) => (name, Some(threshold)),
                 None => (part, None),
             };
-            let known = || Criterion::ALL.map(Criterion::name).join(", ");
+            let known = || Criterion::ALL.map(Criterion::name);
             let criterion = Criterion::ALL
                 .into_iter()
                 .find(|criterion| criterion.name() == name.trim())
                 .ok_or_else(|| {
                     format!(
-                        "no criterion `{name}`; allowed: {}, joined by +, each perhaps with =THRESHOLD",
-                        known()
+                        "no criterion `{name}`; allowed: {}, joined by +, each perhaps with =THRESHOLD{}",
+                        known().join(", "),
+                        did_you_mean(name, known())
                     )
                 })?;
             let threshold = match threshold {

@@ -10,6 +10,7 @@ use super::Patch;
 use crate::error::{Error, Result};
 use crate::graph::Position;
 use crate::model::{Point, Site};
+use crate::wording::choices;
 
 /// A site at which a state is put in, `POSITION@ITERATION.LAYER`, where iteration and layer count from 1; with a head,
 /// `POSITION@ITERATION.LAYER.HEAD`; at another hook point than that of the settings, `HOOK:POSITION@ITERATION.LAYER`.
@@ -52,7 +53,7 @@ impl FromStr for SiteAt {
             )
         };
         let (hook, site) = match text.split_once(':') {
-            Some((hook, site)) => (Some(Point::from_str(hook, false)?), site),
+            Some((hook, site)) => (Some(hook_point(hook)?), site),
             None => (None, text),
         };
         let (position, numbers) = site.split_once('@').ok_or_else(refuse)?;
@@ -73,6 +74,18 @@ impl FromStr for SiteAt {
             attention_head,
         })
     }
+}
+
+fn hook_point(name: &str) -> std::result::Result<Point, String> {
+    let points = Point::value_variants();
+    points
+        .iter()
+        .copied()
+        .find(|point| point.name() == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = points.iter().map(|point| point.name()).collect();
+            format!("hook {name:?}; allowed: {}", choices(name, &names))
+        })
 }
 
 impl fmt::Display for JointSites {

@@ -186,6 +186,8 @@ impl Method for Probe {
 
     // A position at which a probe cannot be tested is noted and left out; a spec with no other position is an error.
     fn measure(&self, group: &Group, out: &mut Output<ProbeRow>) -> Result<()> {
+        let positions: usize = self.specs.iter().map(|spec| spec.positions.len()).sum();
+        out.expect(positions * group.checkpoints.len());
         for spec in &self.specs {
             let mut refused = None;
             let mut tested = false;
@@ -199,6 +201,7 @@ impl Method for Probe {
                     Err(Error::Input(reason)) => {
                         out.notes.push(reason.clone());
                         refused = Some(reason);
+                        out.parts_done(group.checkpoints.len());
                     }
                     Err(other) => return Err(other),
                 }
@@ -306,6 +309,7 @@ impl Probe {
             let sites = sites(spec, checkpoint, iterations)?;
             let against = baselines.of(checkpoint, &sites, iterations)?;
             task.rows(checkpoint, &sites, iterations, &against, out)?;
+            out.parts_done(1);
         }
         Ok(())
     }

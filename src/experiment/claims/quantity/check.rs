@@ -7,6 +7,7 @@ use crate::experiment::claims::overthinking::kl_rules;
 use crate::experiment::preset::{DepthPreset, Preset, SystematicPreset};
 use crate::graph::{Dataset, Split, Target};
 use crate::train::Curriculum;
+use crate::wording::choices;
 
 /// The grokking stages of the systematic experiment.
 const GROKKING_STAGES: usize = 3;
@@ -25,7 +26,7 @@ impl Quantity {
             .find(|name| runs.iter().all(|(known, _)| known != name))
         {
             let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
-            return Err(refused("run", format!("{unknown:?}"), &names.join(", ")));
+            return Err(Error::unknown("run", unknown, &names));
         }
         for (key, share) in self.shares() {
             if !(0.0..=1.0).contains(&share) {
@@ -211,7 +212,7 @@ fn split_is_made(split: &Split, made: &[Dataset]) -> Result<()> {
         return Ok(());
     }
     let names: Vec<&str> = made.first().map_or(Vec::new(), |data| data.split_names().collect());
-    Err(refused("split", format!("\"{split}\""), &names.join(", ")))
+    Err(Error::unknown("split", split.name(), &names))
 }
 
 // A method that names no splits measures all that it can.
@@ -220,7 +221,7 @@ fn split_is_measured(split: &Split, named: &[Split], method: &str) -> Result<()>
         return Ok(());
     }
     let names: Vec<String> = named.iter().map(ToString::to_string).collect();
-    let allowed = format!("those of measure.{method}: {}", names.join(", "));
+    let allowed = format!("those of measure.{method}: {}", choices(split.name(), &names));
     Err(refused("split", format!("\"{split}\""), &allowed))
 }
 
