@@ -2,25 +2,19 @@
 
 mod gather;
 mod slurm;
+mod status;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use candle_core::Device;
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::estimate::{self, EstimateArg};
-use super::print::{printing, record};
 use super::progress::Terminal;
-use crate::checkpoint::RunLock;
 use crate::error::{Error, Result};
 use crate::experiment::{EstimatedRuns, cores};
-use crate::sweep::{
-    Plan, Point, PointOutcome, PointState, Runner, Saved, Status, SweepData, default_jobs, estimate_file,
-};
+use crate::sweep::{Plan, Point, PointOutcome, Runner, SweepData, default_jobs, estimate_file};
 use crate::wording::counted;
 
 #[derive(Subcommand)]
@@ -28,7 +22,7 @@ pub(super) enum SweepCommand {
     /// Write the plan of a sweep file: its points, numbered and hashed, and their data
     Plan(PlanArgs),
     /// Say which points are done, running, failed and waiting
-    Status(StatusArgs),
+    Status(status::StatusArgs),
     /// Train points, as far as they are not trained yet
     Run(RunArgs),
     /// Put the results of all points into one table, with figures and statistics over seeds
@@ -53,12 +47,6 @@ struct Which {
     /// Number of the plan [default: the newest]
     #[arg(long)]
     plan: Option<usize>,
-}
-
-#[derive(Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    which: Which,
 }
 
 #[derive(Args)]
@@ -160,7 +148,7 @@ fn task_number(variable: impl Fn(&str) -> Option<String>) -> Result<usize> {
 pub(super) fn run(command: &SweepCommand) -> Result<()> {
     match command {
         SweepCommand::Plan(args) => plan(args),
-        SweepCommand::Status(args) => status(args),
+        SweepCommand::Status(args) => status::run(args),
         SweepCommand::Run(args) => train(args),
         SweepCommand::Gather(args) => gather::run(args),
     }
@@ -192,88 +180,6 @@ fn plan(args: &PlanArgs) -> Result<()> {
         plan.number
     );
     Ok(())
-}
-
-fn status(args: &StatusArgs) -> Result<()> {
-    let sweep = &args.which.sweep;
-    let plan = Plan::read(sweep, args.which.plan)?;
-    let mut status = Status::read(sweep, &plan);
-    if status.n_unsure() > 0 {
-        let period = 2 * RunLock::HEARTBEAT;
-        err!(
-            "watching the heartbeats of {} on other machines for up to {}",
-            counted(status.n_unsure(), "process"),
-            humantime::format_duration(period)
-        );
-        status.watch(sweep, period);
-    }
-    say_status(&plan, &status)
-}
-
-fn say_status(plan: &Plan, status: &Status) -> Result<()> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (point, state) in &status.points {
-        let (word, text) = describe(point, state);
-        *counts.entry(word).or_default() += 1;
-        if printing().json {
-            record(&StatusRow {
-                point: point.number,
-                name: &point.name,
-                folder: &point.folder,
-                state: word,
-                detail: &text,
-            })?;
-        }
-        out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
-    }
-    let count = |word: &str| counts.get(word).copied().unwrap_or(0);
-    let silent = match count("silent") {
-        0 => String::new(),
-        silent => format!(", {silent} silent"),
-    };
-    let left = status.seconds_left().map_or(String::new(), |seconds| {
-        format!("; about {} of training left on one core", duration(seconds))
-    });
-    out!(
-        "plan {}: {} done, {} running{silent}, {} failed, {} waiting{left}",
-        plan.number,
-        count("done"),
-        count("running"),
-        count("failed"),
-        count("waiting")
-    );
-    Ok(())
-}
-
-// A point with its state, as data.
-#[derive(Serialize)]
-struct StatusRow<'a> {
-    point: usize,
-    name: &'a str,
-    folder: &'a Path,
-    state: &'a str,
-    detail: &'a str,
-}
-
-fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
-    let at = |saved: &Saved| format!("step {} of {}", saved.step, point.config.train.steps);
-    match state {
-        PointState::Done { seconds } => ("done", duration(*seconds)),
-        PointState::Running { holder, saved } => ("running", format!("{}; {holder}", at(saved))),
-        PointState::Silent { holder, saved } => ("silent", format!("{}; {holder}", at(saved))),
-        PointState::Failed { error, when, log } => {
-            let when = when.as_ref().map_or_else(String::new, |when| format!("{when}: "));
-            let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
-            ("failed", format!("{when}{error}{}", log.concat()))
-        }
-        PointState::Waiting { saved } if saved.step == 0 => ("waiting", String::new()),
-        PointState::Waiting { saved } => ("waiting", format!("stopped at {}", at(saved))),
-    }
-}
-
-// `3h 2m 5s`.
-fn duration(seconds: f64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
 }
 
 fn train(args: &RunArgs) -> Result<()> {

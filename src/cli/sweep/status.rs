@@ -1,0 +1,103 @@
+//! `loopscope sweep status`: which points of a plan are done, running, failed and waiting.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Which;
+use crate::checkpoint::RunLock;
+use crate::cli::print::{printing, record};
+use crate::error::Result;
+use crate::sweep::{Plan, Point, PointState, Saved, Status};
+use crate::wording::counted;
+
+#[derive(Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(super) fn run(args: &StatusArgs) -> Result<()> {
+    let sweep = &args.which.sweep;
+    let plan = Plan::read(sweep, args.which.plan)?;
+    let mut status = Status::read(sweep, &plan);
+    if status.n_unsure() > 0 {
+        let period = 2 * RunLock::HEARTBEAT;
+        err!(
+            "watching the heartbeats of {} on other machines for up to {}",
+            counted(status.n_unsure(), "process"),
+            humantime::format_duration(period)
+        );
+        status.watch(sweep, period);
+    }
+    say_status(&plan, &status)
+}
+
+fn say_status(plan: &Plan, status: &Status) -> Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (point, state) in &status.points {
+        let (word, text) = describe(point, state);
+        *counts.entry(word).or_default() += 1;
+        if printing().json {
+            record(&StatusRow {
+                point: point.number,
+                name: &point.name,
+                folder: &point.folder,
+                state: word,
+                detail: &text,
+            })?;
+        }
+        out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
+    }
+    let count = |word: &str| counts.get(word).copied().unwrap_or(0);
+    let silent = match count("silent") {
+        0 => String::new(),
+        silent => format!(", {silent} silent"),
+    };
+    let left = status.seconds_left().map_or(String::new(), |seconds| {
+        format!("; about {} of training left on one core", duration(seconds))
+    });
+    out!(
+        "plan {}: {} done, {} running{silent}, {} failed, {} waiting{left}",
+        plan.number,
+        count("done"),
+        count("running"),
+        count("failed"),
+        count("waiting")
+    );
+    Ok(())
+}
+
+// A point with its state, as data.
+#[derive(Serialize)]
+struct StatusRow<'a> {
+    point: usize,
+    name: &'a str,
+    folder: &'a Path,
+    state: &'a str,
+    detail: &'a str,
+}
+
+fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
+    let at = |saved: &Saved| format!("step {} of {}", saved.step, point.config.train.steps);
+    match state {
+        PointState::Done { seconds } => ("done", duration(*seconds)),
+        PointState::Running { holder, saved } => ("running", format!("{}; {holder}", at(saved))),
+        PointState::Silent { holder, saved } => ("silent", format!("{}; {holder}", at(saved))),
+        PointState::Failed { error, when, log } => {
+            let when = when.as_ref().map_or_else(String::new, |when| format!("{when}: "));
+            let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
+            ("failed", format!("{when}{error}{}", log.concat()))
+        }
+        PointState::Waiting { saved } if saved.step == 0 => ("waiting", String::new()),
+        PointState::Waiting { saved } => ("waiting", format!("stopped at {}", at(saved))),
+    }
+}
+
+// `3h 2m 5s`.
+fn duration(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
+}
