@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from decimal import ROUND_HALF_UP, Decimal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def check(name, ok, note=""):
 
 
 def fixed(x, digits=3):
-    number = f"{abs(x):,.{digits}f}"
+    # As a browser rounds: halves of the decimal digits away from zero.
+    number = f"{Decimal(str(abs(x))).quantize(Decimal(10) ** -digits, ROUND_HALF_UP):,}"
     return ("−" if x < 0 and re.search("[1-9]", number) else "") + number
 
 
