@@ -106,7 +106,7 @@ impl<'a> Queries<'a> {
             vocab: data.vocab.tokens().iter().map(|token| bare(token)).collect(),
             trained: looped.map_or(1, |run| run.summary.model.iterations),
             mark_rows: views.iter().map(|view| view.marks.len()).max().unwrap_or(0),
-            axes: QueryAxes::of(&views, max_iterations),
+            axes: QueryAxes::of(&views),
             choices: chosen.iter().map(|candidate| names.choice(candidate)).collect(),
             list: chosen.iter().map(|candidate| names.query(candidate)).collect(),
             max_iterations,
@@ -116,7 +116,8 @@ impl<'a> Queries<'a> {
 }
 
 impl QueryAxes {
-    fn of(views: &[View], max_iterations: usize) -> Self {
+    fn of(views: &[View]) -> Self {
+        let max_iterations = views.iter().map(|view| view.answer.len()).max().unwrap_or(1);
         let margins = views.iter().flat_map(|view| &view.margin);
         let ends = margins.fold((0.0_f64, 0.0_f64), |(low, high), &margin| {
             (low.min(margin), high.max(margin))

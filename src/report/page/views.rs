@@ -14,7 +14,7 @@ use crate::model::ModelConfig;
 /// Tokens that the lens shows of each position and effective layer.
 pub(super) const TOP: usize = 4;
 /// Effective layers that the lens and attention show, at most; beyond them the answer alone.
-const MAX_EFFECTIVE_LAYERS: usize = 32;
+const MAX_EFFECTIVE_LAYERS: usize = 16;
 
 // What a view is of: places in the lists of queries, runs, and checkpoints of the run.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ pub(super) struct View {
     ranks: Vec<Vec<Vec<usize>>>,
     // [effective layer][query position][head × key position]
     attention: Vec<Vec<Vec<Option<u32>>>>,
-    answer: Vec<f64>,
+    pub(super) answer: Vec<f64>,
     pub(super) margin: Vec<f64>,
     pub(super) marks: Vec<(usize, String)>,
 }
@@ -58,7 +58,12 @@ pub(super) fn views_of(run: &PageRun, index: usize, chosen: &[&Query]) -> Result
     let shown = shown_iterations(run);
     let settings = TraceSettings {
         iterations: shown,
-        answers: shown,
+        // One iteration of a vanilla model is all that it has.
+        answers: if model.iterations > 1 {
+            (2 * model.iterations).max(shown)
+        } else {
+            shown
+        },
         top: TOP,
         rules: if model.iterations > 1 {
             Halt::defaults()?.rules
