@@ -107,6 +107,11 @@ pub fn cycled_colour_hex(n: usize) -> String {
     Colour::cycle(n).hex()
 }
 
+/// The n-th of `of` steps of an ordered quantity such as hops, as `#rrggbb`.
+pub fn ordered_colour_hex(n: usize, of: usize) -> String {
+    Colour::ordered(n, of).hex()
+}
+
 /// The distinct values of `key`, in the order in which they come.
 fn distinct<R, K: PartialEq>(rows: &[R], key: impl Fn(&R) -> K) -> Vec<K> {
     let mut found = Vec::new();

@@ -8,13 +8,15 @@ use super::axis::{Axis, Ticks};
 use super::views::{TOP, View, shown_iterations, views_of};
 use super::{PageRun, PageSettings};
 use crate::error::{Error, Result};
-use crate::figure::cycled_colour_hex;
+use crate::figure::{cycled_colour_hex, ordered_colour_hex};
 use crate::graph::{Dataset, Query, Split};
 use crate::measure::Wants;
 use crate::random::Stream;
 use crate::train::answers;
 use crate::wording::counted;
 
+/// Hops of a chain whose bridges have colours of their own; those of longer ones are in order.
+const MAX_CYCLED_HOPS: usize = 6;
 /// The colour of the target.
 const TARGET: &str = "#0072b2";
 /// Bytes of all traces of a page, about, where the user does not say how many queries there are.
@@ -203,10 +205,10 @@ impl Names<'_> {
             EntityData {
                 token,
                 name: format!("{role} {}", self.token(token)),
-                colour: if is_target {
-                    TARGET.to_owned()
-                } else {
-                    cycled_colour_hex(hop + 1)
+                colour: match (is_target, hops > MAX_CYCLED_HOPS) {
+                    (true, _) => TARGET.to_owned(),
+                    (false, false) => cycled_colour_hex(hop + 1),
+                    (false, true) => ordered_colour_hex(hop, hops),
                 },
                 stroke: "dot",
             }

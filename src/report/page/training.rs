@@ -3,7 +3,7 @@
 use super::PageRun;
 use super::pictures::Drawn;
 use crate::figure::{
-    Scene, SceneAxis, SceneContent, SceneLine, ScenePanel, ScenePoint, cycled_colour_hex, split_colour_hex,
+    Scene, SceneAxis, SceneContent, SceneLine, ScenePanel, ScenePoint, ordered_colour_hex, split_colour_hex,
 };
 use crate::graph::{Role, Split};
 use crate::train::Evaluation;
@@ -25,12 +25,16 @@ fn curve(index: usize, run: &PageRun) -> Option<Drawn> {
     let (last, first) = (shown.last()?, shown.iter().find(|line| line.step > 0)?);
     let mut splits: Vec<&Split> = last.accuracy.keys().collect();
     splits.sort_by_key(|split| (split.role() != Role::Train, split.depth()));
+    let max_hops = run.data().depths().into_iter().max().unwrap_or(2);
     let lines: Vec<(SceneLine, Vec<ScenePoint>)> = splits
         .iter()
         .enumerate()
         .map(|(n, split)| {
             let of_line = |line: &&Evaluation| Some((line.step as f64, *line.accuracy.get(*split)?, None));
-            (legend_line(split, n), shown.iter().filter_map(of_line).collect())
+            (
+                legend_line(split, n, max_hops),
+                shown.iter().filter_map(of_line).collect(),
+            )
         })
         .collect();
     let loss: Vec<ScenePoint> = shown
@@ -84,14 +88,13 @@ fn curve(index: usize, run: &PageRun) -> Option<Drawn> {
     })
 }
 
-// Chains by depth have no colours of their own.
-fn legend_line(split: &Split, n: usize) -> SceneLine {
+// Chains by depth are coloured by their hops.
+fn legend_line(split: &Split, n: usize, max_hops: usize) -> SceneLine {
     SceneLine {
         name: split.title().to_owned(),
-        colour: if split.depth().is_some() {
-            cycled_colour_hex(n)
-        } else {
-            split_colour_hex(split, n)
+        colour: match split.depth() {
+            Some(hops) => ordered_colour_hex(hops.saturating_sub(2), max_hops.saturating_sub(1)),
+            None => split_colour_hex(split, n),
         },
         stroke: "marked",
     }
