@@ -154,6 +154,17 @@ fn a_result_of_another_version_is_left_out_and_said_so() {
 }
 
 #[test]
+fn claims_that_cannot_be_read_are_a_warning_of_the_page() {
+    let folder = trained();
+    let at = folder.path();
+    std::fs::create_dir_all(at.join("figures")).unwrap();
+    std::fs::write(at.join("figures/claims.json"), "{}").unwrap();
+    run(at, &["report", "looped", "--out", "page.html"]).expect(0);
+    let text = std::fs::read_to_string(at.join("page.html")).unwrap();
+    assert!(text.contains("claims are left out: figures"));
+}
+
+#[test]
 fn a_method_over_training_measures_every_checkpoint_of_a_run() {
     let folder = trained();
     let at = folder.path();

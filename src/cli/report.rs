@@ -28,8 +28,8 @@ pub(super) struct ReportArgs {
     /// Measure these methods with their default settings first, where there is no result of them
     #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1, default_missing_value = "eval,lens,patch")]
     measure: Vec<String>,
-    /// Queries to look at one by one, in turn from every split, number of hops, and right or wrong [default: as many as keep the
-    /// page below 2 MB]
+    /// Queries to look at one by one, in turn from every split, number of hops, and right or wrong [default: the most
+    /// that keep the page small]
     #[arg(long, value_parser = positive)]
     queries: Option<usize>,
     /// A query to look at in any case, as in "e_5 r_1 r_9"

@@ -55,7 +55,7 @@ pub(super) struct RunArgs {
     which: Which,
     #[command(flatten)]
     selection: Selection,
-    /// Points trained at once, on one thread each where there are as many cores [default: as many as cores, within memory]
+    /// Points trained at once, on one thread each where there are enough cores [default: one a core, within memory]
     #[arg(long)]
     jobs: Option<usize>,
     /// Threads of each point; the results do not depend on it [default: the cores divided among the points]

@@ -227,6 +227,11 @@ fn text_of(e: impl std::fmt::Display) -> String {
 }
 
 impl Figure {
+    /// The title.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
     /// Writes `NAME.svg` and `NAME.png` into `folder`.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ pub struct PageSettings {
     pub command: String,
     /// Folders below which results are found.
     pub results: Vec<PathBuf>,
-    /// How many queries are shown; absent: as many as keep the page small.
+    /// The number of queries; absent: the largest that keeps the page small.
     pub queries: Option<usize>,
     /// Queries that are shown whatever the sample, as `e_5 r_1 r_9`.
     pub asked: Vec<String>,

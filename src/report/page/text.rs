@@ -110,13 +110,13 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn of(parts: Parts<'a>) -> Result<Self> {
+    pub(super) fn of(mut parts: Parts<'a>) -> Result<Self> {
         let (runs, settings) = (parts.runs, parts.settings);
         let facts = facts(runs, settings);
         let (common, differing): (Vec<_>, Vec<_>) = facts
             .into_iter()
             .partition(|(_, by_run)| by_run.iter().all(|value| *value == by_run[0]));
-        let held = held_claims(runs, settings)?;
+        let held = held_claims(runs, settings, &mut parts.warnings)?;
         let queries = parts.queries;
         Ok(Self {
             title: &settings.title,
@@ -197,14 +197,20 @@ fn measuring_command(runs: &[PageRun]) -> String {
     format!("loopscope report {} --measure", folders.collect::<Vec<_>>().join(" "))
 }
 
-// The claims of experiments that ended in the last checkpoints of all these runs.
-fn held_claims(runs: &[PageRun], settings: &PageSettings) -> Result<Vec<HeldClaims>> {
+// The claims of experiments that ended in the last checkpoints of all these runs. A file that cannot be read is a warning.
+fn held_claims(runs: &[PageRun], settings: &PageSettings, warnings: &mut Vec<String>) -> Result<Vec<HeldClaims>> {
     let mut found: Vec<HeldClaims> = Vec::new();
     for path in result_files(&settings.results)? {
         if path.file_name().is_none_or(|name| name != "claims.json") {
             continue;
         }
-        let held: HeldClaims = files::read_json(&path)?;
+        let held: HeldClaims = match files::read_json(&path) {
+            Ok(held) => held,
+            Err(error) => {
+                warnings.push(format!("claims are left out: {error}"));
+                continue;
+            }
+        };
         let is_of = |run: &PageRun| {
             let hash = run.last().map(|checkpoint| &checkpoint.info.origin.checkpoint_hash);
             hash.is_some_and(|hash| held.checkpoints.values().any(|known| known == hash))
@@ -258,7 +264,7 @@ impl<'a> MethodText<'a> {
         let title = found
             .figures
             .first()
-            .map_or(found.name.to_owned(), |found| found.figure.scene().title);
+            .map_or(found.name.to_owned(), |found| found.figure.title().to_owned());
         Self {
             name: found.name,
             about: found.about,
