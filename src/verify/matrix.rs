@@ -1,4 +1,4 @@
-//! The table of methods and models in Markdown, for the README.
+//! The table of methods and models in Markdown, for `docs/verify.md`.
 
 use super::table::{Cell, Verdict, is_control};
 use crate::measure::Claim;
