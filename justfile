@@ -29,3 +29,11 @@ ci:
 fuzz TARGET *FLAGS:
     mkdir -p fuzz/corpus/{{TARGET}}
     cargo +nightly fuzz run --sanitizer none {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} -- -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=20 {{FLAGS}}
+
+# The pictures of the gallery anew.
+gallery *CLAIMS:
+    figures/gallery/make {{CLAIMS}}
+
+# The page of the showcase, as report.html.
+report:
+    cargo run --release -- report checkpoints/showcase/looped checkpoints/showcase/vanilla --measure --out report.html
