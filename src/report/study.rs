@@ -17,8 +17,9 @@ pub fn study_summary(study: &Study, outcome: &StudyOutcome) -> String {
         text,
         "{}; criteria {}; loopscope {}. Every seed has a graph, initial weights and an order of batches of its own. Intervals are 95 % over \
          seeds (Student's t of the mean); those over the facts of test chains are in each seed's own summary, and the two are never \
-         mixed. A criterion says which numbers confirm and which refute a claim. *Confirmed* and *refuted*: every seed does, or the \
-         interval of the mean lies in that range; otherwise it is undecided.\n",
+         mixed. A criterion says which numbers confirm and which refute a claim. *Confirmed* and *refuted*: every seed does, or none \
+         says the opposite and the interval of the mean lies in that range; otherwise, and with fewer than three seeds, it is \
+         undecided.\n",
         conditions(study),
         study.hash,
         env!("CARGO_PKG_VERSION")
