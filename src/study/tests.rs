@@ -246,3 +246,18 @@ fn spreads_are_compared_by_all_relabelings() {
     assert!(Spread::of(&[1.0, 1.0], &[2.0, 2.0]).is_none(), "nothing varies");
     assert!(Spread::of(&[1.0], &[2.0, 3.0]).is_none(), "one run has no spread");
 }
+
+#[test]
+fn the_page_of_claims_has_every_criterion_of_the_shipped_study() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/claims.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for criterion in StudySource::Claims.read().unwrap().criteria {
+        let begin = format!("| {} | {} | ", criterion.claim, criterion.statement);
+        let refutes = criteria::Range::words(&criterion.refutes);
+        let end = format!(" | {} | {refutes} |", criterion.confirms);
+        let is_there = page
+            .lines()
+            .any(|line| line.starts_with(&begin) && line.ends_with(&end));
+        assert!(is_there, "docs/claims.md lacks:\n{begin}…{end}");
+    }
+}

@@ -26,6 +26,8 @@
 mod control;
 mod marks;
 mod matrix;
+#[cfg(test)]
+mod pages;
 mod score;
 mod subject;
 mod suite;

@@ -2,6 +2,7 @@
 
 mod depth;
 pub(crate) mod depth_run;
+mod documented;
 mod quantities;
 mod systematic;
 mod systematic_run;
