@@ -131,6 +131,7 @@ pub mod sweep;
 mod threads;
 pub mod train;
 pub mod verify;
+mod watch;
 mod wording;
 
 pub use candle_core::{Device, Tensor};

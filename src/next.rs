@@ -112,6 +112,13 @@ impl Next {
     }
 }
 
+/// The runs in `folder`, whose path is `shown`, and the folders in it that a process works in.
+pub(crate) fn find_runs(folder: &Path, shown: &Path) -> (Vec<FoundRun>, Vec<(PathBuf, Holder)>) {
+    let mut found = Found::default();
+    found.look(folder, shown, None, MAX_DEPTH);
+    (found.runs, found.at_work)
+}
+
 #[derive(Default)]
 struct Found {
     runs: Vec<FoundRun>,
@@ -145,7 +152,8 @@ fn living_holder(folder: &Path) -> Option<Holder> {
 }
 
 impl FoundRun {
-    fn read(folder: &Path, shown: &Path, sweep: Option<&Path>) -> Self {
+    /// Reads the run folder `folder`, whose path is `shown`; `sweep` is the sweep that it is in.
+    pub(crate) fn read(folder: &Path, shown: &Path, sweep: Option<&Path>) -> Self {
         let config = RunConfig::read(&folder.join("config.toml"), &[]).ok();
         let stages = StagesFile::read(folder).ok();
         let state = match living_holder(folder) {
@@ -230,6 +238,10 @@ fn steps(here: &Path, runs: &[FoundRun]) -> Vec<Step> {
 }
 
 fn in_progress(here: &Path, run: &FoundRun, steps: &mut Vec<Step>) {
+    steps.push(step(
+        format!("loopscope watch {}", run.word()),
+        "curves, stages, speed and time left while it trains; q ends it",
+    ));
     if let Some(sweep) = &run.sweep {
         steps.push(step(
             format!("loopscope sweep status {}", sweep.display()),

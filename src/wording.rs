@@ -79,6 +79,22 @@ pub(crate) fn thousands(n: u64) -> String {
     out
 }
 
+/// A time that is estimated, in its largest unit: `40 s`, `12 min`, `3.5 h`.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 60.0 => format!("{s:.0} s"),
+        s if s < 3600.0 => format!("{:.0} min", s / 60.0),
+        s if s < 360_000.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.0} h", three_digits(s / 3600.0)),
+    }
+}
+
+/// A number rounded to three digits: no estimate has more.
+pub(crate) fn three_digits(value: f64) -> f64 {
+    let unit = 10_f64.powi(value.log10().floor() as i32 - 2);
+    (value / unit).round() * unit
+}
+
 /// `text` as one word of a shell.
 pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);

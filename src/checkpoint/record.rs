@@ -72,10 +72,29 @@ pub fn initial_checkpoint(checkpoint: &Path) -> Option<PathBuf> {
 /// When the file is missing or a line is not an evaluation.
 pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<Evaluation>> {
     let path = folder.join(METRICS);
-    files::read_text(&path)?
-        .lines()
-        .enumerate()
-        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::file(&path, format!("line {}: {e}", i + 1))))
+    evaluations(&files::read_text(&path)?, &path)
+}
+
+/// As [`read_metrics`] of a run that another process may train: nothing of a last line that is not whole, and nothing where there
+/// is no file yet.
+///
+/// # Errors
+/// When the file cannot be read, or another line than the last is not an evaluation.
+pub(crate) fn read_metrics_so_far(folder: &Path) -> Result<Vec<Evaluation>> {
+    let path = folder.join(METRICS);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = files::read(&path)?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let text = std::str::from_utf8(&bytes[..whole]).map_err(|_| Error::file(&path, "is not UTF-8 text"))?;
+    evaluations(text, &path)
+}
+
+fn evaluations(text: &str, path: &Path) -> Result<Vec<Evaluation>> {
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(i, line)| serde_json::from_str(line).map_err(|e| Error::file(path, format!("line {}: {e}", i + 1))))
         .collect()
 }
 
@@ -102,11 +121,23 @@ impl RunRecord {
     /// # Errors
     /// When `folder` is not a run folder, or a file in it is missing or damaged.
     pub fn read(folder: &Path) -> Result<Self> {
+        Self::read_with(folder, read_metrics)
+    }
+
+    /// As [`RunRecord::read`] of a run that another process may train: a last evaluation that is not whole is left out.
+    ///
+    /// # Errors
+    /// As [`RunRecord::read`].
+    pub fn read_so_far(folder: &Path) -> Result<Self> {
+        Self::read_with(folder, read_metrics_so_far)
+    }
+
+    fn read_with(folder: &Path, metrics: fn(&Path) -> Result<Vec<Evaluation>>) -> Result<Self> {
         expect_run(folder)?;
         Ok(Self {
             config: RunConfig::read(&folder.join(CONFIG), &[])?,
             stages: StagesFile::read(folder)?,
-            metrics: read_metrics(folder)?,
+            metrics: metrics(folder)?,
         })
     }
 }

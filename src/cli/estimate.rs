@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::experiment::{Between, Estimate, EstimatedRuns, cores};
 use crate::machine::cpu_name;
 use crate::measure::Table;
-use crate::wording::counted;
+use crate::wording::{counted, duration, three_digits};
 
 #[derive(clap::Args)]
 pub(super) struct EstimateArg {
@@ -122,21 +122,6 @@ fn milliseconds(value: f64) -> String {
 
 pub(super) fn hours(bounds: Between) -> String {
     between(bounds, &duration)
-}
-
-pub(super) fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 60.0 => format!("{s:.0} s"),
-        s if s < 3600.0 => format!("{:.0} min", s / 60.0),
-        s if s < 360_000.0 => format!("{:.1} h", s / 3600.0),
-        s => format!("{:.0} h", three_digits(s / 3600.0)),
-    }
-}
-
-// Rounded to three digits: no estimate has more.
-fn three_digits(value: f64) -> f64 {
-    let unit = 10_f64.powi(value.log10().floor() as i32 - 2);
-    (value / unit).round() * unit
 }
 
 pub(super) fn bytes(count: u64) -> String {

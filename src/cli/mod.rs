@@ -20,6 +20,7 @@ mod reproduce;
 mod sweep;
 mod train;
 mod verify;
+mod watch;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -70,6 +71,8 @@ enum Command {
     /// Many runs from one file: over keys and seeds, here or on a cluster
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
+    /// A dashboard of runs while they train: curves, stages, speed, time left
+    Watch(watch::WatchArgs),
     #[command(flatten)]
     Analyses(analyses::Analyses),
     /// Runs side by side: stages, cost, accuracy, lens and patching
@@ -121,6 +124,7 @@ fn obey(command: Command) -> Result<()> {
         Command::Data(command) => data::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Sweep(command) => sweep::run(&command),
+        Command::Watch(args) => watch::run(&args),
         Command::Analyses(analysis) => analysis.run(),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),

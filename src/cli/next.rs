@@ -4,13 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::estimate::duration;
 use super::print::{print_table, printing, record};
 use crate::checkpoint::Holder;
 use crate::error::{Error, Result};
 use crate::measure::Table;
 use crate::next::{FoundRun, Next, RunState};
-use crate::wording::counted;
+use crate::wording::{counted, duration};
 
 /// Runs that are listed, at most.
 const MAX_LISTED: usize = 8;

@@ -8,7 +8,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::analyses::say_notes;
 use super::compare;
-use super::estimate::duration;
 use super::print::draws_progress;
 use crate::error::Result;
 use crate::experiment::{self, MeasuredResult, Phase};
@@ -16,6 +15,7 @@ use crate::figure;
 use crate::graph::{Role, Split};
 use crate::measure::{Comparison, Progress};
 use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
+use crate::wording::duration;
 
 /// The terminal, or wherever standard error goes.
 pub(super) struct Terminal {

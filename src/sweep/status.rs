@@ -119,6 +119,22 @@ impl Status {
         Self { points, unsure }
     }
 
+    /// How many points are in each state, in words.
+    pub fn counts(&self) -> String {
+        let count = |word: &str| self.points.iter().filter(|(_, state)| state.word() == word).count();
+        let silent = match count("silent") {
+            0 => String::new(),
+            silent => format!(", {silent} silent"),
+        };
+        format!(
+            "{} done, {} running{silent}, {} failed, {} waiting",
+            count("done"),
+            count("running"),
+            count("failed"),
+            count("waiting")
+        )
+    }
+
     /// The number of running points whose processes are on other machines, so that only their heartbeats can tell whether they
     /// live.
     pub fn n_unsure(&self) -> usize {
@@ -236,15 +252,32 @@ fn silent(holder: &Holder, watched: Duration) -> String {
 }
 
 impl PointState {
+    /// The state in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Running { .. } => "running",
+            Self::Silent { .. } => "silent",
+            Self::Failed { .. } => "failed",
+            Self::Waiting { .. } => "waiting",
+        }
+    }
+
     // The state of a point, with the process that trains it.
     fn read(sweep: &Path, point: &Point) -> (Self, Option<Holder>) {
         let folder = sweep.join(&point.folder);
         let stages = StagesFile::read(&folder).ok();
         let log = || Log::of(sweep, point).last(LOG_LINES);
+        let holder = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false));
         let mut is_done = point.is_done(sweep);
         if stages.is_some() && is_done.as_ref().is_ok_and(|is_done| !is_done) {
             // To see that settings and metrics of a run that is not done can be read.
-            is_done = RunRecord::read(&folder).map(|_| false);
+            let read = if holder.is_some() {
+                RunRecord::read_so_far
+            } else {
+                RunRecord::read
+            };
+            is_done = read(&folder).map(|_| false);
         }
         let saved = stages.map_or_else(Saved::default, |stages| Saved {
             step: stages.step,
@@ -262,7 +295,7 @@ impl PointState {
                 return (failed, None);
             }
         }
-        if let Some(holder) = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false)) {
+        if let Some(holder) = holder {
             let running = Self::Running {
                 holder: who(&holder),
                 saved,

@@ -1,6 +1,5 @@
 //! `loopscope sweep status`: which points of a plan are done, running, failed and waiting.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,10 +36,8 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
 }
 
 fn say_status(plan: &Plan, status: &Status) -> Result<()> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (point, state) in &status.points {
-        let (word, text) = describe(point, state);
-        *counts.entry(word).or_default() += 1;
+        let (word, text) = (state.word(), describe(point, state));
         if printing().json {
             record(&StatusRow {
                 point: point.number,
@@ -52,22 +49,10 @@ fn say_status(plan: &Plan, status: &Status) -> Result<()> {
         }
         out!("{:>5}  {:<8} {:<40} {text}", point.number, word, point.name);
     }
-    let count = |word: &str| counts.get(word).copied().unwrap_or(0);
-    let silent = match count("silent") {
-        0 => String::new(),
-        silent => format!(", {silent} silent"),
-    };
     let left = status.seconds_left().map_or(String::new(), |seconds| {
         format!("; about {} of training left on one core", duration(seconds))
     });
-    out!(
-        "plan {}: {} done, {} running{silent}, {} failed, {} waiting{left}",
-        plan.number,
-        count("done"),
-        count("running"),
-        count("failed"),
-        count("waiting")
-    );
+    out!("plan {}: {}{left}", plan.number, status.counts());
     Ok(())
 }
 
@@ -81,19 +66,20 @@ struct StatusRow<'a> {
     detail: &'a str,
 }
 
-fn describe(point: &Point, state: &PointState) -> (&'static str, String) {
+fn describe(point: &Point, state: &PointState) -> String {
     let at = |saved: &Saved| format!("step {} of {}", saved.step, point.config.train.steps);
     match state {
-        PointState::Done { seconds } => ("done", duration(*seconds)),
-        PointState::Running { holder, saved } => ("running", format!("{}; {holder}", at(saved))),
-        PointState::Silent { holder, saved } => ("silent", format!("{}; {holder}", at(saved))),
+        PointState::Done { seconds } => duration(*seconds),
+        PointState::Running { holder, saved } | PointState::Silent { holder, saved } => {
+            format!("{}; {holder}", at(saved))
+        }
         PointState::Failed { error, when, log } => {
             let when = when.as_ref().map_or_else(String::new, |when| format!("{when}: "));
             let log: Vec<String> = log.iter().map(|line| format!("\n       {line}")).collect();
-            ("failed", format!("{when}{error}{}", log.concat()))
+            format!("{when}{error}{}", log.concat())
         }
-        PointState::Waiting { saved } if saved.step == 0 => ("waiting", String::new()),
-        PointState::Waiting { saved } => ("waiting", format!("stopped at {}", at(saved))),
+        PointState::Waiting { saved } if saved.step == 0 => String::new(),
+        PointState::Waiting { saved } => format!("stopped at {}", at(saved)),
     }
 }
 

@@ -1,0 +1,176 @@
+//! `loopscope watch`: runs in progress on a terminal.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event};
+use serde::Serialize;
+use signal_hook::flag;
+
+use super::print::{colors, print_table, printing};
+use crate::error::{Error, Result};
+use crate::measure::Table;
+use crate::watch::{Dashboard, Pressed, View, WatchedRun, draw};
+use crate::wording::duration;
+
+/// Curves, stages, speed and time left of runs while they train, on this terminal.
+///
+/// It only reads their folders: open and close it at any time. Where standard output is not a terminal, and with --json, it
+/// prints the present state once. Keys: q quit, arrows or Tab another run, l log or linear steps, ? help.
+#[derive(Args)]
+pub(super) struct WatchArgs {
+    /// Run folders, folders of a sweep or study, or folders with runs in them
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+}
+
+/// How long a signal, or the time to read again, may go unnoticed.
+const LOOK: Duration = Duration::from_millis(200);
+/// The shortest time between two reads of the folders.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The share of the time that is spent reading is at most one in so many: training has the rest.
+const READING: u32 = 20;
+
+pub(super) fn run(args: &WatchArgs) -> Result<()> {
+    let began = Instant::now();
+    let dashboard = Dashboard::read(&args.runs)?;
+    if printing().json || !io::stdout().is_terminal() {
+        return print_once(&dashboard);
+    }
+    let interval = (READING * began.elapsed()).max(MIN_INTERVAL);
+    let watched = follow(&args.runs, dashboard, interval);
+    watched.map_err(|e| Error::failed(format!("the terminal cannot be used ({e})")))
+}
+
+/// The terminal while the dashboard has it. It is given back however this ends; ratatui does so before a panic is told.
+struct Screen(DefaultTerminal);
+
+impl Screen {
+    fn open() -> io::Result<Self> {
+        ratatui::try_init().map(Self).inspect_err(|_| {
+            // What was changed before it failed.
+            let _ = ratatui::try_restore();
+        })
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that has gone away needs nothing.
+        let _ = ratatui::try_restore();
+    }
+}
+
+fn follow(targets: &[PathBuf], mut dashboard: Dashboard, mut interval: Duration) -> io::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for (signal, _) in super::stop_signals() {
+        // A second one must not end the process before the terminal is given back.
+        flag::register(signal, stop.clone())?;
+    }
+    let mut view = View::new(colors(true, std::env::var_os("NO_COLOR").as_deref()));
+    let mut screen = Screen::open()?;
+    let mut read = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        screen.0.draw(|frame| draw(frame, &dashboard, &view))?;
+        if event::poll(LOOK)?
+            && let Event::Key(key) = event::read()?
+            && view.press(key, &dashboard) == Pressed::Quit
+        {
+            break;
+        }
+        if read.elapsed() >= interval {
+            let began = Instant::now();
+            view.problem = match Dashboard::read(targets) {
+                Ok(now) => {
+                    dashboard = now;
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            interval = (READING * began.elapsed()).max(MIN_INTERVAL);
+            read = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+// A run as data.
+#[derive(Serialize)]
+struct RunRow<'a> {
+    run: &'a str,
+    folder: &'a std::path::Path,
+    state: &'static str,
+    step: u64,
+    steps: Option<u64>,
+    steps_per_second: Option<f64>,
+    seconds_left: Option<f64>,
+    loss: Option<f64>,
+    stages_reached: usize,
+    stages: usize,
+    accuracy: BTreeMap<&'a str, f64>,
+    detail: &'a str,
+}
+
+fn print_once(dashboard: &Dashboard) -> Result<()> {
+    for line in &dashboard.headlines {
+        out!("{line}");
+    }
+    if dashboard.runs.is_empty() {
+        return Ok(());
+    }
+    let headings = [
+        "run",
+        "state",
+        "step",
+        "stages",
+        "steps/s",
+        "left at most",
+        "loss",
+        "accuracy",
+    ];
+    print_table(&Table::of_cells(&headings, dashboard.runs.iter().map(row))?)
+}
+
+fn row(run: &WatchedRun) -> (RunRow<'_>, Vec<String>) {
+    let splits = run.splits();
+    let latest = splits.iter().filter_map(|split| Some((*split, run.accuracy(split)?)));
+    let row = RunRow {
+        run: &run.name,
+        folder: &run.folder,
+        state: run.state.word(),
+        step: run.step,
+        steps: run.steps,
+        steps_per_second: run.steps_per_second(),
+        seconds_left: run.seconds_left(),
+        loss: run.loss(),
+        stages_reached: run.stages_reached(),
+        stages: run.stages.len(),
+        accuracy: latest.clone().map(|(split, value)| (split.name(), value)).collect(),
+        detail: &run.detail,
+    };
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    let accuracies: Vec<String> = latest
+        .map(|(split, value)| format!("{} {value:.3}", split.title()))
+        .collect();
+    let cells = vec![
+        run.name.clone(),
+        row.state.to_owned(),
+        row.steps
+            .map_or_else(|| row.step.to_string(), |steps| format!("{} of {steps}", row.step)),
+        format!("{} of {}", row.stages_reached, row.stages),
+        or_dash(row.steps_per_second.map(|speed| format!("{speed:.1}"))),
+        or_dash(row.seconds_left.map(duration)),
+        or_dash(row.loss.map(|loss| format!("{loss:.3}"))),
+        accuracies.join(", "),
+    ];
+    (row, cells)
+}
+
+#[cfg(test)]
+mod tests;
