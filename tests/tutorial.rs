@@ -45,7 +45,7 @@ fn blocks(page: &str) -> Vec<Block> {
     for event in Parser::new(page) {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(kind))) => {
-                of_code = Some((kind.into_string(), String::new()))
+                of_code = Some((kind.into_string(), String::new()));
             }
             Event::Text(text) => {
                 if let Some((_, code)) = &mut of_code {
