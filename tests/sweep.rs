@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::{SMALL_RUN, json, prepared, run};
@@ -168,6 +169,34 @@ fn results_that_are_there_are_taken_and_arguments_are_asked_for_again() {
 }
 
 #[test]
+fn points_are_picked_by_their_values_and_gathered_into_a_folder_of_their_own() {
+    let folder = trained();
+    let at = folder.path();
+    let of_two = ["--where", "model.iterations=2", "--method", "lens"];
+    let ran = run(at, &[&["sweep", "gather", "sweep"], &of_two[..]].concat()).expect(0);
+    let ran = ran.says(&["3 of 6 points: those with model.iterations=2"]);
+    assert!(!ran.out.contains("iterations = 1"), "{}", ran.out);
+    assert!(!at.join("sweep/gathered").exists());
+    let gathered = at.join("sweep/gathered-model.iterations=2");
+    for file in ["gather.csv", "curves.csv", "lens-runs.csv"] {
+        let rows = table(&gathered.join(file));
+        let of_points: BTreeSet<&str> = column(&rows, "model.iterations").into_iter().collect();
+        assert_eq!(of_points, BTreeSet::from(["2"]), "{file}");
+    }
+    // Points keep their numbers.
+    let points: BTreeSet<String> = column(&table(&gathered.join("gather.csv")), "point")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(points, BTreeSet::from(["4", "5", "6"].map(str::to_owned)));
+    // Of one key either value: the whole plan.
+    let both = ["--where", "model.iterations=2", "--where", "model.iterations=1"];
+    run(at, &[&["sweep", "gather", "sweep"], &both[..]].concat())
+        .expect(0)
+        .says(&["6 of 6 points"]);
+}
+
+#[test]
 fn what_cannot_be_gathered_is_refused_before_anything_is_written() {
     let folder = trained();
     let at = folder.path();
@@ -176,7 +205,19 @@ fn what_cannot_be_gathered_is_refused_before_anything_is_written() {
             .expect(2)
             .says(says);
     };
-    refused(&["--method", "lense"], &["lense", "lens", "patch"]);
+    refused(&["--method", "lense"], &["lense", "patch", "did you mean lens?"]);
+    refused(
+        &["--where", "model.iteratons=1"],
+        &[
+            "the keys that vary in plan 1 are model.iterations",
+            "did you mean model.iterations?",
+        ],
+    );
+    refused(
+        &["--where", "model.iterations=3"],
+        &["the values of model.iterations in plan 1 are 1, 2"],
+    );
+    refused(&["--where", "model.iterations"], &["KEY=VALUE"]);
     refused(&["--plan", "2"], &["plan-2.json", "no such file"]);
     if !cfg!(feature = "parquet") {
         refused(&["--parquet"], &["--parquet", "--features parquet"]);

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::analyses::{Inputs, say_notes};
 use super::print::print_table;
+use super::progress::counted_work;
 use crate::checkpoint::{RunPath, find_checkpoints};
 use crate::error::Result;
 use crate::figure;
@@ -57,7 +58,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
             Point::ResidPost,
         ),
     };
-    let comparison = compare(&loaded, &settings)?;
+    let comparison = compare(&loaded, &settings, Some(counted_work))?;
     say(&comparison);
     comparison.write(&out)?;
     figure::compare(&comparison).write(&out, NAME)?;

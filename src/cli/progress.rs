@@ -46,6 +46,10 @@ impl experiment::Observer for Terminal {
         Box::new(Watched::new(name, trainer, &self.bars))
     }
 
+    fn progress(&self) -> Option<fn(&Progress)> {
+        Some(counted_work)
+    }
+
     fn measured(&self, result: &MeasuredResult) -> Result<()> {
         if result.fresh {
             say_notes(result.checkpoints, result.notes);

@@ -185,6 +185,9 @@ fn plan(args: &PlanArgs) -> Result<()> {
 fn train(args: &RunArgs) -> Result<()> {
     let sweep = &args.which.sweep;
     let plan = Plan::read(sweep, args.which.plan)?;
+    if args.selection.task && args.which.plan.is_none() {
+        say_newest(sweep, &plan);
+    }
     let numbers = args.selection.numbers(&plan)?;
     let points = numbers
         .iter()
@@ -228,6 +231,18 @@ fn train(args: &RunArgs) -> Result<()> {
         return Err(Error::Interrupted);
     }
     Ok(())
+}
+
+// A task that was queued for an earlier plan trains the points of the newest one.
+fn say_newest(sweep: &Path, plan: &Plan) {
+    let count = Plan::numbers(sweep).len();
+    if count > 1 {
+        tracing::warn!(
+            "--task without --plan: the points are those of plan {}, the newest of {count} in {}; --plan K names another one",
+            plan.number,
+            sweep.display()
+        );
+    }
 }
 
 // The failure of a command some of whose points failed, each with its number; the same failure twice is told once.

@@ -7,7 +7,7 @@ use super::observer::{MeasuredResult, Observer};
 use super::role::RunRole;
 use crate::checkpoint::CheckpointRole;
 use crate::error::Result;
-use crate::measure::{CheckpointSummary, LoadedCheckpoint, Method, Report, Row, RunSummary};
+use crate::measure::{CheckpointSummary, Extras, LoadedCheckpoint, Method, Report, Row, RunSummary};
 use crate::model::ModelConfig;
 
 /// A run of an experiment, by its place in the plan.
@@ -113,7 +113,11 @@ impl Evidence {
         let report = if let Some(report) = found {
             report
         } else {
-            let report = settings.run(checkpoints)?;
+            let extras = Extras {
+                progress: observer.progress(),
+                ..Extras::default()
+            };
+            let report = settings.run_with(extras, checkpoints)?.report;
             report.write(folder)?;
             report
         };

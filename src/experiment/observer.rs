@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::measure::{CheckpointSummary, Comparison};
+use crate::measure::{CheckpointSummary, Comparison, Progress};
 use crate::train::{self, Trainer};
 
 /// Follows an experiment. Every method does nothing unless it is written.
@@ -14,6 +14,11 @@ pub trait Observer: Sync {
     /// The training of a run begins or goes on: gives what follows it, beside the run folder.
     fn watch(&self, _name: &str, _trainer: &Trainer) -> Box<dyn train::Observer + '_> {
         Box::new(Unwatched)
+    }
+
+    /// What is called while a method measures, with how far it is.
+    fn progress(&self) -> Option<fn(&Progress)> {
+        None
     }
 
     /// The result of a method is in its folder.

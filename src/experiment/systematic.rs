@@ -101,7 +101,7 @@ fn comparison(preset: &SystematicPreset, runs: &[TrainingRun], conduct: &Conduct
     let comparison = if let Some(comparison) = found {
         comparison
     } else {
-        let comparison = compare(&checkpoints, &settings)?;
+        let comparison = compare(&checkpoints, &settings, conduct.observer().progress())?;
         comparison.write(folder)?;
         comparison
     };

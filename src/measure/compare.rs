@@ -10,6 +10,7 @@ use super::columns::csv;
 use super::lens::Lens;
 use super::method::Method;
 use super::method::Report;
+use super::output::{Extras, Progress};
 use super::patch::Patch;
 use super::splits::Wants;
 use crate::checkpoint::{CheckpointPath, RunRecord};
@@ -239,17 +240,25 @@ impl ComparisonSettings {
     }
 }
 
-/// Compares runs by their last checkpoints, each run on its own data.
+/// Compares runs by their last checkpoints, each run on its own data. `progress` is called while the lens and patching measure.
 ///
 /// # Errors
 /// When a run's files are damaged, a setting does not fit, or the device fails.
-pub fn compare(checkpoints: &[LoadedCheckpoint], settings: &ComparisonSettings) -> Result<Comparison> {
+pub fn compare(
+    checkpoints: &[LoadedCheckpoint],
+    settings: &ComparisonSettings,
+    progress: Option<fn(&Progress)>,
+) -> Result<Comparison> {
     let ComparisonSettings { lens, patch } = settings.resolved(checkpoints)?;
+    let extras = Extras {
+        progress,
+        ..Extras::default()
+    };
     Ok(Comparison {
         loopscope: env!("CARGO_PKG_VERSION").to_owned(),
         checkpoints: checkpoints.iter().map(|checkpoint| checkpoint.info.clone()).collect(),
         runs: checkpoints.iter().map(RunSummary::of).collect::<Result<_>>()?,
-        lens: lens.run(checkpoints)?,
-        patch: patch.run(checkpoints)?,
+        lens: lens.run_with(extras, checkpoints)?.report,
+        patch: patch.run_with(extras, checkpoints)?.report,
     })
 }

@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use super::{Finding, Study};
 use crate::error::{Error, Result};
-use crate::experiment::{Evidence, Experiment, Folders, Observer, Outcome};
+use crate::experiment::{Evidence, Experiment, Folders, Observer, Outcome, Phase};
 use crate::sweep::{PointOutcome, Runner, SweepData, default_jobs};
 use crate::wording::counted;
 
@@ -85,7 +85,13 @@ impl Study {
         stop: &AtomicBool,
     ) -> Result<StudyOutcome> {
         let mut replicates = Vec::new();
-        for replicate in self.replicates() {
+        let count = self.replicates().count();
+        for (number, replicate) in (1..).zip(self.replicates()) {
+            observer.phase(&Phase {
+                number,
+                count,
+                title: format!("measuring {} with seed {}", replicate.experiment.name, replicate.seed),
+            });
             let experiment = replicate.open(&folders.runs, &folders.figures, device)?;
             let outcome = experiment.run(observer, stop)?;
             replicates.push(MeasuredReplicate {

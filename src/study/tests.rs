@@ -107,14 +107,18 @@ fn mistakes_in_a_study_are_named_with_what_is_allowed() {
     }
 }
 
-// The finding of numbers of three seeds.
-fn held(values: [Measured; 3]) -> Finding {
-    let study = parse(MINE).unwrap();
+// The finding of a study's first criterion, of a number for each seed from 1 on.
+fn judged(study: &Study, values: &[Measured]) -> Finding {
     let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
         seed,
-        values: vec![value],
+        values: vec![value.clone()],
     });
     study.criteria[0].judge(seeds.collect())
+}
+
+// That of the study that is written out above.
+fn held(values: [Measured; 3]) -> Finding {
+    judged(&parse(MINE).unwrap(), &values)
 }
 
 #[test]
@@ -173,18 +177,14 @@ fn a_number_on_either_side_of_those_that_confirm_can_refute() {
     )
     .unwrap();
     let verdict = |values: [f64; 3]| {
-        let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
-            seed,
-            values: vec![Value(value)],
-        });
-        let finding = study.criteria[0].judge(seeds.collect());
+        let finding = judged(&study, &values.map(Value));
         (finding.verdict, finding.refuting)
     };
     assert_eq!(verdict([1.0, 1.0, 1.0]), (Verdict::Refuted, 3));
     assert_eq!(verdict([1.0, 4.0, 3.0]), (Verdict::Refuted, 3));
     assert_eq!(verdict([2.0, 2.0, 2.0]), (Verdict::Confirmed, 0));
     assert_eq!(verdict([1.0, 2.0, 3.0]), (Verdict::Undecided, 2));
-    assert_eq!(study.criteria[0].judge(Vec::new()).refutes, "≤ 1 or ≥ 3");
+    assert_eq!(judged(&study, &[]).refutes, "≤ 1 or ≥ 3");
 }
 
 #[test]
@@ -203,13 +203,8 @@ fn the_interval_of_the_mean_decides_where_one_seed_is_just_outside() {
             .replace("[1, 2, 3]", "[1, 2, 3, 4, 5]"),
     )
     .unwrap();
-    let values = [1.0, 1.0, 1.0, 1.0, 0.49];
-    let seeds = (1..).zip(values).map(|(seed, value)| SeedValues {
-        seed,
-        values: vec![Value(value)],
-    });
     // 0.898 ± 2.776 × 0.228 / √5 = 0.615 to 1.181.
-    let finding = study.criteria[0].judge(seeds.collect());
+    let finding = judged(&study, &[1.0, 1.0, 1.0, 1.0, 0.49].map(Value));
     assert_eq!((finding.verdict, finding.confirming), (Verdict::Confirmed, 4));
 }
 
@@ -230,8 +225,7 @@ fn a_seed_that_could_not_be_measured_leaves_a_claim_undecided() {
     let finding = held([Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
     assert_eq!((finding.verdict, finding.confirming), (Verdict::Undecided, 2));
     assert_eq!(finding.reason, Reason::SeedNotMeasured);
-    let study = parse(MINE).unwrap();
-    assert_eq!(study.criteria[0].judge(Vec::new()).verdict, Verdict::Undecided);
+    assert_eq!(judged(&parse(MINE).unwrap(), &[]).verdict, Verdict::Undecided);
 }
 
 #[test]

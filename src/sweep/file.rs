@@ -228,7 +228,7 @@ fn of_preset(preset: &str, run: &str, folder: &Path) -> Result<Base> {
     let runs = preset.runs();
     let Some((_, config)) = runs.iter().find(|(name, _)| *name == run) else {
         let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
-        return Err(Error::input(format!("run = {run:?}; allowed: {}", names.join(", "))));
+        return Err(Error::unknown("run", run, &names));
     };
     Ok(Base {
         name: run.to_owned(),

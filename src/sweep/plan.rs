@@ -94,12 +94,24 @@ impl Plan {
         files::write_new(&path, text.as_bytes())
     }
 
+    /// The numbers of the plans in the folder `sweep`, in order.
+    pub fn numbers(sweep: &Path) -> Vec<usize> {
+        let number = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.ok()?.file_name();
+            let number = name.to_str()?.strip_prefix("plan-")?.strip_suffix(".json")?;
+            number.parse().ok()
+        };
+        let mut numbers: Vec<usize> = sweep.read_dir().into_iter().flatten().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// The plans in the folder `sweep`, in the order of their numbers.
     ///
     /// # Errors
     /// When one is damaged or was edited.
     pub fn all(sweep: &Path) -> Result<Vec<Self>> {
-        let numbers = numbers(sweep);
+        let numbers = Self::numbers(sweep);
         numbers.iter().map(|&number| Self::read_number(sweep, number)).collect()
     }
 
@@ -108,7 +120,7 @@ impl Plan {
     /// # Errors
     /// When there is none, or it is damaged or was edited.
     pub fn read(sweep: &Path, number: Option<usize>) -> Result<Self> {
-        match number.or_else(|| numbers(sweep).pop()) {
+        match number.or_else(|| Self::numbers(sweep).pop()) {
             Some(number) => Self::read_number(sweep, number),
             None => Err(Error::file(
                 sweep,
@@ -155,18 +167,6 @@ impl Plan {
 
 fn file_name(number: usize) -> String {
     format!("plan-{number}.json")
-}
-
-// The numbers of the plans in a folder, in order.
-fn numbers(sweep: &Path) -> Vec<usize> {
-    let number = |entry: std::io::Result<std::fs::DirEntry>| {
-        let name = entry.ok()?.file_name();
-        let number = name.to_str()?.strip_prefix("plan-")?.strip_suffix(".json")?;
-        number.parse().ok()
-    };
-    let mut numbers: Vec<usize> = sweep.read_dir().into_iter().flatten().filter_map(number).collect();
-    numbers.sort_unstable();
-    numbers
 }
 
 // Points as a plan's file has them: read from text, because floats of 32 bits have other digits there than as a value of their own.

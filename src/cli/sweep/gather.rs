@@ -8,16 +8,21 @@ use serde::Serialize;
 use super::{Which, failed_points};
 use crate::cli::DeviceArg;
 use crate::cli::print::print_table;
+use crate::cli::progress::counted_work;
 use crate::error::Result;
 use crate::measure::Table;
-use crate::sweep::gather::{Gathered, MethodRequest, check_parquet};
+use crate::sweep::gather::{Gathered, MethodRequest, Where, check_parquet, select};
 use crate::sweep::{Plan, SweepData};
+use crate::wording::counted;
 
 #[derive(Args)]
 pub struct GatherArgs {
     #[command(flatten)]
     which: Which,
-    /// Folder for tables and figures [default: gathered/ in the sweep's folder]
+    /// Only points with this value of a key that varies in the plan; of a key that is given twice, points with either value
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    wanted: Vec<Where>,
+    /// Folder for tables and figures [default: gathered/ in the sweep's folder, with --where gathered-KEY=VALUE/]
     #[arg(long)]
     out: Option<PathBuf>,
     /// Put the results of this method together too, with seeds as the unit: found in results/ of the sweep's folder, else measured on
@@ -42,10 +47,20 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     if args.parquet {
         check_parquet()?;
     }
-    let plan = Plan::read(sweep, args.which.plan)?;
-    let out = args.out.clone().unwrap_or_else(|| sweep.join("gathered"));
+    let whole = Plan::read(sweep, args.which.plan)?;
+    let plan = select(&whole, &args.wanted)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| sweep.join(default_out(&args.wanted)));
     let data = SweepData::new(sweep);
-    let gathered = Gathered::read(&data, &plan, args.seed);
+    let mut gathered = Gathered::read(&data, &plan, args.seed);
+    if !args.wanted.is_empty() {
+        let count = format!("{} of {}", plan.points.len(), counted(whole.points.len(), "point"));
+        gathered
+            .notes
+            .insert(0, format!("{count}: those with {}", words(&args.wanted)));
+    }
     for note in &gathered.notes {
         tracing::warn!("{note}");
     }
@@ -63,7 +78,7 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     let device = args.device.device.open()?;
     let mut failed = gathered.failed.clone();
     for method in &args.method {
-        let of_method = method.gather(&data, &plan, &out, &device, args.seed)?;
+        let of_method = method.gather(&data, &plan, &out, &device, args.seed, Some(counted_work))?;
         for note in &of_method.notes {
             tracing::warn!("{}: {note}", of_method.name);
         }
@@ -77,6 +92,24 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         failed.extend(of_method.failed);
     }
     failed_points(failed)
+}
+
+fn words(wanted: &[Where]) -> String {
+    let wanted: Vec<String> = wanted.iter().map(Where::to_string).collect();
+    wanted.join(", ")
+}
+
+// So that a part of a plan does not take the place of the whole.
+fn default_out(wanted: &[Where]) -> String {
+    let in_a_name = |c: char| {
+        if c.is_alphanumeric() || "-_.=".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let parts = std::iter::once("gathered".to_owned()).chain(wanted.iter().map(Where::to_string));
+    parts.collect::<Vec<_>>().join("-").chars().map(in_a_name).collect()
 }
 
 // How many runs reached each stage, and when half of them had.

@@ -146,6 +146,40 @@ fn mistakes_are_named_with_what_is_allowed() {
 }
 
 #[test]
+fn the_nearest_name_is_suggested_for_a_key_that_does_not_exist() {
+    for (text, meant) in [
+        ("preset = 'quick'\nrun = 'lopped'", "looped"),
+        ("prset = 'quick'\nrun = 'looped'", "preset"),
+        ("preset = 'quik'\nrun = 'looped'", "quick"),
+        ("preset = 'quick'\nrun = 'looped'\n[seds]\nall = [1]", "seeds"),
+        ("preset = 'quick'\nrun = 'looped'\n[seeds]\nordr = [1]", "order"),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'model.iteratons' = [1]",
+            "iterations",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'modl.iterations' = [1]",
+            "model",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[[list]]\n'optimizer.warmupp' = 1",
+            "warmup",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[grid]\n'data.entites' = [3]",
+            "entities",
+        ),
+        (
+            "preset = 'quick'\nrun = 'looped'\n[data]\nkind = 'systematc'",
+            "systematic",
+        ),
+    ] {
+        let error = planned(text).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains(&format!("did you mean {meant}?")), "{text}: {error}");
+    }
+}
+
+#[test]
 fn seeds_and_the_folder_of_the_data_are_no_keys_of_a_grid_or_a_list() {
     for key in ["seed", "init_seed", "order_seed", "data.seed", "data"] {
         for (text, at) in [

@@ -14,11 +14,12 @@ use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoint
 use crate::error::{Error, Result};
 use crate::figure::Draw;
 use crate::files;
-use crate::measure::{self, LoadedCheckpoint, Method, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
+use crate::measure::{self, LoadedCheckpoint, Method, Progress, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
 use crate::registry::with_every_method;
 use crate::sweep::data::SweepData;
 use crate::sweep::plan::Plan;
 use crate::sweep::point::Point;
+use crate::wording::did_you_mean;
 
 /// A method by name, perhaps with arguments as on its own command line: `lens`, or `probe probes/bridge-at-r1.toml --seed 2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,17 @@ struct Place<'a> {
     out: &'a Path,
     device: &'a Device,
     seed: u64,
+    progress: Option<fn(&Progress)>,
+}
+
+impl Place<'_> {
+    // Says that so many points are done.
+    fn tell(&self, method: &'static str, done: usize) {
+        if let Some(progress) = self.progress {
+            let total = self.plan.points.len();
+            progress(&Progress { method, done, total });
+        }
+    }
 }
 
 macro_rules! by_name {
@@ -82,8 +94,9 @@ impl FromStr for MethodRequest {
                 arguments: words.collect(),
             }),
             None => Err(format!(
-                "allowed: {}, perhaps with arguments, as in \"lens --iterations 1..8\"",
-                NAMES.join(", ")
+                "allowed: {}, perhaps with arguments, as in \"lens --iterations 1..8\"{}",
+                NAMES.join(", "),
+                did_you_mean(&named, NAMES)
             )),
         }
     }
@@ -93,7 +106,8 @@ impl MethodRequest {
     /// Takes the result of the method on the end of training of each finished point from `results/` in the sweep's folder, where one
     /// of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them together with
     /// seeds as the unit, and writes `NAME-over-seeds.{csv,json,svg,png}` and `NAME-runs.csv`, the rows of all runs with their values
-    /// and seeds, into `out`. A point of which a file is damaged is left out, as one that failed.
+    /// and seeds, into `out`. A point of which a file is damaged is left out, as one that failed. `progress` is called with the number
+    /// of points that are done.
     ///
     /// # Errors
     /// When no point is finished, an argument is not one of the method, a measurement fails, or a file cannot be written.
@@ -104,6 +118,7 @@ impl MethodRequest {
         out: &Path,
         device: &Device,
         seed: u64,
+        progress: Option<fn(&Progress)>,
     ) -> Result<GatheredMethod> {
         self.gather_at(&Place {
             data,
@@ -111,6 +126,7 @@ impl MethodRequest {
             out,
             device,
             seed,
+            progress,
         })
     }
 }
@@ -140,7 +156,8 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
     let mut groups: Vec<(std::collections::BTreeMap<String, String>, SeedGroup<M>)> = Vec::new();
     let mut points: Vec<&Point> = Vec::new();
     let mut left_out = 0;
-    for (point, &seed) in place.plan.points.iter().zip(&seeds.of_each) {
+    for ((done, point), &seed) in place.plan.points.iter().enumerate().zip(&seeds.of_each) {
+        place.tell(M::NAME, done);
         let (report, checkpoint) = match trained(point, settings.as_ref(), place) {
             Ok(None) => {
                 left_out += 1;
@@ -171,6 +188,7 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
             )),
         }
     }
+    place.tell(M::NAME, place.plan.points.len());
     if points.is_empty() {
         let because = failed.iter().map(|failed| format!("; {failed}"));
         return Err(Error::file(

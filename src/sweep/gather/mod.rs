@@ -1,5 +1,6 @@
 //! What the runs of a plan gave: one tidy table, and what their seeds say.
 
+mod filter;
 mod methods;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -26,6 +27,7 @@ use crate::measure::seeds::{EffectRow, RunGroup, SeededRun, StageTimes, effects,
 use crate::measure::{RunSummary, csv};
 use crate::wording::counted;
 
+pub use filter::{Where, select};
 pub use methods::{GatheredMethod, MethodRequest};
 pub use table::{CurveRow, PointRow, PointState};
 

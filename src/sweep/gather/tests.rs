@@ -75,6 +75,45 @@ fn points_that_were_not_begun_are_in_the_table_and_counted() {
 }
 
 #[test]
+fn points_are_picked_by_the_values_of_the_keys_that_vary() {
+    let mut plan = plan(&[("1", [1, 1, 1]), ("2", [1, 1, 1]), ("4", [1, 1, 1])]);
+    for (point, batch) in plan.points.iter_mut().zip([8, 8, 16]) {
+        point
+            .values
+            .insert("train.batch".to_owned(), toml::Value::Integer(batch));
+    }
+    let picked = |wanted: &[&str]| {
+        let wanted: Vec<Where> = wanted.iter().map(|text| text.parse().unwrap()).collect();
+        let picked = select(&plan, &wanted);
+        picked.map(|plan| plan.points.iter().map(|point| point.number).collect::<Vec<_>>())
+    };
+    assert_eq!(picked(&[]).unwrap(), [1, 2, 3]);
+    assert_eq!(picked(&["train.batch=8"]).unwrap(), [1, 2]);
+    assert_eq!(picked(&["train.batch=8", " model.iterations = 2"]).unwrap(), [2]);
+    assert_eq!(picked(&["model.iterations=1", "model.iterations=4"]).unwrap(), [1, 3]);
+    for (wanted, says) in [
+        (
+            &["train.bach=8"][..],
+            "--where train.bach=8: the keys that vary in plan 1 are model.iterations, train.batch; did you mean train.batch?",
+        ),
+        (&["train.batch=32"], "the values of train.batch in plan 1 are 16, 8"),
+        (
+            &["train.batch=16", "model.iterations=1"],
+            "--where train.batch=16 --where model.iterations=1: no point of plan 1 has all of these values",
+        ),
+    ] {
+        let error = picked(wanted).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    for wrong in ["train.batch", "=8", ""] {
+        assert!(wrong.parse::<Where>().is_err(), "{wrong}");
+    }
+    plan.points.iter_mut().for_each(|point| point.values.clear());
+    let error = select(&plan, &["a=1".parse().unwrap()]).unwrap_err().to_string();
+    assert!(error.contains("no key varies in plan 1"), "{error}");
+}
+
+#[test]
 fn a_set_of_values_is_named_by_the_last_parts_of_its_keys_where_these_tell_them_apart() {
     let mut plan = plan(&[("1", [1, 1, 1])]);
     assert_eq!(title(&plan, &plan.points[0]), "iterations = 1");
