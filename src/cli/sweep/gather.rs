@@ -9,6 +9,7 @@ use super::{Which, failed_points};
 use crate::cli::DeviceArg;
 use crate::cli::print::print_table;
 use crate::error::Result;
+use crate::figure::Look;
 use crate::measure::Table;
 use crate::sweep::gather::{Gathered, MethodRequest, check_parquet};
 use crate::sweep::{Plan, SweepData};
@@ -35,6 +36,8 @@ pub struct GatherArgs {
     seed: u64,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    look: Look,
 }
 
 pub(super) fn run(args: &GatherArgs) -> Result<()> {
@@ -56,14 +59,14 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     }
     out!("{}/{{gather,curves,survival,effects}}.csv, gather.json", out.display());
     for (name, figure) in gathered.figures(!args.linear) {
-        figure.write(&out, name)?;
-        out!("{}/{name}.{{svg,png}}", out.display());
+        figure.write(&out, name, &args.look)?;
+        out!("{}/{name}.{{{}}}", out.display(), args.look.endings());
     }
     print_stages(&gathered)?;
     let device = args.device.device.open()?;
     let mut failed = gathered.failed.clone();
     for method in &args.method {
-        let of_method = method.gather(&data, &plan, &out, &device, args.seed)?;
+        let of_method = method.gather(&data, &plan, &out, &device, args.seed, &args.look)?;
         for note in &of_method.notes {
             tracing::warn!("{}: {note}", of_method.name);
         }
@@ -71,8 +74,9 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         out!("{}", of_method.intervals);
         let name = of_method.name;
         out!(
-            "{}/{name}-over-seeds.{{csv,json,svg,png}}, {name}-runs.csv",
-            out.display()
+            "{}/{name}-over-seeds.{{csv,json,{}}}, {name}-runs.csv",
+            out.display(),
+            args.look.endings()
         );
         failed.extend(of_method.failed);
     }

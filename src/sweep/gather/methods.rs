@@ -12,7 +12,7 @@ use super::seeds::SeedNumbers;
 use super::{failure, table, title, values_of};
 use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoints};
 use crate::error::{Error, Result};
-use crate::figure::Draw;
+use crate::figure::{Draw, Look};
 use crate::files;
 use crate::measure::{self, LoadedCheckpoint, Method, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
 use crate::registry::with_every_method;
@@ -49,6 +49,7 @@ struct Place<'a> {
     out: &'a Path,
     device: &'a Device,
     seed: u64,
+    look: &'a Look,
 }
 
 macro_rules! by_name {
@@ -92,7 +93,7 @@ impl FromStr for MethodRequest {
 impl MethodRequest {
     /// Takes the result of the method on the end of training of each finished point from `results/` in the sweep's folder, where one
     /// of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them together with
-    /// seeds as the unit, and writes `NAME-over-seeds.{csv,json,svg,png}` and `NAME-runs.csv`, the rows of all runs with their values
+    /// seeds as the unit, and writes `NAME-over-seeds.{csv,json}` with its figure, and `NAME-runs.csv`, the rows of all runs with their values
     /// and seeds, into `out`. A point of which a file is damaged is left out, as one that failed.
     ///
     /// # Errors
@@ -104,6 +105,7 @@ impl MethodRequest {
         out: &Path,
         device: &Device,
         seed: u64,
+        look: &Look,
     ) -> Result<GatheredMethod> {
         self.gather_at(&Place {
             data,
@@ -111,6 +113,7 @@ impl MethodRequest {
             out,
             device,
             seed,
+            look,
         })
     }
 }
@@ -202,7 +205,7 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
 fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &Place) -> Result<()> {
     let name = format!("{}-over-seeds", M::NAME);
     report.write_as(place.out, &name)?;
-    M::draw(report).write(place.out, &name)?;
+    M::draw(report).write(place.out, &name, place.look)?;
     // A point is known by the checkpoint of its end, whatever a result calls its run.
     let columns: Vec<(&Point, Option<String>, Map<String, Value>)> = (place.plan.points.iter())
         .map(|point| {
