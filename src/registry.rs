@@ -18,6 +18,7 @@ macro_rules! with_every_method {
             path::PathPatching,
             ablate::Ablate,
             edit::Edit,
+            attention::Attention,
             routing::Routing,
             attribute::Attribute,
         }

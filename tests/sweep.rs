@@ -131,9 +131,8 @@ fn a_sweep_is_gathered_into_one_table_with_what_is_missing_and_seeds_are_the_uni
     );
     for method in ["lens", "patch"] {
         let svg = std::fs::read_to_string(gathered.join(format!("{method}-over-seeds.svg"))).unwrap();
-        // The text of a caption, whose lines are broken at the width of the figure.
-        let lines = svg.lines().filter(|line| !line.starts_with('<'));
-        let text = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+        // The text of a caption, whose lines are broken at the width of the figure in the picture.
+        let text = svg.split("desc>").nth(1).unwrap();
         assert!(text.contains("bands: 95 % intervals (over seeds)"), "{method}: {text}");
         assert!(
             text.contains("3 seeds") && !text.contains("by fact"),

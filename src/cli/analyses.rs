@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
-use super::print::print_table;
+use super::print::{print_table, printing};
 use super::progress::counted_work;
 use crate::checkpoint::{CheckpointPath, RunPath, find_checkpoints, find_checkpoints_over_steps};
 use crate::error::{Error, Result};
-use crate::figure::{Draw, over_steps};
+use crate::figure::{Draw, Look, over_steps};
 use crate::files;
 use crate::graph::Dataset;
-use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method};
+use crate::measure::{self, CheckpointSummary, Extras, LoadedCheckpoint, Measured, Method, Report};
 use crate::registry::with_every_method;
 
 macro_rules! subcommands {
@@ -66,6 +66,8 @@ pub(super) struct Analysis<M: Method> {
     memory: ByteSize,
     #[command(flatten)]
     inputs: Inputs,
+    #[command(flatten)]
+    look: Look,
 }
 
 // Reads a size of memory from the command line.
@@ -115,10 +117,9 @@ impl<M: Method + Draw> Analysis<M> {
             M::draw(&report)
         };
         report.write_as(&out, &name)?;
-        figure.write(&out, &name)?;
-        print_table(&report.table()?)?;
-        out!("{}", report.intervals());
-        out!("{}/{name}.{{csv,json,svg,png}}", out.display());
+        figure.write(&out, &name, &self.look)?;
+        print_result(&report)?;
+        out!("{}/{name}.{{csv,json,{}}}", out.display(), self.look.endings());
         if let Some(queries) = queries {
             let path = out.join(format!("{name}-rows.csv"));
             files::write(&path, &queries)?;
@@ -129,6 +130,22 @@ impl<M: Method + Draw> Analysis<M> {
         }
         Ok(())
     }
+}
+
+// The rows of a result, or what stands for them on a terminal; with `--json` always the rows.
+fn print_result<M: Method>(report: &Report<M>) -> Result<()> {
+    let matrices = M::matrices(report);
+    if printing().json || matrices.is_empty() {
+        print_table(&report.table()?)?;
+        out!("{}", report.intervals());
+        return Ok(());
+    }
+    for matrix in matrices {
+        out!("{}", matrix.title);
+        print_table(&matrix.table)?;
+    }
+    out!("{}; ·: 0 is in the interval; – not defined", report.intervals());
+    Ok(())
 }
 
 #[derive(Args)]

@@ -7,7 +7,7 @@ use super::print::print_table;
 use super::progress::counted_work;
 use crate::checkpoint::{RunPath, find_checkpoints};
 use crate::error::Result;
-use crate::figure;
+use crate::figure::{self, Look};
 use crate::graph::Split;
 use crate::measure::{
     Comparison, ComparisonSettings, Corrupt, Direction, Iterations, Lens, Pairing, Patch, RunSummary, Table, compare,
@@ -35,6 +35,8 @@ pub(super) struct CompareArgs {
     seed: u64,
     #[command(flatten)]
     inputs: Inputs,
+    #[command(flatten)]
+    look: Look,
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
@@ -61,9 +63,9 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let comparison = compare(&loaded, &settings, Some(counted_work))?;
     say(&comparison);
     comparison.write(&out)?;
-    figure::compare(&comparison).write(&out, NAME)?;
+    figure::compare(&comparison).write(&out, NAME, &args.look)?;
     print(&comparison)?;
-    out!("{}/compare.{{csv,json,svg,png}}", out.display());
+    out!("{}/compare.{{csv,json,{}}}", out.display(), args.look.endings());
     Ok(())
 }
 

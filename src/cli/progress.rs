@@ -11,7 +11,7 @@ use super::compare;
 use super::print::draws_progress;
 use crate::error::Result;
 use crate::experiment::{self, MeasuredResult, Phase};
-use crate::figure;
+use crate::figure::{self, Look};
 use crate::graph::{Role, Split};
 use crate::measure::{Comparison, Progress};
 use crate::train::{CheckpointReason, Evaluation, Observer, StageOutcome, Trainer};
@@ -20,21 +20,22 @@ use crate::wording::duration;
 /// The terminal, or wherever standard error goes.
 pub(super) struct Terminal {
     bars: MultiProgress,
+    look: Look,
 }
 
 impl Terminal {
-    pub(super) fn new() -> Self {
+    /// `look`: of figures.
+    pub(super) fn new(look: &Look) -> Self {
         Self {
             bars: MultiProgress::new(),
+            look: look.clone(),
         }
     }
-}
 
-// Whether a figure is there in both formats.
-fn is_drawn(folder: &Path, name: &str) -> bool {
-    ["svg", "png"]
-        .iter()
-        .all(|kind| folder.join(format!("{name}.{kind}")).is_file())
+    // Whether the figure of a result that was there is missing, or asked for with another look than it has by default.
+    fn draws_again(&self, folder: &Path, name: &str) -> bool {
+        self.look != Look::default() || !self.look.is_written(folder, name)
+    }
 }
 
 impl experiment::Observer for Terminal {
@@ -54,8 +55,8 @@ impl experiment::Observer for Terminal {
         if result.fresh {
             say_notes(result.checkpoints, result.notes);
         }
-        if result.fresh || !is_drawn(result.folder, result.method) {
-            figure::draw_result(result.method, result.folder)?;
+        if result.fresh || self.draws_again(result.folder, result.method) {
+            figure::draw_result(result.method, result.folder, &self.look)?;
         }
         Ok(())
     }
@@ -64,8 +65,8 @@ impl experiment::Observer for Terminal {
         if fresh {
             compare::say(comparison);
         }
-        if fresh || !is_drawn(folder, compare::NAME) {
-            figure::compare(comparison).write(folder, compare::NAME)?;
+        if fresh || self.draws_again(folder, compare::NAME) {
+            figure::compare(comparison).write(folder, compare::NAME, &self.look)?;
         }
         compare::print(comparison)
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::analyses::Inputs;
 use crate::checkpoint::{RunPath, RunRecord, find_checkpoints};
 use crate::error::{Error, Result};
-use crate::figure::Draw;
+use crate::figure::{Draw, Look};
 use crate::files;
 use crate::measure::{self, LoadedCheckpoint, Method, RunSummary, positive};
 use crate::registry::with_every_method;
@@ -49,7 +49,7 @@ macro_rules! measure_by_name {
             $(if name == <measure::$Method as Method>::NAME {
                 let report = <measure::$Method as Method>::defaults()?.run(loaded)?;
                 report.write(out)?;
-                return measure::$Method::draw(&report).write(out, name);
+                return measure::$Method::draw(&report).write(out, name, &Look::default());
             })*
             let names = [$(<measure::$Method as Method>::NAME),*];
             Err(Error::input(format!("--measure {name}; allowed: {}", names.join(", "))))

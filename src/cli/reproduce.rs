@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::experiment::{
     EstimatedRuns, Experiment, Folders, Outcome, PresetSource, ShippedPreset, cores, estimate_preset,
 };
+use crate::figure::Look;
 use crate::files;
 use crate::report::{HeldClaims, study_summary, summary};
 use crate::study::StudySource;
@@ -39,6 +40,8 @@ pub(super) struct ReproduceArgs {
     device: super::DeviceArg,
     #[command(flatten)]
     estimate: EstimateArg,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// One experiment, or a study of several seeds.
@@ -112,7 +115,7 @@ fn experiment(args: &ReproduceArgs, preset: &PresetSource) -> Result<()> {
         return say_estimate(args, jobs, |device, threads| estimate_preset(&preset, device, threads));
     }
     let experiment = Experiment::open(name, preset, folders, args.device.device.open()?)?;
-    let outcome = experiment.run(&Terminal::new(), &super::stop_flag())?;
+    let outcome = experiment.run(&Terminal::new(&args.look), &super::stop_flag())?;
     write_claims(&experiment, &outcome)?;
     finish(&experiment.folders, &summary(&experiment, &outcome))
 }
@@ -129,7 +132,7 @@ fn study(args: &ReproduceArgs, study: &StudySource) -> Result<()> {
     }
     let folders = args.folders(&study.name);
     let device = args.device.device.open()?;
-    let (terminal, stop) = (Terminal::new(), super::stop_flag());
+    let (terminal, stop) = (Terminal::new(&args.look), super::stop_flag());
     study.train(&folders, &device, &terminal, &stop)?;
     let outcome = study.measure(&folders, &device, &terminal, &stop)?;
     for replicate in &outcome.replicates {

@@ -14,6 +14,7 @@ use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{EstimatedRuns, cores};
+use crate::figure::Look;
 use crate::sweep::{Plan, Point, PointOutcome, Runner, SweepData, default_jobs, estimate_file};
 use crate::wording::counted;
 
@@ -212,7 +213,7 @@ fn train(args: &RunArgs) -> Result<()> {
     if args.estimate.estimate {
         return print_estimate(sweep, &data, &points, &device, jobs, threads);
     }
-    let terminal = Terminal::new();
+    let terminal = Terminal::new(&Look::default());
     let outcomes = Runner::new(sweep, &device, &stop, &terminal)
         .with_threads(threads)
         .with_data(data)

@@ -9,6 +9,7 @@ use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{EstimatedRuns, Estimator, Training, TrainingRun};
+use crate::figure::Look;
 use crate::graph::Dataset;
 use crate::train::RunConfig;
 use crate::wording::counted;
@@ -83,7 +84,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let training = Training {
         device: &device,
         stop: &super::stop_flag(),
-        observer: &Terminal::new(),
+        observer: &Terminal::new(&Look::default()),
     };
     let trainer = args.threads.install(|| training.run(&run, &out, args.resume))?;
     if let Some(hops) = trainer.learned_hops() {

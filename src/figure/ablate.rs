@@ -1,7 +1,7 @@
 //! Accuracy lost by ablation: components over effective layers.
 
-use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, sample_size, several_runs};
+use super::kit::{Cells, Content, Figure, Panel, Title};
+use super::{Draw, bound_entry, column_title, conditions, distinct, sample_size, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{Ablate, AblateRow, Ablated, CheckpointSummary, Component, Report};
 
@@ -33,7 +33,8 @@ impl Draw for Ablate {
                 let base = of_panel.first().map_or(f64::NAN, |row| row.base_accuracy);
                 let checkpoint_title = column_title(checkpoint, several);
                 Panel {
-                    title: format!("{}{at} ({base:.2}): {checkpoint_title}", split.title()),
+                    title: Title::new(format!("{}{at}", split.title()), checkpoint_title)
+                        .note(format!("accuracy {base:.2}")),
                     content: cells(&of_panel, checkpoint),
                 }
             });
@@ -69,7 +70,7 @@ impl Draw for Ablate {
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
                 ),
             ],
-            legend: Vec::new(),
+            legend: vec![bound_entry("below: whole iterations; right: at every iteration")],
             panels: lines.iter().map(row).collect(),
         }
     }
@@ -114,9 +115,12 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
                     Place::Everywhere(layer) => row.at.effective_layer.is_none() && row.at.layer == Some(layer),
                 }
         };
-        of_panel.iter().find(is_of_cell).map(|row| row.lost)
+        of_panel
+            .iter()
+            .find(is_of_cell)
+            .map(|row| (row.lost, row.lost_low.zip(row.lost_high)))
     };
-    Content::Cells {
+    Content::Cells(Cells {
         x_label: "effective layer".to_owned(),
         y_label: String::new(),
         columns: places
@@ -130,7 +134,10 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
             .collect(),
         behind: (effective < places.len()).then_some(effective).into_iter().collect(),
         below: vec![components.iter().filter(|component| !is_whole(component)).count()],
-    }
+        value: "accuracy lost".to_owned(),
+        layers: Some(checkpoint.layers),
+        ..Cells::default()
+    })
 }
 
 fn name_of_place(place: Place, layers: usize) -> String {

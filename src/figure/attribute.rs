@@ -1,8 +1,8 @@
 //! Direct logit attribution over the loop.
 
-use super::kit::{Axis, Content, Figure, Panel};
+use super::kit::{Axis, Content, Figure, Panel, Title};
 use super::{Draw, Populations, bands, column_title, conditions, cycled_line, distinct, several_runs, span};
-use crate::measure::{Attribute, AttributeRow, Component, LogitOf, Report};
+use crate::measure::{Attribute, AttributeRow, CheckpointSummary, Component, LogitOf, Report};
 
 impl Draw for Attribute {
     /// A column a checkpoint, a row a split and number of hops: what each head, the MLP and the bias of attention add to the
@@ -23,7 +23,7 @@ impl Draw for Attribute {
         };
         let y_range = span(rows.iter().flat_map(ends), 0.0);
         let panels = populations.iter().map(|(split, hops)| {
-            let panel = |checkpoint| {
+            let panel = |checkpoint: &CheckpointSummary| {
                 let line = |(index, of): (usize, &(Component, Option<usize>))| {
                     let is_of_line = |row: &&&AttributeRow| {
                         report.checkpoint_of(row) == Some(checkpoint)
@@ -37,12 +37,13 @@ impl Draw for Attribute {
                     cycled_line(index).points(rows.iter().filter(is_of_line).map(point))
                 };
                 Panel {
-                    title: format!("{}: {}", split.title(), column_title(checkpoint, several)),
+                    title: Title::new(split.title(), column_title(checkpoint, several)),
                     content: Content::Lines {
                         x: Axis {
                             label: "effective layer (0: embedding)".to_owned(),
                             range: (-0.15, deepest + 0.15),
                             log: false,
+                            layers: Some(checkpoint.layers),
                         },
                         y_label: "logit of target − best other".to_owned(),
                         y_range,

@@ -1,27 +1,29 @@
 //! Runs side by side (Kohli et al. 2026, Figures 3 and 4 in one picture).
 
-use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
+use super::kit::{Axis, Colour, Content, Figure, Marker, Panel, Series, Stroke, Title, UNIT};
 use super::lens::{self, ReadingKey};
-use super::{conditions, distinct, intervals, ordered_line, patch, split_colour, split_legend};
+use super::{bound_entry, conditions, distinct, intervals, ordered_line, patch, split_legend, split_line};
 use crate::graph::{Position, Role, Split, Target};
 use crate::measure::{CheckpointSummary, Comparison, LensRow, RunSummary};
+use crate::wording::counted;
 
 /// A column a run: accuracy over training, the lens at its last checkpoint, patching there.
 pub fn compare(comparison: &Comparison) -> Figure {
     let splits = distinct(&comparison.lens.rows, |row| row.split.clone());
     let curves = curves(comparison, &splits);
     let columns: Vec<_> = comparison.runs.iter().zip(&comparison.checkpoints).collect();
+    let has_maps = comparison.lens.rows.iter().any(|row| row.hops > 2);
     let mut panels: Vec<Vec<Panel>> = vec![columns.iter().map(|(run, _)| training(run, &curves)).collect()];
     for kind in LensPanel::all(&comparison.lens.rows) {
         let panel = |(run, checkpoint): &(&RunSummary, &CheckpointSummary)| Panel {
-            title: kind.title(&run.name),
+            title: Title::new(kind.title(), column(run)),
             content: kind.content(&comparison.lens.rows, checkpoint, &lens_lines(&curves, &splits)),
         };
         panels.push(columns.iter().map(panel).collect());
     }
     for split in distinct(&comparison.patch.rows, |row| row.split.clone()) {
         let panel = |(run, checkpoint): &(&RunSummary, &CheckpointSummary)| Panel {
-            title: format!("{}: patching, {}", run.name, split.title()),
+            title: Title::new(format!("Activation patching, {}", split.title()), column(run)),
             content: patch::cells(&comparison.patch.rows, checkpoint, &split, None),
         };
         panels.push(columns.iter().map(panel).collect());
@@ -39,14 +41,16 @@ pub fn compare(comparison: &Comparison) -> Figure {
                  apart (the interval of their gap is not above 0){}",
                 intervals(&comparison.lens.rows, |row| (&row.split, row.interval)),
                 comparison.patch.settings.pairing.pairs,
-                if comparison.lens.rows.iter().any(|row| row.hops > 2) {
+                if has_maps {
                     "; of the lens: top-1, dashed: effective layers of training"
                 } else {
                     ""
                 }
             ),
         ],
-        legend: legend(&curves, &splits),
+        legend: (legend(&curves, &splits).into_iter())
+            .chain(has_maps.then(|| bound_entry("effective layers of training end")))
+            .collect(),
         panels,
     }
 }
@@ -80,19 +84,20 @@ fn curve_lines(splits: &[Split], watched: &[&Split]) -> Vec<(Split, Series)> {
                 unseen += usize::from(split.role() != Role::Train);
                 unseen - 1
             });
-            Series::new(split_colour(split, index)).stroke(Stroke::Solid)
+            split_line(split, index)
         };
         (split.clone(), series)
     };
     found.iter().map(line).collect()
 }
 
-// The lens's lines: each split in the colour of its curve.
+// The lens's lines: each split as its curve, with markers.
 fn lens_lines(curves: &[(Split, Series)], splits: &[Split]) -> Vec<(Split, Series)> {
     let line = |(index, split): (usize, &Split)| {
         let curve = curves.iter().find(|(name, _)| name == split);
-        let colour = curve.map_or_else(|| split_colour(split, index), |(_, series)| series.colour);
-        (split.clone(), Series::new(colour))
+        let line = curve.map_or_else(|| split_line(split, index), |(_, series)| series.clone());
+        let marker = line.marker.unwrap_or(Marker::Circle);
+        (split.clone(), line.marker(marker))
     };
     splits.iter().enumerate().map(line).collect()
 }
@@ -108,7 +113,12 @@ fn legend(curves: &[(Split, Series)], splits: &[Split]) -> Vec<(String, Series)>
     };
     let others = split_legend(splits).into_iter().zip(splits);
     let others = others.filter(|(_, split)| !known(split) && !is_chains(split));
-    curves.iter().map(entry).chain(others.map(|(entry, _)| entry)).collect()
+    let stages = (
+        "stage reached".to_owned(),
+        Series::new(Colour::GREY).stroke(Stroke::Dashed),
+    );
+    let entries = curves.iter().map(entry).chain(others.map(|(entry, _)| entry));
+    entries.chain([stages]).collect()
 }
 
 // What a row of lens panels shows.
@@ -145,12 +155,22 @@ impl LensPanel {
         }
     }
 
-    fn title(&self, run: &str) -> String {
+    fn title(&self) -> String {
         match self {
-            Self::Reading(_) => format!("{run}: lens"),
-            Self::Map(split, _) => format!("{run}: lens, {}", split.title()),
+            Self::Reading(key) => format!("Logit lens, {}", lens::name_of(key)),
+            Self::Map(split, _) => format!("Logit lens, {}", split.title()),
         }
     }
+}
+
+// What a column is of.
+fn column(run: &RunSummary) -> String {
+    format!(
+        "{} ({} × {})",
+        run.name,
+        counted(run.model.layers, "layer"),
+        counted(run.model.iterations, "iteration")
+    )
 }
 
 fn training(run: &RunSummary, curves: &[(Split, Series)]) -> Panel {
@@ -167,7 +187,8 @@ fn training(run: &RunSummary, curves: &[(Split, Series)]) -> Panel {
             .iter()
             .filter(|line| line.step > 0)
             .filter_map(|line| Some((log(line.step), *line.accuracy.get(split)?, None)));
-        series.clone().points(points)
+        // Of hundreds of evaluations markers would be a band.
+        series.clone().stroke(series.stroke).points(points)
     };
     let marks = run
         .stages
@@ -175,12 +196,13 @@ fn training(run: &RunSummary, curves: &[(Split, Series)]) -> Panel {
         .enumerate()
         .filter_map(|(place, outcome)| Some((log(outcome.reached.as_ref()?.step), (place + 1).to_string())));
     Panel {
-        title: format!("{}: L {}, R {}", run.name, run.model.layers, run.model.iterations),
+        title: Title::new("Training", column(run)),
         content: Content::Lines {
             x: Axis {
                 label: "training steps".to_owned(),
                 range: (log(first), log(run.steps) + 0.02),
                 log: true,
+                layers: None,
             },
             y_label: "accuracy".to_owned(),
             y_range: UNIT,

@@ -1,7 +1,7 @@
 //! Cones of influence.
 
-use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, intervals, sample_size, several_runs};
+use super::kit::{Cells, Content, Figure, Panel, Title};
+use super::{Draw, bound_entry, column_title, conditions, distinct, intervals, sample_size, several_runs};
 use crate::measure::{CheckpointSummary, Cone, ConeRow, Report};
 
 // Sources side by side.
@@ -47,7 +47,7 @@ impl Draw for Cone {
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
                 ),
             ],
-            legend: Vec::new(),
+            legend: vec![bound_entry("the state is put in here")],
             panels,
         }
     }
@@ -59,15 +59,14 @@ fn panel(rows: &[&ConeRow], checkpoint: &CheckpointSummary, several: bool) -> Pa
     let positions = distinct(rows, |row| row.position);
     let cell = |position, layer: usize| {
         let is_of_cell = |row: &&&ConeRow| row.position == position && row.place.effective_layer == layer;
-        rows.iter().find(is_of_cell).and_then(|row| row.change)
+        rows.iter()
+            .find(is_of_cell)
+            .and_then(|row| Some((row.change?, row.low.zip(row.high))))
     };
     let (title, speed, put_in) = rows.first().map_or_else(Default::default, |row| {
-        let title = format!(
-            "{} before iteration {}: {}, {}",
-            row.put_at,
-            row.before,
-            row.split.title(),
-            column_title(checkpoint, several)
+        let title = Title::new(
+            format!("{} before iteration {}, {}", row.put_at, row.before, row.split.title()),
+            column_title(checkpoint, several),
         );
         let interval = match (row.speed_low, row.speed_high) {
             (Some(low), Some(high)) => format!(" ({low:.2}–{high:.2})"),
@@ -81,7 +80,7 @@ fn panel(rows: &[&ConeRow], checkpoint: &CheckpointSummary, several: bool) -> Pa
     });
     Panel {
         title,
-        content: Content::Cells {
+        content: Content::Cells(Cells {
             x_label: format!("effective layer{speed}"),
             y_label: "arrives at".to_owned(),
             columns: layers.iter().map(ToString::to_string).collect(),
@@ -92,7 +91,9 @@ fn panel(rows: &[&ConeRow], checkpoint: &CheckpointSummary, several: bool) -> Pa
             rows: positions.iter().map(ToString::to_string).collect(),
             // Changed states stand to the right of it: the one that is put in is the first.
             behind: if put_in > 0 { vec![put_in] } else { Vec::new() },
-            below: Vec::new(),
-        },
+            value: "change over the distance between two queries".to_owned(),
+            layers: Some(checkpoint.layers),
+            ..Cells::default()
+        }),
     }
 }

@@ -1,6 +1,6 @@
 //! Edits of one direction of the bridge, by effective layer.
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
+use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, Title, UNIT};
 use super::{Draw, Populations, bands, column_title, conditions, distinct, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{Changed, CheckpointSummary, Edit, EditForm, EditKind, EditRow, Report};
@@ -98,7 +98,7 @@ fn title(
     key: &Shown,
     kinds: &[EditKind],
     several_runs: bool,
-) -> String {
+) -> Title {
     let (split, _, position, kind) = key;
     let kind = match kind {
         Some(EditKind::Swap) if kinds.len() > 1 => ", swap",
@@ -107,13 +107,13 @@ fn title(
         _ => "",
     };
     let accuracies = of_panel(rows, checkpoint, key).first().map_or_else(String::new, |row| {
-        format!(" ({:.2}, {:.2})", row.base_accuracy, row.source_accuracy)
+        format!("{:.2}, {:.2}", row.base_accuracy, row.source_accuracy)
     });
-    format!(
-        "{} at {position}{kind}{accuracies}: {}",
-        split.title(),
-        column_title(checkpoint, several_runs)
+    Title::new(
+        format!("{} at {position}{kind}", split.title()),
+        column_title(checkpoint, several_runs),
     )
+    .note(accuracies)
 }
 
 fn of_panel<'a>(
@@ -157,6 +157,7 @@ fn panel(rows: &[&EditRow], checkpoint: &CheckpointSummary, key: &Shown) -> Cont
             label: "effective layer".to_owned(),
             range: (0.5, deepest as f64 + 0.5),
             log: false,
+            layers: Some(checkpoint.layers),
         },
         y_label: if is_removal {
             "true answers"
@@ -213,7 +214,7 @@ fn line(form: EditForm) -> Series {
     let stroke = match (form.matched_to, form.clamped) {
         (Some(_), _) => Stroke::Dotted,
         (None, true) => Stroke::Dashed,
-        (None, false) => Stroke::Marked,
+        (None, false) => return Series::new(colour(form.direction)),
     };
     Series::new(colour(form.matched_to.unwrap_or(form.direction))).stroke(stroke)
 }

@@ -19,6 +19,7 @@ impl Draw for Extrapolate {
             label: "hops learned".to_owned(),
             range: (0.8, deepest + 0.2),
             log: false,
+            layers: None,
         };
         let lines = |point: &dyn Fn(&ExtrapolateRow) -> (f64, f64)| -> Vec<Series> {
             let line = |(place, run): (usize, &String)| {
@@ -31,7 +32,7 @@ impl Draw for Extrapolate {
             runs.iter().enumerate().map(line).collect()
         };
         let panel = |title: &str, x: Axis, y_label: &str, y_range, series| Panel {
-            title: title.to_owned(),
+            title: title.into(),
             content: Content::Lines {
                 x,
                 y_label: y_label.to_owned(),
@@ -65,6 +66,7 @@ impl Draw for Extrapolate {
                     label: "thousand updates".to_owned(),
                     range: (0.0, updates * 1.02),
                     log: false,
+                    layers: None,
                 },
                 "hops learned",
                 (0.0, deepest),

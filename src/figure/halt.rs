@@ -1,6 +1,6 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
+use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, Title, UNIT};
 use super::{Draw, Populations, column_title, conditions, cycled_line, intervals, sample_size, several_runs, wrapped};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Criterion, Halt, HaltRow, Report, Rule};
@@ -60,18 +60,20 @@ fn rows_of_family(report: &Report<Halt>, rules: &[Rule], family: &[(&Split, usiz
         label: "hops".to_owned(),
         range: (shallowest - 0.2, deepest + 0.2),
         log: false,
+        layers: None,
     };
     let by_mean = Axis {
         label: "mean iterations".to_owned(),
         range: (0.0, max + 0.2),
         log: false,
+        layers: None,
     };
     let name = match family {
         [(split, _), rest @ ..] if rest.iter().all(|(other, _)| other == split) => split.title().to_owned(),
         _ => "all depths".to_owned(),
     };
     let panel = |checkpoint: &CheckpointSummary, x: &Axis, y_label: &str, y_range, series| Panel {
-        title: format!("{name}: {}", column_title(checkpoint, several)),
+        title: Title::new(name.clone(), column_title(checkpoint, several)),
         content: Content::Lines {
             x: x.clone(),
             y_label: y_label.to_owned(),
@@ -162,10 +164,7 @@ fn frontier(report: &Report<Halt>, checkpoint: &CheckpointSummary, family: &[(&S
         {
             let thresholds = criterion.sweep().into_iter();
             let points = thresholds.filter_map(|x| pooled(&Rule::of(criterion, x), true));
-            let line = match own.stroke {
-                Stroke::Marked => own.clone().stroke(Stroke::Solid),
-                _ => own.clone(),
-            };
+            let line = own.clone().stroke(own.stroke);
             series.push(line.points(points));
         }
         series.push(own.points(pooled(rule, false)));
@@ -235,10 +234,9 @@ mod tests {
                     panic!("{panel:?}");
                 };
                 for (rule, entry) in &figure.legend {
-                    let is_mark = |line: &&Series| {
-                        (line.colour, line.stroke) == (entry.colour, entry.stroke) && !line.points.is_empty()
-                    };
-                    assert_eq!(series.iter().filter(is_mark).count(), 1, "{rule}, {}", panel.title);
+                    let is_mark = |line: &&Series| line.looks_like(entry) && !line.points.is_empty();
+                    let marks = series.iter().filter(is_mark).count();
+                    assert_eq!(marks, 1, "{rule}, {}", panel.title.whole());
                 }
             }
         }
@@ -250,8 +248,8 @@ mod tests {
             let figure = drawn(sweep);
             let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
             let is_frontier = |panel: &&&Panel| match &panel.content {
-                Content::Lines { x, .. } => x.label == "mean iterations" && panel.title.starts_with("OOD test"),
-                Content::Cells { .. } | Content::Estimates { .. } => false,
+                Content::Lines { x, .. } => x.label == "mean iterations" && panel.title.whole().starts_with("OOD test"),
+                Content::Cells(_) | Content::Estimates { .. } => false,
             };
             let Some(Content::Lines { series, .. }) = panels.iter().find(is_frontier).map(|panel| &panel.content)
             else {

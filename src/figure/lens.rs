@@ -1,7 +1,7 @@
 //! The logit lens by effective layer (Kohli et al. 2026, Figure 4).
 
-use super::kit::{Axis, Content, Figure, Panel, Series, UNIT};
-use super::{Draw, column_title, conditions, distinct, intervals, several_runs, split_legend};
+use super::kit::{Axis, Cells, Content, Figure, Panel, Series, Title, UNIT};
+use super::{Draw, bound_entry, column_title, conditions, distinct, intervals, several_runs, split_legend};
 use crate::graph::{Position, Split, Target};
 use crate::measure::{CheckpointSummary, Lens, LensRow, Report};
 
@@ -19,7 +19,7 @@ impl Draw for Lens {
         let several = several_runs(&report.checkpoints);
         let row = |key: &ReadingKey| {
             let columns = report.checkpoints.iter().map(|checkpoint| Panel {
-                title: column_title(checkpoint, several),
+                title: Title::new(name_of(key), column_title(checkpoint, several)),
                 content: panel(&report.rows, checkpoint, key, &lines),
             });
             columns.collect()
@@ -58,7 +58,7 @@ fn wavefront(report: &Report<Lens>) -> Figure {
                 *position != Some(Position::Readout) || rows.iter().any(|row| row.position == Position::Readout)
             };
             let panel = |(place, position)| Panel {
-                title: format!("{}, {place}: {}", split.title(), column_title(checkpoint, several)),
+                title: Title::new(format!("{}, {place}", split.title()), column_title(checkpoint, several)),
                 content: cells(&rows, *hops, position, checkpoint),
             };
             places.into_iter().filter(is_there).map(panel).collect::<Vec<_>>()
@@ -73,7 +73,7 @@ fn wavefront(report: &Report<Lens>) -> Figure {
             "rows: the entity after that number of hops, the topmost is the target; vertical line: effective layers of training"
                 .to_owned(),
         ],
-        legend: Vec::new(),
+        legend: vec![bound_entry("effective layers of training end")],
         panels: chains.iter().map(row).collect(),
     }
 }
@@ -86,22 +86,29 @@ pub(super) fn cells(rows: &[&LensRow], hops: usize, at: Option<Position>, checkp
         let label = Target::entity(hop, hops);
         rows.iter()
             .find(|row| row.label == label && row.position == position && row.place.effective_layer == layer)
-            .map(|row| row.top1)
+            .map(|row| (row.top1, Some((row.low, row.high))))
     };
     let row = |hop: usize| layers.iter().map(|&layer| cell(hop, layer)).collect();
-    Content::Cells {
+    Content::Cells(Cells {
         x_label: "effective layer (0: embedding)".to_owned(),
         y_label: "entity after hop".to_owned(),
         columns: layers.iter().map(ToString::to_string).collect(),
         rows: (1..=hops).rev().map(|hop| hop.to_string()).collect(),
         cells: (1..=hops).rev().map(row).collect(),
         behind: vec![checkpoint.layers * checkpoint.iterations + 1],
-        below: Vec::new(),
-    }
+        value: "top-1 accuracy of the lens".to_owned(),
+        layers: Some(checkpoint.layers),
+        ..Cells::default()
+    })
 }
 
 /// What a line of the lens reads: the number of hops of the chains, an entity, and a position.
 pub(super) type ReadingKey = (usize, Target, Position);
+
+/// In words.
+pub(super) fn name_of((_, label, position): &ReadingKey) -> String {
+    format!("{label} at {position}")
+}
 
 pub(super) fn reading(row: &LensRow) -> ReadingKey {
     (row.hops, row.label, row.position)
@@ -127,19 +134,21 @@ pub(super) fn panel(
             .points(points.map(|row| (row.place.effective_layer as f64, row.top1, Some((row.low, row.high)))))
     };
     Content::Lines {
-        x: effective_layer_axis(deepest),
-        y_label: format!("{} ({}), top-1", key.1, key.2),
+        x: effective_layer_axis(deepest, checkpoint.layers),
+        y_label: "top-1 accuracy".to_owned(),
         y_range: UNIT,
         series: lines.iter().map(line).collect(),
         marks: Vec::new(),
     }
 }
 
-pub(super) fn effective_layer_axis(deepest: usize) -> Axis {
+// Of blocks with this number of layers.
+fn effective_layer_axis(deepest: usize, layers: usize) -> Axis {
     Axis {
         label: "effective layer (0: embedding)".to_owned(),
         range: (-0.15, deepest as f64 + 0.15),
         log: false,
+        layers: Some(layers),
     }
 }
 

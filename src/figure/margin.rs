@@ -1,6 +1,6 @@
 //! The logit margin by iteration (Kohli et al. 2026, Figure 8).
 
-use super::kit::{Content, Figure, Panel, Series};
+use super::kit::{Content, Figure, Panel, Series, Title};
 use super::{Draw, Populations, bands, column_title, conditions, iteration_axis, several_runs, span, wrapped};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Margin, MarginRow, Report};
@@ -21,7 +21,7 @@ impl Draw for Margin {
                 line.points(of_line.map(|row| (row.iteration as f64, row.margin, row.low.zip(row.high))))
             };
             Panel {
-                title: column_title(checkpoint, several),
+                title: Title::column(column_title(checkpoint, several)),
                 content: Content::Lines {
                     x: iteration_axis(report.settings.chains.iterations.max(1)),
                     y_label: "logit margin".to_owned(),

@@ -1,6 +1,7 @@
 //! Figures: one drawing kit, one file a figure. They take tables only and never run a model.
 
 mod ablate;
+mod attention;
 mod attribute;
 mod caption;
 mod compare;
@@ -28,17 +29,18 @@ use std::path::Path;
 
 pub use compare::compare;
 pub use found::{FoundFigure, FoundMethod, FoundSource, found_results, result_files};
-pub use kit::{Figure, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint};
+pub use kit::{Figure, Look, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
 pub use over_steps::over_steps;
 pub use seeds::{effects, survival, training_curves};
 
 use crate::error::Result;
 use crate::graph::{Role, Split};
-use crate::measure::{self, CheckpointSummary, Method, Report};
+use crate::measure::{self, CheckpointSummary, Effect, Method, Report};
 use crate::registry::with_every_method;
 use crate::wording::{counted, thousands};
 use caption::{bands, conditions, intervals, pairs, sample_size, split_sizes, unit};
-use kit::{Axis, Colour, Panel, Series, Stroke};
+use kit::{Axis, Cell, Colour, Marker, Panel, Series, Stroke};
+use steps::Steps;
 
 /// A method whose result has a figure.
 pub trait Draw: Method {
@@ -55,10 +57,10 @@ macro_rules! draw_by_name {
         ///
         /// # Errors
         /// When the result cannot be read or the figure not be written.
-        pub fn draw_result(method: &str, folder: &Path) -> Result<()> {
+        pub fn draw_result(method: &str, folder: &Path, look: &Look) -> Result<()> {
             $(
                 if method == <measure::$Method as Method>::NAME {
-                    return measure::$Method::draw(&Report::read(folder)?).write(folder, method);
+                    return measure::$Method::draw(&Report::read(folder)?).write(folder, method, look);
                 }
             )*
             Ok(())
@@ -97,6 +99,19 @@ fn split_colour(split: &Split, index: usize) -> Colour {
     }
 }
 
+/// The line of a split, without points, the same in every figure: apart from others by its stroke and marker too.
+fn split_line(split: &Split, index: usize) -> Series {
+    let line = Series::new(split_colour(split, index));
+    match split.role() {
+        Role::Train | Role::TrainChains => line,
+        Role::InDistribution => line.stroke(Stroke::Dashed).marker(Marker::Square),
+        Role::Ood => line.stroke(Stroke::DashDotted).marker(Marker::Triangle),
+        Role::InDistributionFacts => line.stroke(Stroke::Dotted).marker(Marker::Diamond),
+        Role::OodFacts => line.stroke(Stroke::Dotted).marker(Marker::Cross),
+        _ => cycled_line(index),
+    }
+}
+
 /// As [`split_colour`], as `#rrggbb`.
 pub fn split_colour_hex(split: &Split, index: usize) -> String {
     split_colour(split, index).hex()
@@ -129,35 +144,30 @@ fn split_legend(splits: &[Split]) -> Vec<(String, Series)> {
     splits
         .iter()
         .enumerate()
-        .map(|(index, split)| (split.title().to_owned(), Series::new(split_colour(split, index))))
+        .map(|(index, split)| (split.title().to_owned(), split_line(split, index)))
         .collect()
 }
 
-/// Panels that are no grid, four in a row.
+/// Panels that are a sequence and no grid.
 fn wrapped(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
-    const IN_A_ROW: usize = 4;
-    let mut rows = Vec::new();
-    let mut row = Vec::new();
-    for panel in panels {
-        row.push(panel);
-        if row.len() == IN_A_ROW {
-            rows.push(std::mem::take(&mut row));
-        }
-    }
-    if !row.is_empty() {
-        rows.push(row);
-    }
-    rows
+    panels.into_iter().map(|panel| vec![panel]).collect()
 }
 
-/// The n-th line of things without colours of their own; dashed where the colours begin anew.
+/// The n-th line of things without colours of their own; colours, markers and strokes begin anew at different numbers.
 fn cycled_line(n: usize) -> Series {
-    let line = Series::new(Colour::cycle(n));
-    if n < Colour::CYCLE {
-        line
-    } else {
-        line.stroke(Stroke::Dashed)
-    }
+    const STROKES: [Stroke; 4] = [Stroke::Solid, Stroke::Dashed, Stroke::DashDotted, Stroke::Dotted];
+    let line = Series::new(Colour::cycle(n)).stroke(STROKES[n / Colour::CYCLE % STROKES.len()]);
+    line.marker(Marker::ALL[n % Marker::ALL.len()])
+}
+
+/// The legend's entry for the dashed lines of maps.
+fn bound_entry(name: &str) -> (String, Series) {
+    (name.to_owned(), Series::new(Colour::VERMILION).stroke(Stroke::Dashed))
+}
+
+/// A recovery with its interval.
+fn recovery(effect: &Effect) -> Option<Cell> {
+    Some((effect.recovery?, effect.low.zip(effect.high)))
 }
 
 /// The n-th line of an ordered quantity such as hops.
@@ -208,7 +218,7 @@ impl Populations {
         let line = |(n, (split, _)): (usize, (&Split, usize))| match (Self::by_depth(&self.0), several_hops) {
             (true, _) => ordered_line(n, self.0.len()),
             (false, true) => cycled_line(n),
-            (false, false) => Series::new(split_colour(split, n)),
+            (false, false) => split_line(split, n),
         };
         self.iter().enumerate().map(line).collect()
     }
@@ -235,6 +245,7 @@ fn iteration_axis(max: usize) -> Axis {
         label: "inference iterations".to_owned(),
         range: (0.8, max as f64 + 0.2),
         log: false,
+        layers: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::kit::{Content, Figure, Panel, Point, UNIT};
+use super::kit::{Cells, Content, Figure, Panel, Point, UNIT};
 use super::steps::Steps;
 use super::{Draw, conditions, distinct, span, split_legend, thousands, wrapped};
 use crate::checkpoint::CheckpointRole;
@@ -216,7 +216,7 @@ fn lines(
         .filter(|it| it.origin.run == run && matches!(it.role, CheckpointRole::Stage(_)));
     let marks = stages.map(|it| (axis.steps.place(it.origin.step as f64), it.role.to_string()));
     Panel {
-        title,
+        title: title.into(),
         content: Content::Lines {
             x: axis.steps.axis(axis.ends.0, axis.ends.1),
             y_label: column.heading().to_owned(),
@@ -235,7 +235,7 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
     layers.sort_unstable_by(|a, b| b.cmp(a));
     let cell = |layer: usize, step: u64| {
         let found = of_panel.iter().find(|row| row.layer == Some(layer) && row.step == step);
-        found.and_then(|row| row.value)
+        found.and_then(|row| Some((row.value?, row.interval)))
     };
     let name = split.map_or("", Split::title);
     Panel {
@@ -243,9 +243,10 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
             .into_iter()
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
-            .join(", "),
-        content: Content::Cells {
-            x_label: format!("training step; cells: {}", column.heading()),
+            .join(", ")
+            .into(),
+        content: Content::Cells(Cells {
+            x_label: "training step".to_owned(),
             y_label: "effective layer".to_owned(),
             columns: steps.iter().map(|&step| thousands(step)).collect(),
             rows: layers.iter().map(ToString::to_string).collect(),
@@ -253,9 +254,9 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
                 .iter()
                 .map(|&layer| steps.iter().map(|&step| cell(layer, step)).collect())
                 .collect(),
-            behind: Vec::new(),
-            below: Vec::new(),
-        },
+            value: column.heading().to_owned(),
+            ..Cells::default()
+        }),
     }
 }
 

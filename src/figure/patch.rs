@@ -1,7 +1,7 @@
 //! Activation patching over effective layers and positions.
 
-use super::kit::{Axis, Content, Figure, Panel, Series};
-use super::{Draw, column_title, conditions, cycled_line, distinct, pairs, several_runs, span, unit};
+use super::kit::{Axis, Cells, Content, Figure, Panel, Series, Title};
+use super::{Draw, column_title, conditions, cycled_line, distinct, pairs, recovery, several_runs, span, unit};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Direction, Effect, Patch, PatchRow, Report};
 
@@ -14,11 +14,12 @@ impl Draw for Patch {
         let heads = distinct(&swept, |row| row.patched.attention_head);
         let several = several_runs(&report.checkpoints);
         let panel = |split: &Split, checkpoint: &CheckpointSummary, head: Option<usize>| Panel {
-            title: format!(
-                "{}: {}{}",
-                split.title(),
+            title: Title::new(
+                head.map_or_else(
+                    || split.title().to_owned(),
+                    |head| format!("{}, head {head}", split.title()),
+                ),
                 column_title(checkpoint, several),
-                head.map_or_else(String::new, |head| format!(", head {head}"))
             ),
             content: if checkpoint.members.is_empty() {
                 cells(&report.rows, checkpoint, split, head)
@@ -135,6 +136,7 @@ fn lines(rows: &[PatchRow], checkpoint: &CheckpointSummary, split: &Split, atten
             label: "effective layer".to_owned(),
             range: (0.85, deepest as f64 + 0.15),
             log: false,
+            layers: Some(checkpoint.layers),
         },
         y_label: "recovery".to_owned(),
         y_range: (bottom, top.max(1.0)),
@@ -176,10 +178,10 @@ pub(super) fn cells(
         of_panel
             .iter()
             .find(|row| place_of(row) == *place && layer(row) == of)
-            .and_then(|row| row.effect.recovery)
+            .and_then(|row| recovery(&row.effect))
     };
     let is_listed = of_panel.iter().any(|row| row.patched.sites.is_some());
-    Content::Cells {
+    Content::Cells(Cells {
         x_label: if is_listed { "" } else { "effective layer" }.to_owned(),
         y_label: if is_listed { "" } else { "put in at" }.to_owned(),
         columns: layers
@@ -191,7 +193,8 @@ pub(super) fn cells(
             .map(|place| layers.iter().map(|&layer| cell(place, layer)).collect())
             .collect(),
         rows: places.iter().map(place_name).collect(),
-        behind: Vec::new(),
-        below: Vec::new(),
-    }
+        value: "recovery of the logit difference".to_owned(),
+        layers: Some(checkpoint.layers),
+        ..Cells::default()
+    })
 }

@@ -1,7 +1,7 @@
 //! Path patching: senders over effective layers.
 
-use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, pairs, several_runs};
+use super::kit::{Cells, Content, Figure, Panel, Title};
+use super::{Draw, column_title, conditions, distinct, pairs, recovery, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, PathPatching, PathRow, Receivers, Report};
 use crate::wording::counted;
@@ -27,14 +27,11 @@ impl Draw for PathPatching {
             let columns = report.checkpoints.iter().map(|checkpoint| {
                 let of_panel = of_panel(&report.rows, checkpoint, line);
                 let is_undefined = of_panel.iter().any(|row| row.effect.recovery.is_none());
-                let undefined = if is_undefined { ", NOT DEFINED" } else { "" };
+                let undefined = if is_undefined { "NOT DEFINED" } else { "" };
                 Panel {
-                    title: format!(
-                        "{} → {at}: {}{undefined}",
-                        split.title(),
-                        column_title(checkpoint, several)
-                    ),
-                    content: cells(&of_panel),
+                    title: Title::new(format!("{} → {at}", split.title()), column_title(checkpoint, several))
+                        .note(undefined),
+                    content: cells(&of_panel, checkpoint.layers),
                 }
             });
             columns.collect()
@@ -100,16 +97,17 @@ fn of_panel<'a>(rows: &'a [PathRow], checkpoint: &CheckpointSummary, line: &Line
     rows.iter().filter(is_of_panel).collect()
 }
 
-fn cells(of_panel: &[&PathRow]) -> Content {
+// Of blocks with this number of layers.
+fn cells(of_panel: &[&PathRow], layers_of_iteration: usize) -> Content {
     let component_of = |row: &PathRow| (row.path.sender.component, row.path.sender.attention_head);
     let senders = distinct(of_panel, |row| component_of(row));
     let mut layers = distinct(of_panel, |row| row.path.sender.effective_layer);
     layers.sort_unstable();
     let cell = |sender, layer: usize| {
         let is_of_cell = |row: &&&PathRow| component_of(row) == sender && row.path.sender.effective_layer == layer;
-        of_panel.iter().find(is_of_cell).and_then(|row| row.effect.recovery)
+        of_panel.iter().find(is_of_cell).and_then(|row| recovery(&row.effect))
     };
-    Content::Cells {
+    Content::Cells(Cells {
         x_label: "effective layer of the sender (0: embedding)".to_owned(),
         y_label: String::new(),
         columns: layers.iter().map(ToString::to_string).collect(),
@@ -118,7 +116,8 @@ fn cells(of_panel: &[&PathRow]) -> Content {
             .iter()
             .map(|&sender| layers.iter().map(|&layer| cell(sender, layer)).collect())
             .collect(),
-        behind: Vec::new(),
-        below: Vec::new(),
-    }
+        value: "share of the logit difference that the path moves".to_owned(),
+        layers: Some(layers_of_iteration),
+        ..Cells::default()
+    })
 }

@@ -1,7 +1,7 @@
 //! Linear probes by effective layer.
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, UNIT};
-use super::{Draw, column_title, conditions, distinct, several_runs, split_colour, split_legend};
+use super::kit::{Axis, Cells, Colour, Content, Figure, Marker, Panel, Series, Stroke, Title, UNIT};
+use super::{Draw, column_title, conditions, distinct, several_runs, split_legend, split_line};
 use crate::graph::{Position, Split};
 use crate::measure::statistics::intervals_in_words;
 use crate::measure::{CheckpointSummary, Probe, ProbeRow, Report, SplitBy};
@@ -30,9 +30,13 @@ impl Draw for Probe {
                         && row.split == *split
                 };
                 let rows: Vec<&ProbeRow> = report.rows.iter().filter(of_panel).collect();
+                let label = rows.first().map_or_else(String::new, |row| row.label.to_string());
                 Panel {
-                    title: format!("{}: {}", split.title(), column_title(checkpoint, several)),
-                    content: panel(&rows, split_colour(split, place(&splits, split))),
+                    title: Title::new(
+                        format!("{label} at {position}, {}", split.title()),
+                        column_title(checkpoint, several),
+                    ),
+                    content: panel(&rows, &split_line(split, place(&splits, split)), checkpoint.layers),
                 }
             };
             report.checkpoints.iter().map(panel).collect()
@@ -89,12 +93,16 @@ const BEATEN: [Beaten; 4] = [
     ),
     (
         "untrained",
-        || Series::new(Colour::PURPLE).stroke(Stroke::Dashed),
+        || {
+            Series::new(Colour::PURPLE)
+                .stroke(Stroke::DashDotted)
+                .marker(Marker::Diamond)
+        },
         |row| Some(row.untrained),
     ),
     (
         "step 0",
-        || Series::new(Colour::SKY).stroke(Stroke::Dotted),
+        || Series::new(Colour::SKY).stroke(Stroke::Dashed).marker(Marker::Cross),
         |row| row.step_0,
     ),
 ];
@@ -134,11 +142,11 @@ fn maps(report: &Report<Probe>, names: &[String]) -> Figure {
                 let found = rows
                     .iter()
                     .find(|row| row.position == *position && row.place.effective_layer == layer);
-                found.map(|row| row.accuracy)
+                found.map(|row| (row.accuracy, Some((row.low, row.high))))
             };
             Panel {
-                title: format!("{name}, {}: {}", split.title(), column_title(checkpoint, several)),
-                content: Content::Cells {
+                title: Title::new(format!("{name}, {}", split.title()), column_title(checkpoint, several)),
+                content: Content::Cells(Cells {
                     x_label: "effective layer".to_owned(),
                     y_label: "at".to_owned(),
                     columns: layers.iter().map(ToString::to_string).collect(),
@@ -147,9 +155,10 @@ fn maps(report: &Report<Probe>, names: &[String]) -> Figure {
                         .map(|position| layers.iter().map(|&layer| cell(position, layer)).collect())
                         .collect(),
                     rows: positions.iter().map(Position::to_string).collect(),
-                    behind: Vec::new(),
-                    below: Vec::new(),
-                },
+                    value: "accuracy of the probe".to_owned(),
+                    layers: Some(checkpoint.layers),
+                    ..Cells::default()
+                }),
             }
         };
         report.checkpoints.iter().map(panel).collect()
@@ -170,22 +179,27 @@ fn maps(report: &Report<Probe>, names: &[String]) -> Figure {
     }
 }
 
-fn panel(rows: &[&ProbeRow], colour: Colour) -> Content {
+// `line`: that of the split, without points; of blocks with this number of layers.
+fn panel(rows: &[&ProbeRow], line: &Series, layers: usize) -> Content {
     let deepest = rows.iter().map(|row| row.place.effective_layer).max().unwrap_or(1);
     let x = |row: &ProbeRow| row.place.effective_layer as f64;
     let mut series: Vec<Series> = BEATEN
         .iter()
         .map(|(_, line, value)| line().points(rows.iter().filter_map(|row| Some((x(row), value(row)?, None)))))
         .collect();
-    series.push(Series::new(colour).points(rows.iter().map(|row| (x(row), row.accuracy, Some((row.low, row.high))))));
-    let y_label = rows.first().map_or(String::new(), |row| {
-        format!("{} ({}), {} accuracy", row.label, row.position, row.classifier.name())
-    });
+    series.push(
+        line.clone()
+            .points(rows.iter().map(|row| (x(row), row.accuracy, Some((row.low, row.high))))),
+    );
+    let y_label = rows
+        .first()
+        .map_or(String::new(), |row| format!("{} accuracy", row.classifier.name()));
     Content::Lines {
         x: Axis {
             label: "effective layer".to_owned(),
             range: (0.85, deepest as f64 + 0.15),
             log: false,
+            layers: Some(layers),
         },
         y_label,
         y_range: UNIT,
@@ -279,7 +293,8 @@ mod tests {
         let panels: Vec<&Panel> = figure.panels.iter().flatten().collect();
         assert_eq!(panels.len(), 2);
         for (panel, (split, lines)) in panels.iter().zip([("train", 5), ("OOD test", 4)]) {
-            assert!(panel.title.starts_with(split), "{}", panel.title);
+            let title = panel.title.whole();
+            assert!(title.contains(split), "{title}");
             let Content::Lines { series, y_label, .. } = &panel.content else {
                 panic!("{panel:?}");
             };
@@ -288,8 +303,7 @@ mod tests {
             assert_eq!(drawn.len(), lines);
             // The legend explains every line: by colour and stroke.
             for line in drawn {
-                let explains =
-                    |(_, entry): &&(String, Series)| (entry.colour, entry.stroke) == (line.colour, line.stroke);
+                let explains = |(_, entry): &&(String, Series)| entry.looks_like(line);
                 assert_eq!(figure.legend.iter().filter(explains).count(), 1, "{line:?}");
                 assert_eq!(line.points.len(), 2);
             }

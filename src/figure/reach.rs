@@ -1,6 +1,6 @@
 //! How far back a chain the answer reaches.
 
-use super::kit::{Axis, Content, Figure, Panel, Series, Stroke, UNIT};
+use super::kit::{Axis, Colour, Content, Figure, Panel, Series, Stroke, Title, UNIT};
 use super::{Draw, Populations, column_title, conditions, intervals, sample_size, several_runs};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Interchange, Reach, ReachRow, Report};
@@ -30,12 +30,13 @@ impl Draw for Reach {
                     ]
                 };
                 Panel {
-                    title: column_title(checkpoint, several),
+                    title: Title::column(column_title(checkpoint, several)),
                     content: Content::Lines {
                         x: Axis {
                             label: label.to_owned(),
                             range: (-0.2, deepest + 1.2),
                             log: false,
+                            layers: None,
                         },
                         y_label: "answers that change".to_owned(),
                         y_range: UNIT,
@@ -56,7 +57,12 @@ impl Draw for Reach {
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
                 ),
             ],
-            legend: populations.legend(),
+            legend: (populations.legend().into_iter())
+                .chain([(
+                    "the true answers".to_owned(),
+                    Series::new(Colour::GREY).stroke(Stroke::Dotted),
+                )])
+                .collect(),
             panels: [
                 (Interchange::One, "the interchanged token, counted from the end"),
                 (Interchange::Before, "relations kept at the end"),

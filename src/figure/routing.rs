@@ -1,7 +1,7 @@
 //! Attention patterns against values: matrices of the iteration that they are of by the effective layer that they are put in at.
 
-use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, several_runs, unit};
+use super::kit::{Cell, Cells, Content, Figure, Panel, Title};
+use super::{Draw, bound_entry, column_title, conditions, distinct, several_runs, unit};
 use crate::graph::Split;
 use crate::measure::{Carried, CheckpointSummary, Donor, Report, Routing, RoutingRow};
 
@@ -24,13 +24,12 @@ impl Draw for Routing {
                     let of_panel = of_panel(&all_heads, checkpoint, split, donor, carried);
                     let base_accuracy = of_panel.first().map_or(f64::NAN, |row| row.base_accuracy);
                     Panel {
-                        title: format!(
-                            "{}, {} ({base_accuracy:.2}): {}",
-                            name(carried, donor),
-                            split.title(),
-                            column_title(checkpoint, several)
-                        ),
-                        content: cells(&of_panel, donor),
+                        title: Title::new(
+                            format!("{}, {}", name(carried, donor), split.title()),
+                            column_title(checkpoint, several),
+                        )
+                        .note(format!("accuracy {base_accuracy:.2}")),
+                        content: cells(&of_panel, donor, checkpoint.layers),
                     }
                 };
                 let by_donor =
@@ -64,7 +63,7 @@ impl Draw for Routing {
                  without it; white 0, dark 1; – = nothing is put in"
                     .to_owned(),
             ],
-            legend: Vec::new(),
+            legend: vec![bound_entry("below: the source's next head")],
             panels,
         }
     }
@@ -94,16 +93,17 @@ fn of_panel<'a>(
     rows.iter().filter(is_shown).copied().collect()
 }
 
-fn cells(of_panel: &[&RoutingRow], donor: Donor) -> Content {
+// Of blocks with this number of layers.
+fn cells(of_panel: &[&RoutingRow], donor: Donor, layers_of_iteration: usize) -> Content {
     let layers = distinct(of_panel, |row| row.place.effective_layer);
     let (crossed, same): (Vec<&RoutingRow>, Vec<&RoutingRow>) = of_panel.iter().partition(|row| row.patch.crossed);
     let mut iterations = distinct(&same, |row| row.patch.from_iteration);
     iterations.sort_unstable();
     let share = |row: &RoutingRow| match donor {
-        Donor::Source => row.effect.flips,
-        Donor::Own => row.keeps,
+        Donor::Source => (row.effect.flips, Some((row.effect.flips_low, row.effect.flips_high))),
+        Donor::Own => (row.keeps, Some((row.keeps_low, row.keeps_high))),
     };
-    let of_layer = |rows: &[&RoutingRow], is_of_row: &dyn Fn(&RoutingRow) -> bool| -> Vec<Option<f64>> {
+    let of_layer = |rows: &[&RoutingRow], is_of_row: &dyn Fn(&RoutingRow) -> bool| -> Vec<Option<Cell>> {
         let cell = |&layer: &usize| {
             let row = rows
                 .iter()
@@ -113,7 +113,7 @@ fn cells(of_panel: &[&RoutingRow], donor: Donor) -> Content {
         layers.iter().map(cell).collect()
     };
     let mut names: Vec<String> = iterations.iter().map(ToString::to_string).collect();
-    let mut cells: Vec<Vec<Option<f64>>> = (iterations.iter())
+    let mut cells: Vec<Vec<Option<Cell>>> = (iterations.iter())
         .map(|&iteration| of_layer(&same, &|row| row.patch.from_iteration == iteration))
         .collect();
     let mut below = Vec::new();
@@ -122,13 +122,15 @@ fn cells(of_panel: &[&RoutingRow], donor: Donor) -> Content {
         names.push("next head".to_owned());
         cells.push(of_layer(&crossed, &|_| true));
     }
-    Content::Cells {
+    Content::Cells(Cells {
         x_label: "put in at effective layer".to_owned(),
         y_label: "of iteration".to_owned(),
         columns: layers.iter().map(ToString::to_string).collect(),
         cells,
         rows: names,
-        behind: Vec::new(),
         below,
-    }
+        value: "share of pairs".to_owned(),
+        layers: Some(layers_of_iteration),
+        ..Cells::default()
+    })
 }

@@ -1,6 +1,6 @@
 //! How the loop settles, by iteration.
 
-use super::kit::{Content, Figure, Panel, Point, Series, UNIT};
+use super::kit::{Content, Figure, Panel, Point, Series, Title, UNIT};
 use super::{Draw, Populations, bands, column_title, conditions, iteration_axis, several_runs, span};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Report, Settle, SettleRow};
@@ -58,7 +58,7 @@ impl Draw for Settle {
                     line.points(of_line.filter_map(point))
                 };
                 Panel {
-                    title: column_title(checkpoint, several),
+                    title: Title::column(column_title(checkpoint, several)),
                     content: Content::Lines {
                         x: iteration_axis(report.settings.chains.iterations.max(1)),
                         y_label: (*label).to_owned(),

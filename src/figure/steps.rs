@@ -42,6 +42,7 @@ impl Steps {
             label: label.to_owned(),
             range: (from - margin, to + margin),
             log: self == Self::Log,
+            layers: None,
         }
     }
 }

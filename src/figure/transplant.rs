@@ -1,7 +1,7 @@
 //! Transplants between iterations.
 
-use super::kit::{Content, Figure, Panel};
-use super::{Draw, column_title, conditions, distinct, intervals, pairs, several_runs};
+use super::kit::{Cells, Content, Figure, Panel, Title};
+use super::{Draw, column_title, conditions, distinct, intervals, pairs, recovery, several_runs};
 use crate::graph::{Position, Split};
 use crate::measure::{CheckpointSummary, Report, Transplant, TransplantRow};
 
@@ -55,7 +55,7 @@ fn panel(
     let bases = distinct(&rows, |row| row.base_iteration);
     let cell = |source: usize, base: usize| {
         let is_of_cell = |row: &&&TransplantRow| (row.source_iteration, row.base_iteration) == (source, base);
-        rows.iter().find(is_of_cell).and_then(|row| row.effect.recovery)
+        rows.iter().find(is_of_cell).and_then(|row| recovery(&row.effect))
     };
     let explained = rows.first().and_then(|row| {
         let of = &row.explained;
@@ -67,8 +67,8 @@ fn panel(
     });
     let at = position.map_or_else(|| "all (self-check)".to_owned(), |position| position.to_string());
     Panel {
-        title: format!("{at}: {}, {}", split.title(), column_title(checkpoint, several)),
-        content: Content::Cells {
+        title: Title::new(format!("{at}, {}", split.title()), column_title(checkpoint, several)),
+        content: Content::Cells(Cells {
             x_label: format!("before iteration j of the base{}", explained.unwrap_or_default()),
             y_label: "after iteration i of the source".to_owned(),
             columns: bases.iter().map(ToString::to_string).collect(),
@@ -77,8 +77,8 @@ fn panel(
                 .iter()
                 .map(|&source| bases.iter().map(|&base| cell(source, base)).collect())
                 .collect(),
-            behind: Vec::new(),
-            below: Vec::new(),
-        },
+            value: "recovery of the logit difference".to_owned(),
+            ..Cells::default()
+        }),
     }
 }

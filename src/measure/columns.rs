@@ -112,6 +112,15 @@ pub struct Table {
     pub data: Vec<Map<String, Value>>,
 }
 
+/// A number for each of two kinds of places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matrix {
+    /// What it is of.
+    pub title: String,
+    /// The numbers, behind the names of the rows; without data of its own.
+    pub table: Table,
+}
+
 impl Table {
     /// These columns of these rows; a column that no row has anything in is left out.
     ///

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{CheckpointSummary, LoadedCheckpoint, data_sets};
-use super::columns::{Column, Table, csv};
+use super::columns::{Column, Matrix, Table, csv};
 use super::fitted::Fitted;
 use super::judged::{Check, Design, Setting, SiteScore};
 use super::output::{Extras, Output};
@@ -69,6 +69,11 @@ pub trait Method: Debug + Clone + PartialEq + Serialize + DeserializeOwned + cla
     /// The rows that the printed table has.
     fn shown(report: &Report<Self>) -> Vec<&Self::Row> {
         report.rows.iter().collect()
+    }
+
+    /// What is printed for people instead of that table, where its rows are places in two directions.
+    fn matrices(_report: &Report<Self>) -> Vec<Matrix> {
+        Vec::new()
     }
 
     /// The settings that the command line has without any flag.

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod activations;
+mod attention;
 mod attribute;
 mod checkpoint;
 mod columns;
@@ -51,7 +52,7 @@ pub use activations::{Label, LabelledTokens, activations, axes};
 pub use checkpoint::{CheckpointSummary, LoadedCheckpoint, Origin, data_sets};
 #[cfg(feature = "parquet")]
 pub(crate) use columns::csv_cell;
-pub use columns::{Column, Table};
+pub use columns::{Column, Matrix, Table};
 pub(crate) use columns::{csv, fields};
 pub use compare::{Comparison, ComparisonSettings, RunSummary, compare, last_of_each};
 pub use component::{Component, ComponentAt};

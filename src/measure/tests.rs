@@ -100,3 +100,29 @@ fn the_contributions_of_all_components_add_up_to_the_logit() {
         }
     }
 }
+
+#[test]
+fn attention_is_a_distribution_over_what_a_position_can_see_and_one_query_has_no_interval() {
+    for (queries, has_interval) in [(20, true), (1, false)] {
+        let attention = Attention {
+            sampling: sampling(Split::depth_test(3), queries, Iterations::exactly(2)),
+        };
+        let report = attention.run(&[untrained_checkpoint(true)]).unwrap();
+        // 4 effective layers, 2 heads, and 1 + 2 + 3 + 4 keys from the head entity and three relations.
+        assert_eq!(report.rows.len(), 4 * 2 * 10);
+        let of_pattern = |row: &AttentionRow| (row.place.effective_layer, row.attention_head, row.position);
+        for keys in report.rows.chunk_by(|a, b| of_pattern(a) == of_pattern(b)) {
+            let sum: f64 = keys.iter().map(|row| row.attention).sum();
+            assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+            assert!(
+                keys.iter()
+                    .all(|row| row.key_position <= row.position && row.n == queries)
+            );
+            // From the head entity there is nothing else to look at.
+            let differs = keys.len() > 1;
+            assert!(keys.iter().all(|row| row.low.is_some() == has_interval || !differs));
+        }
+        // Each pattern with a choice, once.
+        assert_eq!(Attention::shown(&report).len(), 4 * 2 * 3);
+    }
+}

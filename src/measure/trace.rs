@@ -3,13 +3,14 @@
 
 use candle_core::Tensor;
 
+use super::attention::patterns_of;
 use super::checkpoint::LoadedCheckpoint;
 use super::halt::{Rule, halting_iterations};
 use super::margin::margin;
 use super::{BATCH, rows_of};
 use crate::error::Result;
 use crate::graph::{Position, Query};
-use crate::model::{Hooks, Pass, Point, Rows, Sharing, Site, log_softmax};
+use crate::model::{Hooks, Pass, Point, Sharing, Site, log_softmax};
 use crate::train::rank;
 
 /// What to keep of a trace.
@@ -81,9 +82,9 @@ fn inside(checkpoint: &LoadedCheckpoint, queries: &[&Query], settings: &TraceSet
     };
     model.forward(&rows, settings.answers, &mut pass)?;
 
-    let mut traced: Vec<Trace> = (0..queries.len())
-        .map(|query| empty(&rows, query, queries[query]))
-        .collect();
+    let hops = queries.first().map_or(0, |query| query.hops());
+    let positions = Position::of_chain(hops, model.config().reads_apart(hops));
+    let mut traced = vec![empty(positions); queries.len()];
     for &site in &streams {
         let logits = model.unembed(&pass.hooks.recorded(site)?)?;
         let (log_p, logits) = (rows_of(&log_softmax(&logits)?)?, rows_of(&logits)?);
@@ -96,19 +97,9 @@ fn inside(checkpoint: &LoadedCheckpoint, queries: &[&Query], settings: &TraceSet
         }
     }
     for &site in &patterns {
-        let recorded = pass.hooks.recorded(site)?;
-        let (count, heads, width) = recorded.dims3()?;
-        let flat = rows_of(&recorded.reshape((count, heads * width))?)?;
-        for (query, trace) in traced.iter_mut().enumerate() {
-            let of_head = |head: usize| {
-                let of_row = |&row: &u32| {
-                    let ancestors = rows.ancestors(row as usize).len();
-                    let pattern = &flat[row as usize][head * width..head * width + ancestors];
-                    pattern.iter().map(|&p| f64::from(p)).collect()
-                };
-                rows.of_query(query).iter().map(of_row).collect()
-            };
-            trace.attention.push((0..heads).map(of_head).collect());
+        let found = patterns_of(&rows, queries.len(), &pass.hooks.recorded(site)?)?;
+        for (trace, patterns) in traced.iter_mut().zip(found) {
+            trace.attention.push(patterns);
         }
     }
     for &site in &outputs {
@@ -123,19 +114,11 @@ fn inside(checkpoint: &LoadedCheckpoint, queries: &[&Query], settings: &TraceSet
     Ok(traced)
 }
 
-fn empty(rows: &Rows, index: usize, query: &Query) -> Trace {
-    let columns = rows.of_query(index).len();
-    let position = |column: usize| {
-        if column < query.tokens.len() {
-            Position::of_index(column)
-        } else {
-            Position::Readout
-        }
-    };
+fn empty(positions: Vec<Position>) -> Trace {
     Trace {
-        positions: (0..columns).map(position).collect(),
-        lens: vec![Vec::new(); columns],
-        ranks: vec![Vec::new(); columns],
+        lens: vec![Vec::new(); positions.len()],
+        ranks: vec![Vec::new(); positions.len()],
+        positions,
         attention: Vec::new(),
         probability: Vec::new(),
         margin: Vec::new(),

@@ -58,6 +58,10 @@ fn a_closed_pipe_is_a_success_and_files_are_written_whole() {
         ),
         (&["eval", "r", "--out", "f"], &["f/eval.csv", "f/eval.png"]),
         (
+            &["compare", "r", "--out", "c", "--format", "pdf", "--style", "paper"],
+            &["c/compare.csv", "c/compare.pdf"],
+        ),
+        (
             &[
                 "activations",
                 "r/final.safetensors",

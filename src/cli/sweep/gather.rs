@@ -10,8 +10,9 @@ use crate::cli::DeviceArg;
 use crate::cli::print::print_table;
 use crate::cli::progress::counted_work;
 use crate::error::Result;
+use crate::figure::Look;
 use crate::measure::Table;
-use crate::sweep::gather::{Gathered, MethodRequest, Where, check_parquet, select};
+use crate::sweep::gather::{Gathered, MethodPlace, MethodRequest, Where, check_parquet, select};
 use crate::sweep::{Plan, SweepData};
 use crate::wording::counted;
 
@@ -40,6 +41,8 @@ pub struct GatherArgs {
     seed: u64,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    look: Look,
 }
 
 pub(super) fn run(args: &GatherArgs) -> Result<()> {
@@ -71,14 +74,23 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     }
     out!("{}/{{gather,curves,survival,effects}}.csv, gather.json", out.display());
     for (name, figure) in gathered.figures(!args.linear) {
-        figure.write(&out, name)?;
-        out!("{}/{name}.{{svg,png}}", out.display());
+        figure.write(&out, name, &args.look)?;
+        out!("{}/{name}.{{{}}}", out.display(), args.look.endings());
     }
     print_stages(&gathered)?;
     let device = args.device.device.open()?;
     let mut failed = gathered.failed.clone();
     for method in &args.method {
-        let of_method = method.gather(&data, &plan, &out, &device, args.seed, Some(counted_work))?;
+        let place = MethodPlace {
+            data: &data,
+            plan: &plan,
+            out: &out,
+            device: &device,
+            seed: args.seed,
+            look: &args.look,
+            progress: Some(counted_work),
+        };
+        let of_method = method.gather(&place)?;
         for note in &of_method.notes {
             tracing::warn!("{}: {note}", of_method.name);
         }
@@ -86,8 +98,9 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         out!("{}", of_method.intervals);
         let name = of_method.name;
         out!(
-            "{}/{name}-over-seeds.{{csv,json,svg,png}}, {name}-runs.csv",
-            out.display()
+            "{}/{name}-over-seeds.{{csv,json,{}}}, {name}-runs.csv",
+            out.display(),
+            args.look.endings()
         );
         failed.extend(of_method.failed);
     }

@@ -1,111 +1,269 @@
-//! Where the parts of a figure stand: rows of panels, and lines of text that fit the width.
+//! Where the parts of a figure stand: heads, legend, and panels in lines whose plots have one size, with the labels that neighbours share
+//! written once.
 
-use super::{Content, Figure, LEGEND, LINE, MARGIN, PANEL_HEIGHT, PANEL_WIDTH, Panel, Series, TITLE, TITLE_LINE};
+use super::canvas::{Canvas, Side, Type};
+use super::head::Head;
+use super::look::{Look, Sizes};
+use super::panel::{Frame, Shown};
+use super::titles::{Titles, letter};
+use super::{Figure, Panel};
 
-// The width of a character of the conditions, on the wide side.
-const CONDITION_CHARACTER: u32 = 6;
-// That of a character of the title.
-const TITLE_CHARACTER: u32 = 9;
+/// A figure for a look.
+pub(super) struct Layout<'a> {
+    figure: &'a Figure,
+    sizes: Sizes,
+    width: f64,
+    titles: Titles<'a>,
+    lines: Vec<Line<'a>>,
+    head: Head<'a>,
+}
 
-impl Figure {
-    // The rows of panels; those of a single long column side by side.
-    pub(super) fn rows(&self) -> Vec<Vec<&Panel>> {
-        const SIDE_BY_SIDE: usize = 3;
-        let rows: Vec<Vec<&Panel>> = self.panels.iter().map(|row| row.iter().collect()).collect();
-        let is_long = rows.len() >= SIDE_BY_SIDE && rows.iter().all(|row| row.len() == 1);
-        if is_long {
-            rows.concat().chunks(SIDE_BY_SIDE).map(<[&Panel]>::to_vec).collect()
-        } else {
-            rows
+// Panels side by side.
+struct Line<'a> {
+    // Stands above all of them.
+    head: String,
+    slots: Vec<Slot<'a>>,
+}
+
+struct Slot<'a> {
+    panel: &'a Panel,
+    letter: String,
+    title: String,
+    shown: Shown,
+}
+
+// The heights of a line from the top: its head, its titles, iterations, plots, and the labels below.
+struct Heights {
+    head: f64,
+    titles: f64,
+    iterations: f64,
+    plot: f64,
+    below: f64,
+}
+
+impl Heights {
+    fn total(&self) -> f64 {
+        self.head + self.titles + self.iterations + self.plot + self.below
+    }
+}
+
+// The columns of panels.
+struct Columns {
+    // The widths of the labels left of each plot.
+    left: Vec<f64>,
+    // Right of each.
+    right: f64,
+    plot: f64,
+}
+
+impl<'a> Layout<'a> {
+    pub(super) fn of(figure: &'a Figure, look: &Look) -> Self {
+        let sizes = look.sizes();
+        let (blocks, is_grid) = blocks(figure, &sizes);
+        let all: Vec<Vec<&Panel>> = figure.panels.iter().map(|row| row.iter().collect()).collect();
+        let titles = Titles::of(&all, is_grid);
+        let columns = blocks.iter().flatten().map(Vec::len).max().unwrap_or(1).max(1);
+        let margins = 2.0 * sizes.gap;
+        let width = (sizes.width).unwrap_or_else(|| (columns as f64 * sizes.panel + margins).max(1.9 * sizes.panel));
+        let mut lines: Vec<Line> = Vec::new();
+        for block in &blocks {
+            for (i, row) in block.iter().enumerate() {
+                let slots = row.iter().enumerate().map(|(j, &panel)| {
+                    let above = i.checked_sub(1).and_then(|i| block[i].get(j));
+                    let below = block.get(i + 1).and_then(|row| row.get(j));
+                    Slot {
+                        panel,
+                        letter: String::new(),
+                        title: titles.of_panel(panel, i == 0),
+                        shown: Shown {
+                            x: !below.is_some_and(|below| below.shares_x(panel)),
+                            y: !(j > 0 && row[j - 1].shares_y(panel)),
+                            iterations: !above.is_some_and(|above| above.shares_x(panel)),
+                        },
+                    }
+                });
+                lines.push(Line {
+                    head: titles.head(row),
+                    slots: slots.collect(),
+                });
+            }
+        }
+        if lines.iter().map(|line| line.slots.len()).sum::<usize>() > 1 {
+            for (n, slot) in lines.iter_mut().flat_map(|line| &mut line.slots).enumerate() {
+                slot.letter = letter(n);
+            }
+        }
+        let head = Head::of(figure, look, &titles, width - margins);
+        Self {
+            figure,
+            sizes,
+            width,
+            titles,
+            lines,
+            head,
         }
     }
 
-    pub(super) fn columns(&self) -> u32 {
-        self.rows().iter().map(Vec::len).max().unwrap_or(1).max(1) as u32
+    /// Draws it.
+    pub(super) fn draw(&self) -> String {
+        let sizes = &self.sizes;
+        let columns = self.columns();
+        let heights: Vec<Heights> = self.lines.iter().map(|line| self.heights(line, &columns)).collect();
+        let height = 2.0 * sizes.gap + self.head.height() + heights.iter().map(Heights::total).sum::<f64>();
+        let mut canvas = Canvas::new(
+            sizes,
+            (self.width, height),
+            &self.figure.title,
+            &self.figure.description(&self.titles),
+        );
+        self.head.draw(&mut canvas, (sizes.gap, sizes.gap));
+        let mut y = sizes.gap + self.head.height();
+        for (line, heights) in self.lines.iter().zip(&heights) {
+            self.draw_line(&mut canvas, line, y, heights, &columns);
+            y += heights.total();
+        }
+        canvas.finish()
     }
 
-    pub(super) fn header(&self) -> u32 {
-        let legend = if self.legend.is_empty() {
-            0
-        } else {
-            LEGEND * self.legend_lines().len() as u32
+    fn draw_line(&self, canvas: &mut Canvas, line: &Line, top: f64, heights: &Heights, columns: &Columns) {
+        let sizes = &self.sizes;
+        let style = Type::of(sizes.head).bold();
+        if !line.head.is_empty() {
+            let at = (sizes.gap, top + heights.head - 0.6 * Sizes::leading(sizes.head));
+            canvas.text(at, Side::Left, style, &line.head);
+        }
+        let mut left = sizes.gap;
+        for (slot, labels) in line.slots.iter().zip(&columns.left) {
+            let plot_left = left + labels;
+            let titles_end = top + heights.head + heights.titles;
+            let (letter, lines) = slot.lines(sizes, columns);
+            let begin = titles_end - lines.len().max(1) as f64 * Sizes::leading(sizes.text);
+            canvas.text(
+                (left, begin + 0.5 * Sizes::leading(sizes.text)),
+                Side::Left,
+                style,
+                &slot.letter,
+            );
+            for (i, text) in lines.iter().enumerate() {
+                let y = begin + (i as f64 + 0.5) * Sizes::leading(sizes.text);
+                canvas.text((left + letter, y), Side::Left, Type::of(sizes.text), text);
+            }
+            let frame = Frame {
+                sizes,
+                left: plot_left,
+                top: titles_end + heights.iterations,
+                width: columns.plot,
+                height: heights.plot,
+                labels: *labels,
+                shown: slot.shown,
+            };
+            slot.panel.draw(canvas, &frame);
+            left = plot_left + columns.plot + columns.right;
+        }
+    }
+
+    fn columns(&self) -> Columns {
+        let sizes = &self.sizes;
+        let n = self.lines.iter().map(|line| line.slots.len()).max().unwrap_or(1).max(1);
+        let room = self.width - 2.0 * sizes.gap;
+        let height = plot_height(sizes, room / n as f64);
+        let labels = |j: usize| {
+            let slots = self.lines.iter().filter_map(|line| line.slots.get(j));
+            let widths = slots.map(|slot| match slot.shown.y {
+                true => slot.panel.width_of_labels(sizes, height, 0.45 * room / n as f64),
+                false => sizes.gap,
+            });
+            widths.fold(0.0, f64::max)
         };
-        let colours = self.colours_from().map_or(0, |_| LEGEND);
-        self.title_height() + self.condition_lines().len() as u32 * LINE + legend + colours + 8
+        let left: Vec<f64> = (0..n).map(labels).collect();
+        let right = 1.5 * sizes.gap;
+        let plot = (room - left.iter().sum::<f64>() - n as f64 * right) / n as f64;
+        Columns { left, right, plot }
     }
 
-    // Where the colours of cells begin, 0 or −1, where there are cells.
-    pub(super) fn colours_from(&self) -> Option<i32> {
-        let cells = self.panels.iter().flatten().filter_map(|panel| match &panel.content {
-            Content::Cells { cells, .. } => Some(cells),
-            Content::Lines { .. } | Content::Estimates { .. } => None,
+    fn heights(&self, line: &Line, columns: &Columns) -> Heights {
+        let sizes = &self.sizes;
+        let n = columns.left.len() as f64;
+        let lines_height = plot_height(sizes, (self.width - 2.0 * sizes.gap) / n);
+        let most = |of: &dyn Fn(&Slot) -> f64| line.slots.iter().map(of).fold(0.0, f64::max);
+        let titles = most(&|slot| {
+            let (_, lines) = slot.lines(sizes, columns);
+            let lines = lines.len().max(usize::from(!slot.letter.is_empty()));
+            lines as f64 * Sizes::leading(sizes.text)
         });
-        let lowest = cells.map(|cells| cells.iter().flatten().flatten().copied().fold(0.0, f64::min));
-        // What is hardly below 0 has no colour.
-        lowest.reduce(f64::min).map(|lowest| -i32::from(lowest < -0.05))
-    }
-
-    pub(super) fn size(&self) -> (u32, u32) {
-        let width = self.columns() * PANEL_WIDTH + 2 * MARGIN;
-        let height = self.rows().len() as u32 * PANEL_HEIGHT + self.header() + 2 * MARGIN;
-        (width.max(560), height)
-    }
-
-    // The conditions, broken into lines that fit the width.
-    pub(super) fn condition_lines(&self) -> Vec<String> {
-        let conditions = self.conditions.iter();
-        conditions
-            .flat_map(|condition| self.lines(condition, CONDITION_CHARACTER))
-            .collect()
-    }
-
-    pub(super) fn title_height(&self) -> u32 {
-        TITLE + (self.title_lines().len() as u32 - 1) * TITLE_LINE
-    }
-
-    pub(super) fn title_lines(&self) -> Vec<String> {
-        self.lines(&self.title, TITLE_CHARACTER)
-    }
-
-    // A text, broken into lines that fit the width.
-    pub(super) fn lines(&self, text: &str, character: u32) -> Vec<String> {
-        let width = (self.size_without_header() / character) as usize;
-        let mut lines = vec![String::new()];
-        for word in text.split(' ') {
-            let is_full = |line: &String| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width;
-            if lines.last().is_some_and(is_full) {
-                lines.push(String::new());
-            }
-            if let Some(line) = lines.last_mut() {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
+        let head = if line.head.is_empty() {
+            0.0
+        } else {
+            1.2 * Sizes::leading(sizes.head)
+        };
+        Heights {
+            head,
+            titles: titles + 0.3 * sizes.gap,
+            iterations: most(&|slot| match slot.shown.iterations && slot.panel.marks_iterations() {
+                true => Sizes::leading(sizes.text),
+                false => 0.0,
+            }),
+            plot: most(&|slot| slot.panel.height_of_plot(sizes, lines_height)),
+            below: most(&|slot| match slot.shown.x {
+                true => slot.panel.height_of_labels(sizes, columns.plot),
+                false => 1.2 * sizes.gap,
+            }) + 0.6 * sizes.gap,
         }
-        lines
     }
+}
 
-    // The legend's entries, broken into lines that fit the width.
-    pub(super) fn legend_lines(&self) -> Vec<Vec<(u32, &(String, Series))>> {
-        let width = self.size_without_header();
-        let mut lines = vec![Vec::new()];
-        let mut x = 0;
-        for entry in &self.legend {
-            let needed = 34 + (entry.0.chars().count() as u32 * 72) / 10 + 18;
-            if x + needed > width && x > 0 {
-                lines.push(Vec::new());
-                x = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.push((x, entry));
-            }
-            x += needed;
-        }
-        lines
+impl Slot<'_> {
+    // The width of the letter, and the title in lines.
+    fn lines(&self, sizes: &Sizes, columns: &Columns) -> (f64, Vec<String>) {
+        let letter = match self.letter.as_str() {
+            "" => 0.0,
+            letter => Type::of(sizes.head).bold().width(letter) + 0.7 * sizes.text,
+        };
+        let narrowest = columns.left.iter().copied().fold(f64::INFINITY, f64::min);
+        let width = columns.plot + narrowest - letter;
+        (letter, Type::of(sizes.text).lines(&self.title, width))
     }
+}
 
-    pub(super) fn size_without_header(&self) -> u32 {
-        (self.columns() * PANEL_WIDTH).max(560 - 2 * MARGIN)
+// The height of plots of lines, in panels of this width.
+fn plot_height(sizes: &Sizes, panel: f64) -> f64 {
+    (0.5 * panel).clamp(sizes.heights.0, sizes.heights.1)
+}
+
+// Panels in rows, in blocks one below the other, and whether they are a grid. A sequence is broken into rows of one length, a grid that
+// is too wide into blocks of columns.
+fn blocks<'a>(figure: &'a Figure, sizes: &Sizes) -> (Vec<Vec<Vec<&'a Panel>>>, bool) {
+    const SIDE_BY_SIDE: usize = 4;
+    let rows: Vec<Vec<&Panel>> = figure.panels.iter().map(|row| row.iter().collect()).collect();
+    let fits = sizes.width.map_or(usize::MAX, |width| {
+        (((width - 2.0 * sizes.gap) / sizes.min_panel) as usize).max(1)
+    });
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    if rows.len() > 1 && columns > 1 {
+        let bands = columns.div_ceil(fits);
+        let width = columns.div_ceil(bands);
+        let band = |n: usize| -> Vec<Vec<&Panel>> {
+            let of_row = |row: &Vec<&'a Panel>| row.iter().skip(n * width).take(width).copied().collect();
+            rows.iter()
+                .map(of_row)
+                .filter(|row: &Vec<&Panel>| !row.is_empty())
+                .collect()
+        };
+        return ((0..bands).map(band).collect(), true);
     }
+    let all = rows.concat();
+    let most = SIDE_BY_SIDE.min(fits);
+    let least_blank = |&columns: &usize| {
+        (
+            all.len().next_multiple_of(columns) - all.len(),
+            std::cmp::Reverse(columns),
+        )
+    };
+    let columns = match all.len() {
+        n if n <= most => n.max(1),
+        _ => (most.saturating_sub(1).max(most.min(2))..=most)
+            .min_by_key(least_blank)
+            .unwrap_or(most),
+    };
+    (vec![all.chunks(columns).map(<[&Panel]>::to_vec).collect()], false)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Axis, Colour, Content, Estimate, Figure, Point, Series, Stroke};
+use super::{Axis, Content, Estimate, Figure, Point, Series, Stroke};
 
 /// What is in a figure.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +116,7 @@ impl Figure {
             })
             .collect();
         let panels = self.panels.iter().flatten().map(|panel| ScenePanel {
-            title: panel.title.clone(),
+            title: panel.title.whole(),
             content: content(&panel.content, &legend),
         });
         Scene {
@@ -133,7 +133,10 @@ impl Series {
         SceneLine {
             name: String::new(),
             colour: self.colour.hex(),
-            stroke: self.stroke.name(),
+            stroke: match self.marker {
+                Some(_) => "marked",
+                None => self.stroke.name(),
+            },
         }
     }
 }
@@ -159,24 +162,18 @@ fn content(content: &Content, legend: &[SceneLine]) -> SceneContent {
                 .collect(),
             marks: marks.iter().map(|(at, name)| (x.written(*at), name.clone())).collect(),
         },
-        Content::Cells {
-            x_label,
-            y_label,
-            columns,
-            rows,
-            cells,
-            behind,
-            below,
-        } => SceneContent::Cells {
-            x: x_label.clone(),
-            y: y_label.clone(),
-            columns: columns.clone(),
-            rows: rows.clone(),
-            cells: cells.clone(),
-            behind: behind.clone(),
-            below: below.clone(),
+        Content::Cells(map) => SceneContent::Cells {
+            x: map.x_label.clone(),
+            y: map.y_label.clone(),
+            columns: map.columns.clone(),
+            rows: map.rows.clone(),
+            cells: (map.cells.iter())
+                .map(|row| row.iter().map(|cell| cell.map(|(value, _)| value)).collect())
+                .collect(),
+            behind: map.behind.clone(),
+            below: map.below.clone(),
         },
-        Content::Estimates { x_label, rows } => SceneContent::Estimates {
+        Content::Estimates { x_label, rows, .. } => SceneContent::Estimates {
             x: x_label.clone(),
             rows: rows.iter().map(estimate).collect(),
         },
@@ -221,19 +218,11 @@ impl Axis {
     }
 }
 
-impl Colour {
-    /// As `#rrggbb`.
-    pub(crate) fn hex(self) -> String {
-        format!("#{:02x}{:02x}{:02x}", self.0, self.1, self.2)
-    }
-}
-
 impl Stroke {
     fn name(self) -> &'static str {
         match self {
-            Self::Marked => "marked",
             Self::Solid => "solid",
-            Self::Dashed => "dashed",
+            Self::Dashed | Self::DashDotted => "dashed",
             Self::Dotted => "dotted",
             Self::Thin => "thin",
             Self::Bold => "bold",
@@ -244,7 +233,7 @@ impl Stroke {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Panel, UNIT};
+    use super::super::{Colour, Panel, UNIT};
     use super::*;
 
     #[test]
@@ -255,12 +244,13 @@ mod tests {
             conditions: vec!["n = 3".to_owned()],
             legend: vec![("ID".to_owned(), line.clone())],
             panels: vec![vec![Panel {
-                title: "B".to_owned(),
+                title: "B".into(),
                 content: Content::Lines {
                     x: Axis {
                         label: "steps".to_owned(),
                         range: (1.0, 3.0),
                         log: true,
+                        layers: None,
                     },
                     y_label: "top-1".to_owned(),
                     y_range: UNIT,

@@ -48,7 +48,7 @@ pub fn training_curves(groups: &[RunGroup], log_steps: bool) -> Option<Figure> {
                 .map(|(_, accuracy)| threshold_line().points(ends.map(|x| (x, *accuracy, None)))),
         );
         Panel {
-            title: panel_title(split, &thresholds),
+            title: panel_title(split, &thresholds).into(),
             content: Content::Lines {
                 x: steps.axis(first, last),
                 y_label: "accuracy".to_owned(),
@@ -61,9 +61,10 @@ pub fn training_curves(groups: &[RunGroup], log_steps: bool) -> Option<Figure> {
     let mut legend: Vec<(String, Series)> = (groups.iter().enumerate())
         .map(|(n, group)| {
             let line = Series::new(group_colour(n, groups.len())).stroke(Stroke::Bold);
-            (group.counted(), line)
+            (format!("median, {}", group.counted()), line)
         })
         .collect();
+    legend.push(("one seed".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Thin)));
     legend.push(("threshold of a stage".to_owned(), threshold_line()));
     Some(Figure {
         title: "Accuracy over training".to_owned(),

@@ -56,7 +56,7 @@ fn panel(rows: &[&EffectRow]) -> Panel {
         interval: row.low.zip(row.high),
     };
     Panel {
-        title: what,
+        title: what.into(),
         content: Content::Estimates {
             x_label: format!(
                 "difference from {} = {} ({})",
@@ -64,6 +64,7 @@ fn panel(rows: &[&EffectRow]) -> Panel {
                 first.reference,
                 first.unit
             ),
+            x_range: None,
             rows: rows.iter().map(estimate).collect(),
         },
     }

@@ -46,7 +46,8 @@ pub fn survival(stages: &[StageTimes], log_steps: bool) -> Option<Figure> {
                 times.stage.name,
                 times.stage.split.title(),
                 times.stage.accuracy
-            ),
+            )
+            .into(),
             content: Content::Lines {
                 x: steps.axis(begins, last),
                 y_label: "share of runs not there yet".to_owned(),

@@ -2,6 +2,7 @@
 //! at one (iteration, layer, position), and see how much of the answer returns; or the other way round.
 
 mod estimate;
+mod matrix;
 mod sites;
 mod sweep;
 #[cfg(test)]
@@ -10,7 +11,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{LoadedCheckpoint, Origin};
-use super::columns::Column;
+use super::columns::{Column, Matrix};
 use super::judged::{Claim, Setting, SiteScore};
 use super::method::{Method, Report};
 use super::output::Output;
@@ -153,6 +154,10 @@ impl Method for Patch {
 
     fn seed(&self) -> u64 {
         self.pairing.seed
+    }
+
+    fn matrices(report: &Report<Self>) -> Vec<Matrix> {
+        matrix::matrices(report)
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::axis::{Axis, Ticks};
+use super::axis::Axis;
 use super::data::rounded;
-use crate::figure::{Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint};
+use crate::figure::{Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
 
 /// The figures of one method.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]

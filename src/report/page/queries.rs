@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::axis::{Axis, Ticks};
+use super::axis::Axis;
 use super::views::{TOP, View, shown_iterations, views_of};
 use super::{PageRun, PageSettings};
 use crate::error::{Error, Result};
-use crate::figure::{cycled_colour_hex, ordered_colour_hex};
+use crate::figure::{Ticks, cycled_colour_hex, ordered_colour_hex};
 use crate::graph::{Dataset, Query, Split};
 use crate::measure::Wants;
 use crate::random::Stream;

@@ -12,7 +12,7 @@ use super::seeds::SeedNumbers;
 use super::{failure, table, title, values_of};
 use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, find_checkpoints};
 use crate::error::{Error, Result};
-use crate::figure::Draw;
+use crate::figure::{Draw, Look};
 use crate::files;
 use crate::measure::{self, LoadedCheckpoint, Method, Progress, Report, SeedGroup, SeedRun, Table, csv, over_seeds};
 use crate::registry::with_every_method;
@@ -43,17 +43,25 @@ pub struct GatheredMethod {
     pub failed: Vec<String>,
 }
 
-/// Where the results of points are and where those over seeds go.
-struct Place<'a> {
-    data: &'a SweepData,
-    plan: &'a Plan,
-    out: &'a Path,
-    device: &'a Device,
-    seed: u64,
-    progress: Option<fn(&Progress)>,
+/// What a method over seeds is measured on, and where its result goes.
+pub struct MethodPlace<'a> {
+    /// The sweep's folder.
+    pub data: &'a SweepData,
+    /// The points.
+    pub plan: &'a Plan,
+    /// The folder for tables and figures.
+    pub out: &'a Path,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// The seed of the bootstrap over seeds.
+    pub seed: u64,
+    /// How the figure is drawn.
+    pub look: &'a Look,
+    /// What is called with the number of points that are done.
+    pub progress: Option<fn(&Progress)>,
 }
 
-impl Place<'_> {
+impl MethodPlace<'_> {
     // Says that so many points are done.
     fn tell(&self, method: &'static str, done: usize) {
         if let Some(progress) = self.progress {
@@ -68,7 +76,14 @@ macro_rules! by_name {
         const NAMES: &[&str] = &[$(<measure::$Method as Method>::NAME),*];
 
         impl MethodRequest {
-            fn gather_at(&self, place: &Place) -> Result<GatheredMethod> {
+            /// Takes the result of the method on the end of training of each finished point from `results/` in the sweep's folder,
+            /// where one of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them
+            /// together with seeds as the unit, and writes `NAME-over-seeds.{csv,json}` with its figure, and `NAME-runs.csv`, the rows
+            /// of all runs with their values and seeds. A point of which a file is damaged is left out, as one that failed.
+            ///
+            /// # Errors
+            /// When no point is finished, an argument is not one of the method, a measurement fails, or a file cannot be written.
+            pub fn gather(&self, place: &MethodPlace) -> Result<GatheredMethod> {
                 $(
                     if self.name == <measure::$Method as Method>::NAME {
                         return gather::<measure::$Method>(&self.arguments, place);
@@ -102,35 +117,6 @@ impl FromStr for MethodRequest {
     }
 }
 
-impl MethodRequest {
-    /// Takes the result of the method on the end of training of each finished point from `results/` in the sweep's folder, where one
-    /// of that checkpoint is (with the arguments, of these settings), else measures it and keeps it there. Puts them together with
-    /// seeds as the unit, and writes `NAME-over-seeds.{csv,json,svg,png}` and `NAME-runs.csv`, the rows of all runs with their values
-    /// and seeds, into `out`. A point of which a file is damaged is left out, as one that failed. `progress` is called with the number
-    /// of points that are done.
-    ///
-    /// # Errors
-    /// When no point is finished, an argument is not one of the method, a measurement fails, or a file cannot be written.
-    pub fn gather(
-        &self,
-        data: &SweepData,
-        plan: &Plan,
-        out: &Path,
-        device: &Device,
-        seed: u64,
-        progress: Option<fn(&Progress)>,
-    ) -> Result<GatheredMethod> {
-        self.gather_at(&Place {
-            data,
-            plan,
-            out,
-            device,
-            seed,
-            progress,
-        })
-    }
-}
-
 /// A row of one run, with the point that it is of.
 #[derive(Serialize)]
 struct RunRow<'a, R: Serialize> {
@@ -145,7 +131,7 @@ struct RunRow<'a, R: Serialize> {
     row: &'a R,
 }
 
-fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<GatheredMethod> {
+fn gather<M: Method + Draw>(arguments: &[String], place: &MethodPlace) -> Result<GatheredMethod> {
     let settings = if arguments.is_empty() {
         None
     } else {
@@ -217,10 +203,10 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &Place) -> Result<Gathe
     })
 }
 
-fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &Place) -> Result<()> {
+fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &MethodPlace) -> Result<()> {
     let name = format!("{}-over-seeds", M::NAME);
     report.write_as(place.out, &name)?;
-    M::draw(report).write(place.out, &name)?;
+    M::draw(report).write(place.out, &name, place.look)?;
     // A point is known by the checkpoint of its end, whatever a result calls its run.
     let columns: Vec<(&Point, Option<String>, Map<String, Value>)> = (place.plan.points.iter())
         .map(|point| {
@@ -294,7 +280,7 @@ enum Trained<M: Method> {
 }
 
 // What there is of a point; `None` where it is not trained to its end. An error is that of a file of the point.
-fn trained<M: Method>(point: &Point, settings: Option<&M>, place: &Place) -> Result<Option<Trained<M>>> {
+fn trained<M: Method>(point: &Point, settings: Option<&M>, place: &MethodPlace) -> Result<Option<Trained<M>>> {
     let sweep = place.data.sweep();
     if !point.is_done(sweep)? {
         return Ok(None);
@@ -314,7 +300,7 @@ fn measured<M: Method>(
     point: &Point,
     settings: Option<&M>,
     loaded: LoadedCheckpoint,
-    place: &Place,
+    place: &MethodPlace,
 ) -> Result<OfCheckpoint<M>> {
     let loaded = [loaded];
     let settings = match settings {
@@ -335,7 +321,7 @@ fn measured<M: Method>(
     Ok((report, info))
 }
 
-fn results_of(point: &Point, place: &Place) -> PathBuf {
+fn results_of(point: &Point, place: &MethodPlace) -> PathBuf {
     place.data.sweep().join("results").join(point.folder_name())
 }
 

@@ -28,7 +28,7 @@ use crate::measure::{RunSummary, csv};
 use crate::wording::counted;
 
 pub use filter::{Where, select};
-pub use methods::{GatheredMethod, MethodRequest};
+pub use methods::{GatheredMethod, MethodPlace, MethodRequest};
 pub use table::{CurveRow, PointRow, PointState};
 
 /// A point with what there is of its run.

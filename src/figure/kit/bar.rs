@@ -1,0 +1,76 @@
+//! The bar that says which number a colour of cells is.
+
+use super::canvas::{Canvas, Ink, Side, Type};
+use super::colour::Colour;
+use super::look::Sizes;
+use super::{Content, Figure};
+
+/// The numbers of a figure's maps.
+pub(super) struct Bar {
+    /// What they are.
+    pub(super) name: String,
+    // 0, or −1 where there are numbers below.
+    from: i32,
+}
+
+impl Bar {
+    /// That of a figure with maps.
+    pub(super) fn of(figure: &Figure) -> Option<Self> {
+        let contents = figure.panels.iter().flatten().map(|panel| &panel.content);
+        let mut bar: Option<Self> = None;
+        for content in contents {
+            let Content::Cells(cells) = content else {
+                continue;
+            };
+            let bar = bar.get_or_insert(Self {
+                name: String::new(),
+                from: 0,
+            });
+            if cells.has_negative() {
+                bar.from = -1;
+            }
+            if !bar.name.split("; ").any(|name| name == cells.value) {
+                if !bar.name.is_empty() {
+                    bar.name.push_str("; ");
+                }
+                bar.name.push_str(&cells.value);
+            }
+        }
+        bar
+    }
+
+    fn length(&self, sizes: &Sizes) -> f64 {
+        f64::from(1 - self.from) * 8.0 * sizes.text
+    }
+
+    /// Its width with its name.
+    pub(super) fn width(&self, sizes: &Sizes) -> f64 {
+        Type::of(sizes.text).width(&self.name) + self.length(sizes) + 2.6 * sizes.text
+    }
+
+    /// Draws it with its name, from the middle of its left end on.
+    pub(super) fn draw(&self, canvas: &mut Canvas, sizes: &Sizes, (x, y): (f64, f64)) {
+        // Of the length from 0 to 1.
+        const STEPS: i32 = 40;
+        let style = Type::of(sizes.text);
+        canvas.text((x, y), Side::Left, style, &self.name);
+        let left = x + style.width(&self.name) + sizes.text;
+        let (half, step) = (
+            0.45 * sizes.text,
+            self.length(sizes) / f64::from(STEPS * (1 - self.from)),
+        );
+        for n in 0..STEPS * (1 - self.from) {
+            let value = f64::from(self.from) + (f64::from(n) + 0.5) / f64::from(STEPS);
+            let at = (left + f64::from(n) * step, y - half);
+            canvas.rectangle(at, (1.05 * step, 2.0 * half), &Ink::fill(Colour::of_cell(value)));
+        }
+        let frame = Ink::stroke(Colour::FRAME, 0.6 * sizes.thin);
+        canvas.rectangle((left, y - half), (self.length(sizes), 2.0 * half), &frame);
+        for (value, label) in (super::Ticks { whole: false, max: 4 }).linear((f64::from(self.from), 1.0)) {
+            let x = left + (value - f64::from(self.from)) / f64::from(1 - self.from) * self.length(sizes);
+            let ends = [(x, y + half), (x, y + half + 0.25 * sizes.text)];
+            canvas.polyline(&ends, &Ink::stroke(Colour::FRAME, sizes.thin));
+            canvas.text((x, y + half + 0.85 * sizes.text), Side::Centre, style, &label);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What a reader of a drawn figure sees, read back from its SVG.
+
+use resvg::usvg::{Group, Node, Rect, Text};
+
+use super::look::Look;
+use super::write::parsed;
+use super::{Axis, Cells, Content, Figure, Marker, Panel, Series, Stroke, Title, UNIT};
+use crate::figure::kit::Colour;
+
+fn look(words: &[&str]) -> Look {
+    let command = <Look as clap::Args>::augment_args(clap::Command::new("draw").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).unwrap();
+    <Look as clap::FromArgMatches>::from_arg_matches(&matches).unwrap()
+}
+
+fn lines(row: &str, column: &str) -> Panel {
+    let point = |layer: i32| {
+        let x = f64::from(layer);
+        (x, x / 8.0, Some((x / 9.0, x / 7.0)))
+    };
+    Panel {
+        title: Title::new(row, column),
+        content: Content::Lines {
+            x: Axis {
+                label: "effective layer".to_owned(),
+                range: (0.0, 8.0),
+                log: false,
+                layers: Some(2),
+            },
+            y_label: "top-1 accuracy".to_owned(),
+            y_range: UNIT,
+            series: vec![line().points((0..=8).map(point))],
+            marks: vec![(3.0, "stage 1".to_owned())],
+        },
+    }
+}
+
+fn line() -> Series {
+    Series::new(Colour::BLUE).stroke(Stroke::Dashed).marker(Marker::Square)
+}
+
+fn map(row: &str, column: &str) -> Panel {
+    let cell = |i: usize, j: usize| (i != 2).then_some(((i as f64 - j as f64) / 8.0, Some((-0.1, 0.3))));
+    Panel {
+        title: Title::new(row, column),
+        content: Content::Cells(Cells {
+            x_label: "effective layer".to_owned(),
+            y_label: "put in at".to_owned(),
+            value: "recovery".to_owned(),
+            columns: (1..=8).map(|layer| layer.to_string()).collect(),
+            rows: ["head", "r1", "r2", "readout"].map(str::to_owned).into(),
+            cells: (0..4).map(|i| (0..8).map(|j| cell(i, j)).collect()).collect(),
+            layers: Some(2),
+            ..Cells::default()
+        }),
+    }
+}
+
+fn figure(panels: Vec<Vec<Panel>>) -> Figure {
+    Figure {
+        title: "Logit lens: what the output matrix reads off the residual stream".to_owned(),
+        conditions: vec![
+            "run looped; data 0123456789abcdef; seed 1; checkpoints abc; 500 queries of each split".to_owned(),
+        ],
+        legend: vec![("ID test".to_owned(), line()), ("OOD test".to_owned(), line())],
+        panels,
+    }
+}
+
+fn grid(panel: fn(&str, &str) -> Panel, columns: usize) -> Figure {
+    let steps: Vec<String> = (1..=columns)
+        .map(|n| format!("end of stage {n}, step {n},950"))
+        .collect();
+    let row = |row: &str| steps.iter().map(|column| panel(row, column)).collect();
+    figure(["bridge at r1", "answer at r2"].map(row).into())
+}
+
+fn drawn(figure: &Figure, words: &[&str]) -> (Rect, Vec<Text>) {
+    let look = look(words);
+    let tree = parsed(&figure.svg(&look), &look.sizes()).unwrap();
+    let mut texts = Vec::new();
+    collect(tree.root(), &mut texts);
+    let page = Rect::from_xywh(0.0, 0.0, tree.size().width(), tree.size().height()).unwrap();
+    (page, texts)
+}
+
+fn collect(group: &Group, texts: &mut Vec<Text>) {
+    for node in group.children() {
+        match node {
+            Node::Group(group) => collect(group, texts),
+            Node::Text(text) => texts.push((**text).clone()),
+            _ => {}
+        }
+    }
+}
+
+fn words(text: &Text) -> String {
+    text.chunks().iter().map(|chunk| chunk.text()).collect()
+}
+
+fn sizes(text: &Text) -> Vec<f32> {
+    let spans = text.chunks().iter().flat_map(|chunk| chunk.spans());
+    spans.map(|span| span.font_size().get()).collect()
+}
+
+fn count(texts: &[Text], of: &str) -> usize {
+    texts.iter().filter(|text| words(text) == of).count()
+}
+
+const LOOKS: [&[&str]; 4] = [
+    &[],
+    &["--no-caption"],
+    &["--style", "paper"],
+    &["--style", "paper", "--width", "3.25in"],
+];
+
+#[test]
+fn type_on_paper_is_7_to_9_points_at_the_final_width() {
+    for panel in [lines, map] {
+        for columns in [1, 4, 7] {
+            let (page, texts) = drawn(&grid(panel, columns), &["--style", "paper", "--width", "5.5in"]);
+            // A unit is a point.
+            assert_eq!(page.width(), 396.0);
+            for text in &texts {
+                assert!(
+                    sizes(text).iter().all(|size| (7.0..=9.0).contains(size)),
+                    "{}",
+                    words(text)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_leaves_the_page_or_covers_another() {
+    for panel in [lines, map] {
+        for columns in [1, 2, 4, 7] {
+            for look in LOOKS {
+                let (page, texts) = drawn(&grid(panel, columns), look);
+                let boxes: Vec<(String, Rect)> = texts
+                    .iter()
+                    .map(|text| (words(text), text.abs_bounding_box()))
+                    .collect();
+                for (i, (name, at)) in boxes.iter().enumerate() {
+                    let inside = at.left() >= 0.0
+                        && at.top() >= 0.0
+                        && at.right() <= page.right()
+                        && at.bottom() <= page.bottom();
+                    assert!(inside, "{name} {at:?} is not on {page:?} ({columns} columns, {look:?})");
+                    for (other, of_other) in &boxes[..i] {
+                        let apart = at.left() >= of_other.right() - 0.5
+                            || of_other.left() >= at.right() - 0.5
+                            || at.top() >= of_other.bottom() - 0.5
+                            || of_other.top() >= at.bottom() - 0.5;
+                        assert!(apart, "{name} covers {other} ({columns} columns, {look:?})");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_neighbours_share_is_written_once() {
+    let kinds: [(fn(&str, &str) -> Panel, &str); 2] = [(lines, "top-1 accuracy"), (map, "put in at")];
+    for (panel, label) in kinds {
+        let (_, texts) = drawn(&grid(panel, 3), &[]);
+        // Below the last row of each column, left of the first column of each row, and on top of each column.
+        assert_eq!(count(&texts, "effective layer"), 3);
+        assert_eq!(count(&texts, label), 2, "{label}");
+        assert_eq!(count(&texts, "end of stage 2, step 2,950"), 1);
+        assert_eq!(count(&texts, "bridge at r1"), 1);
+        for letter in ["a", "b", "c", "d", "e", "f"] {
+            assert_eq!(count(&texts, letter), 1, "{letter}");
+        }
+    }
+}
+
+#[test]
+fn one_checkpoint_fills_the_width_and_is_named_in_the_caption_alone() {
+    for look in LOOKS {
+        let (page, texts) = drawn(&grid(lines, 1), look);
+        let named = texts
+            .iter()
+            .filter(|text| words(text).contains("end of stage 1"))
+            .count();
+        assert_eq!(named, usize::from(look.is_empty()), "{look:?}");
+        let last = texts
+            .iter()
+            .filter(|text| words(text) == "effective layer")
+            .map(|text| text.abs_bounding_box().right())
+            .fold(0.0, f32::max);
+        // Its label is in the middle of the last plot.
+        assert!(last > 0.7 * page.width(), "{last} of {page:?}");
+    }
+}
+
+#[test]
+fn the_legend_explains_every_mark_that_the_kit_makes() {
+    let (_, texts) = drawn(&grid(lines, 2), &["--style", "paper"]);
+    for entry in ["ID test", "95 % interval", "between iterations", "iteration 1"] {
+        assert!(count(&texts, entry) > 0, "{entry}");
+    }
+    let (_, texts) = drawn(&grid(map, 2), &["--style", "paper"]);
+    for entry in [
+        "recovery",
+        "below 0",
+        "95 % interval on both sides of 0",
+        "no value",
+        "between iterations",
+    ] {
+        assert_eq!(count(&texts, entry), 1, "{entry}");
+    }
+    // The ends of the bar.
+    assert!(count(&texts, "−1.0") == 1 && count(&texts, "1.0") == 1);
+}
+
+#[test]
+fn every_format_is_written_and_a_pdf_has_its_fonts() {
+    let folder = tempfile::tempdir().unwrap();
+    let look = look(&["--format", "svg,png,pdf,png", "--width", "9cm", "--style", "paper"]);
+    assert_eq!(look.endings(), "svg,png,pdf");
+    assert!(!look.is_written(folder.path(), "f"));
+    grid(map, 2).write(folder.path(), "f", &look).unwrap();
+    assert!(look.is_written(folder.path(), "f"));
+    let read = |ending: &str| std::fs::read(folder.path().join(format!("f.{ending}"))).unwrap();
+    let svg = String::from_utf8(read("svg")).unwrap();
+    assert!(svg.contains("width=\"255.12pt\""), "{}", &svg[..300]);
+    // What a caption would say is not in the picture, and not lost.
+    assert!(
+        svg.contains("<title>Logit lens") && svg.contains("<desc>run looped; data"),
+        "{}",
+        &svg[..600]
+    );
+    let png = read("png");
+    let width = u32::from_be_bytes(png[16..20].try_into().unwrap());
+    // 9 cm at 300 dots an inch.
+    assert!(png.starts_with(b"\x89PNG") && (1060..=1066).contains(&width), "{width}");
+    let pdf = String::from_utf8_lossy(&read("pdf")).into_owned();
+    assert!(pdf.starts_with("%PDF-") && pdf.contains("/FontFile3") && pdf.contains("Inter"));
+    let page = pdf.split("/MediaBox").nth(1).unwrap();
+    assert!(page.trim_start().starts_with("[0 0 255."), "{}", &page[..40]);
+}
