@@ -177,3 +177,29 @@ fn bad_input_is_one_clear_message_and_no_file() {
     assert!(!at.join("c.safetensors").exists() && !at.join("c.truth.json").exists());
     assert_eq!(text(&truth_path(Path::new("a/b.c"))), "a/b.c.truth.json");
 }
+
+#[test]
+fn attention_sees_the_previous_token_head_of_a_circuit() {
+    let folder = prepared();
+    let at = folder.path();
+    circuit(at, &["hop-per-iteration"]).expect(0);
+    let arguments = ["--data", "data", "--split", "train_inferred", "--out", "out"];
+    run(at, &[&["attention", "c.safetensors"][..], &arguments].concat()).expect(0);
+    let report: Value = json(&at.join("out/attention.json"));
+    let rows = report["rows"].as_array().unwrap();
+    // The first head of every iteration looks at the position before.
+    let of_head = rows.iter().filter(|row| row["attention_head"] == 1);
+    let mut seen = 0;
+    for row in of_head {
+        let attention = row["attention"].as_f64().unwrap();
+        match (row["position"].as_str().unwrap(), row["key_position"].as_str().unwrap()) {
+            ("r1", "head") | ("r2", "r1") => {
+                assert!(attention > 0.99, "{row}");
+                seen += 1;
+            }
+            ("r1" | "r2", _) => assert!(attention < 0.01, "{row}"),
+            _ => {}
+        }
+    }
+    assert!(seen >= 2 * 2, "{seen}");
+}
