@@ -141,10 +141,11 @@ struct Pseudo {
 impl Pseudo {
     /// Runs the dashboard of `target` in it, then has the terminal tell its settings; `None` where there is no `script` of
     /// util-linux.
+    #[expect(clippy::print_stderr, reason = "a test that was skipped says so")]
     fn watch(folder: &Path, target: &str, variables: &[(&str, &str)]) -> Option<Self> {
         let version = Command::new("script").arg("--version").output().ok()?;
         if !String::from_utf8_lossy(&version.stdout).contains("util-linux") {
-            println!("skipped: there is no script of util-linux here");
+            eprintln!("skipped: there is no script of util-linux here");
             return None;
         }
         let inner = format!(

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::Line;
-use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph};
 
 use super::{View, WatchedRun};
 use crate::graph::Split;
@@ -66,12 +66,12 @@ struct Steps {
 }
 
 impl Steps {
-    // `None` before the first evaluation after a step.
+    // `None` before there are two places on it.
     fn of(metrics: &[Evaluation], log: bool) -> Option<Self> {
         let last = metrics.last()?.step;
-        let first = metrics.iter().find(|line| line.step > 0 && (log || line.step < last))?;
-        Some(Self {
-            first: if log { first.step as f64 } else { 0.0 },
+        let first = metrics.iter().map(|line| line.step).find(|&step| !log || step > 0)?;
+        (first < last).then_some(Self {
+            first: first as f64,
             last: last as f64,
             log,
         })
@@ -81,10 +81,8 @@ impl Steps {
         if self.log { step.log10() } else { step }
     }
 
-    // Both ends, apart where there is one evaluation alone.
     fn bounds(self) -> [f64; 2] {
-        let (first, last) = (self.place(self.first), self.place(self.last));
-        [first, last.max(first + f64::EPSILON)]
+        [self.place(self.first), self.place(self.last)]
     }
 
     fn axis(self) -> Axis<'static> {
@@ -156,7 +154,7 @@ fn chart(
 ) {
     let block = Block::bordered().title(Line::from(format!(" {title} ")));
     let Some(steps) = Steps::of(&run.metrics, view.log_steps) else {
-        let nothing = ratatui::widgets::Paragraph::new("no evaluation yet").block(block);
+        let nothing = Paragraph::new("it has curves from the second evaluation on").block(block);
         frame.render_widget(nothing, area);
         return;
     };

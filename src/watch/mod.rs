@@ -109,7 +109,8 @@ impl Dashboard {
             count(WatchedState::Finished)
         );
         for (place, holder) in &at_work {
-            let place = folder.join(place);
+            // Without the slash at the end that a folder joined with nothing has.
+            let place: PathBuf = folder.join(place).components().collect();
             headline = format!("{headline}; process {} works in {}", holder.process, place.display());
         }
         self.headlines.push(headline);
