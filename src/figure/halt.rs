@@ -1,6 +1,6 @@
 //! Adaptive halting (Kohli et al. 2026, Figures 9 and 10).
 
-use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Stroke, Title, UNIT};
+use super::kit::{Axis, Colour, Content, Figure, Panel, Point, Series, Title, UNIT};
 use super::{Draw, Populations, column_title, conditions, cycled_line, intervals, sample_size, several_runs, wrapped};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Criterion, Halt, HaltRow, Report, Rule};
@@ -175,6 +175,7 @@ fn frontier(report: &Report<Halt>, checkpoint: &CheckpointSummary, family: &[(&S
 
 #[cfg(test)]
 mod tests {
+    use super::super::kit::Stroke;
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::statistics::Clustering;

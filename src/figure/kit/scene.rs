@@ -117,7 +117,7 @@ impl Figure {
             .collect();
         let panels = self.panels.iter().flatten().map(|panel| ScenePanel {
             title: panel.title.whole(),
-            content: content(&panel.content, &legend),
+            content: content(&panel.content, &self.legend),
         });
         Scene {
             title: self.title.clone(),
@@ -141,7 +141,7 @@ impl Series {
     }
 }
 
-fn content(content: &Content, legend: &[SceneLine]) -> SceneContent {
+fn content(content: &Content, legend: &[(String, Series)]) -> SceneContent {
     match content {
         Content::Lines {
             x,
@@ -181,12 +181,12 @@ fn content(content: &Content, legend: &[SceneLine]) -> SceneContent {
 }
 
 // A line under the name that the legend has for its look.
-fn named(line: &Series, legend: &[SceneLine]) -> SceneLine {
-    let sample = line.sample();
-    let found = legend
-        .iter()
-        .find(|entry| (&entry.colour, entry.stroke) == (&sample.colour, sample.stroke));
-    found.cloned().unwrap_or(sample)
+fn named(line: &Series, legend: &[(String, Series)]) -> SceneLine {
+    let found = legend.iter().find(|(_, entry)| entry.looks_like(line));
+    SceneLine {
+        name: found.map_or_else(String::new, |(name, _)| name.clone()),
+        ..line.sample()
+    }
 }
 
 fn points(line: &Series, x: &Axis) -> Vec<ScenePoint> {
