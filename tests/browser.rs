@@ -3,9 +3,10 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::Command;
 
-use common::{SMALL_RUN, prepared, run, shipped, text};
+use common::{SMALL_RUN, planned, prepared, run, shipped, text};
 
 #[test]
 fn a_page_works_by_mouse_and_keyboard_at_every_width() {
@@ -35,6 +36,20 @@ fn a_page_works_by_mouse_and_keyboard_at_every_width() {
         ],
     )
     .expect(0);
+    drive(at);
+}
+
+#[test]
+fn the_page_of_a_sweep_works_by_mouse_and_keyboard_at_every_width() {
+    let folder = planned();
+    let at = folder.path();
+    run(at, &["sweep", "run", "s"]).expect(0);
+    run(at, &["report", "s", "--measure=lens,eval", "--out", "page.html"]).expect(0);
+    drive(at);
+}
+
+// Drives `page.html` in this folder.
+fn drive(at: &Path) {
     let shots = at.join("shots");
     std::fs::create_dir(&shots).unwrap();
     let driven = Command::new("python3")

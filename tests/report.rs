@@ -4,7 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{SMALL_RUN, json, prepared, run};
+use common::pages::{assert_says, data, page};
+use common::{ENDLESS, Running, SMALL_DATA, SMALL_RUN, json, prepared, run, saved_step};
 use serde_json::Value;
 
 // A looped run and a vanilla one on the same data, trained for some steps.
@@ -22,17 +23,6 @@ fn trained() -> tempfile::TempDir {
         run(at, &["train", &config, "--out", name]).expect(0);
     }
     folder
-}
-
-// The data block of a page.
-fn data(page: &Path) -> Value {
-    let text = std::fs::read_to_string(page).unwrap();
-    let (_, rest) = text
-        .split_once(r#"<script type="application/json" id="data">"#)
-        .unwrap();
-    let (block, _) = rest.split_once("</script>").unwrap();
-    assert!(!block.contains('<'), "nothing in the data can end its block");
-    serde_json::from_str(block).unwrap()
 }
 
 #[test]
@@ -188,4 +178,111 @@ fn a_method_over_training_measures_every_checkpoint_of_a_run() {
     assert!(steps.len() <= files.count());
     assert!(at.join("figures/lens/lens-over-steps.svg").is_file());
     run(at, &["patch", "looped", "--over-steps", "--out", "figures/patch"]).expect(0);
+}
+
+#[test]
+fn the_summary_has_the_numbers_of_results_with_their_intervals() {
+    let folder = trained();
+    let at = folder.path();
+    let before = page(at, &["looped", "vanilla"]);
+    assert_says(&before, &["looped ends at", "no interval: eval has not measured it"]);
+    run(at, &["eval", "looped", "vanilla", "--out", "figures/eval"]).expect(0);
+    run(at, &["lens", "looped", "--out", "figures/lens"]).expect(0);
+    let text = page(at, &["looped", "vanilla"]);
+    let eval: Value = json(&at.join("figures/eval/eval.json"));
+    let rows = eval["rows"].as_array().unwrap();
+    for row in rows.iter().filter(|row| row["split"] == "test_inferred_ood") {
+        let number = |field: &str| row[field].as_f64().unwrap();
+        let (accuracy, low, high) = (number("accuracy"), number("low"), number("high"));
+        let name = row["run"].as_str().unwrap();
+        assert_says(&text, &[&format!("{name} ends at {accuracy:.3} ({low:.3}–{high:.3})")]);
+    }
+    assert_says(
+        &text,
+        &[
+            "over the test chains of each run and not over seeds",
+            "In looped it is",
+            "nothing here says how much seeds differ",
+        ],
+    );
+}
+
+#[test]
+fn a_run_in_training_has_a_page_that_says_so() {
+    let folder = prepared();
+    let at = folder.path();
+    let train = ["train", "run.toml", "--out", "looped", "--set", ENDLESS];
+    let mut training = Running::start(at, &train);
+    training.wait_until("a saved state", || {
+        at.join("looped/stages.json").is_file() && saved_step(&at.join("looped")) > 10
+    });
+    let text = page(at, &["looped"]);
+    assert_says(
+        &text,
+        &[
+            "STILL IN TRAINING: looped was last saved at step",
+            "reached none of its 3 stages so far",
+        ],
+    );
+    let shown = data(&at.join("page.html"));
+    assert!(
+        shown["moments"][0]["label"]
+            .as_str()
+            .unwrap()
+            .ends_with("newest checkpoint so far")
+    );
+    assert!(shown["results"]["training"]["figures"][0]["panels"][0]["series"].is_array());
+    drop(training);
+    assert_says(
+        &page(at, &["looped"]),
+        &[
+            "NOT FINISHED: looped stopped at step",
+            "loopscope train",
+            "--resume goes on",
+        ],
+    );
+}
+
+#[test]
+fn runs_on_different_data_stand_side_by_side_and_the_page_says_so() {
+    let folder = trained();
+    let at = folder.path();
+    let other = SMALL_DATA.map(|word| if word == "--seed=3" { "--seed=4" } else { word });
+    std::fs::create_dir(at.join("other")).unwrap();
+    run(&at.join("other"), &other).expect(0);
+    std::fs::write(
+        at.join("other.toml"),
+        SMALL_RUN.replace("data = \"data\"", "data = \"other/data\""),
+    )
+    .unwrap();
+    run(at, &["train", "other.toml", "--out", "elsewhere"]).expect(0);
+    let text = page(at, &["looped", "elsewhere", "--measure=lens"]);
+    assert_says(&text, &["DIFFERENT DATA: elsewhere was trained on other data"]);
+    let shown = data(&at.join("page.html"));
+    let views = shown["queries"]["views"].as_array().unwrap();
+    assert!(views.iter().all(|view| view["run"] == 0) && !views.is_empty());
+    let figures = shown["results"]["lens"]["figures"].as_array().unwrap();
+    let runs: Vec<&Value> = figures.iter().map(|figure| &figure["run"]).collect();
+    assert_eq!(runs, [0, 1]);
+}
+
+#[test]
+fn measuring_goes_beyond_the_iterations_of_training_and_takes_what_is_there() {
+    let folder = trained();
+    let at = folder.path();
+    run(at, &["lens", "looped", "--out", "figures/lens"]).expect(0);
+    page(at, &["looped", "--measure=eval,lens"]);
+    let measured = at.join("figures/elsewhere/looped");
+    assert!(!measured.join("lens.json").exists(), "the lens is there already");
+    let eval = std::fs::read_to_string(measured.join("eval.json")).unwrap();
+    let rows: Value = serde_json::from_str(&eval).unwrap();
+    let iterations = rows["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| row["iterations"].as_u64());
+    assert_eq!(iterations.max(), Some(4));
+    std::fs::remove_file(measured.join("eval.csv")).unwrap();
+    page(at, &["looped", "--measure"]);
+    assert!(!measured.join("eval.csv").exists(), "accuracy is not measured again");
 }

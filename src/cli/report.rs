@@ -4,19 +4,25 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::analyses::Inputs;
-use crate::checkpoint::{RunPath, RunRecord, find_checkpoints};
+use super::analyses::{Inputs, say_notes};
+use super::progress::counted_work;
+use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, RunRecord, find_checkpoints_over_steps};
 use crate::error::{Error, Result};
-use crate::figure::{Draw, Look};
+use crate::figure::{Draw, Look, has_results, result_files};
 use crate::files;
-use crate::measure::{self, LoadedCheckpoint, Method, RunSummary, positive};
+use crate::measure::{
+    self, CheckpointSummary, Eval, Extrapolate, Iterations, Lens, LoadedCheckpoint, MAX_ITERATIONS, Method, Patch,
+    RunSummary, data_sets, positive,
+};
 use crate::registry::with_every_method;
-use crate::report::page::{PageRun, PageSettings, page};
+use crate::report::page::{PageRun, PageSettings, PageSweep, page, sweep_page};
+use crate::sweep::gather::{Gathered, MethodPlace, MethodRequest};
+use crate::sweep::{Plan, Status, SweepData};
 use crate::wording::shell_word;
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// Run folders, side by side, each perhaps under a name of your own: NAME=PATH
+    /// Run folders, side by side, each perhaps under a name of your own: NAME=PATH; or the folder of one sweep or study
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<RunPath>,
     /// The page [default: report.html in the folder where analyses of these runs go]
@@ -25,9 +31,10 @@ pub(super) struct ReportArgs {
     /// Folders below which results of these runs are found [default: figures]
     #[arg(long, value_name = "FOLDER")]
     results: Vec<PathBuf>,
-    /// Measure these methods with their default settings first, where there is no result of them
-    #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1, default_missing_value = "eval,lens,patch")]
-    measure: Vec<String>,
+    /// Measure these methods with their default settings first, eval up to twice the iterations of training, where results do not
+    /// hold them already [default where none is named: eval,lens,patch, and extrapolate for chains by depth]
+    #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1)]
+    measure: Option<Vec<String>>,
     /// Queries to look at one by one, in turn from every split, number of hops, and right or wrong [default: the most
     /// that keep the page small]
     #[arg(long, value_parser = positive)]
@@ -44,12 +51,13 @@ pub(super) struct ReportArgs {
 
 macro_rules! measure_by_name {
     ($($module:ident::$Method:ident,)*) => {
-        // Measures a method with its default settings, into `out`.
-        fn measure(name: &str, loaded: &[LoadedCheckpoint], out: &Path) -> Result<()> {
+        // Measures a method with its default settings into `folder`, where `files` do not hold its results on these checkpoints.
+        fn measure(name: &str, loaded: &[LoadedCheckpoint], folder: &Path, files: &[PathBuf]) -> Result<Option<PathBuf>> {
             $(if name == <measure::$Method as Method>::NAME {
-                let report = <measure::$Method as Method>::defaults()?.run(loaded)?;
-                report.write(out)?;
-                return measure::$Method::draw(&report).write(out, name, &Look::default());
+                if has_results::<measure::$Method>(files, &summaries(loaded), |_, rows| !rows.is_empty()) {
+                    return Ok(None);
+                }
+                return measured(&<measure::$Method as Method>::defaults()?, loaded, folder).map(Some);
             })*
             let names = [$(<measure::$Method as Method>::NAME),*];
             Err(Error::input(format!("--measure {name}; allowed: {}", names.join(", "))))
@@ -59,35 +67,202 @@ macro_rules! measure_by_name {
 
 with_every_method!(measure_by_name);
 
-pub(super) fn run(args: &ReportArgs) -> Result<()> {
-    let (loaded, folder) = Inputs::own_data(args.device.device).load(&find_checkpoints(&args.runs)?)?;
-    let mut results = args.results.clone();
-    if results.is_empty() && Path::new("figures").is_dir() {
-        results.push("figures".into());
+// Measures accuracy from one iteration up to twice those of training, where `files` do not hold it so far.
+fn measure_eval(loaded: &[LoadedCheckpoint], folder: &Path, files: &[PathBuf]) -> Result<Option<PathBuf>> {
+    let beyond = |rows: &[measure::EvalRow], trained: usize| rows.iter().any(|row| row.iterations > trained);
+    let checkpoints = summaries(loaded);
+    if has_results::<Eval>(files, &checkpoints, |it, rows| {
+        it.iterations == 1 || beyond(rows, it.iterations)
+    }) {
+        return Ok(None);
     }
-    for name in &args.measure {
-        measure(name, &loaded, &folder)?;
+    let trained = checkpoints
+        .iter()
+        .map(|checkpoint| checkpoint.iterations)
+        .max()
+        .unwrap_or(1);
+    let defaults = Eval::defaults()?;
+    let settings = Eval {
+        iterations: match trained {
+            1 => defaults.iterations,
+            looped => Iterations::up_to((2 * looped).min(MAX_ITERATIONS)),
+        },
+        ..defaults
+    };
+    measured(&settings, loaded, folder).map(Some)
+}
+
+fn measured<M: Draw>(settings: &M, loaded: &[LoadedCheckpoint], folder: &Path) -> Result<PathBuf> {
+    tracing::info!("measuring {}", M::NAME);
+    let report = settings.run(loaded)?;
+    report.write(folder)?;
+    M::draw(&report).write(folder, M::NAME, &Look::default())?;
+    Ok(folder.join(format!("{}.json", M::NAME)))
+}
+
+fn summaries(loaded: &[LoadedCheckpoint]) -> Vec<CheckpointSummary> {
+    loaded.iter().map(|checkpoint| checkpoint.info.clone()).collect()
+}
+
+// What is measured where the user names no method.
+fn usual(loaded: &[LoadedCheckpoint]) -> Vec<String> {
+    let of_depths = loaded.iter().any(|checkpoint| checkpoint.info.learned_hops.is_some());
+    let extrapolate = of_depths.then_some(Extrapolate::NAME);
+    let names = [Eval::NAME, Lens::NAME, Patch::NAME].into_iter().chain(extrapolate);
+    names.map(str::to_owned).collect()
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<()> {
+    let is_sweep = |named: &&RunPath| Plan::is_in(&named.path);
+    match (args.runs.as_slice(), args.runs.iter().find(is_sweep)) {
+        (_, None) => of_runs(args),
+        ([sweep], Some(_)) => of_sweep(args, &sweep.path),
+        (_, Some(sweep)) => Err(Error::file(
+            &sweep.path,
+            "is the folder of a sweep; allowed: one sweep alone, or run folders side by side",
+        )),
+    }
+}
+
+// The page of a sweep: of its newest plan.
+fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
+    if let Some(asked) = args.asked.first() {
+        return Err(Error::input(format!(
+            "--query {asked:?}: the page of a sweep has no single queries; allowed with run folders"
+        )));
+    }
+    let plan = Plan::read(folder, None)?;
+    let data = SweepData::new(folder);
+    let gathered = folder.join("gathered");
+    if let Some(named) = &args.measure {
+        let usual = [Eval::NAME, Lens::NAME, Patch::NAME].map(str::to_owned);
+        let names = if named.is_empty() { &usual[..] } else { named };
+        let device = args.device.device.open()?;
+        for name in names {
+            let refuse = |allowed: String| Error::input(format!("--measure {name}; {allowed}"));
+            let method: MethodRequest = name.parse().map_err(refuse)?;
+            let place = MethodPlace {
+                data: &data,
+                plan: &plan,
+                out: &gathered,
+                device: &device,
+                seed: args.seed,
+                look: &Look::default(),
+                progress: Some(counted_work),
+            };
+            let of_method = method.gather(&place)?;
+            say_notes(&[], &of_method.notes);
+        }
+    }
+    let mut results = result_folders(args);
+    if gathered.is_dir() {
+        results.push(gathered.clone());
+    }
+    let title = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let settings = settings(args, title, result_files(&results)?, results);
+    let sweep = PageSweep {
+        status: Status::read(folder, &plan),
+        gathered: Gathered::read(&data, &plan, args.seed),
+        folder: folder.to_owned(),
+        plan,
+    };
+    write(args, &gathered, &sweep_page(&sweep, &settings)?)
+}
+
+fn of_runs(args: &ReportArgs) -> Result<()> {
+    let paths = shown(find_checkpoints_over_steps(&args.runs)?);
+    let (mut loaded, folder) = Inputs::own_data(args.device.device).load(&paths)?;
+    let mut results = result_folders(args);
+    let mut files = result_files(&results)?;
+    if let Some(named) = &args.measure {
+        measure_all(named, &mut loaded, &folder, &mut files)?;
         if !results.contains(&folder) {
             results.push(folder.clone());
         }
     }
     let runs = runs_of(loaded)?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-    let settings = PageSettings {
-        title: names.join(" beside "),
+    let settings = settings(args, names.join(" beside "), files, results);
+    write(args, &folder, &page(&runs, &settings)?)
+}
+
+fn result_folders(args: &ReportArgs) -> Vec<PathBuf> {
+    let by_default = Path::new("figures");
+    if args.results.is_empty() && by_default.is_dir() {
+        return vec![by_default.to_owned()];
+    }
+    args.results.clone()
+}
+
+fn settings(args: &ReportArgs, title: String, files: Vec<PathBuf>, results: Vec<PathBuf>) -> PageSettings {
+    PageSettings {
+        title,
         command: std::env::args()
             .map(|word| shell_word(&word))
             .collect::<Vec<_>>()
             .join(" "),
         results,
+        files,
         queries: args.queries,
         asked: args.asked.clone(),
         seed: args.seed,
-    };
-    let text = page(&runs, &settings)?;
+    }
+}
+
+fn write(args: &ReportArgs, folder: &Path, text: &str) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| folder.join("report.html"));
     files::write(&out, text.as_bytes())?;
     out!("{} ({} kB)", out.display(), text.len().div_ceil(1000));
+    Ok(())
+}
+
+// Every stage and the end of a run; of one that has no end yet, its newest checkpoint too.
+fn shown(found: Vec<CheckpointPath>) -> Vec<CheckpointPath> {
+    let folders: Vec<PathBuf> = found.iter().map(|checkpoint| checkpoint.folder.clone()).collect();
+    let is_shown = |(index, checkpoint): &(usize, CheckpointPath)| {
+        let is_newest = folders.get(index + 1) != Some(&checkpoint.folder);
+        let is_named = matches!(checkpoint.role, CheckpointRole::Stage(_) | CheckpointRole::End);
+        checkpoint.alone || is_named || is_newest
+    };
+    let kept = found.into_iter().enumerate().filter(is_shown);
+    kept.map(|(_, checkpoint)| checkpoint).collect()
+}
+
+// Measures what results do not hold yet and adds it to `files`. Data sets need not share any split, so that each has its own folder
+// where there are several.
+fn measure_all(
+    named: &[String],
+    loaded: &mut Vec<LoadedCheckpoint>,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let hashes: Vec<String> = data_sets(loaded).iter().map(|data| data.hash.clone()).collect();
+    let order: Vec<PathBuf> = loaded.iter().map(|checkpoint| checkpoint.path.path.clone()).collect();
+    let mut rest = std::mem::take(loaded);
+    for hash in &hashes {
+        let of_data: Vec<LoadedCheckpoint>;
+        (of_data, rest) = rest.into_iter().partition(|checkpoint| checkpoint.data.hash == *hash);
+        let folder = if hashes.len() > 1 {
+            folder.join(hash)
+        } else {
+            folder.to_owned()
+        };
+        let names = if named.is_empty() {
+            usual(&of_data)
+        } else {
+            named.to_vec()
+        };
+        for name in &names {
+            let path = match name.as_str() {
+                Eval::NAME => measure_eval(&of_data, &folder, files)?,
+                other => measure(other, &of_data, &folder, files)?,
+            };
+            files.extend(path.filter(|path| !files.contains(path)));
+        }
+        loaded.extend(of_data);
+    }
+    loaded.sort_by_key(|checkpoint| order.iter().position(|path| *path == checkpoint.path.path));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Results on disk as figures, for a page: found by the checkpoints that they are of, whatever folder they are in.
 
+use std::any::Any;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -7,7 +9,7 @@ use walkdir::WalkDir;
 use super::{Draw, Figure, column_title};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader};
+use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader, Row};
 use crate::registry::with_every_method;
 use crate::wording::counted;
 
@@ -37,6 +39,15 @@ pub struct FoundFigure {
     pub column_title: String,
     /// The figure.
     pub figure: Figure,
+    // The report of these checkpoints, of the type of its method.
+    report: Box<dyn Any>,
+}
+
+impl FoundFigure {
+    /// The report that it was drawn from, with these checkpoints alone; `None` where that is another method's.
+    pub fn report<M: Method + 'static>(&self) -> Option<&Report<M>> {
+        self.report.downcast_ref()
+    }
 }
 
 /// A result that figures were drawn from.
@@ -53,19 +64,24 @@ pub struct FoundSource {
 macro_rules! found_by_name {
     ($($module:ident::$Method:ident,)*) => {
         /// The results of every method of the registry on these checkpoints, in the order of the registry: of several results of a
-        /// checkpoint that on the most of them, of equals the first by path. `runs` are ranges of checkpoints.
-        ///
-        /// # Errors
-        /// When a folder cannot be read.
+        /// checkpoint that on the most of them, of these that with the most rows, of equals the first by path. `runs` are ranges of
+        /// checkpoints, `files` those among which results are.
         pub fn found_results(
-            folders: &[PathBuf],
+            files: &[PathBuf],
             checkpoints: &[CheckpointSummary],
             runs: &[std::ops::Range<usize>],
-        ) -> Result<Vec<FoundMethod>> {
-            let files = result_files(folders)?;
+        ) -> Vec<FoundMethod> {
             let mut found = Vec::new();
-            $(found.extend(found_of::<measure::$Method>(&files, checkpoints, runs));)*
-            Ok(found)
+            $(found.extend(found_of::<measure::$Method>(files, checkpoints, runs));)*
+            found
+        }
+
+        /// The results over seeds of every method of the registry, in its order: of each method the first by path of which every
+        /// checkpoint is among these hashes. The checkpoints of a figure are the place of its set of values in `groups`.
+        pub fn found_over_seeds(files: &[PathBuf], hashes: &BTreeSet<&str>, groups: &[&str]) -> Vec<FoundMethod> {
+            let mut found = Vec::new();
+            $(found.extend(over_seeds_of::<measure::$Method>(files, hashes, groups));)*
+            found
         }
     };
 }
@@ -89,31 +105,120 @@ pub fn result_files(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn found_of<M: Draw>(
+/// Whether a result among `files` has every one of these checkpoints, by the present code, and `holds` for its rows of that
+/// checkpoint.
+pub fn has_results<M: Method>(
+    files: &[PathBuf],
+    checkpoints: &[CheckpointSummary],
+    holds: impl Fn(&CheckpointSummary, &[M::Row]) -> bool,
+) -> bool {
+    let (found, _) = reports::<M>(files, checkpoints, &mut Vec::new());
+    let has = |wanted: &CheckpointSummary| {
+        found.iter().any(|(_, report)| {
+            let of_wanted = place(report, wanted).map(|place| report.only(&[place]));
+            of_wanted.is_some_and(|report| holds(wanted, &report.rows))
+        })
+    };
+    checkpoints.iter().all(has)
+}
+
+// The results of a method on any of these checkpoints with their files, and the files that may be some and cannot be read.
+fn reports<'a, M: Method>(
+    files: &'a [PathBuf],
+    checkpoints: &[CheckpointSummary],
+    left_out: &mut Vec<String>,
+) -> (Vec<(&'a Path, Report<M>)>, Vec<String>) {
+    let mut unreadable = Vec::new();
+    let is_of_method = |path: &&PathBuf| path.file_stem().is_some_and(|name| name == M::NAME);
+    let reports = files
+        .iter()
+        .filter(is_of_method)
+        .filter_map(|path| Some((path.as_path(), read::<M>(path, checkpoints, left_out, &mut unreadable)?)));
+    (reports.collect(), unreadable)
+}
+
+impl FoundMethod {
+    // Nothing of a method yet.
+    fn of<M: Method>() -> Self {
+        Self {
+            name: M::NAME,
+            about: M::ABOUT,
+            misleads: M::MISLEADS,
+            figures: Vec::new(),
+            sources: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    // Where there is anything to say.
+    fn there(self) -> Option<Self> {
+        (!self.figures.is_empty() || !self.left_out.is_empty()).then_some(self)
+    }
+}
+
+impl FoundSource {
+    fn of<M: Method>(path: &Path, report: &Report<M>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            command: report.command.clone(),
+            notes: report.notes.clone(),
+        }
+    }
+}
+
+fn over_seeds_of<M: Draw + 'static>(
+    files: &[PathBuf],
+    hashes: &BTreeSet<&str>,
+    groups: &[&str],
+) -> Option<FoundMethod> {
+    let name = format!("{}-over-seeds.json", M::NAME);
+    let mut found = FoundMethod::of::<M>();
+    let of_sweep = |checkpoint: &CheckpointSummary| {
+        let mut members = checkpoint.members.iter();
+        members.all(|member| hashes.contains(member.origin.checkpoint_hash.as_str()))
+    };
+    for path in files
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|own| *own == *name))
+    {
+        let Ok(header): Result<ReportHeader> = files::read_json(path) else {
+            found.left_out.push(format!(
+                "{} cannot be read, perhaps of an earlier version",
+                path.display()
+            ));
+            continue;
+        };
+        if !header.checkpoints.iter().all(of_sweep) {
+            continue;
+        }
+        let Some(report) = read_present::<M>(path, &header, &mut found.left_out) else {
+            continue;
+        };
+        for (index, checkpoint) in report.checkpoints.iter().enumerate() {
+            let shown = report.only(&[index]);
+            let group = groups.iter().position(|group| *group == checkpoint.origin.run);
+            found
+                .figures
+                .extend(group.filter(|_| !shown.rows.is_empty()).map(|group| FoundFigure {
+                    checkpoints: vec![group],
+                    column_title: column_title(checkpoint, false),
+                    figure: M::draw(&shown),
+                    report: Box::new(shown),
+                }));
+        }
+        found.sources.push(FoundSource::of(path, &report));
+        break;
+    }
+    found.there()
+}
+
+fn found_of<M: Draw + 'static>(
     files: &[PathBuf],
     checkpoints: &[CheckpointSummary],
     runs: &[std::ops::Range<usize>],
 ) -> Option<FoundMethod> {
-    let mut found = FoundMethod {
-        name: M::NAME,
-        about: M::ABOUT,
-        misleads: M::MISLEADS,
-        figures: Vec::new(),
-        sources: Vec::new(),
-        left_out: Vec::new(),
-    };
-    let mut unreadable = Vec::new();
-    let is_of_method = |path: &&PathBuf| path.file_stem().is_some_and(|name| name == M::NAME);
-    let reports: Vec<(&Path, Report<M>)> = files
-        .iter()
-        .filter(is_of_method)
-        .filter_map(|path| {
-            Some((
-                path.as_path(),
-                read::<M>(path, checkpoints, &mut found.left_out, &mut unreadable)?,
-            ))
-        })
-        .collect();
+    let mut found = FoundMethod::of::<M>();
+    let (reports, unreadable) = reports::<M>(files, checkpoints, &mut found.left_out);
     if let Some(first) = unreadable.first() {
         found.left_out.push(format!(
             "{} of {} cannot be read, perhaps of an earlier version, as {first}",
@@ -121,16 +226,15 @@ fn found_of<M: Draw>(
             M::NAME
         ));
     }
-    // The report that has the most of these checkpoints, the first of equals.
+    // The report that has the most of these checkpoints, of these that with the most rows of them, the first of equals.
     let best = |wanted: &[usize]| {
         let count = |report: &Report<M>| {
-            wanted
-                .iter()
-                .filter(|&&i| place(report, &checkpoints[i]).is_some())
-                .count()
+            let places: Vec<usize> = wanted.iter().filter_map(|&i| place(report, &checkpoints[i])).collect();
+            let is_of = |row: &&M::Row| places.iter().any(|&i| report.checkpoints[i].owns(row.origin()));
+            (places.len(), report.rows.iter().filter(is_of).count())
         };
         let all = reports.iter().rev().map(|(path, report)| (count(report), path, report));
-        all.max_by_key(|(count, ..)| *count).filter(|(count, ..)| *count > 0)
+        all.max_by_key(|(count, ..)| *count).filter(|(count, ..)| count.0 > 0)
     };
     for run in runs {
         let of_run: Vec<usize> = run.clone().collect();
@@ -154,11 +258,7 @@ fn found_of<M: Draw>(
             if shown.rows.is_empty() {
                 continue;
             }
-            let source = FoundSource {
-                path: path.to_path_buf(),
-                command: report.command.clone(),
-                notes: report.notes.clone(),
-            };
+            let source = FoundSource::of(path, report);
             if !found.sources.contains(&source) {
                 found.sources.push(source);
             }
@@ -172,13 +272,14 @@ fn found_of<M: Draw>(
                     _ => String::new(),
                 },
                 figure: M::draw(&shown),
+                report: Box::new(shown),
             });
         }
     }
-    (!found.figures.is_empty() || !found.left_out.is_empty()).then_some(found)
+    found.there()
 }
 
-// A result on any of these checkpoints, by a code that this one agrees with.
+// A result on any of these checkpoints.
 fn read<M: Method>(
     path: &Path,
     checkpoints: &[CheckpointSummary],
@@ -197,6 +298,11 @@ fn read<M: Method>(
     {
         return None;
     }
+    read_present(path, &header, left_out)
+}
+
+// A result by a code that this one agrees with.
+fn read_present<M: Method>(path: &Path, header: &ReportHeader, left_out: &mut Vec<String>) -> Option<Report<M>> {
     if header.format != M::FORMAT {
         left_out.push(format!(
             "{}: of another version (loopscope {}, format {} of {}, now {}); measure again",

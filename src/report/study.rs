@@ -98,8 +98,8 @@ fn verdicts(findings: &[Finding]) -> String {
     text
 }
 
-// Nothing where the column of seeds says it already.
-fn reason_text(reason: Reason) -> &'static str {
+/// What decided a verdict; nothing where the column of seeds says it already.
+pub(super) fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::EverySeed | Reason::SeedsDiffer | Reason::Deviations | Reason::DeviationsAlike => "",
         Reason::IntervalOfMean => ", by the interval",
@@ -108,8 +108,8 @@ fn reason_text(reason: Reason) -> &'static str {
     }
 }
 
-// `5 of 5 confirm`; of a spread its p.
-fn votes(finding: &Finding) -> String {
+/// `5 of 5 confirm`; of a spread its p.
+pub(super) fn votes(finding: &Finding) -> String {
     if finding.is_spread {
         return or_dash(finding.p.map(|p| format!("p = {p:.3}")));
     }
@@ -122,7 +122,8 @@ fn votes(finding: &Finding) -> String {
     }
 }
 
-fn mean(finding: &Finding) -> String {
+/// The mean over seeds with its interval.
+pub(super) fn mean(finding: &Finding) -> String {
     match (finding.value, finding.interval) {
         (Some(value), Some((low, high))) => format!("{} ({} to {})", number(value), number(low), number(high)),
         (Some(value), None) if finding.is_spread => format!("ratio {}", number(value)),
@@ -131,7 +132,8 @@ fn mean(finding: &Finding) -> String {
     }
 }
 
-fn each_seed(finding: &Finding) -> String {
+/// The number of each seed.
+pub(super) fn each_seed(finding: &Finding) -> String {
     let of_seed = |values: &[Measured]| {
         let all: Vec<String> = values.iter().map(measured).collect();
         all.join(" / ")

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::criteria::{Criterion, Range, Subject};
 use crate::experiment::Evidence;
-use crate::experiment::claims::{Measured, finite_or_word};
+use crate::experiment::claims::{Measured, finite_or_word_where_there};
 use crate::measure::statistics::seeds::OverSeeds;
 use crate::measure::statistics::{Interval, mean};
 
@@ -39,7 +39,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Why a verdict is what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// Every seed says so.
@@ -59,7 +59,7 @@ pub enum Reason {
 }
 
 /// A criterion held against all seeds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The claim's label.
     pub claim: String,
@@ -86,7 +86,7 @@ pub struct Finding {
     /// Each seed with what it gave; of a spread the number of each run.
     pub seeds: Vec<SeedValues>,
     /// The mean over seeds; of a spread the ratio of the deviations, which is infinite where the second does not vary.
-    #[serde(serialize_with = "finite_or_word_where_there")]
+    #[serde(with = "finite_or_word_where_there")]
     pub value: Option<f64>,
     /// The 95 % interval of the mean over seeds.
     pub interval: Option<Interval>,
@@ -95,20 +95,12 @@ pub struct Finding {
 }
 
 /// What a seed gave.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedValues {
     /// The seed.
     pub seed: u64,
     /// The number of the criterion's quantity; of a spread those of the wide and the narrow run.
     pub values: Vec<Measured>,
-}
-
-#[expect(clippy::ref_option, reason = "serde passes a reference")]
-fn finite_or_word_where_there<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => finite_or_word(value, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl Criterion {

@@ -115,6 +115,11 @@ impl Plan {
         numbers.iter().map(|&number| Self::read_number(sweep, number)).collect()
     }
 
+    /// Whether `folder` is that of a sweep: it has a plan.
+    pub fn is_in(folder: &Path) -> bool {
+        !numbers(folder).is_empty()
+    }
+
     /// The plan with this number in the folder `sweep`; the newest where none is named. The others are not read.
     ///
     /// # Errors

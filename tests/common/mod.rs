@@ -1,6 +1,8 @@
 //! What the integration tests share: running the binary in a folder of its own.
 #![allow(dead_code)] // each test file is a crate and uses a part
 
+pub mod pages;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::evidence::{Evidence, Need, RunView};
 pub(crate) use depth::plain;
-pub(crate) use quantity::finite_or_word;
+pub(crate) use quantity::finite_or_word_where_there;
 pub use quantity::{Cost, Measured, Quantity};
 pub use tables::{DEPTH, SYSTEMATIC};
 

@@ -32,6 +32,14 @@ struct CheckpointData {
 }
 
 impl<'a> RunData<'a> {
+    /// A set of values over its seeds.
+    pub(super) fn of_group(name: &'a str) -> Self {
+        Self {
+            name,
+            checkpoints: Vec::new(),
+        }
+    }
+
     pub(super) fn of(run: &'a PageRun) -> Self {
         let steps = run.checkpoints.iter().map(|checkpoint| CheckpointData {
             step: checkpoint.info.origin.step,
@@ -43,7 +51,7 @@ impl<'a> RunData<'a> {
     }
 }
 
-/// The splits by name, each with its title and colour.
+/// The splits of the data of these runs by name, each with its title and colour.
 pub(super) fn splits(runs: &[PageRun]) -> Map<String, Value> {
     let mut known: Vec<&Split> = Vec::new();
     for split in runs
@@ -54,7 +62,12 @@ pub(super) fn splits(runs: &[PageRun]) -> Map<String, Value> {
             known.push(split);
         }
     }
-    let of = known.iter().enumerate().map(|(index, split)| {
+    split_data(&known)
+}
+
+/// These splits by name, each with its title and colour.
+pub(super) fn split_data(splits: &[&Split]) -> Map<String, Value> {
+    let of = splits.iter().enumerate().map(|(index, split)| {
         let data = serde_json::json!({"title": split.title(), "colour": split_colour_hex(split, index)});
         (split.to_string(), data)
     });

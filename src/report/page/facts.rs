@@ -1,50 +1,7 @@
-//! What was run, how, and how it ended, in words and numbers.
+//! What was run and how: terms and their values.
 
 use super::{PageRun, PageSettings};
-use crate::graph::Split;
-use crate::wording::{counted, thousands};
-
-/// In plain words with numbers: when the run reached its stages, and how it ended.
-pub(super) fn sentence_of(run: &PageRun) -> String {
-    let summary = &run.summary;
-    let reached: Vec<String> = summary
-        .stages
-        .iter()
-        .filter_map(|outcome| {
-            let reached = outcome.reached.as_ref()?;
-            Some(format!("{} at step {}", outcome.stage.name, thousands(reached.step)))
-        })
-        .collect();
-    let stages = match (reached.is_empty(), summary.stages.len()) {
-        (_, 0) => "has no stages".to_owned(),
-        (true, _) => "reached none of its stages".to_owned(),
-        (false, count) => format!(
-            "reached {} of {} ({})",
-            reached.len(),
-            counted(count, "stage"),
-            reached.join(", ")
-        ),
-    };
-    let named = [Split::in_distribution(), Split::ood()];
-    let ends: Vec<String> = named
-        .iter()
-        .filter_map(|split| Some(format!("{} {:.3}", split.title(), summary.accuracy.get(split)?)))
-        .collect();
-    let mut parts = vec![stages];
-    parts.extend(
-        summary
-            .learned_hops
-            .map(|hops| format!("learned chains of up to {hops} hops")),
-    );
-    if !ends.is_empty() {
-        let step = thousands(summary.steps);
-        parts.push(format!(
-            "ended with an accuracy (of evaluated rows, at step {step}) of {}",
-            ends.join(", ")
-        ));
-    }
-    format!("{} ({}) {}.", run.name, run.kind(), parts.join("; "))
-}
+use crate::wording::thousands;
 
 /// Terms, each with its value for every run.
 pub(super) fn facts(runs: &[PageRun], settings: &PageSettings) -> Vec<(&'static str, Vec<String>)> {

@@ -4,14 +4,20 @@
 //! of the registry's methods, and traces of single queries.
 
 mod axis;
+mod claims;
 mod data;
+mod depths;
 mod facts;
 mod moments;
 mod pictures;
+mod places;
 mod queries;
+mod summary;
+mod sweep;
 mod text;
 mod training;
 mod views;
+mod warnings;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -19,13 +25,15 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::figure::{FoundMethod, found_results};
 use crate::graph::Dataset;
-use crate::measure::{CheckpointSummary, LoadedCheckpoint, RunSummary};
+use crate::measure::{CheckpointSummary, Eval, LoadedCheckpoint, Method, RunSummary};
 use crate::train::RunConfig;
 use crate::wording::counted;
 use data::{PageData, RunData};
 use pictures::{Drawn, Pictures};
 use queries::Queries;
 use text::{Parts, Text};
+
+pub use sweep::{PageSweep, sweep_page};
 
 /// A run of a page.
 pub struct PageRun {
@@ -47,6 +55,8 @@ pub struct PageSettings {
     pub command: String,
     /// Folders below which results are found.
     pub results: Vec<PathBuf>,
+    /// The JSON files below these folders.
+    pub files: Vec<PathBuf>,
     /// The number of queries; absent: the largest that keeps the page small.
     pub queries: Option<usize>,
     /// Queries that are shown whatever the sample, as `e_5 r_1 r_9`.
@@ -76,19 +86,22 @@ impl PageRun {
 /// The page of these runs.
 ///
 /// # Errors
-/// When a folder of results cannot be read, a query of the command line is not in the data, or the device fails.
+/// When a query of the command line is not in the data, or the device fails.
 pub fn page(runs: &[PageRun], settings: &PageSettings) -> Result<String> {
     let checkpoints: Vec<CheckpointSummary> = runs
         .iter()
         .flat_map(|run| run.checkpoints.iter().map(|checkpoint| checkpoint.info.clone()))
         .collect();
-    let found = found_results(&settings.results, &checkpoints, &ranges(runs))?;
-    let mut warnings = unfinished(runs);
-    let queries = Queries::of(runs, settings, &mut warnings)?;
+    let found = found_results(&settings.files, &checkpoints, &ranges(runs));
+    let queries = Queries::of(runs, settings)?;
+    let mut warnings = warnings::unfinished(runs);
+    warnings.extend(warnings::other_data(runs));
     warnings.extend(found.iter().flat_map(|method| method.left_out.clone()));
     let moments = moments::moments(runs);
     let shown = found.iter().filter(|method| !method.figures.is_empty());
-    let shown: Vec<(&FoundMethod, Pictures)> = shown.map(|method| (method, pictures_of(method, runs))).collect();
+    let shown: Vec<(&FoundMethod, Pictures)> = shown
+        .map(|method| (method, pictures_of(method, &found, runs)))
+        .collect();
     let training = Pictures::of(&training::curves(runs));
     let text = Text::of(Parts {
         runs,
@@ -97,17 +110,17 @@ pub fn page(runs: &[PageRun], settings: &PageSettings) -> Result<String> {
         training: &training,
         moments: &moments,
         queries: queries.as_ref(),
+        summary: summary::summary(runs, &found, &ranges(runs)),
         warnings,
-    })?;
+    });
     let results = shown.iter().map(|(method, pictures)| (method.name, pictures));
     let named = [("training", &training)].into_iter().chain(results);
     let data = PageData {
         splits: data::splits(runs),
         runs: runs.iter().map(RunData::of).collect(),
         moments: &moments,
-        // Plain data; nothing in it refuses to be JSON.
         results: named
-            .map(|(name, pictures)| (name.to_owned(), serde_json::to_value(pictures).unwrap_or_default()))
+            .map(|(name, pictures)| (name.to_owned(), pictures.json()))
             .collect(),
         queries: queries.as_ref(),
     };
@@ -115,16 +128,22 @@ pub fn page(runs: &[PageRun], settings: &PageSettings) -> Result<String> {
 }
 
 // A method's figures, each under the run and checkpoint that it is of.
-fn pictures_of(method: &FoundMethod, runs: &[PageRun]) -> Pictures {
+fn pictures_of(method: &FoundMethod, all: &[FoundMethod], runs: &[PageRun]) -> Pictures {
     let ranges = ranges(runs);
     let drawn = method.figures.iter().filter_map(|found| {
         // All checkpoints of a figure are of one run.
         let first = *found.checkpoints.first()?;
         let run = ranges.iter().position(|range| range.contains(&first))?;
+        let place = first - ranges[run].start;
+        let mut scene = found.figure.scene();
+        if method.name == Eval::NAME {
+            let info = &runs[run].checkpoints[place].info;
+            depths::name_rows(&mut scene, info.learned_hops, depths::answered(all, &info.origin));
+        }
         Some(Drawn {
             run: Some(run),
-            checkpoint: (found.checkpoints.len() == 1).then(|| first - ranges[run].start),
-            scene: found.figure.scene(),
+            checkpoint: (found.checkpoints.len() == 1).then_some(place),
+            scene,
             column_title: found.column_title.clone(),
             log_from: None,
         })
@@ -141,11 +160,4 @@ fn ranges(runs: &[PageRun]) -> Vec<Range<usize>> {
         start..end
     };
     runs.iter().map(range).collect()
-}
-
-fn unfinished(runs: &[PageRun]) -> Vec<String> {
-    let unfinished = runs.iter().filter(|run| !run.summary.finished);
-    unfinished
-        .map(|run| format!("{} is not finished: it stands at step {}", run.name, run.summary.steps))
-        .collect()
 }

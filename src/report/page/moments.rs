@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::PageRun;
 use crate::checkpoint::CheckpointRole;
+use crate::measure::LoadedCheckpoint;
 use crate::wording::thousands;
 
 /// One moment of training.
@@ -22,41 +23,73 @@ struct Shown {
     why: Option<String>,
 }
 
-/// The moments of these runs in the order of training: every stage that any of them reached, then the end. A checkpoint that was named
-/// by itself and is none of these is a moment of its own.
-pub(super) fn moments(runs: &[PageRun]) -> Vec<Moment> {
-    let roles = roles(runs);
-    roles.into_iter().map(|role| moment(role, runs)).collect()
-}
-
-fn roles(runs: &[PageRun]) -> Vec<CheckpointRole> {
-    let mut roles: Vec<CheckpointRole> = Vec::new();
-    for checkpoint in runs.iter().flat_map(|run| &run.checkpoints) {
-        if !roles.contains(&checkpoint.info.role) {
-            roles.push(checkpoint.info.role);
+impl Moment {
+    /// The end of training of this many sets of values, over their seeds.
+    pub(super) fn of_ends(groups: usize) -> Self {
+        let of_group = Shown {
+            checkpoint: None,
+            why: None,
+        };
+        Self {
+            label: "end of training, over seeds".to_owned(),
+            short: "end".to_owned(),
+            at: vec![of_group; groups],
         }
     }
-    roles.sort_by_key(|role| match role {
-        CheckpointRole::Initial => 0,
-        CheckpointRole::Stage(number) => *number,
-        CheckpointRole::Other => usize::MAX - 1,
-        CheckpointRole::End => usize::MAX,
-    });
-    roles
 }
 
-fn moment(role: CheckpointRole, runs: &[PageRun]) -> Moment {
-    let stage = |run: &PageRun| match role {
-        CheckpointRole::Stage(number) => run
-            .summary
-            .stages
-            .get(number - 1)
-            .map(|outcome| outcome.stage.name.clone()),
-        _ => None,
+/// The moments of these runs in the order of training: every stage that any of them reached, then the end; the newest checkpoint of runs
+/// that are not finished. A checkpoint that was named by itself and is none of these is a moment of its own.
+pub(super) fn moments(runs: &[PageRun]) -> Vec<Moment> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for checkpoint in runs.iter().flat_map(|run| &run.checkpoints) {
+        let kind = Kind::of(checkpoint);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds.sort();
+    kinds.into_iter().map(|kind| moment(kind, runs)).collect()
+}
+
+// What checkpoints of one moment have in common, in the order of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Initial,
+    Stage(usize),
+    // A checkpoint that was named by itself, of this step.
+    Step(u64),
+    // The newest one of a run that is not finished.
+    Newest,
+    End,
+}
+
+impl Kind {
+    fn of(checkpoint: &LoadedCheckpoint) -> Self {
+        match (checkpoint.info.role, checkpoint.path.alone) {
+            (CheckpointRole::Initial, true) => Self::Initial,
+            (CheckpointRole::Stage(number), _) => Self::Stage(number),
+            (CheckpointRole::Other, true) => Self::Step(checkpoint.info.origin.step),
+            (CheckpointRole::Initial | CheckpointRole::Other, false) => Self::Newest,
+            (CheckpointRole::End, _) => Self::End,
+        }
+    }
+}
+
+fn moment(kind: Kind, runs: &[PageRun]) -> Moment {
+    let (name, short) = match kind {
+        Kind::Initial => (CheckpointRole::Initial.to_string(), CheckpointRole::Initial.to_string()),
+        Kind::Stage(number) => {
+            let stage = |run: &PageRun| Some(run.summary.stages.get(number - 1)?.stage.name.clone());
+            let role = CheckpointRole::Stage(number).to_string();
+            let named = runs.iter().find_map(stage).map(|name| format!("{role}: {name}"));
+            (named.unwrap_or_else(|| role.clone()), role)
+        }
+        Kind::Step(step) => (CheckpointRole::Other.to_string(), thousands(step)),
+        Kind::Newest => ("newest checkpoint so far".to_owned(), "so far".to_owned()),
+        Kind::End => (CheckpointRole::End.to_string(), "end".to_owned()),
     };
-    let name = runs.iter().find_map(stage);
-    let name = name.map_or_else(|| role.to_string(), |name| format!("{role}: {name}"));
-    let checkpoint = |run: &PageRun| run.checkpoints.iter().position(|it| it.info.role == role);
+    let checkpoint = |run: &PageRun| run.checkpoints.iter().position(|it| Kind::of(it) == kind);
     // The slider says the step of the first run that has it.
     let step = runs
         .iter()
@@ -64,12 +97,13 @@ fn moment(role: CheckpointRole, runs: &[PageRun]) -> Moment {
     let at = |run: &PageRun| {
         let checkpoint = checkpoint(run);
         Shown {
-            why: checkpoint.is_none().then(|| match role {
-                CheckpointRole::Stage(_) => format!(
-                    "{} did not reach {role} in {} steps",
+            why: checkpoint.is_none().then(|| match kind {
+                Kind::Stage(_) => format!(
+                    "{} did not reach {short} in {} steps",
                     run.name,
                     thousands(run.summary.steps)
                 ),
+                Kind::End if !run.summary.finished => format!("{} is not finished", run.name),
                 _ => format!("{} has no such checkpoint", run.name),
             }),
             checkpoint,
@@ -77,10 +111,7 @@ fn moment(role: CheckpointRole, runs: &[PageRun]) -> Moment {
     };
     Moment {
         label: format!("step {}, {name}", thousands(step.unwrap_or_default())),
-        short: match role {
-            CheckpointRole::End => "end".to_owned(),
-            _ => role.to_string(),
-        },
         at: runs.iter().map(at).collect(),
+        short,
     }
 }

@@ -9,7 +9,7 @@ const { elements } = form;
 const { stage } = elements;
 const given = (name) => elements.namedItem(name)?.value;
 
-// ---- Elements and numbers ----
+// Elements and numbers
 
 // Strings become text, never markup.
 function make(tag, attributes, ...children) {
@@ -56,7 +56,7 @@ function at({ range, log }, value, from, to) {
 	return +(from + clamp((v - low) / (high - low), 0, 1) * (to - from)).toFixed(1);
 }
 
-// ---- The kinds of pictures. A stop is what can be read at one place: box, head, and rows of series, name, keys, numbers ----
+// The kinds of pictures. A stop is what can be read at one place: box, head, and rows of series, name, keys, numbers
 
 function lines({ series, marks, mark_rows, x: linear, x_log, y }, width) {
 	const x = (given("scale") === "log" && x_log) || linear;
@@ -139,12 +139,14 @@ function cells(panel, width) {
 	return { nodes, width: Math.max(width, right + 2), height: bottom + 38, heads: panel.heads || [unit, label, "value"], stops, across: columns.length, scroll: hot && X(hot[1]) + 9 - width };
 }
 
-// ---- A picture in the page ----
+// A picture in the page
 
 const [live, tip] = [find("live"), find("tip")];
 const hide = () => (tip.hidden = true);
-const spoken = (stop) => [stop.head, ...stop.rows.map((row) => `${row[1]} ${within(row[3])}`)].join("; ");
-const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "vector-effect", "opacity", "font-size", "font-family", "text-anchor"];
+// Thin lines are in the tables alone.
+const told = ({ rows }) => rows.filter(([s]) => s?.stroke !== "thin");
+const spoken = (stop) => [stop.head, ...told(stop).map((row) => `${row[1]} ${within(row[3])}`)].join("; ");
+const STYLES = "fill stroke stroke-width stroke-dasharray vector-effect opacity font-size font-family text-anchor".split(" ");
 const sizes = new ResizeObserver((entries) => entries.forEach(({ target, contentRect }) => target.resize(Math.floor(contentRect.width))));
 
 function picture(node) {
@@ -154,10 +156,10 @@ function picture(node) {
 	node.append(find("picture").content.cloneNode(true));
 	const [, box, details] = node.children;
 	const [hidden, conditions, said, headings, body] = details.querySelectorAll(".hidden, p, output, thead tr, tbody");
-	let drawn, svg, cursor, around, width, name, sorted = [], spot;
+	let drawn, svg, cursor, frame, width, name, sorted = [], spot;
 
 	function draw() {
-		node.hidden = given("run") && run !== "null" && given("run") !== runs[run].name;
+		node.hidden = given("run") && runs[run] && given("run") !== runs[run].name;
 		const { checkpoint, why } = moment.at[run] || {};
 		const found = of === "query" ? views[run] : results[of].figures.find((f) => `${f.run}` === run && (f.checkpoint ?? checkpoint) === checkpoint);
 		const step = found?.checkpoint == null ? "" : `, step ${fixed(runs[run].checkpoints[checkpoint].step)}`;
@@ -166,13 +168,14 @@ function picture(node) {
 		details.hidden = !panel;
 		if (!width) return;
 		if (!panel) return box.replaceChildren(make("p", { class: "absent" }, why || "No result here."));
-		drawn = (panel.kind === "lines" ? lines : cells)(panel, width);
+		drawn = panel.nodes ? panel : (panel.series ? lines : cells)(panel, width);
+		details.open ||= panel.nodes;
 		name = title + step;
 		const focused = box.contains(document.activeElement);
 		const key = results[of]?.legend || [];
 		const above = 22 + 16 * key.length;
 		const { width: wide, height } = drawn;
-		around = [-10, -above - 12, Math.max(wide, longest([name])) + 20, height + above + 22];
+		frame = [-10, -above - 12, Math.max(wide, longest([name])) + 20, height + above + 22];
 		cursor = path("cursor", "");
 		const heading = make("g", { class: "heading" }, text(name, 0, -above, "strong"), ...key.flatMap((s, i) => [swatch(s, 16 * (i - key.length) - 14), text(s.name, 34, 16 * (i - key.length) - 4)]));
 		svg = make("svg", { width: wide, height, viewBox: `0 0 ${wide} ${height}`, role: "img", tabindex: 0, "aria-label": name }, make("desc", {}, `From ${spoken(drawn.stops[0])} to ${spoken(drawn.stops.slice(-1)[0])}. Arrow keys read the values.`), heading, ...drawn.nodes, cursor);
@@ -181,7 +184,7 @@ function picture(node) {
 		if (focused) svg.focus();
 		hidden.textContent = `: ${name}`;
 		conditions.textContent = found.conditions;
-		tabulate();
+		list();
 	}
 	box.resize = (now) => now !== width && draw((width = now));
 	sizes.observe(box);
@@ -192,7 +195,7 @@ function picture(node) {
 		const stop = drawn.stops[spot];
 		const [x, y, wide] = stop.box;
 		cursor.setAttribute("d", block(stop.box));
-		tip.replaceChildren(make("b", {}, stop.head), ...stop.rows.map(([icon, label, keys, numbers]) => make("div", { style: `--share:${keys[2] ? numbers[0] : 0}` }, icon ? swatch(icon) : "", make("span", {}, label), make("span", {}, within(numbers)))));
+		tip.replaceChildren(make("b", {}, stop.head), ...told(stop).map(([icon, label, keys, numbers]) => make("div", { style: `--share:${keys[2] ? numbers[0] : 0}` }, icon ? swatch(icon) : "", make("span", {}, label), make("span", {}, within(numbers)))));
 		tip.hidden = false;
 		const { left, top } = svg.getBoundingClientRect();
 		tip.style.left = `${clamp(left + x + (wide - tip.offsetWidth) / 2, 8, innerWidth - tip.offsetWidth - 8)}px`;
@@ -221,7 +224,7 @@ function picture(node) {
 		const rows = drawn.stops.flatMap((stop) => stop.rows.map((row) => [...row[2], ...row[3]]));
 		return [[...drawn.heads, "low", "high"], ...rows].map((row) => row.filter((_, j) => rows.some((other) => (other[j] ?? "") !== "")));
 	}
-	function tabulate() {
+	function list() {
 		if (!details.open) return;
 		const [heads, ...rows] = table();
 		const [by, sign] = sorted;
@@ -230,7 +233,7 @@ function picture(node) {
 			const button = make("button", { type: "button" }, head);
 			button.onclick = () => {
 				sorted = [j, j === by ? -sign : 1];
-				tabulate();
+				list();
 				headings.children[j].firstChild.focus();
 			};
 			return make("th", { scope: "col", "aria-sort": j !== by ? "none" : sign > 0 ? "ascending" : "descending" }, button);
@@ -238,25 +241,24 @@ function picture(node) {
 		const digits = heads.map((_, j) => (rows.every((row) => Number.isInteger(row[j] ?? 0)) ? 0 : 3));
 		body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((x, j) => make("td", {}, typeof x === "string" ? x : fixed(x, digits[j]))))));
 	}
-	const separated = (mark) => table().map((row) => row.map((x) => (/[",\n]/.test(x) ? `"${x.replace(/"/g, '""')}"` : x ?? "")).join(mark)).join("\n");
+	const joined = (mark) => table().map((row) => row.map((x) => (/[",\n]/.test(x) ? `"${x.replace(/"/g, '""')}"` : x ?? "")).join(mark)).join("\n");
 	function save(ending, content) {
 		make("a", { href: `data:,${encodeURIComponent(content)}`, download: `${name.replace(/\W+/g, "-")}.${ending}` }).click();
 	}
-	details.ontoggle = tabulate;
-	const [copy, csv, save_svg] = details.querySelectorAll("button");
-	csv.onclick = () => save("csv", separated(","));
+	details.ontoggle = list;
+	const [copy, csv, image] = details.querySelectorAll("button");
+	csv.onclick = () => save("csv", joined(","));
 	// navigator.clipboard is closed to sandboxed frames.
 	copy.onclick = () => {
-		document.oncopy = (event) => event.preventDefault(event.clipboardData.setData("text", separated("\t")));
+		document.oncopy = (event) => event.preventDefault(event.clipboardData.setData("text", joined("\t")));
 		said.textContent = document.execCommand("copy") ? "Copied" : "Not allowed";
 		document.oncopy = null;
 	};
-	// In light colours, with title and legend.
-	save_svg.onclick = () => {
+	image.onclick = () => {
 		const { theme } = dataset;
 		dataset.theme = "light";
 		const all = svg.querySelectorAll("*");
-		const alone = make("svg", { viewBox: around.join(" "), width: around[2], height: around[3], style: "background:#fff" }, ...svg.cloneNode(true).childNodes);
+		const alone = make("svg", { viewBox: frame.join(" "), width: frame[2], height: frame[3], style: "background:#fff" }, ...svg.cloneNode(true).childNodes);
 		alone.querySelectorAll("*").forEach((part, i) => part.setAttribute("style", STYLES.map((style) => `${style}:${getComputedStyle(all[i])[style]}`).join(";")));
 		dataset.theme = theme;
 		save("svg", new XMLSerializer().serializeToString(alone));
@@ -264,7 +266,7 @@ function picture(node) {
 	return draw;
 }
 
-// ---- The query ----
+// The query
 
 let moment, views, query, names, iteration;
 
@@ -316,7 +318,7 @@ const QUERY = {
 	},
 };
 
-// ---- The state ----
+// The state
 
 const pictures = [...document.querySelectorAll("figure")].map(picture);
 for (const list of document.querySelectorAll("[data-legend]")) list.append(...legend(results[list.dataset.legend].legend));

@@ -7,6 +7,9 @@ use super::axis::Axis;
 use super::data::rounded;
 use crate::figure::{Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
 
+#[cfg(test)]
+mod tests;
+
 /// The figures of one method.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub(super) struct Pictures {
@@ -36,8 +39,20 @@ pub(super) struct Place {
     /// Whether cells are drawn, and whether some are below 0.
     pub(super) has_cells: bool,
     pub(super) has_negative: bool,
+    /// Whether it is a table without a picture.
+    pub(super) is_rows: bool,
+    /// Whether it is of all runs together.
+    pub(super) is_shared: bool,
     kind: u8,
     axes: Axes,
+}
+
+/// A table without a picture.
+pub(super) struct Rows {
+    pub(super) title: String,
+    pub(super) heads: Vec<String>,
+    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) conditions: String,
 }
 
 // The ends of all panels of a place.
@@ -108,21 +123,72 @@ impl Pictures {
             places,
         }
     }
+
+    /// A table alone, of all runs together.
+    pub(super) fn of_rows(rows: Rows) -> Self {
+        let mut pictures = Self::default();
+        pictures.push_rows(rows);
+        pictures
+    }
+
+    /// Adds a table that has rows behind the pictures, of all runs together as they are.
+    pub(super) fn push_rows(&mut self, rows: Rows) {
+        if rows.rows.is_empty() {
+            return;
+        }
+        self.places.push(Place::of_rows(rows.title));
+        if self.figures.is_empty() {
+            self.figures.push(FigureData {
+                run: None,
+                checkpoint: None,
+                conditions: String::new(),
+                panels: Vec::new(),
+            });
+        }
+        // What can be read at one place has a box, a heading, and rows of series, name, keys and numbers: here the keys alone.
+        let stop = |cells: &Vec<Value>| json!({"box": [0, 0, 0, 0], "head": "", "rows": [[0, "", cells, []]]});
+        let panel = json!({
+            "kind": "rows",
+            "nodes": [],
+            "width": 0,
+            "height": 0,
+            "across": 1,
+            "heads": rows.heads,
+            "stops": rows.rows.iter().map(stop).collect::<Vec<_>>(),
+        });
+        for figure in &mut self.figures {
+            let parts = [figure.conditions.as_str(), &rows.conditions];
+            figure.conditions = parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join("; ");
+            figure.panels.push(panel.clone());
+        }
+    }
+
+    /// As the script of the page reads it.
+    pub(super) fn json(&self) -> Value {
+        // Plain data; nothing in it refuses to be JSON.
+        serde_json::to_value(self).unwrap_or_default()
+    }
 }
 
 impl Place {
-    fn of(panel: &ScenePanel, figure: &Drawn) -> Self {
-        let title = without(&panel.title, &figure.column_title);
+    // A place of lines, whose axes hold nothing yet.
+    fn titled(title: String, is_shared: bool) -> Self {
         let empty = SceneAxis {
             label: String::new(),
             range: (f64::INFINITY, f64::NEG_INFINITY),
             log: false,
         };
-        let mut place = Self {
+        Self {
             name: title.clone(),
             title,
             has_cells: false,
             has_negative: false,
+            is_rows: false,
+            is_shared,
             kind: 0,
             axes: Axes {
                 x: empty.clone(),
@@ -131,7 +197,19 @@ impl Place {
                 marks: 0,
                 log_x: None,
             },
-        };
+        }
+    }
+
+    fn of_rows(title: String) -> Self {
+        Self {
+            is_rows: true,
+            ..Self::titled(title, true)
+        }
+    }
+
+    fn of(panel: &ScenePanel, figure: &Drawn) -> Self {
+        let title = without(&panel.title, &figure.column_title);
+        let mut place = Self::titled(title, figure.run.is_none());
         match &panel.content {
             SceneContent::Lines { x, y, series, marks } => {
                 if place.name.is_empty() {
@@ -178,8 +256,8 @@ impl Place {
 
     // Panels of one kind that say the same of what they are.
     fn is_like(&self, other: &Self) -> bool {
-        (&self.title, &self.name, self.kind, self.axes.x.log)
-            == (&other.title, &other.name, other.kind, other.axes.x.log)
+        let kind = |place: &Self| (place.kind, place.is_shared, place.axes.x.log);
+        (&self.title, &self.name, kind(self)) == (&other.title, &other.name, kind(other))
     }
 
     fn widen(&mut self, other: &Self) {
@@ -294,53 +372,4 @@ fn without(title: &str, column: &str) -> String {
     let rest = title.replace(column, "");
     rest.trim_matches(|c: char| c.is_whitespace() || ",:·".contains(c))
         .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn figure(checkpoint: usize, titles: &[&str], top: f64) -> Drawn {
-        let panel = |title: &&str| ScenePanel {
-            title: format!("{title}: end, step {checkpoint}"),
-            content: SceneContent::Lines {
-                x: SceneAxis {
-                    label: "layer".to_owned(),
-                    range: (0.0, 4.0),
-                    log: false,
-                },
-                y: SceneAxis {
-                    label: "top-1".to_owned(),
-                    range: (0.0, top),
-                    log: false,
-                },
-                series: Vec::new(),
-                marks: Vec::new(),
-            },
-        };
-        Drawn {
-            run: Some(0),
-            checkpoint: Some(checkpoint),
-            column_title: format!("end, step {checkpoint}"),
-            log_from: None,
-            scene: Scene {
-                title: "Lens".to_owned(),
-                conditions: Vec::new(),
-                legend: Vec::new(),
-                panels: titles.iter().map(panel).collect(),
-            },
-        }
-    }
-
-    #[test]
-    fn panels_of_the_same_thing_share_a_place_and_its_axes() {
-        let pictures = Pictures::of(&[figure(1, &["a", "b"], 1.0), figure(2, &["b", "c"], 2.0)]);
-        let titles: Vec<&str> = pictures.places.iter().map(|place| place.title.as_str()).collect();
-        assert_eq!(titles, ["a", "b", "c"]);
-        let second = &pictures.figures[1].panels;
-        assert_eq!((&second[0], second.len()), (&Value::Null, 3));
-        // b has the range of both.
-        assert_eq!(pictures.figures[0].panels[1]["y"], second[1]["y"]);
-        assert_eq!(second[1]["y"]["range"], json!([0.0, 2.0]));
-    }
 }

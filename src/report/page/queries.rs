@@ -78,11 +78,11 @@ struct Candidate<'a> {
 impl<'a> Queries<'a> {
     /// A sample of the chains of the first run's data, the same for all runs, and what every checkpoint does with them; nothing where
     /// the data has no chains.
-    pub(super) fn of(runs: &'a [PageRun], settings: &PageSettings, notes: &mut Vec<String>) -> Result<Option<Self>> {
+    pub(super) fn of(runs: &'a [PageRun], settings: &PageSettings) -> Result<Option<Self>> {
         let Some(data) = runs.first().map(PageRun::data) else {
             return Ok(None);
         };
-        let candidates = candidates(runs, data, notes)?;
+        let candidates = candidates(runs, data)?;
         let asked = settings.asked.iter().map(|text| asked(text, data, runs));
         let mut chosen = asked.collect::<Result<Vec<_>>>()?;
         let count = settings.queries.unwrap_or_else(|| affordable(runs, &candidates));
@@ -228,7 +228,7 @@ impl Names<'_> {
 }
 
 // Every chain of the test splits, and of the training chains, that the first run's data has.
-fn candidates<'a>(runs: &[PageRun], data: &'a Dataset, notes: &mut Vec<String>) -> Result<Vec<Candidate<'a>>> {
+fn candidates<'a>(runs: &[PageRun], data: &'a Dataset) -> Result<Vec<Candidate<'a>>> {
     let Some(first) = runs.first() else {
         return Ok(Vec::new());
     };
@@ -259,15 +259,6 @@ fn candidates<'a>(runs: &[PageRun], data: &'a Dataset, notes: &mut Vec<String>) 
             query,
             right: right.iter().map(|of_run| of_run[i]).collect(),
         }));
-    }
-    for run in runs.iter().filter(|run| run.data().hash != data.hash) {
-        notes.push(format!(
-            "{} was trained on other data ({}) than {} ({}): its numbers are of other chains, and single queries are not shown for it",
-            run.name,
-            run.data().hash,
-            first.name,
-            data.hash
-        ));
     }
     Ok(found)
 }

@@ -1,17 +1,20 @@
 //! The text of a page: what was run and how, what came of it, the claims, and what its pictures are of.
 
+use std::path::Path;
+
 use askama::Template;
 
+use super::claims::{ClaimText, held_claims, note};
 use super::data::PageData;
-use super::facts::{facts, sentence_of};
+use super::facts::facts;
 use super::moments::Moment;
-use super::pictures::{Pictures, Place};
+use super::pictures::Pictures;
+use super::places::{MethodText, PlaceText, places, query_places};
 use super::queries::Queries;
+use super::summary::Paragraph;
 use super::{PageRun, PageSettings};
 use crate::error::{Error, Result};
-use crate::figure::{FoundMethod, result_files};
-use crate::files;
-use crate::report::HeldClaims;
+use crate::figure::FoundMethod;
 use crate::wording::shell_word;
 
 /// The template of a page, which escapes what is put in.
@@ -21,23 +24,21 @@ pub(super) struct Text<'a> {
     title: &'a str,
     footer: String,
     warnings: Vec<String>,
-    summary: Vec<String>,
+    summary: Vec<Paragraph>,
     runs: Vec<RunText<'a>>,
     common: Vec<Fact>,
     differing: Vec<DifferingFact>,
     claims: Vec<ClaimText>,
     claims_note: String,
-    training_missing: &'static str,
+    training_about: &'static str,
     training_places: Vec<PlaceText>,
     moments: &'a [Moment],
     methods_missing: String,
     methods: Vec<MethodText<'a>>,
-    queries_missing: &'static str,
-    query_first: String,
-    query_iterations: usize,
-    query_trained: usize,
-    query_groups: Vec<QueryGroup>,
-    query_places: Vec<PlaceText>,
+    query: Option<QueryText>,
+    sets: Vec<PlaceText>,
+    points: Vec<PlaceText>,
+    is_sweep: bool,
     css: &'static str,
     js: &'static str,
     data: String,
@@ -48,9 +49,10 @@ struct RunText<'a> {
     kind: String,
 }
 
-struct Fact {
-    term: &'static str,
-    value: String,
+/// A term with its value.
+pub(super) struct Fact {
+    pub(super) term: &'static str,
+    pub(super) value: String,
 }
 
 struct DifferingFact {
@@ -58,34 +60,13 @@ struct DifferingFact {
     by_run: Vec<String>,
 }
 
-struct ClaimText {
-    name: String,
-    verdict: String,
-    kind: &'static str,
-    criterion: String,
-    evidence: Vec<String>,
-}
-
-struct MethodText<'a> {
-    name: &'a str,
-    title: String,
-    about: &'a str,
-    misleads: &'a str,
-    has_cells: bool,
-    has_negative: bool,
+/// The section of single queries.
+struct QueryText {
+    first: String,
+    iterations: usize,
+    trained: usize,
+    groups: Vec<QueryGroup>,
     places: Vec<PlaceText>,
-}
-
-struct PlaceText {
-    k: String,
-    title: String,
-    pictures: Vec<PictureText>,
-}
-
-struct PictureText {
-    run: String,
-    title: String,
-    caption: String,
 }
 
 struct QueryGroup {
@@ -106,27 +87,41 @@ pub(super) struct Parts<'a> {
     pub(super) training: &'a Pictures,
     pub(super) moments: &'a [Moment],
     pub(super) queries: Option<&'a Queries<'a>>,
+    pub(super) summary: Vec<Paragraph>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What the page of a sweep is made of.
+pub(super) struct SweepParts<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) settings: &'a PageSettings,
+    pub(super) facts: Vec<Fact>,
+    pub(super) summary: Vec<Paragraph>,
+    pub(super) claims: Vec<ClaimText>,
+    pub(super) claims_note: String,
+    pub(super) training: &'a Pictures,
+    pub(super) sets: &'a Pictures,
+    pub(super) points: &'a Pictures,
+    pub(super) moments: &'a [Moment],
+    pub(super) groups: &'a [&'a str],
+    pub(super) methods: Vec<MethodText<'a>>,
     pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Text<'a> {
-    pub(super) fn of(mut parts: Parts<'a>) -> Result<Self> {
+    pub(super) fn of(mut parts: Parts<'a>) -> Self {
         let (runs, settings) = (parts.runs, parts.settings);
         let facts = facts(runs, settings);
         let (common, differing): (Vec<_>, Vec<_>) = facts
             .into_iter()
             .partition(|(_, by_run)| by_run.iter().all(|value| *value == by_run[0]));
-        let held = held_claims(runs, settings, &mut parts.warnings)?;
-        let queries = parts.queries;
-        Ok(Self {
+        let held = held_claims(runs, &settings.files, &mut parts.warnings);
+        let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+        Self {
             title: &settings.title,
-            footer: format!(
-                "loopscope {}; numbers are those of result files below {}",
-                env!("CARGO_PKG_VERSION"),
-                folders(settings)
-            ),
+            footer: footer(settings),
             warnings: parts.warnings,
-            summary: runs.iter().map(sentence_of).collect(),
+            summary: parts.summary,
             runs: runs.iter().map(RunText::of).collect(),
             common: common
                 .into_iter()
@@ -139,10 +134,11 @@ impl<'a> Text<'a> {
                 .into_iter()
                 .map(|(term, by_run)| DifferingFact { term, by_run })
                 .collect(),
-            claims_note: claims_note(&held),
-            claims: held.into_iter().flat_map(claim_texts).collect(),
-            training_missing: "No evaluation has been recorded yet.",
-            training_places: places("Training", parts.training, runs),
+            claims_note: note(&held),
+            claims: held.into_iter().flat_map(ClaimText::of).collect(),
+            training_about: "Accuracy by split and training loss against steps, on the same axes for all runs; vertical lines are the steps at \
+                             which stages were reached.",
+            training_places: places("Training", parts.training, &names),
             moments: parts.moments,
             methods_missing: format!(
                 "No result of these checkpoints lies below {}: {} measures them.",
@@ -152,20 +148,53 @@ impl<'a> Text<'a> {
             methods: parts
                 .found
                 .iter()
-                .map(|&(method, pictures)| MethodText::of(method, pictures, runs))
+                .map(|&(method, pictures)| MethodText::of(method, pictures, &names))
                 .collect(),
-            queries_missing: "The data of these runs has no chains to look at.",
-            query_first: queries
-                .and_then(|queries| queries.choices.first())
-                .map_or(String::new(), |choice| choice.words.clone()),
-            query_iterations: queries.map_or(1, |queries| queries.max_iterations),
-            query_trained: queries.map_or(1, |queries| queries.trained),
-            query_groups: queries.map_or(Vec::new(), groups),
-            query_places: query_places(runs),
+            query: parts.queries.map(|queries| QueryText::of(queries, &names)),
+            sets: Vec::new(),
+            points: Vec::new(),
+            is_sweep: false,
             css: include_str!("page.css"),
             js: include_str!("page.js"),
             data: String::new(),
-        })
+        }
+    }
+
+    /// The text of a sweep's page; sets of values take the place of runs.
+    pub(super) fn of_sweep(parts: SweepParts<'a>) -> Self {
+        let SweepParts { settings, groups, .. } = parts;
+        let run = |name: &&'a str| RunText {
+            name,
+            kind: String::new(),
+        };
+        Self {
+            title: &settings.title,
+            footer: footer(settings),
+            warnings: parts.warnings,
+            summary: parts.summary,
+            runs: groups.iter().map(run).collect(),
+            common: parts.facts,
+            differing: Vec::new(),
+            claims: parts.claims,
+            claims_note: parts.claims_note,
+            training_about: "Accuracy by split against steps. Thin: each run, a seed each; thick: the median of a set of values over its seeds, \
+                             where all of them have been evaluated. Pictures say the medians; the tables under them have every run.",
+            training_places: places("Training", parts.training, &[]),
+            moments: parts.moments,
+            methods_missing: format!(
+                "There are no results over seeds yet: loopscope report {} --measure measures eval, lens and patch on the end of training of \
+                 every finished point, which takes a while.",
+                shell_word(&parts.folder.to_string_lossy())
+            ),
+            methods: parts.methods,
+            query: None,
+            sets: places("Sets", parts.sets, &[]),
+            points: places("Points", parts.points, &[]),
+            is_sweep: true,
+            css: include_str!("page.css"),
+            js: include_str!("page.js"),
+            data: String::new(),
+        }
     }
 
     /// The page with its data.
@@ -175,6 +204,14 @@ impl<'a> Text<'a> {
         self.data = json.replace('<', "\\u003c");
         Template::render(&self).map_err(|e| Error::failed(format!("the page: {e}")))
     }
+}
+
+fn footer(settings: &PageSettings) -> String {
+    format!(
+        "loopscope {}; numbers are those of result files below {}",
+        env!("CARGO_PKG_VERSION"),
+        folders(settings)
+    )
 }
 
 fn folders(settings: &PageSettings) -> String {
@@ -197,59 +234,6 @@ fn measuring_command(runs: &[PageRun]) -> String {
     format!("loopscope report {} --measure", folders.collect::<Vec<_>>().join(" "))
 }
 
-// The claims of experiments that ended in the last checkpoints of all these runs. A file that cannot be read is a warning.
-fn held_claims(runs: &[PageRun], settings: &PageSettings, warnings: &mut Vec<String>) -> Result<Vec<HeldClaims>> {
-    let mut found: Vec<HeldClaims> = Vec::new();
-    for path in result_files(&settings.results)? {
-        if path.file_name().is_none_or(|name| name != "claims.json") {
-            continue;
-        }
-        let held: HeldClaims = match files::read_json(&path) {
-            Ok(held) => held,
-            Err(error) => {
-                warnings.push(format!("claims are left out: {error}"));
-                continue;
-            }
-        };
-        let is_of = |run: &PageRun| {
-            let hash = run.last().map(|checkpoint| &checkpoint.info.origin.checkpoint_hash);
-            hash.is_some_and(|hash| held.checkpoints.values().any(|known| known == hash))
-        };
-        if runs.iter().all(is_of) && !found.contains(&held) {
-            found.push(held);
-        }
-    }
-    Ok(found)
-}
-
-fn claims_note(held: &[HeldClaims]) -> String {
-    let of = held.iter().map(|held| {
-        let runs: Vec<&str> = held.checkpoints.keys().map(String::as_str).collect();
-        format!(
-            "{} (loopscope {}; runs {})",
-            held.experiment,
-            held.loopscope,
-            runs.join(", ")
-        )
-    });
-    format!("Held against one seed each: {}.", of.collect::<Vec<_>>().join("; "))
-}
-
-fn claim_texts(held: HeldClaims) -> Vec<ClaimText> {
-    let text = |claim: crate::report::HeldClaim| ClaimText {
-        kind: match claim.verdict.as_str() {
-            "reproduced" => "yes",
-            "not reproduced" => "no",
-            _ => "open",
-        },
-        name: claim.claim,
-        verdict: claim.verdict,
-        criterion: format!("{} Source: {}.", claim.criterion, claim.source),
-        evidence: claim.numbers,
-    };
-    held.claims.into_iter().map(text).collect()
-}
-
 impl<'a> RunText<'a> {
     fn of(run: &'a PageRun) -> Self {
         Self {
@@ -259,55 +243,17 @@ impl<'a> RunText<'a> {
     }
 }
 
-impl<'a> MethodText<'a> {
-    fn of(found: &'a FoundMethod, pictures: &Pictures, runs: &[PageRun]) -> Self {
-        let title = found
-            .figures
-            .first()
-            .map_or(found.name.to_owned(), |found| found.figure.title().to_owned());
+impl QueryText {
+    fn of(queries: &Queries, names: &[&str]) -> Self {
+        let first = queries.choices.first();
         Self {
-            name: found.name,
-            about: found.about,
-            misleads: found.misleads,
-            has_cells: pictures.places.iter().any(|place| place.has_cells),
-            has_negative: pictures.places.iter().any(|place| place.has_negative),
-            places: places(title.split(':').next().unwrap_or(&title), pictures, runs),
-            title,
+            first: first.map_or(String::new(), |choice| choice.words.clone()),
+            iterations: queries.max_iterations,
+            trained: queries.trained,
+            groups: groups(queries),
+            places: query_places(names),
         }
     }
-}
-
-fn places(method: &str, pictures: &Pictures, runs: &[PageRun]) -> Vec<PlaceText> {
-    let text = |(k, place): (usize, &Place)| PlaceText {
-        k: k.to_string(),
-        title: place.title.clone(),
-        pictures: picture_texts(&[method, &place.name].join(", "), runs),
-    };
-    pictures.places.iter().enumerate().map(text).collect()
-}
-
-fn query_places(runs: &[PageRun]) -> Vec<PlaceText> {
-    let headings = [
-        ("grid", "Lens: the top-1 token"),
-        ("attention", "Attention by head at the chosen iteration"),
-        ("answer", "Probability of the target by iteration"),
-        ("margin", "Margin of the target by iteration"),
-    ];
-    let text = |(k, title): (&str, &str)| PlaceText {
-        k: k.to_owned(),
-        title: title.to_owned(),
-        pictures: picture_texts(title, runs),
-    };
-    headings.map(text).into_iter().collect()
-}
-
-fn picture_texts(title: &str, runs: &[PageRun]) -> Vec<PictureText> {
-    let text = |(index, run): (usize, &PageRun)| PictureText {
-        run: index.to_string(),
-        title: format!("{title}, {}", run.name),
-        caption: run.name.clone(),
-    };
-    runs.iter().enumerate().map(text).collect()
 }
 
 fn groups(queries: &Queries) -> Vec<QueryGroup> {

@@ -2,9 +2,12 @@
 
 mod check;
 mod depth;
+mod json;
 mod systematic;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use json::{finite_or_word, finite_or_word_where_there};
 
 use crate::experiment::{Evidence, RunView};
 use crate::graph::{Position, Split, Target};
@@ -206,27 +209,17 @@ pub enum Cost {
 }
 
 /// What a seed gives for a quantity.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measured {
     /// The number.
-    Value(#[serde(serialize_with = "finite_or_word")] f64),
+    Value(#[serde(with = "finite_or_word")] f64),
     /// A lower bound: training ended, or the data or the curriculum did, before the number itself could be seen.
-    AtLeast(#[serde(serialize_with = "finite_or_word")] f64),
+    AtLeast(#[serde(with = "finite_or_word")] f64),
     /// An upper bound, for the same reasons.
-    AtMost(#[serde(serialize_with = "finite_or_word")] f64),
+    AtMost(#[serde(with = "finite_or_word")] f64),
     /// It could not be measured, for this reason.
     Missing(String),
-}
-
-/// Writes a number for JSON, which has no infinity and would write `null`, as if there were no number.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-pub(crate) fn finite_or_word<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    match *value {
-        f64::INFINITY => serializer.serialize_str("infinity"),
-        f64::NEG_INFINITY => serializer.serialize_str("-infinity"),
-        finite => serializer.serialize_f64(finite),
-    }
 }
 
 impl Measured {

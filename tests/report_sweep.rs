@@ -1,0 +1,130 @@
+//! `report` on a sweep: a page with seeds as the unit.
+
+mod common;
+
+use std::path::Path;
+
+use common::pages::{assert_says, data, page};
+use common::{SMALL_RUN, SWEEP, json, prepared, run};
+use serde_json::{Value, json};
+
+// A sweep of four points in `s`, three of which are trained.
+fn swept() -> tempfile::TempDir {
+    let folder = prepared();
+    let at = folder.path();
+    let stage = "[[stages]]\nname = \"half\"\nsplit = \"train\"\naccuracy = 0.2\nhold = 1\n";
+    std::fs::write(at.join("run.toml"), format!("{SMALL_RUN}{stage}")).unwrap();
+    std::fs::write(at.join("sweep.toml"), SWEEP).unwrap();
+    run(at, &["sweep", "plan", "sweep.toml", "--out", "s"]).expect(0);
+    run(at, &["sweep", "run", "s", "--points", "1-3"]).expect(0);
+    folder
+}
+
+// The rows of a table of a page, without a picture.
+fn table(shown: &Value, name: &str) -> Vec<Value> {
+    let panel = &shown["results"][name]["figures"][0]["panels"][0];
+    let stops = panel["stops"].as_array().unwrap().iter();
+    stops.map(|stop| stop["rows"][0][2].clone()).collect()
+}
+
+#[test]
+fn a_sweep_has_a_page_with_seeds_as_the_unit_and_a_way_to_each_point() {
+    let folder = swept();
+    let at = folder.path();
+    run(at, &["sweep", "gather", "s", "--method", "lens"]).expect(0);
+    let text = page(at, &["s"]);
+    assert_says(
+        &text,
+        &[
+            "NOT FINISHED: 1 of 4 points is not trained to the end",
+            "3 done, 0 running, 0 failed, 1 waiting",
+            "model.iterations (1, 2)",
+            "Every interval on this page is 95 % over seeds",
+        ],
+    );
+    let shown = data(&at.join("page.html"));
+    let points = table(&shown, "points");
+    assert_eq!(points.len(), 4);
+    let plan: Value = json(&at.join("s/plan-1.json"));
+    for (row, point) in points.iter().zip(plan["points"].as_array().unwrap()) {
+        let command = format!("loopscope report s/{}", point["folder"].as_str().unwrap());
+        assert_eq!(
+            (&row[1], row.as_array().unwrap().last().unwrap()),
+            (&point["name"], &json!(command))
+        );
+    }
+    assert_eq!((&points[0][2], &points[3][2]), (&json!("done"), &json!("waiting")));
+    // A line a run and one a set of values, then the threshold.
+    let train = &shown["results"]["training"]["figures"][0]["panels"][0]["series"];
+    let strokes: Vec<&str> = train
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|line| line["stroke"].as_str())
+        .collect();
+    assert_eq!(strokes, ["thin", "thin", "thin", "bold", "bold", "dotted"]);
+    for section in ["stage-times", "effects"] {
+        assert!(shown["results"][section]["figures"][0]["run"].is_null(), "{section}");
+    }
+    // The lens over the seeds of the first set: the rows of the result.
+    let lens: Value = json(&at.join("s/gathered/lens-over-seeds.json"));
+    let figure = &shown["results"]["lens"]["figures"][0];
+    let point = &figure["panels"][0]["series"][0]["points"][0];
+    let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 5.1e-5;
+    let rows = lens["rows"].as_array().unwrap();
+    assert!(
+        rows.iter()
+            .any(|row| near(&row["top1"], &point[1]) && row["interval"] == "over-seeds")
+    );
+    assert!(
+        figure["conditions"].as_str().unwrap().contains("over seeds"),
+        "{figure}"
+    );
+    run(at, &["report", "s", "s", "--out", "no.html"])
+        .expect(2)
+        .says(&["one sweep alone"]);
+}
+
+#[test]
+fn verdicts_over_the_seeds_of_these_points_are_on_the_page_and_others_are_not() {
+    let folder = swept();
+    let at = folder.path();
+    let points = table(&data_of_sweep(at), "points");
+    assert_eq!(points.len(), 4);
+    run(at, &["sweep", "gather", "s"]).expect(0);
+    let gathered: Value = json(&at.join("s/gathered/gather.json"));
+    let hash = &gathered["rows"][0]["checkpoint_hash"];
+    let verdicts = |hash: &Value| {
+        json!({
+            "loopscope": "0.1.0", "study": "claims", "study_hash": "0123",
+            "replicates": [{"experiment": "e", "seed": 1, "data": [], "checkpoints": {"looped": hash}}],
+            "findings": [{
+                "claim": "1a", "statement": "the model generalizes", "source": "Section 4", "experiment": "e", "confirms": "0.5 or more",
+                "refutes": "below 0.1", "is_spread": false, "verdict": "confirmed", "reason": "every-seed", "confirming": 3,
+                "refuting": 0, "seeds": [{"seed": 1, "values": [{"value": "infinity"}]}], "value": null, "interval": null, "p": null,
+            }],
+        })
+    };
+    let put = |verdicts: Value| {
+        std::fs::create_dir_all(at.join("figures")).unwrap();
+        std::fs::write(at.join("figures/verdicts.json"), verdicts.to_string()).unwrap();
+    };
+    put(verdicts(hash));
+    assert_says(
+        &page(at, &["s"]),
+        &[
+            "1a: the model generalizes",
+            "CONFIRMED",
+            "Held over seeds, not over test rows",
+        ],
+    );
+    put(verdicts(&"another".into()));
+    assert!(!page(at, &["s"]).contains("the model generalizes"));
+    put(json!({}));
+    assert_says(&page(at, &["s"]), &["verdicts are left out: figures"]);
+}
+
+fn data_of_sweep(at: &Path) -> Value {
+    page(at, &["s"]);
+    data(&at.join("page.html"))
+}
