@@ -117,7 +117,7 @@ impl Plan {
 
     /// Whether `folder` is that of a sweep: it has a plan.
     pub fn is_in(folder: &Path) -> bool {
-        !numbers(folder).is_empty()
+        !Self::numbers(folder).is_empty()
     }
 
     /// The plan with this number in the folder `sweep`; the newest where none is named. The others are not read.
