@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Holder, RunFolder, RunLock, RunPath, RunRecord, StagesFile, find_checkpoints};
 use crate::experiment::ShippedPreset;
+use crate::sweep::Plan;
 use crate::train::RunConfig;
 
 /// Where commands write runs by default.
@@ -135,7 +136,7 @@ impl Found {
         if let Some(holder) = living_holder(folder) {
             self.at_work.push((shown.to_owned(), holder));
         }
-        let is_sweep = folder.join("plan-1.json").is_file();
+        let is_sweep = Plan::is_in(folder);
         let sweep = if is_sweep { Some(shown) } else { sweep };
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             // A link may lead anywhere, to the folder itself too.

@@ -9,9 +9,10 @@ use common::{planned, prepared, run};
 use loopscope::Device;
 use loopscope::checkpoint::{RunPath, find_checkpoints};
 use loopscope::experiment::{Evidence, ExperimentRun, Observer, RunRole};
+use loopscope::figure::Look;
 use loopscope::graph::{Dataset, Tails};
 use loopscope::measure::{ComparisonSettings, Lens, LoadedCheckpoint, Method, Patch, Progress, compare};
-use loopscope::sweep::gather::MethodRequest;
+use loopscope::sweep::gather::{MethodPlace, MethodRequest};
 use loopscope::sweep::{Plan, SweepData};
 use loopscope::train::RunConfig;
 
@@ -94,8 +95,15 @@ fn gathering_tells_how_many_points_are_done() {
     let plan = Plan::read(&sweep, None).unwrap();
     let method: MethodRequest = "lens".parse().unwrap();
     let data = SweepData::new(&sweep);
-    method
-        .gather(&data, &plan, &sweep.join("gathered"), &Device::Cpu, 1, Some(tell))
-        .unwrap();
+    let place = MethodPlace {
+        data: &data,
+        plan: &plan,
+        out: &sweep.join("gathered"),
+        device: &Device::Cpu,
+        seed: 1,
+        look: &Look::default(),
+        progress: Some(tell),
+    };
+    method.gather(&place).unwrap();
     assert_eq!(parts(&TOLD, "lens"), 4);
 }

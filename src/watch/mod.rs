@@ -40,7 +40,7 @@ impl Dashboard {
             if RunFolder::exists(target) {
                 let found = FoundRun::read(target, target, None);
                 dashboard.add(vec![WatchedRun::of_found(&found, target, target)]);
-            } else if target.join("plan-1.json").is_file() {
+            } else if Plan::is_in(target) {
                 dashboard.add_sweep(target)?;
             } else {
                 dashboard.add_folder(target)?;
