@@ -200,14 +200,16 @@ fn pace(run: &WatchedRun) -> String {
 fn stage(run: &WatchedRun, outcome: &StageOutcome) -> Line<'static> {
     let asked = &outcome.stage;
     let threshold = format!("{} ≥ {}", asked.split.title(), asked.accuracy);
-    Line::from(match &outcome.reached {
-        Some(reached) => format!("✓ {}: {threshold} at step {}", asked.name, thousands(reached.step)),
-        None => {
-            let now = run.accuracy(&asked.split);
-            let now = now.map_or_else(|| "not measured yet".to_owned(), |now| format!("{now:.3} now"));
-            format!("· {}: {threshold}, {now}", asked.name)
-        }
-    })
+    if let Some(reached) = &outcome.reached {
+        return Line::from(format!(
+            "✓ {}: {threshold} at step {}",
+            asked.name,
+            thousands(reached.step)
+        ));
+    }
+    let now = run.accuracy(&asked.split);
+    let now = now.map_or_else(|| "not measured yet".to_owned(), |now| format!("{now:.3} now"));
+    Line::from(format!("· {}: {threshold}, {now}", asked.name))
 }
 
 // The latest accuracy of each split, with the mark of its curve.
