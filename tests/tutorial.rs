@@ -9,6 +9,8 @@
 //!   are given, so that machines differ by rounding alone: less than one unit of the third decimal, unless a query whose two best
 //!   tokens are all but equal is answered in another way. One of 211 moves a share by 0.005, and the ends of its interval by a
 //!   little more.
+//! - A dot behind a number, `0.00·`, says that 0 is in its interval. It may be missing, or be there: where an effect is 0 but for
+//!   rounding, so are the ends of its interval.
 //! - What depends on the machine beyond that (a model that is trained here, the size of a page) has a `…`.
 
 #![cfg(unix)]
@@ -25,6 +27,9 @@ use walkdir::WalkDir;
 
 /// What stands for anything.
 const GAP: &str = "…";
+
+/// What says behind a number that 0 is in its interval.
+const DOT: char = '·';
 
 /// How far numbers with decimals may be apart, and by which part of the number.
 const TOLERANCE: f64 = 0.01;
@@ -138,7 +143,7 @@ fn parts(word: &str) -> Vec<&str> {
 }
 
 fn is_same_word(expected: &str, found: &str) -> bool {
-    let (expected, found) = (parts(expected), parts(found));
+    let [expected, found] = [expected, found].map(|word| parts(word.trim_end_matches(DOT)));
     let is_same = |(expected, found): (&&str, &&str)| {
         let decimal = |text: &str| text.contains('.').then(|| text.parse::<f64>().ok()).flatten();
         match (decimal(expected), decimal(found)) {
@@ -232,6 +237,8 @@ fn outputs_are_compared_by_the_rules_of_the_page() {
         ("report.html …", "report.html (711 kB)"),
         ("n … 3", "n 1 2 3"),
         ("-0.004 to 0.001", "0.000 to 0.001"),
+        ("r1 0.00·", "r1 0.00"),
+        ("r1 0.00", "r1 -0.00·"),
     ] {
         assert!(is_same_output(expected, found), "{expected}\n{found}");
     }
