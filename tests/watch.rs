@@ -183,10 +183,9 @@ impl Pseudo {
     #[track_caller]
     fn wait_for(&mut self, part: &str) {
         while !self.seen.contains(part) {
-            match self.output.recv_timeout(Duration::from_mins(2)) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("no {part:?} in {:?}", self.seen),
-            }
+            let more = self.output.recv_timeout(Duration::from_mins(2));
+            let bytes = more.unwrap_or_else(|e| panic!("no {part:?} ({e}) in {:?}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
 
@@ -204,7 +203,7 @@ impl Pseudo {
 
     /// Panics unless the dashboard ended well, and the terminal is as it was.
     #[track_caller]
-    fn is_given_back(mut self) {
+    fn end(mut self) {
         self.wait_for("terminal told");
         let seen = &self.seen;
         for part in ["\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h", "code 0", " icanon", " echo "] {
@@ -229,7 +228,7 @@ fn the_dashboard_takes_keys_and_gives_the_terminal_back() {
     // The first ends the help alone.
     terminal.press("\x1b");
     terminal.press("q");
-    terminal.is_given_back();
+    terminal.end();
 }
 
 #[test]
@@ -244,7 +243,7 @@ fn a_signal_gives_the_terminal_back() {
         terminal.wait_for("finished");
         let sent = Command::new("kill").args([signal, terminal.process()]).status();
         assert!(sent.unwrap().success());
-        terminal.is_given_back();
+        terminal.end();
     }
 }
 

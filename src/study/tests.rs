@@ -117,19 +117,19 @@ fn judged(study: &Study, values: &[Measured]) -> Finding {
 }
 
 // That of the study that is written out above.
-fn held(values: [Measured; 3]) -> Finding {
-    judged(&parse(MINE).unwrap(), &values)
+fn held(values: &[Measured; 3]) -> Finding {
+    judged(&parse(MINE).unwrap(), values)
 }
 
 #[test]
 fn a_claim_is_confirmed_or_refuted_by_every_seed_or_by_the_interval_of_their_mean() {
-    let verdict = |values| held(values).verdict;
+    let verdict = |values| held(&values).verdict;
     assert_eq!(verdict([Value(0.6), Value(0.9), Value(0.5)]), Verdict::Confirmed);
     assert_eq!(verdict([Value(0.2), Value(0.1), Value(0.0)]), Verdict::Refuted);
     // 0.51 ± 4.30 × 0.0115 / √3: reaches below 0.5.
     assert_eq!(verdict([Value(0.52), Value(0.51), Value(0.499)]), Verdict::Undecided);
     assert_eq!(verdict([Value(0.9), Value(0.9), Value(0.1)]), Verdict::Undecided);
-    let alike = held([Value(0.7), Value(0.7), Value(0.7)]);
+    let alike = held(&[Value(0.7), Value(0.7), Value(0.7)]);
     assert_eq!((alike.confirming, alike.refuting), (3, 0));
     let (low, high) = alike.interval.unwrap();
     assert!((low - 0.7).abs() < 1e-9 && (high - 0.7).abs() < 1e-9);
@@ -189,7 +189,7 @@ fn a_number_on_either_side_of_those_that_confirm_can_refute() {
 
 #[test]
 fn infinite_numbers_are_words_in_json() {
-    let finding = held([Value(f64::INFINITY), AtLeast(0.9), Value(0.5)]);
+    let finding = held(&[Value(f64::INFINITY), AtLeast(0.9), Value(0.5)]);
     let json = serde_json::to_value(&finding).unwrap();
     assert_eq!(json["seeds"][0]["values"][0], serde_json::json!({"value": "infinity"}));
     assert_eq!(json["reason"], "every-seed");
@@ -216,13 +216,13 @@ fn a_bound_decides_only_where_everything_that_it_allows_does() {
     assert!(!is_in(&AtLeast(0.5), range(1.0, f64::INFINITY)));
     assert!(is_in(&AtMost(0.5), range(f64::NEG_INFINITY, 1.0)));
     assert!(!is_in(&AtMost(0.5), range(0.0, 1.0)));
-    let finding = held([Value(0.6), AtLeast(0.9), Value(0.5)]);
+    let finding = held(&[Value(0.6), AtLeast(0.9), Value(0.5)]);
     assert_eq!((finding.verdict, finding.value), (Verdict::Confirmed, None));
 }
 
 #[test]
 fn a_seed_that_could_not_be_measured_leaves_a_claim_undecided() {
-    let finding = held([Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
+    let finding = held(&[Value(0.9), Value(0.9), Missing("it was not reached".to_owned())]);
     assert_eq!((finding.verdict, finding.confirming), (Verdict::Undecided, 2));
     assert_eq!(finding.reason, Reason::SeedNotMeasured);
     assert_eq!(judged(&parse(MINE).unwrap(), &[]).verdict, Verdict::Undecided);
