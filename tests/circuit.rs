@@ -203,3 +203,49 @@ fn attention_sees_the_previous_token_head_of_a_circuit() {
     }
     assert!(seen >= 2 * 2, "{seen}");
 }
+
+#[test]
+fn patching_prints_a_matrix_and_keeps_a_row_a_state_in_its_files() {
+    let folder = prepared();
+    let at = folder.path();
+    circuit(at, &["hop-per-iteration"]).expect(0);
+    let arguments = [
+        "patch",
+        "c.safetensors",
+        "--data",
+        "data",
+        "--split",
+        "train_inferred",
+        "--out",
+        "out",
+    ];
+    let printed = run(at, &arguments).expect(0).out;
+    let report: Value = json(&at.join("out/patch.json"));
+    let rows = report["rows"].as_array().unwrap();
+    let layers = rows
+        .iter()
+        .filter_map(|row| row["effective_layer"].as_u64())
+        .max()
+        .unwrap();
+    let numbers: Vec<String> = (1..=layers).map(|layer| layer.to_string()).collect();
+    let lines: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.ends_with(&numbers.iter().map(String::as_str).collect::<Vec<_>>())),
+        "{printed}"
+    );
+    for position in ["head", "r1", "r2"] {
+        let of_position: Vec<_> = lines.iter().filter(|line| line[..].starts_with(&[position])).collect();
+        assert_eq!(of_position.len(), 1, "{printed}");
+        assert_eq!(of_position[0].len() as u64, 1 + layers, "{printed}");
+    }
+    // Every state and the two self-checks.
+    let csv = std::fs::read_to_string(at.join("out/patch.csv")).unwrap();
+    let in_json = run(at, &[&["--json"], &arguments[..]].concat()).expect(0).out;
+    let expected = 3 * layers as usize + 2;
+    assert_eq!(
+        (rows.len(), csv.lines().count() - 1, in_json.lines().count()),
+        (expected, expected, expected)
+    );
+}

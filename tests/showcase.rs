@@ -58,7 +58,11 @@ fn every_stage_of_the_showcase_answers_as_its_checkpoint_says() {
     let folder = tempfile::tempdir().unwrap();
     for name in RUNS {
         let at = showcase().join(name);
-        run(folder.path(), &["margin", text(&at), "--rows", "--iterations", "8", "--out", name]).expect(0);
+        run(
+            folder.path(),
+            &["margin", text(&at), "--rows", "--iterations", "8", "--out", name],
+        )
+        .expect(0);
         let mut rows = csv::Reader::from_path(folder.path().join(name).join("margin-rows.csv")).unwrap();
         let header = rows.headers().unwrap().clone();
         let column = |name: &str| header.iter().position(|title| title == name).unwrap();

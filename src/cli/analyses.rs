@@ -137,14 +137,14 @@ fn print_result<M: Method>(report: &Report<M>) -> Result<()> {
     let matrices = M::matrices(report);
     if printing().json || matrices.is_empty() {
         print_table(&report.table()?)?;
-        out!("{}", report.intervals());
-        return Ok(());
+    } else {
+        for matrix in matrices {
+            out!("{}", matrix.title);
+            print_table(&matrix.table)?;
+        }
+        out!("·: 0 is in the 95 % interval; –: not defined");
     }
-    for matrix in matrices {
-        out!("{}", matrix.title);
-        print_table(&matrix.table)?;
-    }
-    out!("{}; ·: 0 is in the interval; – not defined", report.intervals());
+    out!("{}", report.intervals());
     Ok(())
 }
 

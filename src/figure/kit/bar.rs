@@ -50,24 +50,21 @@ impl Bar {
 
     /// Draws it with its name, from the middle of its left end on.
     pub(super) fn draw(&self, canvas: &mut Canvas, sizes: &Sizes, (x, y): (f64, f64)) {
-        // Of the length from 0 to 1.
-        const STEPS: i32 = 40;
         let style = Type::of(sizes.text);
         canvas.text((x, y), Side::Left, style, &self.name);
         let left = x + style.width(&self.name) + sizes.text;
-        let (half, step) = (
-            0.45 * sizes.text,
-            self.length(sizes) / f64::from(STEPS * (1 - self.from)),
-        );
-        for n in 0..STEPS * (1 - self.from) {
-            let value = f64::from(self.from) + (f64::from(n) + 0.5) / f64::from(STEPS);
-            let at = (left + f64::from(n) * step, y - half);
-            canvas.rectangle(at, (1.05 * step, 2.0 * half), &Ink::fill(Colour::of_cell(value)));
-        }
+        let half = 0.45 * sizes.text;
+        // Between these the colours of cells are mixed in proportion.
+        let values = [-1.0, 0.0, 0.5, 1.0]
+            .into_iter()
+            .filter(|value| *value >= f64::from(self.from));
+        let share = |value: f64| (value - f64::from(self.from)) / f64::from(1 - self.from);
+        let colours: Vec<(f64, Colour)> = values.map(|value| (share(value), Colour::of_cell(value))).collect();
+        canvas.gradient((left, y - half), (self.length(sizes), 2.0 * half), &colours);
         let frame = Ink::stroke(Colour::FRAME, 0.6 * sizes.thin);
         canvas.rectangle((left, y - half), (self.length(sizes), 2.0 * half), &frame);
         for (value, label) in (super::Ticks { whole: false, max: 4 }).linear((f64::from(self.from), 1.0)) {
-            let x = left + (value - f64::from(self.from)) / f64::from(1 - self.from) * self.length(sizes);
+            let x = left + share(value) * self.length(sizes);
             let ends = [(x, y + half), (x, y + half + 0.25 * sizes.text)];
             canvas.polyline(&ends, &Ink::stroke(Colour::FRAME, sizes.thin));
             canvas.text((x, y + half + 0.85 * sizes.text), Side::Centre, style, &label);

@@ -14,6 +14,8 @@ pub(super) const BOLD: &[u8] = include_bytes!("../fonts/Inter-SemiBold.otf");
 /// What it is called, and what a reader without it has instead.
 pub(super) const FAMILY: &str = "Inter";
 const FAMILIES: &str = "Inter, Helvetica, Arial, sans-serif";
+/// The bold face is a family of its own by its name table.
+const BOLD_FAMILIES: &str = "Inter Semi Bold, Inter, Helvetica, Arial, sans-serif";
 
 /// A place: x, y.
 pub(super) type At = (f64, f64);
@@ -177,6 +179,7 @@ impl Canvas {
         }
         self.number("font-size", style.size);
         if style.bold {
+            self.xml.write_attribute("font-family", BOLD_FAMILIES);
             self.xml.write_attribute("font-weight", "600");
         }
         match side {
@@ -215,6 +218,26 @@ impl Canvas {
             self.number(name, value);
         }
         self.ink(ink);
+        self.end();
+    }
+
+    /// A rectangle whose colour goes through these from left to right, each at its share of the width; one a page.
+    pub(super) fn gradient(&mut self, (x, y): At, (width, height): (f64, f64), colours: &[(f64, Colour)]) {
+        const NAME: &str = "colours";
+        self.xml.start_element("linearGradient");
+        self.xml.write_attribute("id", NAME);
+        for (at, colour) in colours {
+            self.xml.start_element("stop");
+            self.xml.write_attribute("offset", &short(*at));
+            self.xml.write_attribute("stop-color", &colour.hex());
+            self.end();
+        }
+        self.end();
+        self.xml.start_element("rect");
+        for (name, value) in [("x", x), ("y", y), ("width", width), ("height", height)] {
+            self.number(name, value);
+        }
+        self.xml.write_attribute_fmt("fill", format_args!("url(#{NAME})"));
         self.end();
     }
 

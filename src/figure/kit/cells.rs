@@ -153,7 +153,7 @@ pub(super) fn draw_cell(
         _ => {}
     }
     if is_undecided(&(value, interval)) {
-        let corner = (left + width - 2.2 * sizes.thin, top + 2.2 * sizes.thin);
+        let corner = (left + width - 3.4 * sizes.thin, top + 3.4 * sizes.thin);
         canvas.circle(corner, 1.2 * sizes.thin, &Ink::fill(ink));
     }
 }

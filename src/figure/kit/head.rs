@@ -25,6 +25,7 @@ pub(super) struct Head<'a> {
 enum Entry<'a> {
     Line(&'a str, &'a Series),
     Band,
+    Whisker,
     Iterations,
     Bar(Bar),
     Missing,
@@ -48,14 +49,18 @@ impl Figure {
             Content::Lines { series, .. } => series
                 .iter()
                 .any(|line| line.points.iter().any(|(.., interval)| interval.is_some())),
+            Content::Cells(_) | Content::Estimates { .. } => false,
+        };
+        let has_whisker = |panel: &Panel| match &panel.content {
             Content::Estimates { rows, .. } => rows.iter().any(|row| row.interval.is_some()),
-            Content::Cells(_) => false,
+            Content::Lines { .. } | Content::Cells(_) => false,
         };
         let cells =
             |of: fn(&super::Cells) -> bool| any(&|panel| matches!(&panel.content, Content::Cells(cells) if of(cells)));
         let bar = Bar::of(self).map(Entry::Bar);
         let marks = [
             (any(&has_band), Entry::Band),
+            (any(&has_whisker), Entry::Whisker),
             (any(&Panel::marks_iterations), Entry::Iterations),
             (cells(super::Cells::has_negative), Entry::Negative),
             (cells(super::Cells::has_undecided), Entry::Undecided),
@@ -163,7 +168,7 @@ impl Entry<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Line(name, _) => name,
-            Self::Band => "95 % interval",
+            Self::Band | Self::Whisker => "95 % interval",
             Self::Iterations => "between iterations",
             Self::Bar(bar) => &bar.name,
             Self::Missing => "no value",
@@ -187,6 +192,10 @@ impl Entry<'_> {
             Self::Bar(bar) => return bar.draw(canvas, sizes, (x, y)),
             Self::Line(_, series) => series.draw_sample(canvas, sizes, (x, y), width),
             Self::Band => canvas.rectangle(corner, size, &Ink::fill(Colour::GREY).pale(0.3)),
+            Self::Whisker => {
+                let bar = [(x + 0.2 * width, y), (x + 0.8 * width, y)];
+                canvas.polyline(&bar, &Ink::stroke(Colour::GREY, sizes.stroke));
+            }
             Self::Iterations => {
                 let middle = x + 0.5 * width;
                 canvas.polyline(&[(middle, y - half), (middle, y + half)], &boundary(sizes));
