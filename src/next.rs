@@ -10,6 +10,7 @@ use crate::checkpoint::{Holder, RunFolder, RunLock, RunPath, RunRecord, StagesFi
 use crate::experiment::ShippedPreset;
 use crate::sweep::Plan;
 use crate::train::RunConfig;
+use crate::wording::shell_word;
 
 /// Where commands write runs by default.
 const CHECKPOINTS: &str = "checkpoints";
@@ -17,6 +18,8 @@ const CHECKPOINTS: &str = "checkpoints";
 const MAX_DEPTH: usize = 4;
 /// Runs that one command names side by side, at most.
 const MAX_COMPARED: usize = 4;
+/// The runs that come with the repository: nobody trained them here.
+const SHOWCASE: &str = "checkpoints/showcase";
 
 /// What to do next in a folder.
 #[derive(Debug)]
@@ -187,7 +190,7 @@ impl FoundRun {
     }
 
     fn word(&self) -> String {
-        crate::wording::shell_word(&self.path.display().to_string())
+        shell_word(&self.path.display().to_string())
     }
 }
 
@@ -218,7 +221,7 @@ fn steps(here: &Path, runs: &[FoundRun]) -> Vec<Step> {
     if let Some(run) = latest(runs, |state| matches!(state, RunState::Finished)) {
         finished(runs, run, &mut steps);
     }
-    if runs.is_empty() {
+    if runs.iter().all(|run| run.path.starts_with(SHOWCASE)) {
         steps.extend([
             step(
                 "loopscope reproduce --preset quick",
@@ -245,7 +248,7 @@ fn in_progress(here: &Path, run: &FoundRun, steps: &mut Vec<Step>) {
     ));
     if let Some(sweep) = &run.sweep {
         steps.push(step(
-            format!("loopscope sweep status {}", sweep.display()),
+            format!("loopscope sweep status {}", shell_word(&sweep.display().to_string())),
             "which points are done, running, failed and waiting",
         ));
     }
@@ -265,7 +268,7 @@ fn in_progress(here: &Path, run: &FoundRun, steps: &mut Vec<Step>) {
 fn continued(run: &FoundRun) -> Step {
     if let Some(sweep) = &run.sweep {
         return step(
-            format!("loopscope sweep run {}", sweep.display()),
+            format!("loopscope sweep run {}", shell_word(&sweep.display().to_string())),
             "go on with the points that are not trained to their end",
         );
     }
@@ -307,7 +310,11 @@ fn finished(runs: &[FoundRun], run: &FoundRun, steps: &mut Vec<Step>) {
         ),
     ]);
     let beside = |other: &&FoundRun| {
-        matches!(other.state, RunState::Finished) && other.path != run.path && other.path.parent() == run.path.parent()
+        // Those of chains by depth are on other data than those of two hops.
+        matches!(other.state, RunState::Finished)
+            && other.path != run.path
+            && other.path.parent() == run.path.parent()
+            && other.curriculum == run.curriculum
     };
     let words: Vec<String> = std::iter::once(word)
         .chain(runs.iter().filter(beside).map(FoundRun::word))

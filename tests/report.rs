@@ -178,6 +178,16 @@ fn a_method_over_training_measures_every_checkpoint_of_a_run() {
     assert!(steps.len() <= files.count());
     assert!(at.join("figures/lens/lens-over-steps.svg").is_file());
     run(at, &["patch", "looped", "--over-steps", "--out", "figures/patch"]).expect(0);
+    // Numbers of several iterations at one step are not points of one line.
+    run(at, &["settle", "looped", "--over-steps", "--out", "figures/settle"]).expect(0);
+    let settle = std::fs::read_to_string(at.join("figures/settle/settle-over-steps.svg")).unwrap();
+    for iteration in ["iteration 1", "iteration 2"] {
+        assert!(settle.contains(iteration), "{settle}");
+    }
+    // What an ablation costs, and not the accuracy without one.
+    run(at, &["ablate", "looped", "--over-steps", "--out", "figures/ablate"]).expect(0);
+    let ablate = std::fs::read_to_string(at.join("figures/ablate/ablate-over-steps.svg")).unwrap();
+    assert!(ablate.contains("lost") && !ablate.contains("base accuracy"), "{ablate}");
 }
 
 #[test]

@@ -111,12 +111,12 @@ impl<M: Method + Draw> Analysis<M> {
         } else {
             M::NAME.to_owned()
         };
+        report.write_as(&out, &name)?;
         let figure = if self.over_steps {
             over_steps(&report)?
         } else {
             M::draw(&report)
         };
-        report.write_as(&out, &name)?;
         figure.write(&out, &name, &self.look)?;
         print_result(&report)?;
         out!("{}/{name}.{{csv,json,{}}}", out.display(), self.look.endings());

@@ -19,6 +19,9 @@ enum Place {
 }
 
 impl Draw for Ablate {
+    // The first number with an interval is the accuracy without an ablation.
+    const OVER_STEPS: Option<&'static str> = Some("lost");
+
     /// A column a checkpoint, a row a split, number of hops and position; each cell is the accuracy lost without the component in its
     /// row at the effective layer of its column, and right of a line at every iteration, layer by layer. Below the line, whole
     /// iterations; what is the same whichever it is stands at each.

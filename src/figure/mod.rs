@@ -46,6 +46,8 @@ use steps::Steps;
 pub trait Draw: Method {
     /// Whether a figure is one over training, of all checkpoints of a run together.
     const OVER_TRAINING: bool = false;
+    /// The number that is drawn against training steps, by the name of its field; where none is named, the first with an interval.
+    const OVER_STEPS: Option<&'static str> = None;
 
     /// The figure of a result.
     fn draw(report: &Report<Self>) -> Figure;

@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Column, Report, Row, fields};
 
-/// The most panels of such a figure; a result with more is told by its table.
+/// The most panels of such a figure.
 const MAX_PANELS: usize = 48;
 /// What places a state in the loop.
 const LAYER: &str = "effective_layer";
 const PLACE: [&str; 3] = [LAYER, "iteration", "layer"];
 
-/// The number that a method's table shows first with an interval, against training steps on a logarithmic axis.
+/// The number of a method that [`Draw::OVER_STEPS`] names, against training steps on a logarithmic axis.
 ///
 /// Where a method measures along the loop and marks the largest number (the lens over effective layers, accuracy over iterations), that
 /// maximum is drawn, a line a split; where it measures single places (patching), a map of training step and effective layer. A row of
@@ -25,7 +25,8 @@ const PLACE: [&str; 3] = [LAYER, "iteration", "layer"];
 /// # Errors
 /// When the method has no number with an interval, or there is no checkpoint after step 0.
 pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
-    let column = M::Row::COLUMNS.iter().find(|column| column.interval().is_some());
+    let mut with_interval = M::Row::COLUMNS.iter().filter(|column| column.interval().is_some());
+    let column = with_interval.find(|column| M::OVER_STEPS.is_none_or(|name| column.field() == name));
     let Some((column, interval)) = column.and_then(|column| Some((column, column.interval()?))) else {
         return Err(Error::input(format!(
             "--over-steps: {} has no number with an interval",
@@ -49,7 +50,7 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
             interval: number(interval[0]).zip(number(interval[1])),
             layer: number(LAYER).map(|layer| layer as usize),
             split: all.get("split").and_then(Value::as_str).map(Split::from),
-            of: of_what::<M>(&all),
+            of: of_what::<M>(&all, has_maxima),
         });
     }
     let shared = drop_shared(&mut rows);
@@ -116,8 +117,9 @@ struct Scale {
     ends: (f64, f64),
 }
 
-// The fields that say what was measured, those that say where along the loop, and on which split, apart.
-fn of_what<M: Draw>(all: &Map<String, Value>) -> Vec<(String, String)> {
+// The fields that say what was measured. Not among them are the split, and the place in the loop where it is an axis of the map or
+// that of a maximum.
+fn of_what<M: Draw>(all: &Map<String, Value>, has_maxima: bool) -> Vec<(String, String)> {
     const ORIGIN: [&str; 7] = [
         "run",
         "checkpoint",
@@ -133,8 +135,10 @@ fn of_what<M: Draw>(all: &Map<String, Value>) -> Vec<(String, String)> {
             .into_iter()
             .any(|quantity| quantity.fields().any(|field| field == name))
     };
+    let is_placed = has_maxima || all.get(LAYER).is_some_and(|layer| !layer.is_null());
     let tells = |name: &str| {
-        !ORIGIN.contains(&name) && !PLACE.contains(&name) && !M::Row::ALONG.contains(&name) && !is_measured(name)
+        let is_place = is_placed && PLACE.contains(&name);
+        !ORIGIN.contains(&name) && !is_place && !M::Row::ALONG.contains(&name) && !is_measured(name)
     };
     let told = all.iter().filter(|(name, value)| tells(name) && !value.is_null());
     told.map(|(name, value)| {

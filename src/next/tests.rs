@@ -54,6 +54,22 @@ fn of_finished_runs_the_looped_one_is_looked_into_and_all_are_compared() {
 }
 
 #[test]
+fn beside_the_showcase_a_newcomer_is_told_how_to_train() {
+    let mut depth = found("checkpoints/showcase/depth", RunState::Finished, true);
+    depth.curriculum = true;
+    let looped = found("checkpoints/showcase/looped", RunState::Finished, true);
+    let vanilla = found("checkpoints/showcase/vanilla", RunState::Finished, false);
+    let commands = commands(&[looped, depth, vanilla]);
+    for command in [
+        "loopscope report checkpoints/showcase/looped checkpoints/showcase/vanilla",
+        "loopscope reproduce",
+        "loopscope doctor",
+    ] {
+        assert!(commands.iter().any(|it| it == command), "{command}: {commands:?}");
+    }
+}
+
+#[test]
 fn an_experiment_that_measures_finished_runs_is_at_work() {
     let here = tempfile::tempdir().unwrap();
     let experiment = here.path().join("checkpoints/laptop");

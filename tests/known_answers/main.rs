@@ -8,6 +8,7 @@
 mod common;
 mod interventions;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
