@@ -54,12 +54,11 @@ impl Bar {
         canvas.text((x, y), Side::Left, style, &self.name);
         let left = x + style.width(&self.name) + sizes.text;
         let half = 0.45 * sizes.text;
-        // Between these the colours of cells are mixed in proportion.
-        let values = [-1.0, 0.0, 0.5, 1.0]
-            .into_iter()
-            .filter(|value| *value >= f64::from(self.from));
-        let share = |value: f64| (value - f64::from(self.from)) / f64::from(1 - self.from);
-        let colours: Vec<(f64, Colour)> = values.map(|value| (share(value), Colour::of_cell(value))).collect();
+        // So fine that no step of colour can be seen.
+        const STEPS: usize = 128;
+        let from = f64::from(self.from);
+        let value = |n: usize| from + (1.0 - from) * (n as f64 + 0.5) / STEPS as f64;
+        let colours: Vec<Colour> = (0..STEPS).map(|n| Colour::of_cell(value(n))).collect();
         canvas.gradient((left, y - half), (self.length(sizes), 2.0 * half), &colours);
         let frame = Ink::stroke(Colour::FRAME, 0.6 * sizes.thin);
         canvas.rectangle((left, y - half), (self.length(sizes), 2.0 * half), &frame);

@@ -2,20 +2,21 @@
 
 use std::sync::OnceLock;
 
+use plotters::prelude::{DrawingBackend, SVGBackend};
 use ttf_parser::Face;
-use xmlwriter::{Indent, Options, XmlWriter};
 
 use super::colour::Colour;
 use super::look::Sizes;
+use super::shape::{Shape, whole_length};
 
 /// The typeface, compiled in.
 pub(super) const REGULAR: &[u8] = include_bytes!("../fonts/Inter-Regular.otf");
 pub(super) const BOLD: &[u8] = include_bytes!("../fonts/Inter-SemiBold.otf");
 /// What it is called, and what a reader without it has instead.
 pub(super) const FAMILY: &str = "Inter";
-const FAMILIES: &str = "Inter, Helvetica, Arial, sans-serif";
+pub(super) const FAMILIES: &str = "Inter, Helvetica, Arial, sans-serif";
 /// The bold face is a family of its own by its name table.
-const BOLD_FAMILIES: &str = "Inter Semi Bold, Inter, Helvetica, Arial, sans-serif";
+pub(super) const BOLD_FAMILIES: &str = "Inter Semi Bold, Inter, Helvetica, Arial, sans-serif";
 
 /// A place: x, y.
 pub(super) type At = (f64, f64);
@@ -84,11 +85,12 @@ impl Type {
 /// How a shape is filled and stroked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ink {
-    colour: Colour,
-    opacity: f64,
-    // The width of a stroke; absent where the shape is filled.
-    stroke: Option<f64>,
-    dashes: Vec<f64>,
+    pub(super) colour: Colour,
+    pub(super) opacity: f64,
+    /// The width of a stroke; absent where the shape is filled.
+    pub(super) stroke: Option<f64>,
+    /// Lengths that are drawn and left out in turn; none for an unbroken line.
+    pub(super) dashes: Vec<f64>,
 }
 
 impl Ink {
@@ -120,44 +122,60 @@ impl Ink {
     }
 }
 
-/// A page in the making.
+/// A page in the making, drawn by plotters.
 pub(super) struct Canvas {
-    xml: XmlWriter,
+    shapes: Vec<Shape>,
+    size: (f64, f64),
+    unit: &'static str,
+    title: String,
+    description: String,
 }
 
 impl Canvas {
     /// A white page of this size. What a reader who does not see it is told is its title and description.
-    pub(super) fn new(sizes: &Sizes, (width, height): (f64, f64), title: &str, description: &str) -> Self {
-        let mut xml = XmlWriter::new(Options {
-            indent: Indent::None,
-            ..Options::default()
-        });
-        xml.start_element("svg");
-        xml.write_attribute("xmlns", "http://www.w3.org/2000/svg");
-        xml.write_attribute_fmt("width", format_args!("{}{}", short(width), sizes.unit));
-        xml.write_attribute_fmt("height", format_args!("{}{}", short(height), sizes.unit));
-        xml.write_attribute_fmt("viewBox", format_args!("0 0 {} {}", short(width), short(height)));
-        xml.write_attribute("font-family", FAMILIES);
-        // A sharp turn of a thick line would be a long spike.
-        xml.write_attribute("stroke-linejoin", "round");
-        let mut canvas = Self { xml };
-        for (name, text) in [("title", title), ("desc", description)] {
-            canvas.xml.start_element(name);
-            canvas.write_text(text);
-            canvas.end();
-        }
-        canvas.rectangle((0.0, 0.0), (width, height), &Ink::fill(Colour::WHITE));
+    pub(super) fn new(sizes: &Sizes, size: (f64, f64), title: &str, description: &str) -> Self {
+        let mut canvas = Self {
+            shapes: Vec::new(),
+            size,
+            unit: sizes.unit,
+            title: title.to_owned(),
+            description: description.to_owned(),
+        };
+        canvas.rectangle((0.0, 0.0), size, &Ink::fill(Colour::WHITE));
         canvas
     }
 
     /// The page as SVG.
-    pub(super) fn finish(mut self) -> String {
-        self.end();
-        self.xml.end_document()
+    pub(super) fn finish(self) -> String {
+        let mut svg = String::new();
+        let (width, height) = self.size;
+        {
+            let mut backend = SVGBackend::with_string(&mut svg, (whole_length(width), whole_length(height)));
+            for shape in &self.shapes {
+                shape.draw(&mut backend);
+            }
+            // Writing into a string cannot fail.
+            let _ = backend.present();
+        }
+        // Of plotters' own head, whose size is in pixels, one in the unit of the figure, with what is said of the page.
+        let head = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}{unit}\" height=\"{}{unit}\" viewBox=\"0 0 {} {}\" \
+             stroke-linejoin=\"round\"><title>{}</title><desc>{}</desc>",
+            short(width),
+            short(height),
+            whole_length(width),
+            whole_length(height),
+            escaped(&self.title),
+            escaped(&self.description),
+            unit = self.unit
+        );
+        let end = svg.find('>').map_or(0, |end| end + 1);
+        svg.replace_range(..end, &head);
+        svg
     }
 
-    pub(super) fn text(&mut self, (x, y): At, side: Side, style: Type, text: &str) {
-        self.turned_text((x, y), side, style, text, false);
+    pub(super) fn text(&mut self, at: At, side: Side, style: Type, text: &str) {
+        self.turned_text(at, side, style, text, false);
     }
 
     /// A text from the bottom to the top.
@@ -165,126 +183,52 @@ impl Canvas {
         self.turned_text(at, Side::Centre, style, text, true);
     }
 
-    // The middle of its capitals is at y.
-    fn turned_text(&mut self, (x, y): At, side: Side, style: Type, text: &str, is_vertical: bool) {
-        // Half the height of Inter's capitals.
-        let drop = 0.364 * style.size;
-        let (x, y) = if is_vertical { (x + drop, y) } else { (x, y + drop) };
-        self.xml.start_element("text");
-        self.number("x", x);
-        self.number("y", y);
-        if is_vertical {
-            let turned = format!("rotate(-90 {} {})", short(x), short(y));
-            self.xml.write_attribute("transform", &turned);
-        }
-        self.number("font-size", style.size);
-        if style.bold {
-            self.xml.write_attribute("font-family", BOLD_FAMILIES);
-            self.xml.write_attribute("font-weight", "600");
-        }
-        match side {
-            Side::Left => {}
-            Side::Centre => self.xml.write_attribute("text-anchor", "middle"),
-            Side::Right => self.xml.write_attribute("text-anchor", "end"),
-        }
-        self.xml.write_attribute("fill", &style.colour.hex());
-        self.write_text(text);
-        self.end();
+    fn turned_text(&mut self, at: At, side: Side, style: Type, text: &str, is_vertical: bool) {
+        self.shapes.push(Shape::Text {
+            at,
+            side,
+            style,
+            text: text.to_owned(),
+            is_vertical,
+        });
     }
 
     pub(super) fn polyline(&mut self, places: &[At], ink: &Ink) {
         if places.len() > 1 {
-            self.through("polyline", places, ink);
+            self.shapes.push(Shape::Line(places.to_vec(), ink.clone()));
         }
     }
 
     pub(super) fn polygon(&mut self, corners: &[At], ink: &Ink) {
-        self.through("polygon", corners, ink);
-    }
-
-    fn through(&mut self, element: &str, places: &[At], ink: &Ink) {
-        let places: Vec<String> = (places.iter())
-            .map(|&(x, y)| format!("{},{}", short(x), short(y)))
-            .collect();
-        self.xml.start_element(element);
-        self.xml.write_attribute("points", &places.join(" "));
-        self.ink(ink);
-        self.end();
+        if ink.stroke.is_some() {
+            let closed: Vec<At> = corners.iter().chain(corners.first()).copied().collect();
+            self.polyline(&closed, ink);
+        } else {
+            self.shapes.push(Shape::Area(corners.to_vec(), ink.clone()));
+        }
     }
 
     pub(super) fn rectangle(&mut self, (x, y): At, (width, height): (f64, f64), ink: &Ink) {
-        self.xml.start_element("rect");
-        for (name, value) in [("x", x), ("y", y), ("width", width), ("height", height)] {
-            self.number(name, value);
-        }
-        self.ink(ink);
-        self.end();
+        let (right, bottom) = (x + width, y + height);
+        self.polygon(&[(x, y), (right, y), (right, bottom), (x, bottom)], ink);
     }
 
-    /// A rectangle whose colour goes through these from left to right, each at its share of the width; one a page.
-    pub(super) fn gradient(&mut self, (x, y): At, (width, height): (f64, f64), colours: &[(f64, Colour)]) {
-        const NAME: &str = "colours";
-        self.xml.start_element("linearGradient");
-        self.xml.write_attribute("id", NAME);
-        for (at, colour) in colours {
-            self.xml.start_element("stop");
-            self.xml.write_attribute("offset", &short(*at));
-            self.xml.write_attribute("stop-color", &colour.hex());
-            self.end();
-        }
-        self.end();
-        self.xml.start_element("rect");
-        for (name, value) in [("x", x), ("y", y), ("width", width), ("height", height)] {
-            self.number(name, value);
-        }
-        self.xml.write_attribute_fmt("fill", format_args!("url(#{NAME})"));
-        self.end();
-    }
-
-    pub(super) fn circle(&mut self, (x, y): At, radius: f64, ink: &Ink) {
-        self.xml.start_element("circle");
-        for (name, value) in [("cx", x), ("cy", y), ("r", radius)] {
-            self.number(name, value);
-        }
-        self.ink(ink);
-        self.end();
-    }
-
-    fn ink(&mut self, ink: &Ink) {
-        let colour = ink.colour.hex();
-        let opacity = match ink.stroke {
-            None => {
-                self.xml.write_attribute("fill", &colour);
-                "fill-opacity"
-            }
-            Some(width) => {
-                self.xml.write_attribute("fill", "none");
-                self.xml.write_attribute("stroke", &colour);
-                self.number("stroke-width", width);
-                "stroke-opacity"
-            }
-        };
-        if ink.opacity < 1.0 {
-            self.number(opacity, ink.opacity);
-        }
-        if !ink.dashes.is_empty() {
-            let dashes: Vec<String> = ink.dashes.iter().map(|&dash| short(dash)).collect();
-            self.xml.write_attribute("stroke-dasharray", &dashes.join(" "));
+    /// A rectangle whose colour goes through these from left to right.
+    pub(super) fn gradient(&mut self, (x, y): At, (width, height): (f64, f64), colours: &[Colour]) {
+        // Each strip goes to the right end, so that none has a seam beside it.
+        for (n, colour) in colours.iter().enumerate() {
+            let left = n as f64 / colours.len() as f64 * width;
+            self.rectangle((x + left, y), (width - left, height), &Ink::fill(*colour));
         }
     }
 
-    fn number(&mut self, name: &str, value: f64) {
-        self.xml.write_attribute(name, &short(value));
+    pub(super) fn circle(&mut self, at: At, radius: f64, ink: &Ink) {
+        self.shapes.push(Shape::Circle(at, radius, ink.clone()));
     }
+}
 
-    // The writer escapes `<` alone.
-    fn write_text(&mut self, text: &str) {
-        self.xml.write_text(&text.replace('&', "&amp;"));
-    }
-
-    fn end(&mut self) {
-        self.xml.end_element();
-    }
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 // Two decimals: a hundredth of a point cannot be seen.
@@ -320,7 +264,7 @@ mod tests {
         canvas.text((1.0, 1.0), Side::Left, Type::of(8.0), "<e_5> & \"r\"");
         let svg = canvas.finish();
         assert!(
-            svg.contains("a &lt; b &amp; c") && svg.contains("&lt;e_5> &amp; \"r\""),
+            svg.contains("a &lt; b &amp; c") && svg.contains("&lt;e_5&gt; &amp; &quot;r&quot;"),
             "{svg}"
         );
     }

@@ -103,6 +103,11 @@ impl Colour {
         })
     }
 
+    /// Red, green and blue.
+    pub(super) fn channels(self) -> (u8, u8, u8) {
+        (self.0, self.1, self.2)
+    }
+
     /// As `#rrggbb`.
     pub(crate) fn hex(self) -> String {
         format!("#{:02x}{:02x}{:02x}", self.0, self.1, self.2)

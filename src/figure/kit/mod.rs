@@ -13,6 +13,7 @@ mod lines;
 mod look;
 mod panel;
 mod scene;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod ticks;
