@@ -63,10 +63,12 @@ impl Colour {
         const MIDDLE: Colour = Colour(106, 163, 208);
         const DARK: Colour = Colour(8, 48, 107);
         let size = value.abs().min(1.0);
-        match value < 0.0 {
-            true => PALE.mixed(Self::VERMILION, size),
-            false if size < 0.5 => PALE.mixed(MIDDLE, 2.0 * size),
-            false => MIDDLE.mixed(DARK, 2.0 * size - 1.0),
+        if value < 0.0 {
+            PALE.mixed(Self::VERMILION, size)
+        } else if size < 0.5 {
+            PALE.mixed(MIDDLE, 2.0 * size)
+        } else {
+            MIDDLE.mixed(DARK, 2.0 * size - 1.0)
         }
     }
 

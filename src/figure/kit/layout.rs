@@ -169,9 +169,12 @@ impl<'a> Layout<'a> {
         let height = plot_height(sizes, room / n as f64);
         let labels = |j: usize| {
             let slots = self.lines.iter().filter_map(|line| line.slots.get(j));
-            let widths = slots.map(|slot| match slot.shown.y {
-                true => slot.panel.width_of_labels(sizes, height, 0.45 * room / n as f64),
-                false => sizes.gap,
+            let widths = slots.map(|slot| {
+                if slot.shown.y {
+                    slot.panel.width_of_labels(sizes, height, 0.45 * room / n as f64)
+                } else {
+                    sizes.gap
+                }
             });
             widths.fold(0.0, f64::max)
         };
@@ -199,14 +202,20 @@ impl<'a> Layout<'a> {
         Heights {
             head,
             titles: titles + 0.3 * sizes.gap,
-            iterations: most(&|slot| match slot.shown.iterations && slot.panel.marks_iterations() {
-                true => Sizes::leading(sizes.text),
-                false => 0.0,
+            iterations: most(&|slot| {
+                if slot.shown.iterations && slot.panel.marks_iterations() {
+                    Sizes::leading(sizes.text)
+                } else {
+                    0.0
+                }
             }),
             plot: most(&|slot| slot.panel.height_of_plot(sizes, lines_height)),
-            below: most(&|slot| match slot.shown.x {
-                true => slot.panel.height_of_labels(sizes, columns.plot),
-                false => 1.2 * sizes.gap,
+            below: most(&|slot| {
+                if slot.shown.x {
+                    slot.panel.height_of_labels(sizes, columns.plot)
+                } else {
+                    1.2 * sizes.gap
+                }
             }) + 0.6 * sizes.gap,
         }
     }

@@ -1,6 +1,6 @@
 //! What a reader of a drawn figure sees, read back from its SVG.
 
-use resvg::usvg::{Group, Node, Rect, Text};
+use resvg::usvg::{Group, Node, Rect, Text, TextChunk};
 
 use super::look::Look;
 use super::write::parsed;
@@ -95,11 +95,11 @@ fn collect(group: &Group, texts: &mut Vec<Text>) {
 }
 
 fn words(text: &Text) -> String {
-    text.chunks().iter().map(|chunk| chunk.text()).collect()
+    text.chunks().iter().map(TextChunk::text).collect()
 }
 
 fn sizes(text: &Text) -> Vec<f32> {
-    let spans = text.chunks().iter().flat_map(|chunk| chunk.spans());
+    let spans = text.chunks().iter().flat_map(TextChunk::spans);
     spans.map(|span| span.font_size().get()).collect()
 }
 

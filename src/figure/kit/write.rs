@@ -1,7 +1,7 @@
 //! Files of figures. All formats are made of one SVG, so that they show the same; the typeface is compiled in, so that text is drawn on
 //! a bare machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
@@ -42,9 +42,9 @@ impl Figure {
     }
 }
 
-fn encoded(svg: &str, format: Format, sizes: &Sizes, path: &PathBuf) -> Result<Vec<u8>> {
+fn encoded(svg: &str, format: Format, sizes: &Sizes, path: &Path) -> Result<Vec<u8>> {
     let failed = |reason: String| Error::Figure {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     };
     match format {
