@@ -131,7 +131,7 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
             .map(|place| name_of_place(*place, checkpoint.layers))
             .collect(),
         rows: components.iter().map(|&component| name(component)).collect(),
-        cells: components
+        numbers: components
             .iter()
             .map(|&component| places.iter().map(|&place| lost(component, place)).collect())
             .collect(),
@@ -139,7 +139,6 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
         below: vec![components.iter().filter(|component| !is_whole(component)).count()],
         value: "accuracy lost".to_owned(),
         layers: Some(checkpoint.layers),
-        ..Cells::default()
     })
 }
 

@@ -98,7 +98,7 @@ fn cells(rows: &[&AttentionRow]) -> Content {
         value: "attention probability".to_owned(),
         columns: positions.iter().map(ToString::to_string).collect(),
         rows: positions.iter().map(ToString::to_string).collect(),
-        cells: positions
+        numbers: positions
             .iter()
             .map(|&position| positions.iter().map(|&key| cell(position, key)).collect())
             .collect(),

@@ -84,7 +84,7 @@ fn panel(rows: &[&ConeRow], checkpoint: &CheckpointSummary, several: bool) -> Pa
             x_label: format!("effective layer{speed}"),
             y_label: "arrives at".to_owned(),
             columns: layers.iter().map(ToString::to_string).collect(),
-            cells: positions
+            numbers: positions
                 .iter()
                 .map(|&position| layers.iter().map(|&layer| cell(position, layer)).collect())
                 .collect(),

@@ -203,7 +203,7 @@ fn map(report: &Report<Eval>) -> Figure {
                 y_label: "hops".to_owned(),
                 columns: iterations.iter().map(ToString::to_string).collect(),
                 rows: hops.iter().map(ToString::to_string).collect(),
-                cells: hops
+                numbers: hops
                     .iter()
                     .map(|&hops| iterations.iter().map(|&iterations| cell(hops, iterations)).collect())
                     .collect(),

@@ -94,7 +94,7 @@ pub(super) fn cells(rows: &[&LensRow], hops: usize, at: Option<Position>, checkp
         y_label: "entity after hop".to_owned(),
         columns: layers.iter().map(ToString::to_string).collect(),
         rows: (1..=hops).rev().map(|hop| hop.to_string()).collect(),
-        cells: (1..=hops).rev().map(row).collect(),
+        numbers: (1..=hops).rev().map(row).collect(),
         behind: vec![checkpoint.layers * checkpoint.iterations + 1],
         value: "top-1 accuracy of the lens".to_owned(),
         layers: Some(checkpoint.layers),

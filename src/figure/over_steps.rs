@@ -254,7 +254,7 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
             y_label: "effective layer".to_owned(),
             columns: steps.iter().map(|&step| thousands(step)).collect(),
             rows: layers.iter().map(ToString::to_string).collect(),
-            cells: layers
+            numbers: layers
                 .iter()
                 .map(|&layer| steps.iter().map(|&step| cell(layer, step)).collect())
                 .collect(),

@@ -188,7 +188,7 @@ pub(super) fn cells(
             .iter()
             .map(|layer| layer.map_or_else(|| "these states together".to_owned(), |layer| layer.to_string()))
             .collect(),
-        cells: places
+        numbers: places
             .iter()
             .map(|place| layers.iter().map(|&layer| cell(place, layer)).collect())
             .collect(),

@@ -112,7 +112,7 @@ fn cells(of_panel: &[&PathRow], layers_of_iteration: usize) -> Content {
         y_label: String::new(),
         columns: layers.iter().map(ToString::to_string).collect(),
         rows: senders.iter().map(|&(component, head)| component.label(head)).collect(),
-        cells: senders
+        numbers: senders
             .iter()
             .map(|&sender| layers.iter().map(|&layer| cell(sender, layer)).collect())
             .collect(),

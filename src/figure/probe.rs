@@ -150,7 +150,7 @@ fn maps(report: &Report<Probe>, names: &[String]) -> Figure {
                     x_label: "effective layer".to_owned(),
                     y_label: "at".to_owned(),
                     columns: layers.iter().map(ToString::to_string).collect(),
-                    cells: positions
+                    numbers: positions
                         .iter()
                         .map(|position| layers.iter().map(|&layer| cell(position, layer)).collect())
                         .collect(),

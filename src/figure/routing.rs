@@ -126,7 +126,7 @@ fn cells(of_panel: &[&RoutingRow], donor: Donor, layers_of_iteration: usize) -> 
         x_label: "put in at effective layer".to_owned(),
         y_label: "of iteration".to_owned(),
         columns: layers.iter().map(ToString::to_string).collect(),
-        cells,
+        numbers: cells,
         rows: names,
         below,
         value: "share of pairs".to_owned(),

@@ -73,7 +73,7 @@ fn panel(
             y_label: "after iteration i of the source".to_owned(),
             columns: bases.iter().map(ToString::to_string).collect(),
             rows: sources.iter().map(ToString::to_string).collect(),
-            cells: sources
+            numbers: sources
                 .iter()
                 .map(|&source| bases.iter().map(|&base| cell(source, base)).collect())
                 .collect(),

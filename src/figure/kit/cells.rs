@@ -23,17 +23,21 @@ impl Cells {
 
     /// Whether some number is so far below 0 that it is drawn so.
     pub(super) fn has_negative(&self) -> bool {
-        self.cells.iter().flatten().flatten().any(|(value, _)| *value < BELOW_0)
+        self.numbers
+            .iter()
+            .flatten()
+            .flatten()
+            .any(|(value, _)| *value < BELOW_0)
     }
 
     /// Whether some cell has no number.
     pub(super) fn has_missing(&self) -> bool {
-        self.cells.iter().flatten().any(Option::is_none)
+        self.numbers.iter().flatten().any(Option::is_none)
     }
 
     /// Whether some interval goes from below 0 to above it.
     pub(super) fn has_undecided(&self) -> bool {
-        self.cells.iter().flatten().flatten().any(is_undecided)
+        self.numbers.iter().flatten().flatten().any(is_undecided)
     }
 
     /// Draws it.
@@ -46,7 +50,7 @@ impl Cells {
         } else {
             -0.2 * frame.sizes.thin
         };
-        for (i, row) in self.cells.iter().enumerate() {
+        for (i, row) in self.numbers.iter().enumerate() {
             for (j, cell) in row.iter().enumerate() {
                 let (left, top) = (frame.left + j as f64 * width, frame.top + i as f64 * height);
                 let colour = cell.map_or(Colour::MISSING, |(value, _)| Colour::of_cell(value));

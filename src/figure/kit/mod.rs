@@ -60,8 +60,8 @@ pub(super) struct Cells {
     pub(super) value: String,
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<String>,
-    /// Between −1 and 1, `cells[row][column]`, the first row on top; absent where there is no number.
-    pub(super) cells: Vec<Vec<Option<Cell>>>,
+    /// Between −1 and 1, `numbers[row][column]`, the first row on top; absent where there is no number.
+    pub(super) numbers: Vec<Vec<Option<Cell>>>,
     /// Numbers of columns with a dashed line behind them, and of rows with one below.
     pub(super) behind: Vec<usize>,
     pub(super) below: Vec<usize>,

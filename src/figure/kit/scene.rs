@@ -167,7 +167,7 @@ fn content(content: &Content, legend: &[(String, Series)]) -> SceneContent {
             y: map.y_label.clone(),
             columns: map.columns.clone(),
             rows: map.rows.clone(),
-            cells: (map.cells.iter())
+            cells: (map.numbers.iter())
                 .map(|row| row.iter().map(|cell| cell.map(|(value, _)| value)).collect())
                 .collect(),
             behind: map.behind.clone(),

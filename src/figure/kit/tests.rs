@@ -49,7 +49,7 @@ fn map(row: &str, column: &str) -> Panel {
             value: "recovery".to_owned(),
             columns: (1..=8).map(|layer| layer.to_string()).collect(),
             rows: ["head", "r1", "r2", "readout"].map(str::to_owned).into(),
-            cells: (0..4).map(|i| (0..8).map(|j| cell(i, j)).collect()).collect(),
+            numbers: (0..4).map(|i| (0..8).map(|j| cell(i, j)).collect()).collect(),
             layers: Some(2),
             ..Cells::default()
         }),
