@@ -195,7 +195,10 @@ fn the_summary_has_the_numbers_of_results_with_their_intervals() {
     let folder = trained();
     let at = folder.path();
     let before = page(at, &["looped", "vanilla"]);
-    assert_says(&before, &["looped ends at", "no interval: eval has not measured it"]);
+    assert_says(
+        &before,
+        &["looped ends at", "(no interval)", "there is no result of eval"],
+    );
     run(at, &["eval", "looped", "vanilla", "--out", "figures/eval"]).expect(0);
     run(at, &["lens", "looped", "--out", "figures/lens"]).expect(0);
     let text = page(at, &["looped", "vanilla"]);
@@ -295,4 +298,37 @@ fn measuring_goes_beyond_the_iterations_of_training_and_takes_what_is_there() {
     std::fs::remove_file(measured.join("eval.csv")).unwrap();
     page(at, &["looped", "--measure"]);
     assert!(!measured.join("eval.csv").exists(), "accuracy is not measured again");
+}
+
+#[test]
+fn a_depth_run_has_a_map_beyond_training_with_learned_hops_and_queries_of_short_and_long_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let data_of = "data depth --entities 10 --relations 3 --hops 6 --train-rows 60 --test-rows 12 --out data";
+    run(at, &data_of.split(' ').collect::<Vec<_>>()).expect(0);
+    let curriculum =
+        "[curriculum]\naccuracy = 0.0\nhold = 1\nstage_steps = 20\nreset_optimizer = true\nlr_factor = 0.8\n";
+    let config = SMALL_RUN.replace("max_positions = 3", "max_positions = 7");
+    let config = config.replace("label_smoothing = 0.1\n", "");
+    std::fs::write(at.join("run.toml"), format!("{config}{curriculum}")).unwrap();
+    run(at, &["train", "run.toml", "--out", "deep"]).expect(0);
+    let text = page(at, &["deep", "--measure", "--queries", "3"]);
+    assert_says(&text, &["deep learned chains of up to 6 hops; answers chains of up to"]);
+    let shown = data(&at.join("page.html"));
+    let map = &shown["results"]["eval"]["figures"].as_array().unwrap().last().unwrap()["panels"][0];
+    assert_eq!(
+        map["columns"].as_array().unwrap().len(),
+        4,
+        "twice the iterations of training"
+    );
+    assert_eq!((&map["behind"][0], &map["rows"][0]), (&2.into(), &"6 learned".into()));
+    let queries = shown["queries"]["list"].as_array().unwrap();
+    let hops = queries
+        .iter()
+        .map(|query| query["words"].as_str().unwrap().split(' ').count() - 1);
+    let hops: Vec<usize> = hops.collect();
+    assert!(
+        hops.len() == 3 && hops.contains(&2) && hops.iter().any(|&hops| hops > 3),
+        "{hops:?}"
+    );
 }

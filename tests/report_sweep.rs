@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::pages::{assert_says, data, page};
-use common::{SMALL_RUN, SWEEP, json, prepared, run};
+use common::{SMALL_RUN, SWEEP, json, planned, prepared, run};
 use serde_json::{Value, json};
 
 // A sweep of four points in `s`, three of which are trained.
@@ -83,6 +83,31 @@ fn a_sweep_has_a_page_with_seeds_as_the_unit_and_a_way_to_each_point() {
     run(at, &["report", "s", "s", "--out", "no.html"])
         .expect(2)
         .says(&["one sweep alone"]);
+}
+
+#[test]
+fn a_sweep_that_was_not_begun_has_a_page_and_a_damaged_point_is_said_loudly() {
+    let folder = planned();
+    let at = folder.path();
+    assert_says(
+        &page(at, &["s"]),
+        &[
+            "NOT FINISHED: 4 of 4 points are",
+            "0 done, 0 running, 0 failed, 4 waiting",
+            "No evaluation has been recorded yet",
+        ],
+    );
+    assert_eq!(table(&data(&at.join("page.html")), "points").len(), 4);
+    run(at, &["sweep", "run", "s", "--point", "1"]).expect(0);
+    let plan: Value = json(&at.join("s/plan-1.json"));
+    let point = at.join("s").join(plan["points"][0]["folder"].as_str().unwrap());
+    std::fs::write(point.join("stages.json"), "{").unwrap();
+    assert_says(&page(at, &["s"]), &["FAILED: 1 point", "1 failed, 3 waiting"]);
+    let points = table(&data(&at.join("page.html")), "points");
+    assert!(points[0][2].as_str().unwrap().starts_with("failed: "), "{}", points[0]);
+    run(at, &["report", "s", "--query", "e_5 r_1 r_9"])
+        .expect(2)
+        .says(&["no single queries"]);
 }
 
 #[test]

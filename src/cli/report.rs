@@ -126,10 +126,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
 
 // The page of a sweep: of its newest plan.
 fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
-    if let Some(asked) = args.asked.first() {
-        return Err(Error::input(format!(
-            "--query {asked:?}: the page of a sweep has no single queries; allowed with run folders"
-        )));
+    if args.queries.is_some() || !args.asked.is_empty() {
+        return Err(Error::input(
+            "--queries and --query: the page of a sweep has no single queries; allowed with run folders",
+        ));
     }
     let plan = Plan::read(folder, None)?;
     let data = SweepData::new(folder);
@@ -141,6 +141,7 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
         for name in names {
             let refuse = |allowed: String| Error::input(format!("--measure {name}; {allowed}"));
             let method: MethodRequest = name.parse().map_err(refuse)?;
+<<<<<<< HEAD
             let place = MethodPlace {
                 data: &data,
                 plan: &plan,
@@ -152,14 +153,17 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
             };
             let of_method = method.gather(&place)?;
             say_notes(&[], &of_method.notes);
+=======
+            let of_method = method.gather(&data, &plan, &gathered, &device, args.seed)?;
+            say_notes(&[], of_method.notes.iter().chain(&of_method.failed));
+>>>>>>> page
         }
     }
     let mut results = result_folders(args);
     if gathered.is_dir() {
         results.push(gathered.clone());
     }
-    let title = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let title = title_of(folder);
     let settings = settings(args, title, result_files(&results)?, results);
     let sweep = PageSweep {
         status: Status::read(folder, &plan),
@@ -168,6 +172,18 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
         plan,
     };
     write(args, &gathered, &sweep_page(&sweep, &settings)?)
+}
+
+// The name of the folder; with that of the one above where it is `checkpoints`, as in the folder of a study.
+fn title_of(folder: &Path) -> String {
+    let path = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let names = path.iter().rev().map(|name| name.to_string_lossy());
+    let mut told: Vec<_> = names.take(2).collect();
+    if told.first().is_some_and(|name| name != "checkpoints") {
+        told.truncate(1);
+    }
+    told.reverse();
+    told.join("/")
 }
 
 fn of_runs(args: &ReportArgs) -> Result<()> {

@@ -8,7 +8,7 @@ use super::run;
 
 /// The page of these runs with these arguments.
 pub fn page(at: &Path, arguments: &[&str]) -> String {
-    let all = [&["report", "--out", "page.html", "--queries", "4"], arguments].concat();
+    let all = [&["report", "--out", "page.html"], arguments].concat();
     run(at, &all).expect(0);
     std::fs::read_to_string(at.join("page.html")).unwrap()
 }

@@ -57,6 +57,7 @@ impl Bar {
         // So fine that no step of colour can be seen.
         const STEPS: usize = 128;
         let from = f64::from(self.from);
+        let share = |value: f64| (value - from) / (1.0 - from);
         let value = |n: usize| from + (1.0 - from) * (n as f64 + 0.5) / STEPS as f64;
         let colours: Vec<Colour> = (0..STEPS).map(|n| Colour::of_cell(value(n))).collect();
         canvas.gradient((left, y - half), (self.length(sizes), 2.0 * half), &colours);

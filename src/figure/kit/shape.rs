@@ -81,9 +81,12 @@ impl Type {
             Side::Centre => HPos::Center,
             Side::Right => HPos::Right,
         };
-        TextStyle::from(font)
-            .color(&self.colour.of_plotters(1.0))
-            .pos(Pos::new(side, VPos::Center))
+        let ink = self.colour.of_plotters(1.0);
+        TextStyle {
+            font,
+            color: ink.to_backend_color(),
+            pos: Pos::new(side, VPos::Center),
+        }
     }
 }
 

@@ -290,16 +290,17 @@ fn asked<'a>(text: &str, data: &'a Dataset, runs: &[PageRun]) -> Result<Candidat
     })
 }
 
-// A split, hops, and whether each run answers right.
-type Kind = (String, usize, Vec<Option<bool>>);
+// Hops, a split, and whether each run answers right.
+type Kind = (usize, String, Vec<Option<bool>>);
 
-// Candidates in turn from each kind (split, hops, and which runs answer it right), in a random order within a kind.
+// Candidates in turn from each kind (hops, split, and which runs answer it right), in a random order within a kind. Of more kinds than
+// there are places, those that are spread evenly over them, so that a few queries are of short and of long chains.
 fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate> {
     let mut kinds: BTreeMap<Kind, Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
         let kind = (
-            candidate.split.to_string(),
             candidate.query.hops(),
+            candidate.split.to_string(),
             candidate.right.clone(),
         );
         kinds.entry(kind).or_default().push(candidate);
@@ -307,6 +308,12 @@ fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate
     let mut kinds: Vec<Vec<Candidate>> = kinds.into_values().collect();
     for (kind, index) in kinds.iter_mut().zip(0..) {
         Stream::new(seed, "queries of a page", index).shuffle(kind);
+    }
+    if count < kinds.len() {
+        let n = kinds.len();
+        let spread: Vec<usize> = (0..count).map(|place| place * n / count).collect();
+        let mut index = 0..n;
+        kinds.retain(|_| index.next().is_some_and(|index| spread.contains(&index)));
     }
     let mut chosen = Vec::new();
     while chosen.len() < count && kinds.iter().any(|kind| !kind.is_empty()) {
@@ -324,7 +331,7 @@ fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate
     chosen
 }
 
-// As many queries as the traces of `BYTES` are of, four at least.
+// As many queries as the traces of `BYTES` are of, two at least.
 fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
     let hops = candidates
         .iter()
@@ -340,5 +347,5 @@ fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
         run.checkpoints.len() * (readings + patterns) * 7 / 2
     };
     let bytes: usize = runs.iter().map(of_run).sum();
-    (BYTES / bytes.max(1)).clamp(4, 200)
+    (BYTES / bytes.max(1)).clamp(2, 200)
 }

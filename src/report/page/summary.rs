@@ -12,6 +12,9 @@ use crate::wording::{counted, thousands};
 /// An entity is read where the lower end of the interval of its top-1 share lies above this.
 const READ: f64 = 0.5;
 
+/// Stages of a run that are told one by one, at most.
+const MAX_STAGES: usize = 4;
+
 /// A paragraph of the box.
 pub(super) struct Paragraph {
     /// What it is about, in a word or two.
@@ -32,9 +35,9 @@ pub(super) fn summary(runs: &[PageRun], found: &[FoundMethod], ranges: &[Range<u
         })
         .collect();
     let paragraphs = [
-        ("Training", training(runs)),
         ("Accuracy", accuracy(&ends)),
         ("Depth", depth(&ends)),
+        ("Training", training(runs)),
         ("Lens", lens(&ends)),
         ("Probe", probe(&ends)),
     ];
@@ -105,10 +108,14 @@ fn training(runs: &[PageRun]) -> String {
             Some(format!("{} at step {}", outcome.stage.name, thousands(reached.step)))
         });
         let reached: Vec<String> = reached.collect();
+        let told = match reached.as_slice() {
+            [.., last] if reached.len() > MAX_STAGES => format!("the last, {last}"),
+            all => all.join(", "),
+        };
         let stages = match (reached.len(), summary.stages.len()) {
             (_, 0) => "has no stages".to_owned(),
             (0, count) => format!("reached none of its {}", counted(count, "stage")),
-            (some, count) => format!("reached {some} of {} ({})", counted(count, "stage"), reached.join(", ")),
+            (some, count) => format!("reached {some} of {} ({told})", counted(count, "stage")),
         };
         let until = if summary.finished { "in" } else { "so far, in" };
         let steps = thousands(summary.steps);
@@ -130,6 +137,12 @@ fn accuracy(ends: &[End]) -> String {
         .iter()
         .flat_map(|split| ends.iter().filter_map(|end| end.eval(split)));
     let intervals: Vec<(String, Clustering)> = rows.map(|row| (row.split.title().to_owned(), row.interval)).collect();
+    if splits.iter().any(|split| ends.iter().any(|end| lacks_eval(end, split))) {
+        said.push(
+            "Without an interval: by the last evaluation while training, since there is no result of eval; --measure makes one."
+                .to_owned(),
+        );
+    }
     if !intervals.is_empty() {
         said.push(format!(
             "{}, over the test chains of each run and not over seeds.",
@@ -137,6 +150,11 @@ fn accuracy(ends: &[End]) -> String {
         ));
     }
     said.join(" ")
+}
+
+// Whether only the evaluations of training tell the accuracy.
+fn lacks_eval(end: &End, split: &Split) -> bool {
+    end.eval(split).is_none() && end.run.summary.accuracy.contains_key(split)
 }
 
 fn accuracy_on(split: &Split, ends: &[End]) -> Option<String> {
@@ -156,11 +174,7 @@ fn accuracy_on(split: &Split, ends: &[End]) -> Option<String> {
             ));
         }
         let known = end.run.summary.accuracy.get(split)?;
-        let last = end.run.summary.metrics.last()?.step;
-        Some(format!(
-            "{name} {verb} at {known:.3} by the evaluation at step {} while training (no interval: eval has not measured it)",
-            thousands(last)
-        ))
+        Some(format!("{name} {verb} at {known:.3} (no interval)"))
     };
     let texts: Vec<String> = ends.iter().filter_map(of_end).collect();
     let chains = common.map_or(String::new(), |n| format!(", {}", counted(n, "chain")));

@@ -39,6 +39,9 @@ pub(super) struct Text<'a> {
     sets: Vec<PlaceText>,
     points: Vec<PlaceText>,
     is_sweep: bool,
+    /// Whether there is anything to choose of runs and checkpoints.
+    has_choice: bool,
+    notes: &'a [String],
     css: &'static str,
     js: &'static str,
     data: String,
@@ -105,6 +108,9 @@ pub(super) struct SweepParts<'a> {
     pub(super) moments: &'a [Moment],
     pub(super) groups: &'a [&'a str],
     pub(super) methods: Vec<MethodText<'a>>,
+    /// Whether results over seeds are among them.
+    pub(super) has_over_seeds: bool,
+    pub(super) notes: &'a [String],
     pub(super) warnings: Vec<String>,
 }
 
@@ -154,6 +160,8 @@ impl<'a> Text<'a> {
             sets: Vec::new(),
             points: Vec::new(),
             is_sweep: false,
+            has_choice: true,
+            notes: &[],
             css: include_str!("page.css"),
             js: include_str!("page.js"),
             data: String::new(),
@@ -191,6 +199,8 @@ impl<'a> Text<'a> {
             sets: places("Sets", parts.sets, &[]),
             points: places("Points", parts.points, &[]),
             is_sweep: true,
+            has_choice: parts.has_over_seeds,
+            notes: parts.notes,
             css: include_str!("page.css"),
             js: include_str!("page.js"),
             data: String::new(),

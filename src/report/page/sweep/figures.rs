@@ -61,7 +61,7 @@ pub(super) fn curves(sweep: &PageSweep, figures: &[NamedFigure]) -> Pictures {
         .collect();
     let lines: usize = scene.panels.iter().map(n_lines).sum();
     let max = (MAX_POINTS / lines.max(1)).clamp(20, 400);
-    let (mut first, mut longest) = (f64::INFINITY, 0);
+    let mut longest = 0;
     for panel in &mut scene.panels {
         let SceneContent::Lines { series, .. } = &mut panel.content else {
             continue;
@@ -72,11 +72,6 @@ pub(super) fn curves(sweep: &PageSweep, figures: &[NamedFigure]) -> Pictures {
         }
         for (_, points) in series.iter_mut() {
             longest = longest.max(points.len());
-            first = points
-                .iter()
-                .map(|(x, ..)| *x)
-                .filter(|x| *x > 0.0)
-                .fold(first, f64::min);
             *points = thinned(points, max);
         }
         series.retain(|(_, points)| !points.is_empty());
@@ -87,7 +82,7 @@ pub(super) fn curves(sweep: &PageSweep, figures: &[NamedFigure]) -> Pictures {
             thousands(longest as u64)
         ));
     }
-    Pictures::of(&[drawn(scene, first.is_finite().then_some(first))])
+    Pictures::of(&[drawn_over_steps(scene)])
 }
 
 // Lines that have points.
@@ -122,8 +117,7 @@ pub(super) fn stage_times(sweep: &PageSweep, figures: &[NamedFigure]) -> Picture
     let Some(scene) = scene(figures, "survival") else {
         return Pictures::default();
     };
-    let begins = first_step(&scene);
-    let mut pictures = Pictures::of(&[drawn(scene, begins)]);
+    let mut pictures = Pictures::of(&[drawn_over_steps(scene)]);
     let steps = sweep.gathered.stages.iter().flat_map(|times| {
         times.curves.iter().flat_map(move |curve| {
             curve.curve.iter().map(move |step| {
@@ -164,19 +158,24 @@ pub(super) fn stage_times(sweep: &PageSweep, figures: &[NamedFigure]) -> Picture
     pictures
 }
 
-// Where the curves come down for the first time.
-fn first_step(scene: &Scene) -> Option<f64> {
-    let lines = scene.panels.iter().filter_map(|panel| match &panel.content {
-        SceneContent::Lines { series, .. } => Some(series),
-        _ => None,
-    });
-    let points = lines.flatten().flat_map(|(_, points)| points);
-    points.map(|(x, ..)| *x).filter(|x| *x > 0.0).reduce(f64::min)
-}
-
 /// What each key changes.
 pub(super) fn effects(figures: &[NamedFigure]) -> Pictures {
-    scene(figures, "effects").map_or_else(Pictures::default, |scene| Pictures::of(&[drawn(scene, None)]))
+    let Some(mut scene) = scene(figures, "effects") else {
+        return Pictures::default();
+    };
+    for panel in &mut scene.panels {
+        // Panels of several keys have one title.
+        if let SceneContent::Estimates { x, .. } = &panel.content {
+            panel.title = format!("{}, {x}", panel.title);
+        }
+    }
+    Pictures::of(&[Drawn {
+        run: None,
+        checkpoint: None,
+        column_title: String::new(),
+        log_from: None,
+        scene,
+    }])
 }
 
 fn scene(figures: &[NamedFigure], wanted: &str) -> Option<Scene> {
@@ -184,12 +183,23 @@ fn scene(figures: &[NamedFigure], wanted: &str) -> Option<Scene> {
     found.map(|(_, figure)| figure.scene())
 }
 
-fn drawn(scene: Scene, log_from: Option<f64>) -> Drawn {
+// A figure over logarithmic steps, which the page can show on a linear axis too: so it begins at 0, where no curve has come down.
+fn drawn_over_steps(mut scene: Scene) -> Drawn {
+    let mut first = f64::INFINITY;
+    for panel in &mut scene.panels {
+        if let SceneContent::Lines { x, .. } = &mut panel.content
+            && x.log
+        {
+            first = first.min(x.range.0);
+            x.range.0 = 0.0;
+            x.log = false;
+        }
+    }
     Drawn {
         run: None,
         checkpoint: None,
         column_title: String::new(),
-        log_from,
+        log_from: first.is_finite().then_some(first),
         scene,
     }
 }

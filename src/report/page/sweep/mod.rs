@@ -17,7 +17,7 @@ use super::places::MethodText;
 use super::text::{SweepParts, Text};
 use crate::error::Result;
 use crate::figure::{FoundMethod, found_over_seeds};
-use crate::graph::Split;
+use crate::graph::{Role, Split};
 use crate::sweep::gather::Gathered;
 use crate::sweep::{Plan, PointState, Status};
 use crate::wording::counted;
@@ -50,7 +50,14 @@ impl PageSweep {
                 found.push(split);
             }
         }
-        found.sort_by_key(|split| (!split.is_trained_on(), split.depth()));
+        // What says most first: OOD chains, ID chains, chains by their hops, then what is trained on.
+        let rank = |split: &Split| match split.role() {
+            Role::Ood => 0,
+            Role::InDistribution => 1,
+            _ if split.is_trained_on() => 3,
+            _ => 2,
+        };
+        found.sort_by_key(|split| (rank(split), split.depth()));
         found
     }
 }
@@ -65,7 +72,7 @@ pub fn sweep_page(sweep: &PageSweep, settings: &PageSettings) -> Result<String> 
     let mut warnings = unfinished(sweep);
     warnings.extend(found.iter().flat_map(|method| method.left_out.clone()));
     let verdicts = verdicts::held_verdicts(sweep, &settings.files, &mut warnings);
-    let drawn = sweep.gathered.figures(false);
+    let drawn = sweep.gathered.figures(true);
     let (training, stages, effects) = (
         figures::curves(sweep, &drawn),
         figures::stage_times(sweep, &drawn),
@@ -98,7 +105,9 @@ pub fn sweep_page(sweep: &PageSweep, settings: &PageSettings) -> Result<String> 
         points: &points,
         moments: &moments,
         groups: &groups,
+        has_over_seeds: !shown.is_empty(),
         methods,
+        notes: &sweep.gathered.notes,
         warnings,
     });
     let named = [
@@ -135,7 +144,7 @@ fn of_groups(method: &FoundMethod) -> Pictures {
     Pictures::of(&drawn.collect::<Vec<_>>())
 }
 
-// What is to be known before any number: points that failed or are not trained to their end, and what gathering noted.
+// What is to be known before any number: points that failed or are not trained to their end.
 fn unfinished(sweep: &PageSweep) -> Vec<String> {
     let states = sweep.status.points.iter().map(|(_, state)| state);
     let count = |is: fn(&PointState) -> bool| states.clone().filter(|state| is(state)).count();
@@ -156,7 +165,6 @@ fn unfinished(sweep: &PageSweep) -> Vec<String> {
             if open == 1 { "is" } else { "are" }
         ));
     }
-    said.extend(sweep.gathered.notes.iter().cloned());
     said.extend(sweep.gathered.failed.iter().cloned());
     said
 }

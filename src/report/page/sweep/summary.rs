@@ -4,6 +4,7 @@ use super::super::summary::Paragraph;
 use super::tables::OfSeeds;
 use super::{PageSweep, facts};
 use crate::graph::Split;
+use crate::measure::seeds::RunGroup;
 use crate::sweep::PointState;
 use crate::wording::counted;
 
@@ -51,6 +52,17 @@ fn points(sweep: &PageSweep) -> String {
     )
 }
 
+// Values alone where all are words, which need no key.
+fn short(group: &RunGroup) -> String {
+    let values: Vec<&str> = group.values.values().map(String::as_str).collect();
+    let is_word =
+        |value: &&str| value.starts_with(|c: char| c.is_ascii_alphabetic()) && *value != "true" && *value != "false";
+    if values.is_empty() || !values.iter().all(is_word) {
+        return format!("{}:", group.title);
+    }
+    values.join(" ")
+}
+
 // Of finished runs, by split.
 fn accuracy(sweep: &PageSweep) -> String {
     let of_split = |split: Split| {
@@ -60,7 +72,7 @@ fn accuracy(sweep: &PageSweep) -> String {
             .iter()
             .filter_map(|group| {
                 let accuracy = OfSeeds::of(group, sweep.gathered.seed, |run| run.accuracy.get(&split).copied())?;
-                Some(format!("{}: {}, n = {}", group.title, accuracy.words(), accuracy.n))
+                Some(format!("{} {}, n = {}", short(group), accuracy.words(), accuracy.n))
             })
             .collect();
         let few = (1..=MAX_TOLD).contains(&told.len());
