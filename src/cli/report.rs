@@ -33,7 +33,7 @@ pub(super) struct ReportArgs {
     results: Vec<PathBuf>,
     /// Measure these methods with their default settings first, eval up to twice the iterations of training, where results do not
     /// hold them already [default where none is named: eval,lens,patch, and extrapolate for chains by depth]
-    #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1)]
+    #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1, require_equals = true)]
     measure: Option<Vec<String>>,
     /// Queries to look at one by one, in turn from every split, number of hops, and right or wrong [default: the most
     /// that keep the page small]
@@ -42,7 +42,7 @@ pub(super) struct ReportArgs {
     /// A query to look at in any case, as in "e_5 r_1 r_9"
     #[arg(long = "query", value_name = "QUERY")]
     asked: Vec<String>,
-    /// Seed of the sample of queries
+    /// Seed of the sample of queries; of a sweep, of its relabelings and bootstraps
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
@@ -141,7 +141,6 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
         for name in names {
             let refuse = |allowed: String| Error::input(format!("--measure {name}; {allowed}"));
             let method: MethodRequest = name.parse().map_err(refuse)?;
-<<<<<<< HEAD
             let place = MethodPlace {
                 data: &data,
                 plan: &plan,
@@ -152,11 +151,7 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
                 progress: Some(counted_work),
             };
             let of_method = method.gather(&place)?;
-            say_notes(&[], &of_method.notes);
-=======
-            let of_method = method.gather(&data, &plan, &gathered, &device, args.seed)?;
             say_notes(&[], of_method.notes.iter().chain(&of_method.failed));
->>>>>>> page
         }
     }
     let mut results = result_folders(args);

@@ -50,12 +50,12 @@ impl Bar {
 
     /// Draws it with its name, from the middle of its left end on.
     pub(super) fn draw(&self, canvas: &mut Canvas, sizes: &Sizes, (x, y): (f64, f64)) {
+        // So fine that no step of colour can be seen.
+        const STEPS: usize = 128;
         let style = Type::of(sizes.text);
         canvas.text((x, y), Side::Left, style, &self.name);
         let left = x + style.width(&self.name) + sizes.text;
         let half = 0.45 * sizes.text;
-        // So fine that no step of colour can be seen.
-        const STEPS: usize = 128;
         let from = f64::from(self.from);
         let share = |value: f64| (value - from) / (1.0 - from);
         let value = |n: usize| from + (1.0 - from) * (n as f64 + 0.5) / STEPS as f64;
@@ -63,7 +63,7 @@ impl Bar {
         canvas.gradient((left, y - half), (self.length(sizes), 2.0 * half), &colours);
         let frame = Ink::stroke(Colour::FRAME, 0.6 * sizes.thin);
         canvas.rectangle((left, y - half), (self.length(sizes), 2.0 * half), &frame);
-        for (value, label) in (super::Ticks { whole: false, max: 4 }).linear((f64::from(self.from), 1.0)) {
+        for (value, label) in (super::Ticks { whole: false, max: 4 }).linear((from, 1.0)) {
             let x = left + share(value) * self.length(sizes);
             let ends = [(x, y + half), (x, y + half + 0.25 * sizes.text)];
             canvas.polyline(&ends, &Ink::stroke(Colour::FRAME, sizes.thin));
