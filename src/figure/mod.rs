@@ -39,7 +39,7 @@ use crate::measure::{self, CheckpointSummary, Effect, Method, Report};
 use crate::registry::with_every_method;
 use crate::wording::{counted, thousands};
 use caption::{bands, conditions, intervals, pairs, sample_size, split_sizes, unit};
-use kit::{Axis, Cell, Colour, Marker, Panel, Series, Stroke};
+use kit::{Axis, Colour, Marker, Panel, Series, Stroke};
 use steps::Steps;
 
 /// A method whose result has a figure.

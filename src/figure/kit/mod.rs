@@ -49,7 +49,7 @@ pub(super) struct Axis {
 }
 
 /// A number with the ends of its interval where it has one.
-pub(super) type Cell = (f64, Option<(f64, f64)>);
+pub type Cell = (f64, Option<(f64, f64)>);
 
 /// A map.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -61,8 +61,8 @@ pub enum SceneContent {
         columns: Vec<String>,
         /// The names of the rows.
         rows: Vec<String>,
-        /// The numbers; absent where there is none.
-        cells: Vec<Vec<Option<f64>>>,
+        /// The numbers with their intervals, if any; absent where there is none.
+        cells: Vec<Vec<Option<Cell>>>,
         /// Numbers of columns with a dashed line behind them.
         behind: Vec<usize>,
         /// Numbers of rows with a dashed line below them.
@@ -167,9 +167,7 @@ fn content(content: &Content, legend: &[(String, Series)]) -> SceneContent {
             y: map.y_label.clone(),
             columns: map.columns.clone(),
             rows: map.rows.clone(),
-            cells: (map.numbers.iter())
-                .map(|row| row.iter().map(|cell| cell.map(|(value, _)| value)).collect())
-                .collect(),
+            cells: map.numbers.clone(),
             behind: map.behind.clone(),
             below: map.below.clone(),
         },

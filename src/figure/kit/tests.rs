@@ -163,9 +163,8 @@ fn no_text_leaves_the_page_or_covers_another() {
 
 #[test]
 fn what_neighbours_share_is_written_once() {
-    let kinds: [(fn(&str, &str) -> Panel, &str); 2] = [(lines, "top-1 accuracy"), (map, "put in at")];
-    for (panel, label) in kinds {
-        let (_, texts) = drawn(&grid(panel, 3), &[]);
+    for (figure, label) in [(grid(lines, 3), "top-1 accuracy"), (grid(map, 3), "put in at")] {
+        let (_, texts) = drawn(&figure, &[]);
         // Below the last row of each column, left of the first column of each row, and on top of each column.
         assert_eq!(count(&texts, "effective layer"), 3);
         assert_eq!(count(&texts, label), 2, "{label}");

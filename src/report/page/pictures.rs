@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::axis::Axis;
 use super::data::rounded;
-use crate::figure::{Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
+use crate::figure::{Cell, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
 
 #[cfg(test)]
 mod tests;
@@ -36,9 +36,8 @@ pub(super) struct Place {
     pub(super) title: String,
     /// What it is called where there is no heading.
     pub(super) name: String,
-    /// Whether cells are drawn, and whether some are below 0.
-    pub(super) has_cells: bool,
-    pub(super) has_negative: bool,
+    /// Of cells, whether some are below 0; absent where no cells are drawn.
+    pub(super) cells: Option<bool>,
     /// Whether it is a table without a picture.
     pub(super) is_rows: bool,
     /// Whether it is of all runs together.
@@ -51,7 +50,7 @@ pub(super) struct Place {
 pub(super) struct Rows {
     pub(super) title: String,
     pub(super) heads: Vec<String>,
-    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) lines: Vec<Vec<Value>>,
     pub(super) conditions: String,
 }
 
@@ -133,7 +132,7 @@ impl Pictures {
 
     /// Adds a table that has rows behind the pictures, of all runs together as they are.
     pub(super) fn push_rows(&mut self, rows: Rows) {
-        if rows.rows.is_empty() {
+        if rows.lines.is_empty() {
             return;
         }
         self.places.push(Place::of_rows(rows.title));
@@ -154,7 +153,7 @@ impl Pictures {
             "height": 0,
             "across": 1,
             "heads": rows.heads,
-            "stops": rows.rows.iter().map(stop).collect::<Vec<_>>(),
+            "stops": rows.lines.iter().map(stop).collect::<Vec<_>>(),
         });
         for figure in &mut self.figures {
             let parts = [figure.conditions.as_str(), &rows.conditions];
@@ -185,8 +184,7 @@ impl Place {
         Self {
             name: title.clone(),
             title,
-            has_cells: false,
-            has_negative: false,
+            cells: None,
             is_rows: false,
             is_shared,
             kind: 0,
@@ -229,8 +227,7 @@ impl Place {
                     place.name.clone_from(y);
                 }
                 place.kind = 1;
-                place.has_cells = true;
-                place.has_negative = cells.iter().flatten().flatten().any(|&cell| cell < -0.005);
+                place.cells = Some(cells.iter().flatten().flatten().any(|&(value, _)| value < -0.005));
             }
             SceneContent::Estimates { x, rows } => {
                 if place.name.is_empty() {
@@ -262,7 +259,7 @@ impl Place {
 
     fn widen(&mut self, other: &Self) {
         let join = |a: (f64, f64), b: (f64, f64)| (a.0.min(b.0), a.1.max(b.1));
-        self.has_negative |= other.has_negative;
+        self.cells = self.cells.max(other.cells);
         self.axes.x.range = join(self.axes.x.range, other.axes.x.range);
         self.axes.y.range = join(self.axes.y.range, other.axes.y.range);
         self.axes.whole &= other.axes.whole;
@@ -311,17 +308,28 @@ impl Place {
                 cells,
                 behind,
                 below,
-            } => json!({
-                "kind": "cells",
-                "title": self.title,
-                "x": x,
-                "y": y,
-                "columns": columns,
-                "rows": rows,
-                "cells": cells.iter().map(|row| row.iter().map(|cell| cell.map(rounded)).collect::<Vec<_>>()).collect::<Vec<_>>(),
-                "behind": behind,
-                "below": below,
-            }),
+            } => {
+                let of_each = |number: &dyn Fn(Cell) -> Option<f64>| -> Vec<Vec<Value>> {
+                    let cell = |cell: &Option<Cell>| json!(cell.and_then(number).map(rounded));
+                    cells.iter().map(|row| row.iter().map(cell).collect()).collect()
+                };
+                let mut map = json!({
+                    "kind": "cells",
+                    "title": self.title,
+                    "x": x,
+                    "y": y,
+                    "columns": columns,
+                    "rows": rows,
+                    "cells": of_each(&|(value, _)| Some(value)),
+                    "behind": behind,
+                    "below": below,
+                });
+                if cells.iter().flatten().flatten().any(|(_, interval)| interval.is_some()) {
+                    map["low"] = json!(of_each(&|(_, interval)| interval.map(|(low, _)| low)));
+                    map["high"] = json!(of_each(&|(_, interval)| interval.map(|(_, high)| high)));
+                }
+                map
+            }
             SceneContent::Estimates { x, rows } => self.estimates(x, rows),
         }
     }

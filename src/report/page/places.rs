@@ -52,8 +52,8 @@ impl<'a> MethodText<'a> {
             name,
             about,
             misleads,
-            has_cells: pictures.places.iter().any(|place| place.has_cells),
-            has_negative: pictures.places.iter().any(|place| place.has_negative),
+            has_cells: pictures.places.iter().any(|place| place.cells.is_some()),
+            has_negative: pictures.places.iter().any(|place| place.cells == Some(true)),
             places: places(title.split(':').next().unwrap_or(&title), pictures, names),
             title,
         }

@@ -152,7 +152,7 @@ pub(super) fn stage_times(sweep: &PageSweep, figures: &[NamedFigure]) -> Picture
         ]
         .map(str::to_owned)
         .into(),
-        rows: steps.collect(),
+        lines: steps.collect(),
         conditions: "Kaplan–Meier; pointwise 95 % intervals over seeds (log-log)".to_owned(),
     });
     pictures

@@ -93,7 +93,7 @@ pub(super) fn sets(sweep: &PageSweep) -> Pictures {
     Pictures::of_rows(Rows {
         title: "Sets of values".to_owned(),
         heads,
-        rows: groups.iter().map(row).collect(),
+        lines: groups.iter().map(row).collect(),
         conditions: format!(
             "accuracy at the last evaluation, mean of finished runs; intervals: {}, not over test rows; times of stages: of all runs, those \
              that are not there yet censored",
@@ -157,7 +157,7 @@ pub(super) fn points(sweep: &PageSweep) -> Pictures {
     Pictures::of_rows(Rows {
         title: "Points".to_owned(),
         heads,
-        rows: sweep.status.points.iter().map(row).collect(),
+        lines: sweep.status.points.iter().map(row).collect(),
         conditions: "accuracy at the last evaluation of each run; intervals over its test rows are on its own page; sweep gather writes this \
                      table with a row for each number"
             .to_owned(),
