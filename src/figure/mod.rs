@@ -29,7 +29,9 @@ use std::path::Path;
 
 pub use compare::compare;
 pub use found::{FoundFigure, FoundMethod, FoundSource, found_over_seeds, found_results, has_results, result_files};
-pub use kit::{Figure, Look, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks};
+pub use kit::{
+    Cell, Figure, Look, Scene, SceneAxis, SceneContent, SceneEstimate, SceneLine, ScenePanel, ScenePoint, Ticks,
+};
 pub use over_steps::over_steps;
 pub use seeds::{effects, survival, training_curves};
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Axis, Content, Estimate, Figure, Point, Series, Stroke};
+use super::{Axis, Cell, Content, Estimate, Figure, Point, Series, Stroke};
 
 /// What is in a figure.
 #[derive(Debug, Clone, PartialEq)]
