@@ -63,7 +63,7 @@ fn drive(at: &Path) {
             let errors = String::from_utf8_lossy(&driven.stderr);
             let skipped = said.starts_with("skipped");
             assert!(driven.status.success() && !(skipped && required), "{said}\n{errors}");
-            print!("{said}");
+            eprint!("{said}");
         }
         Err(error) => assert!(!required, "python3 ({error}) drives the browser in {}", text(at)),
     }
