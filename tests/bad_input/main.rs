@@ -180,17 +180,6 @@ fn checkpoints() {
     run(at, &["patch", "r", "--memory", "0"])
         .expect(2)
         .says(&["--memory", "1MiB or more"]);
-    for (flag, value, allowed) in [
-        ("--width", "5.5", "5.5in, 14cm"),
-        ("--width", "1mm", "2in to 40in"),
-        ("--format", "svg,jpeg", "svg, png, pdf"),
-        ("--style", "poster", "screen, paper"),
-    ] {
-        run(at, &["eval", "r", "--out", "f", flag, value])
-            .expect(2)
-            .says(&[flag, allowed]);
-    }
-    assert!(!at.join("f").exists());
     run(at, &["transplant", "r", "--split", "id_atomic"])
         .expect(2)
         .says(&["id_atomic", "two hops"]);
@@ -258,6 +247,24 @@ fn checkpoints() {
     )
     .expect(2)
     .says(&["no tensor named tokens"]);
+}
+
+#[test]
+fn looks_of_figures() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "r"]).expect(0);
+    for (flag, value, allowed) in [
+        ("--width", "5.5", "5.5in, 14cm"),
+        ("--width", "1mm", "2in to 40in"),
+        ("--format", "svg,jpeg", "svg, png, pdf"),
+        ("--style", "poster", "screen, paper"),
+    ] {
+        run(at, &["eval", "r", "--out", "f", flag, value])
+            .expect(2)
+            .says(&[flag, allowed]);
+    }
+    assert!(!at.join("f").exists());
 }
 
 #[test]
