@@ -332,3 +332,30 @@ fn a_depth_run_has_a_map_beyond_training_with_learned_hops_and_queries_of_short_
         "{hops:?}"
     );
 }
+
+#[test]
+fn a_checkpoint_before_the_end_is_not_called_the_end() {
+    let folder = trained();
+    let at = folder.path();
+    let mut names: Vec<String> = std::fs::read_dir(at.join("looped"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("step-") && !name.contains("00000000"))
+        .collect();
+    names.sort();
+    let step = format!("looped/{}", names[0]);
+    run(at, &["report", &step, "--measure=eval", "--out", "page.html"]).expect(0);
+    let text = std::fs::read_to_string(at.join("page.html")).unwrap();
+    assert!(text.contains("looped is, at step ") && !text.contains("looped ends at"));
+    // In the order of training, however they are named.
+    let both = ["report", "looped/final.safetensors", &step, "--out", "page.html"];
+    run(at, &both).expect(0);
+    let data = data(&at.join("page.html"));
+    let steps: Vec<u64> = data["runs"][0]["checkpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["step"].as_u64().unwrap())
+        .collect();
+    assert!(steps.is_sorted() && steps.len() == 2, "{steps:?}");
+}

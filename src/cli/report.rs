@@ -299,5 +299,8 @@ fn runs_of(loaded: Vec<LoadedCheckpoint>) -> Result<Vec<PageRun>> {
             checkpoints: vec![checkpoint],
         });
     }
+    for run in &mut runs {
+        run.checkpoints.sort_by_key(|checkpoint| checkpoint.info.origin.step);
+    }
     Ok(runs)
 }

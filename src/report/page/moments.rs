@@ -48,7 +48,18 @@ pub(super) fn moments(runs: &[PageRun]) -> Vec<Moment> {
             kinds.push(kind);
         }
     }
-    kinds.sort();
+    // By the step of the first run that comes there; the last of each run, whose steps differ, behind all.
+    let step = |kind: &Kind| {
+        let steps = runs
+            .iter()
+            .flat_map(|run| &run.checkpoints)
+            .filter(|it| Kind::of(it) == *kind);
+        match kind {
+            Kind::Newest | Kind::End => u64::MAX,
+            _ => steps.map(|it| it.info.origin.step).min().unwrap_or_default(),
+        }
+    };
+    kinds.sort_by_key(|kind| (step(kind), *kind));
     kinds.into_iter().map(|kind| moment(kind, runs)).collect()
 }
 

@@ -68,7 +68,7 @@ struct EntityData {
     stroke: &'static str,
 }
 
-// A query with its split, and whether each run answers it right at the end of training.
+// A query with its split, and whether each run answers it right at its last checkpoint.
 struct Candidate<'a> {
     split: Split,
     query: &'a Query,
@@ -215,7 +215,7 @@ impl Names<'_> {
         };
         QueryData {
             about: format!(
-                "{words} → {}: {}, {}. At the end of training {}.",
+                "{words} → {}: {}, {}. At the last checkpoint {}.",
                 self.token(query.target),
                 candidate.split.title(),
                 counted(hops, "hop"),

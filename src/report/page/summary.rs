@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::PageRun;
+use crate::checkpoint::CheckpointRole;
 use crate::figure::FoundMethod;
 use crate::graph::{Position, Split, Target};
 use crate::measure::statistics::{Clustering, intervals_in_words};
@@ -89,6 +90,19 @@ impl<'a> End<'a> {
         Some((report.settings.accuracy, row))
     }
 
+    // Whether it is that of the end of training.
+    fn is_end(&self) -> bool {
+        self.run.last().is_none_or(|last| last.info.role == CheckpointRole::End)
+    }
+
+    // "ends" of the end of training, of another checkpoint at which step it is.
+    fn verb(&self) -> String {
+        match self.run.last() {
+            Some(last) if !self.is_end() => format!("is, at step {},", thousands(last.info.origin.step)),
+            _ => "ends".to_owned(),
+        }
+    }
+
     // `effective layer 3 (iteration 2)`.
     fn layer(&self, effective_layer: usize, iteration: usize) -> String {
         match (effective_layer, self.run.summary.model.iterations) {
@@ -161,7 +175,7 @@ fn accuracy_on(split: &Split, ends: &[End]) -> Option<String> {
     let sizes: Vec<usize> = ends.iter().filter_map(|end| Some(end.eval(split)?.n)).collect();
     let common = sizes.first().copied().filter(|first| sizes.iter().all(|n| n == first));
     let of_end = |end: &End| {
-        let (name, verb) = (&end.run.name, if end.run.summary.finished { "ends" } else { "is" });
+        let (name, verb) = (&end.run.name, end.verb());
         if let Some(row) = end.eval(split) {
             let n = if common.is_none() {
                 format!(" of {}", counted(row.n, "chain"))
@@ -173,7 +187,9 @@ fn accuracy_on(split: &Split, ends: &[End]) -> Option<String> {
                 within(row.accuracy, (row.low, row.high))
             ));
         }
-        let known = end.run.summary.accuracy.get(split)?;
+        // What the run knows is of its last evaluation.
+        let is_last = end.is_end() || !end.run.summary.finished;
+        let known = end.run.summary.accuracy.get(split).filter(|_| is_last)?;
         Some(format!("{name} {verb} at {known:.3} (no interval)"))
     };
     let texts: Vec<String> = ends.iter().filter_map(of_end).collect();
@@ -242,7 +258,7 @@ fn lens(ends: &[End]) -> String {
                 format!(", one layer before {}", within(row.top1, (row.low, row.high)))
             });
             return Some(format!(
-                "In {} it is first read at {}: top-1 {}{before} ({on}).",
+                "In {} it is first read at {}: top-1 {}{before} ({on}; the interval is that of this layer, not of the choice).",
                 end.run.name,
                 layer(row),
                 within(row.top1, (row.low, row.high))
