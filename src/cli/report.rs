@@ -209,7 +209,9 @@ fn result_folders(args: &ReportArgs) -> Vec<PathBuf> {
 fn settings(args: &ReportArgs, title: String, files: Vec<PathBuf>, results: Vec<PathBuf>) -> PageSettings {
     PageSettings {
         title,
-        command: std::env::args()
+        // Where the binary lies says nothing to a reader.
+        command: std::iter::once("loopscope".to_owned())
+            .chain(std::env::args().skip(1))
             .map(|word| shell_word(&word))
             .collect::<Vec<_>>()
             .join(" "),

@@ -98,9 +98,13 @@ fn words(text: &Text) -> String {
     text.chunks().iter().map(TextChunk::text).collect()
 }
 
+// The sizes of type on the page, in its unit, to a thousandth.
 fn sizes(text: &Text) -> Vec<f32> {
+    let scale = text.abs_transform().sx.hypot(text.abs_transform().ky);
     let spans = text.chunks().iter().flat_map(TextChunk::spans);
-    spans.map(|span| span.font_size().get()).collect()
+    spans
+        .map(|span| (1000.0 * scale * span.font_size().get()).round() / 1000.0)
+        .collect()
 }
 
 fn count(texts: &[Text], of: &str) -> usize {
