@@ -85,7 +85,9 @@ def cells(page):
                 wrong.append((said, panel["rows"][i], panel["columns"][j], value))
             page.keyboard.press("ArrowRight")
     check("cells that are read equal the data", not wrong, str(wrong[:2]))
+    # The table is made when its part has opened, which the page is told of after the click.
     figure.locator("summary").click()
+    figure.locator("tbody tr").first.wait_for()
     shown = [[cell.inner_text() for cell in row.locator("td").all()] for row in figure.locator("tbody tr").all()]
     check("the table has every cell", len(shown) == sum(len(row) for row in panel["cells"]), str(shown[:2]))
 
@@ -141,6 +143,7 @@ def sweep(page):
     said = page.locator("#live").inner_text()
     check("the medians are read, not each run", said.count(";") == len(told) and all(number in said for number in told), said)
     curves.locator("summary").click()
+    curves.locator("tbody tr").first.wait_for()
     shown = curves.locator("tbody tr").count()
     check("the table has every run", shown == sum(len(line["points"]) for line in panel["series"]), str(shown))
     page.locator("input[value=log]").check()
