@@ -228,6 +228,29 @@ fn left(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+// The first points to be trained become read-only until a process has met that: later there may be none left to train.
+fn first_read_only_period(crowd: &mut Crowd) -> Option<bool> {
+    for _ in 0..points(&crowd.at.join("s")).len().max(PROCESSES) {
+        while crowd.children.len() < PROCESSES {
+            crowd.start();
+        }
+        let is_training = || {
+            let held = points(&crowd.at.join("s"));
+            held.iter()
+                .any(|point| RunLock::holder(point).is_some_and(|holder| holder.alive == Some(true)))
+        };
+        let began = Instant::now();
+        while !is_training() && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match read_only_period(crowd) {
+            Some(false) => {}
+            found => return found,
+        }
+    }
+    Some(false)
+}
+
 /// Kills processes at random moments, under skewed clocks and read-only folders; gives how many folders were read-only with
 /// effect, `None` where none can be.
 fn disturb(at: &Path) -> Option<usize> {
@@ -238,7 +261,7 @@ fn disturb(at: &Path) -> Option<usize> {
         started: 0,
         killed: 0,
     };
-    let mut periods: Option<usize> = None;
+    let mut periods = first_read_only_period(&mut crowd).map(usize::from);
     for kill in 0..KILLS {
         while crowd.children.len() < PROCESSES {
             crowd.start();
