@@ -135,7 +135,8 @@ fn patterns(
     let (model, layers) = (&checkpoint.model, checkpoint.info.layers);
     let sites = Site::all(Point::AttnPattern, iterations, layers);
     let hops = population.hops.unwrap_or_default();
-    let positions = Position::of_chain(hops, model.config().reads_apart(hops));
+    // A readout at a position of its own is left out: it has no entity or relation.
+    let positions = Position::of_chain(hops, false);
     // [site][query][head][position][key]
     let mut found: Vec<Vec<QueryPatterns>> = vec![Vec::new(); sites.len()];
     for chunk in population.queries.chunks(BATCH) {
