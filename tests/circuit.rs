@@ -249,3 +249,25 @@ fn patching_prints_a_matrix_and_keeps_a_row_a_state_in_its_files() {
         (expected, expected, expected)
     );
 }
+
+#[test]
+fn a_readout_of_its_own_attends_to_the_chain_and_not_to_itself() {
+    let folder = prepared();
+    let at = folder.path();
+    circuit(at, &["hidden-bridge"]).expect(0);
+    let arguments = ["--data", "data", "--split", "train_inferred", "--out", "out"];
+    run(at, &[&["attention", "c.safetensors"][..], &arguments].concat()).expect(0);
+    let report: Value = json(&at.join("out/attention.json"));
+    let rows = report["rows"].as_array().unwrap();
+    let of_first: Vec<&Value> = rows
+        .iter()
+        .filter(|row| row["position"] == "readout" && row["effective_layer"] == 1 && row["attention_head"] == 1)
+        .collect();
+    let keys: Vec<&str> = of_first
+        .iter()
+        .map(|row| row["key_position"].as_str().unwrap())
+        .collect();
+    assert_eq!(keys, ["head", "r1", "r2"]);
+    let sum: f64 = of_first.iter().map(|row| row["attention"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+}

@@ -135,8 +135,7 @@ fn patterns(
     let (model, layers) = (&checkpoint.model, checkpoint.info.layers);
     let sites = Site::all(Point::AttnPattern, iterations, layers);
     let hops = population.hops.unwrap_or_default();
-    // A readout at a position of its own is left out: it has no entity or relation.
-    let positions = Position::of_chain(hops, false);
+    let positions = Position::of_chain(hops, model.config().reads_apart(hops));
     // [site][query][head][position][key]
     let mut found: Vec<Vec<QueryPatterns>> = vec![Vec::new(); sites.len()];
     for chunk in population.queries.chunks(BATCH) {
@@ -155,7 +154,8 @@ fn patterns(
         let place = Place::of(site, layers);
         for attention_head in 1..=model.config().heads {
             for (i, &position) in positions.iter().enumerate() {
-                for (j, &key_position) in positions[..=i].iter().enumerate() {
+                // No position attends to a readout `<pad>`, itself included.
+                for (j, &key_position) in positions[..=i.min(hops)].iter().enumerate() {
                     let values: Vec<f64> = found.iter().map(|query| query[attention_head - 1][i][j]).collect();
                     for (query, (&answer, &attention)) in answers.iter().zip(&values).enumerate() {
                         let row = QueryAttention {
