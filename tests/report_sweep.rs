@@ -111,6 +111,44 @@ fn a_sweep_that_was_not_begun_has_a_page_and_a_damaged_point_is_said_loudly() {
 }
 
 #[test]
+fn a_sweep_without_a_finished_point_is_not_measured_and_has_its_page() {
+    let folder = planned();
+    let at = folder.path();
+    run(at, &["report", "s", "--measure", "--out", "page.html"])
+        .expect(0)
+        .says(&["no point of plan 1 is finished"]);
+    assert!(at.join("page.html").is_file());
+    // A name that is none is told before any other is measured.
+    run(at, &["report", "s", "--measure=lens,lense"])
+        .expect(2)
+        .says(&["--measure=lense; allowed: eval, ", "did you mean lens?"]);
+    assert!(!at.join("s/gathered").exists());
+}
+
+#[test]
+fn of_results_over_seeds_that_of_the_most_runs_is_shown_and_one_that_lacks_some_says_so() {
+    let folder = swept();
+    let at = folder.path();
+    let conditions = || {
+        let shown = data_of_sweep(at);
+        let text = shown["results"]["lens"]["figures"][0]["conditions"].clone();
+        text.as_str().unwrap().to_owned()
+    };
+    run(at, &["sweep", "gather", "s", "--method", "lens"]).expect(0);
+    let of_three = conditions();
+    assert!(!page(at, &["s"]).contains("NOT ALL SEEDS"));
+    run(at, &["sweep", "run", "s"]).expect(0);
+    assert_says(
+        &page(at, &["s"]),
+        &["NOT ALL SEEDS: ", "lens-over-seeds.json of lens is of 3 of 4 finished runs"],
+    );
+    assert_eq!(conditions(), of_three);
+    // Behind the other by its path, and of more runs.
+    run(at, &["sweep", "gather", "s", "--method", "lens", "--out", "s/gathered/later"]).expect(0);
+    assert!(!page(at, &["s"]).contains("NOT ALL SEEDS"));
+}
+
+#[test]
 fn verdicts_over_the_seeds_of_these_points_are_on_the_page_and_others_are_not() {
     let folder = swept();
     let at = folder.path();

@@ -15,10 +15,10 @@ use crate::measure::{
     RunSummary, data_sets, positive,
 };
 use crate::registry::with_every_method;
-use crate::report::page::{PageRun, PageSettings, PageSweep, page, sweep_page};
+use crate::report::page::{PageRun, PageSettings, PageSweep, asked_query, page, sweep_page};
 use crate::sweep::gather::{Gathered, MethodPlace, MethodRequest};
-use crate::sweep::{Plan, Status, SweepData};
-use crate::wording::shell_word;
+use crate::sweep::{Plan, PointState, Status, SweepData};
+use crate::wording::{choices, shell_word};
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
@@ -59,13 +59,18 @@ macro_rules! measure_by_name {
                 }
                 return measured(&<measure::$Method as Method>::defaults()?, loaded, folder).map(Some);
             })*
-            let names = [$(<measure::$Method as Method>::NAME),*];
-            Err(Error::input(format!("--measure {name}; allowed: {}", names.join(", "))))
+            Err(no_method(name))
         }
+
+        const METHODS: &[&str] = &[$(<measure::$Method as Method>::NAME),*];
     };
 }
 
 with_every_method!(measure_by_name);
+
+fn no_method(name: &str) -> Error {
+    Error::input(format!("--measure={name}; allowed: {}", choices(name, METHODS)))
+}
 
 // Measures accuracy from one iteration up to twice those of training, where `files` do not hold it so far.
 fn measure_eval(loaded: &[LoadedCheckpoint], folder: &Path, files: &[PathBuf]) -> Result<Option<PathBuf>> {
@@ -113,6 +118,10 @@ fn usual(loaded: &[LoadedCheckpoint]) -> Vec<String> {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
+    // Before anything is measured, which may take long.
+    if let Some(unknown) = args.measure.iter().flatten().find(|name| !METHODS.contains(&name.as_str())) {
+        return Err(no_method(unknown));
+    }
     let is_sweep = |named: &&RunPath| Plan::is_in(&named.path);
     match (args.runs.as_slice(), args.runs.iter().find(is_sweep)) {
         (_, None) => of_runs(args),
@@ -134,25 +143,13 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
     let plan = Plan::read(folder, None)?;
     let data = SweepData::new(folder);
     let gathered = folder.join("gathered");
-    if let Some(named) = &args.measure {
-        let usual = [Eval::NAME, Lens::NAME, Patch::NAME].map(str::to_owned);
-        let names = if named.is_empty() { &usual[..] } else { named };
-        let device = args.device.device.open()?;
-        for name in names {
-            let refuse = |allowed: String| Error::input(format!("--measure {name}; {allowed}"));
-            let method: MethodRequest = name.parse().map_err(refuse)?;
-            let place = MethodPlace {
-                data: &data,
-                plan: &plan,
-                out: &gathered,
-                device: &device,
-                seed: args.seed,
-                look: &Look::default(),
-                progress: Some(counted_work),
-            };
-            let of_method = method.gather(&place)?;
-            say_notes(&[], of_method.notes.iter().chain(&of_method.failed));
+    let status = Status::read(folder, &plan);
+    match &args.measure {
+        Some(_) if !status.points.iter().any(|(_, state)| matches!(state, PointState::Done { .. })) => {
+            tracing::warn!("no point of plan {} is finished, so that nothing is measured", plan.number);
         }
+        Some(named) => measure_sweep(named, args, &data, &plan, &gathered)?,
+        None => {}
     }
     let mut results = result_folders(args);
     if gathered.is_dir() {
@@ -161,12 +158,34 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
     let title = title_of(folder);
     let settings = settings(args, title, result_files(&results)?, results);
     let sweep = PageSweep {
-        status: Status::read(folder, &plan),
+        status,
         gathered: Gathered::read(&data, &plan, args.seed),
         folder: folder.to_owned(),
         plan,
     };
     write(args, &gathered, &sweep_page(&sweep, &settings)?)
+}
+
+// Measures methods on the end of training of every finished point, and puts them together over seeds in the folder `out`.
+fn measure_sweep(named: &[String], args: &ReportArgs, data: &SweepData, plan: &Plan, out: &Path) -> Result<()> {
+    let usual = [Eval::NAME, Lens::NAME, Patch::NAME].map(str::to_owned);
+    let names = if named.is_empty() { &usual[..] } else { named };
+    let device = args.device.device.open()?;
+    let place = MethodPlace {
+        data,
+        plan,
+        out,
+        device: &device,
+        seed: args.seed,
+        look: &Look::default(),
+        progress: Some(counted_work),
+    };
+    for name in names {
+        let method: MethodRequest = name.parse().map_err(Error::input)?;
+        let of_method = method.gather(&place)?;
+        say_notes(&[], of_method.notes.iter().chain(&of_method.failed));
+    }
+    Ok(())
 }
 
 // The name of the folder; with that of the one above where it is `checkpoints`, as in the folder of a study.
@@ -186,6 +205,12 @@ fn of_runs(args: &ReportArgs) -> Result<()> {
     let (mut loaded, folder) = Inputs::own_data(args.device.device).load(&paths)?;
     let mut results = result_folders(args);
     let mut files = result_files(&results)?;
+    // Before anything is measured, which may take long.
+    if let Some(first) = loaded.first() {
+        for text in &args.asked {
+            asked_query(text, &first.data)?;
+        }
+    }
     if let Some(named) = &args.measure {
         measure_all(named, &mut loaded, &folder, &mut files)?;
         if !results.contains(&folder) {

@@ -76,11 +76,13 @@ macro_rules! found_by_name {
             found
         }
 
-        /// The results over seeds of every method of the registry, in its order: of each method the first by path of which every
-        /// checkpoint is among these hashes. The checkpoints of a figure are the place of its set of values in `groups`.
-        pub fn found_over_seeds(files: &[PathBuf], hashes: &BTreeSet<&str>, groups: &[&str]) -> Vec<FoundMethod> {
+        /// The results over seeds of every method of the registry, in its order: of each method that of the most runs, of equals the
+        /// first by path. `ends` are the hashes of the checkpoints at the end of all finished runs; a result with another checkpoint is
+        /// of another sweep, and one that lacks some is shown and said to. The checkpoints of a figure are the place of its set of
+        /// values in `groups`.
+        pub fn found_over_seeds(files: &[PathBuf], ends: &BTreeSet<&str>, groups: &[&str]) -> Vec<FoundMethod> {
             let mut found = Vec::new();
-            $(found.extend(over_seeds_of::<measure::$Method>(files, hashes, groups));)*
+            $(found.extend(over_seeds_of::<measure::$Method>(files, ends, groups));)*
             found
         }
     };
@@ -168,15 +170,12 @@ impl FoundSource {
 
 fn over_seeds_of<M: Draw + 'static>(
     files: &[PathBuf],
-    hashes: &BTreeSet<&str>,
+    ends: &BTreeSet<&str>,
     groups: &[&str],
 ) -> Option<FoundMethod> {
     let name = format!("{}-over-seeds.json", M::NAME);
     let mut found = FoundMethod::of::<M>();
-    let of_sweep = |checkpoint: &CheckpointSummary| {
-        let mut members = checkpoint.members.iter();
-        members.all(|member| hashes.contains(member.origin.checkpoint_hash.as_str()))
-    };
+    let mut best: Option<(usize, &Path, Report<M>)> = None;
     for path in files
         .iter()
         .filter(|path| path.file_name().is_some_and(|own| *own == *name))
@@ -188,12 +187,23 @@ fn over_seeds_of<M: Draw + 'static>(
             ));
             continue;
         };
-        if !header.checkpoints.iter().all(of_sweep) {
+        let runs = of_these_ends(&header, ends);
+        if runs == 0 || best.as_ref().is_some_and(|(most, ..)| *most >= runs) {
             continue;
         }
-        let Some(report) = read_present::<M>(path, &header, &mut found.left_out) else {
-            continue;
-        };
+        if let Some(report) = read_present::<M>(path, &header, &mut found.left_out) {
+            best = Some((runs, path, report));
+        }
+    }
+    if let Some((runs, path, report)) = best {
+        if runs < ends.len() {
+            found.left_out.push(format!(
+                "NOT ALL SEEDS: {} of {} is of {runs} of {} finished runs; its intervals are over these alone",
+                path.display(),
+                M::NAME,
+                ends.len()
+            ));
+        }
         for (index, checkpoint) in report.checkpoints.iter().enumerate() {
             let shown = report.only(&[index]);
             let group = groups.iter().position(|group| *group == checkpoint.origin.run);
@@ -207,9 +217,15 @@ fn over_seeds_of<M: Draw + 'static>(
                 }));
         }
         found.sources.push(FoundSource::of(path, &report));
-        break;
     }
     found.there()
+}
+
+// How many of these runs a result is over; 0 where it is over another one too.
+fn of_these_ends(header: &ReportHeader, ends: &BTreeSet<&str>) -> usize {
+    let members = header.checkpoints.iter().flat_map(|checkpoint| &checkpoint.members);
+    let hashes: BTreeSet<&str> = members.map(|member| member.origin.checkpoint_hash.as_str()).collect();
+    if hashes.is_subset(ends) { hashes.len() } else { 0 }
 }
 
 fn found_of<M: Draw + 'static>(

@@ -4,10 +4,13 @@ Prints `skipped: why` where there is no browser or no Playwright, else a line a 
 What is read off the page is held against the block of data in it, which the Rust test holds against the result files.
 """
 
+import csv
+import io
 import json
 import re
 import shutil
 import sys
+import xml.etree.ElementTree as ElementTree
 from decimal import ROUND_HALF_UP, Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,8 +54,12 @@ def open_page(browser, width=1280, link="", **options):
 
 
 def accessible(page, name):
+    # Also what is folded away at first: tables, and how a method can mislead.
+    page.evaluate("window.folded = [...document.querySelectorAll('details:not([open])')].filter(part => part.checkVisibility()); folded.forEach(part => part.open = true)")
+    page.wait_for_timeout(200)
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    page.evaluate("folded.forEach(part => part.open = false)")
     bad = [f"{v['impact']}: {v['id']} {v['nodes'][0]['target']}" for v in found]
     check(f"axe: {name}", not any(line.startswith(("serious", "critical")) for line in bad), "; ".join(bad))
 
@@ -177,6 +184,79 @@ def widths(browser):
             page.close()
 
 
+def by_keyboard(browser):
+    """Tab alone comes to everything that can be used, in the order of the page, shows where it is, and leaves again."""
+    for width in (360, 1280):
+        page = open_page(browser, width, reduced_motion="reduce")
+        usable = page.evaluate("""() => {
+            const parts = [...document.querySelectorAll('a, button, select, input, summary, [tabindex="0"]')];
+            const seen = parts.filter(p => p.checkVisibility({ visibilityProperty: true }));
+            // Of radio buttons the chosen one is a stop; what scrolls on its own may be one of the browser's.
+            window.stops = seen.filter(p => p.type !== 'radio' || p.checked);
+            return stops.length;
+        }""")
+        order, dark, outside = [], [], []
+        for _ in range(2 * usable + 20):
+            page.keyboard.press("Tab")
+            at = page.evaluate("""() => {
+                const part = document.activeElement;
+                if (part === document.body) return null;
+                const { outlineStyle, outlineWidth } = getComputedStyle(part);
+                const { top, bottom, left, right } = part.getBoundingClientRect();
+                const bars = [...document.querySelectorAll('.bar')].filter(b => !b.contains(part) && getComputedStyle(b).position === 'sticky' && b.checkVisibility());
+                const under = Math.max(0, ...bars.map(b => b.getBoundingClientRect()).filter(b => b.top < 80 && b.bottom > top).map(b => b.bottom));
+                return {
+                    index: stops.indexOf(part),
+                    name: part.getAttribute('aria-label') || part.textContent.trim().slice(0, 40) || part.id,
+                    shown: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2,
+                    seen: bottom > under && top < innerHeight && right > 0 && left < innerWidth,
+                };
+            }""")
+            if at is None:
+                break
+            if at["index"] >= 0:
+                order.append(at["index"])
+                dark += [] if at["shown"] else [at["name"]]
+                outside += [] if at["seen"] else [at["name"]]
+        missed = set(range(usable)) - set(order)
+        names = page.evaluate("(missed) => missed.map(i => stops[i].outerHTML.slice(0, 60))", sorted(missed)[:3])
+        check(f"tabs reach all {usable} stops at {width}", not missed, str(names))
+        check(f"tabs go in the order of the page at {width}", order == sorted(order), str(order[:20]))
+        check(f"every stop shows its focus at {width}", not dark, str(dark[:3]))
+        check(f"every stop is in sight at {width}", not outside, str(outside[:3]))
+        page.close()
+
+
+def downloads(page):
+    figure = page.locator("figure.picture:has(svg[role=img])").first
+    if figure.locator("details.data").get_attribute("open") is None:
+        figure.locator("summary").click()
+    figure.locator("tbody tr").first.wait_for()
+    name = figure.locator("svg[role=img]").get_attribute("aria-label")
+    files = {}
+    for button in ("CSV", "SVG"):
+        with page.expect_download() as download:
+            figure.get_by_role("button", name=button, exact=True).click()
+        files[button] = Path(download.value.path()).read_text()
+        check(f"the {button} has the picture's name", download.value.suggested_filename.endswith(button.lower()), download.value.suggested_filename)
+    heads, *rows = csv.reader(io.StringIO(files["CSV"]))
+    shown = [cell.inner_text().split(" ")[0] for cell in figure.locator("thead th").all()]
+    check("the CSV has the heads and rows of the table", [head.split(" ")[0] for head in heads] == shown and len(rows) == figure.locator("tbody tr").count(), str(heads))
+    image = ElementTree.fromstring(files["SVG"])
+    check("the SVG stands alone with its title", name in "".join(image.itertext()) and "var(" not in files["SVG"], name)
+
+
+def printed(page, name):
+    page.emulate_media(media="print")
+    # The width of A4 within Chromium's margins.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.wait_for_timeout(300)
+    over = page.evaluate("[...document.querySelectorAll('svg[role=img], table')].filter(p => p.checkVisibility() && p.getBoundingClientRect().right > innerWidth + 1).map(p => p.getAttribute('aria-label') || p.textContent.slice(0, 40))")
+    check(f"nothing is cut off in print: {name}", not over, str(over[:3]))
+    page.pdf(path=shots / "print.pdf", format="A4", print_background=True)
+    page.emulate_media(media="screen")
+
+
 def sandboxed(browser):
     page = browser.new_context(viewport={"width": 1000, "height": 800}).new_page()
     page.on("pageerror", lambda error: noise.append(f"sandbox: {error}"))
@@ -198,13 +278,16 @@ with sync_playwright() as playwright:
     accessible(page, "1280")
     if "points" in data["results"]:
         sweep(page)
-        page.close()
     else:
         sliders(page)
         cells(page)
         queries(page)
-        page.close()
+    downloads(page)
+    printed(page, "1280")
+    page.close()
+    if "points" not in data["results"]:
         links(browser)
+    by_keyboard(browser)
     widths(browser)
     sandboxed(browser)
     check("nothing on the console, no request", not noise, "; ".join(noise[:3]))

@@ -33,6 +33,7 @@ use pictures::{Drawn, Pictures};
 use queries::Queries;
 use text::{Parts, Text};
 
+pub use queries::asked_query;
 pub use sweep::{PageSweep, sweep_page};
 
 /// A run of a page.

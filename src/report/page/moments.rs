@@ -101,10 +101,9 @@ fn moment(kind: Kind, runs: &[PageRun]) -> Moment {
         Kind::End => (CheckpointRole::End.to_string(), "end".to_owned()),
     };
     let checkpoint = |run: &PageRun| run.checkpoints.iter().position(|it| Kind::of(it) == kind);
-    // The slider says the step of the first run that has it.
-    let step = runs
+    let steps = runs
         .iter()
-        .find_map(|run| Some(run.checkpoints[checkpoint(run)?].info.origin.step));
+        .filter_map(|run| Some(run.checkpoints[checkpoint(run)?].info.origin.step));
     let at = |run: &PageRun| {
         let checkpoint = checkpoint(run);
         Shown {
@@ -121,8 +120,18 @@ fn moment(kind: Kind, runs: &[PageRun]) -> Moment {
         }
     };
     Moment {
-        label: format!("step {}, {name}", thousands(step.unwrap_or_default())),
+        label: format!("{}, {name}", told(steps)),
         at: runs.iter().map(at).collect(),
         short,
     }
+}
+
+// `step 12,500`; `steps 9,000 to 12,500` where runs come there at different ones.
+fn told(steps: impl Iterator<Item = u64> + Clone) -> String {
+    let first = steps.clone().min().unwrap_or_default();
+    let last = steps.max().unwrap_or_default();
+    if first == last {
+        return format!("step {}", thousands(first));
+    }
+    format!("steps {} to {}", thousands(first), thousands(last))
 }

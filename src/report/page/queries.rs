@@ -13,7 +13,7 @@ use crate::graph::{Dataset, Query, Split};
 use crate::measure::Wants;
 use crate::random::Stream;
 use crate::train::answers;
-use crate::wording::counted;
+use crate::wording::{counted, did_you_mean};
 
 /// Hops of a chain whose bridges have colours of their own; those of longer ones are in order.
 const MAX_CYCLED_HOPS: usize = 6;
@@ -263,19 +263,33 @@ fn candidates<'a>(runs: &[PageRun], data: &'a Dataset) -> Result<Vec<Candidate<'
     Ok(found)
 }
 
-// A query of the command line, as `e_5 r_1 r_9`: of a split, or any chain of known facts.
-fn asked<'a>(text: &str, data: &'a Dataset, runs: &[PageRun]) -> Result<Candidate<'a>> {
-    let refuse = |why: &str| Error::input(format!("--query {text:?}: {why}"));
-    let tokens: Option<Vec<u32>> = text
-        .split_whitespace()
-        .map(|token| data.vocab.id(token).or_else(|| data.vocab.id(&format!("<{token}>"))))
-        .collect();
-    let tokens = tokens.ok_or_else(|| refuse("allowed: tokens of the data's vocabulary, as in \"e_5 r_1 r_9\""))?;
+/// The query of the command line that this text, as `e_5 r_1 r_9`, stands for, with its split.
+///
+/// # Errors
+/// When it is no chain of one of the data's splits.
+pub fn asked_query<'a>(text: &str, data: &'a Dataset) -> Result<(&'a Split, &'a Query)> {
+    let refuse = |why: String| Error::input(format!("--query {text:?}: {why}"));
+    let mut tokens = Vec::new();
+    for word in text.split_whitespace() {
+        let id = data.vocab.id(word).or_else(|| data.vocab.id(&format!("<{word}>")));
+        tokens.push(id.ok_or_else(|| {
+            let names = data.vocab.tokens().iter().map(|token| bare(token));
+            refuse(format!(
+                "{word:?} is no token of data {}{}; allowed: a chain of one of its splits, as \"e_5 r_1 r_9\"",
+                data.hash,
+                did_you_mean(word, names)
+            ))
+        })?);
+    }
     let splits = data.splits.iter();
-    let known = splits
+    splits
         .flat_map(|(split, queries)| queries.iter().map(move |query| (split, query)))
-        .find(|(_, query)| *query.tokens == *tokens);
-    let (split, query) = known.ok_or_else(|| refuse("allowed: a chain of one of the data's splits"))?;
+        .find(|(_, query)| *query.tokens == *tokens)
+        .ok_or_else(|| refuse(format!("is no chain of data {}; allowed: one of its splits", data.hash)))
+}
+
+fn asked<'a>(text: &str, data: &'a Dataset, runs: &[PageRun]) -> Result<Candidate<'a>> {
+    let (split, query) = asked_query(text, data)?;
     let right = |run: &PageRun| -> Result<Option<bool>> {
         let Some(checkpoint) = run.last().filter(|_| run.data().hash == data.hash) else {
             return Ok(None);
