@@ -13,7 +13,7 @@ fn a_mistyped_name_is_answered_with_the_nearest_one() {
     let spec = "name = 'x'\ntitle = 'X'\nlabel = 'brigde'\npositions = ['r1']\ntest = ['train']";
     std::fs::write(at.join("x.toml"), spec).unwrap();
     let run_folder = "checkpoints/mine/looped";
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["lens", run_folder, "--split", "trian"], "did you mean train?"),
         (
             &["train", "run.toml", "--out", "r", "--set", "train.batchh=3"],
@@ -39,11 +39,18 @@ fn a_mistyped_name_is_answered_with_the_nearest_one() {
             "did you mean checkpoints/mine/looped?",
         ),
         (&["train", "runn.toml"], "did you mean run.toml?"),
+        (&["reproduce", "--preset", "clams"], "did you mean claims?"),
+        (&["reproduce", "--print-preset", "clams"], "did you mean claims?"),
+        (&["report", run_folder, "--results", "checkpoint"], "did you mean checkpoints?"),
     ];
     for (arguments, suggestion) in cases {
         run(at, arguments).expect(2).says(&[suggestion]);
     }
     run(at, &["lens", "checkpoints/mine"])
+        .expect(2)
+        .says(&["is not a run folder", "runs in it: checkpoints/mine/looped"]);
+    // The points of a sweep are one folder deeper.
+    run(at, &["lens", "checkpoints"])
         .expect(2)
         .says(&["is not a run folder", "runs in it: checkpoints/mine/looped"]);
     assert!(!at.join("r").exists(), "nothing is left behind");

@@ -161,7 +161,14 @@ pub(super) fn expect_run(folder: &Path) -> Result<()> {
             format!("no such file or folder{}", files::near(folder)),
         ));
     }
-    let runs: Vec<String> = runs_in(folder).iter().map(|run| run.display().to_string()).collect();
+    let mut runs = runs_in(folder);
+    if runs.is_empty() {
+        // As the points of a sweep, which are one folder deeper.
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        runs = entries.flat_map(|entry| runs_in(&entry.path())).collect();
+        runs.sort();
+    }
+    let runs: Vec<String> = runs.iter().map(|run| run.display().to_string()).collect();
     let inside = if runs.is_empty() {
         String::new()
     } else {

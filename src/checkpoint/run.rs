@@ -135,9 +135,18 @@ impl RunFolder {
             ));
         }
         let state = path.join(STATE);
-        // A run that stopped before its first save begins anew.
+        // A run that stopped before its first save begins anew; one that has ended would be lost.
         if state.exists() {
             self.restore(&state, trainer)?;
+        } else if StagesFile::read(&path).is_ok_and(|stages| stages.finished) {
+            return Err(Error::file(
+                &path,
+                format!(
+                    "its run has ended and has no {STATE} to go on from; nothing was changed. To train it anew: loopscope train {} \
+                     --out ANOTHER_FOLDER",
+                    config_path.display()
+                ),
+            ));
         }
         if saved.train.steps != trainer.config().train.steps {
             self.write_config(trainer.config())?;
@@ -219,7 +228,7 @@ impl RunFolder {
                 &self.path.join(METRICS),
                 format!(
                     "lacks evaluations: its last one is {}, that of the saved state is {}. Restore it from a copy, or remove \
-                     {STATE} to train from the beginning, to the same bits",
+                     {STATE} and {STAGES} to train from the beginning, to the same bits",
                     step(last),
                     step(evaluated)
                 ),

@@ -27,7 +27,7 @@ pub(super) struct ActivationsArgs {
     /// Data folder [default: the run's own]
     #[arg(long, requires = "split")]
     data: Option<PathBuf>,
-    /// Hook points
+    /// Hook points, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "resid_post,logits")]
     hooks: Vec<Point>,
     /// Iterations [default: the model's own]

@@ -52,7 +52,7 @@ pub(super) struct Analysis<M: Method> {
     targets: Vec<RunPath>,
     #[command(flatten)]
     settings: M,
-    /// Write what was measured on every single query too, as a table beside the others
+    /// Write NAME-rows.csv too: what was measured on every single query
     #[arg(long)]
     rows: bool,
     /// Measure every checkpoint of the run folders, the log-spaced ones too, and draw the result against training steps
@@ -153,7 +153,7 @@ pub(super) struct Inputs {
     /// Data folder [default: each run's own]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for tables and figures [default: figures/ and the path of what is looked at]
+    /// Folder for tables and figures [default: figures/ and the path of what is measured]
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]

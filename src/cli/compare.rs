@@ -23,7 +23,7 @@ pub(super) struct CompareArgs {
     /// Run folders, each perhaps under a name of your own: NAME=PATH
     #[arg(required = true)]
     runs: Vec<RunPath>,
-    /// Splits to look inside on, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood, or
+    /// Splits for lens and patching, separated by commas [default: train_inferred, test_inferred_iid and test_inferred_ood, or
     /// the chains of the most hops that every run has learned]
     #[arg(long, value_delimiter = ',')]
     split: Vec<Split>,

@@ -12,7 +12,7 @@ use crate::wording::{counted, duration, three_digits};
 
 #[derive(clap::Args)]
 pub(super) struct EstimateArg {
-    /// Train nothing and write nothing: time steps here for some seconds, and tell hours, disk and memory
+    /// Train nothing and write nothing: time steps here for some seconds, and print hours, disk and memory
     #[arg(long)]
     pub(super) estimate: bool,
 }

@@ -48,20 +48,20 @@ pub struct Cli {
     /// Log more: -v what is done, -vv details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// No progress and no warnings: errors alone on standard error
+    /// Print errors alone on standard error: no progress, no warnings
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Tables as JSON, a line a row, and nothing else on standard output
+    /// Print tables as JSON, an object a line for each row, and nothing else on standard output
     #[arg(long, global = true)]
     json: bool,
-    /// Leave a CPU's matrix unit (AMX) alone: slower, but rounded as on machines without one
+    /// Compute without AMX, where the CPU has it: slower, with the rounding of CPUs that do not
     #[arg(long, global = true)]
     portable: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// The main job: data, a looped model and vanilla controls, their stages, and what is inside
+    /// A whole experiment: data, a looped model and vanilla controls, every analysis at their stages, a summary
     Reproduce(reproduce::ReproduceArgs),
     /// Make a data set
     #[command(subcommand)]
@@ -72,20 +72,23 @@ enum Command {
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
     /// A dashboard of runs while they train: curves, stages, speed, time left
+    ///
+    /// It only reads their folders: open and close it at any time. Where standard output is not a terminal, and with --json, it
+    /// prints the present state once. Keys: q quit, arrows or Tab another run, l log or linear steps, ? help.
     Watch(watch::WatchArgs),
     #[command(flatten)]
     Analyses(analyses::Analyses),
     /// Runs side by side: stages, cost, accuracy, lens and patching
     Compare(compare::CompareArgs),
-    /// One page of everything that there is of some runs: an HTML file to look at
+    /// One HTML page of runs, side by side: training, every result with a slider over the stages, single queries
     Report(report::ReportArgs),
-    /// Write the activations at any hook points
+    /// Write the activations at any hook points as safetensors
     Activations(activations::ActivationsArgs),
     /// Write a model whose mechanism is known, with the truth about it
     Circuit(circuit::CircuitArgs),
     /// Hold every analysis against models whose mechanism is known
     Verify(verify::VerifyArgs),
-    /// Bring in someone else's weights
+    /// Read someone else's weights (the paper's layout, .pt or safetensors) and write a checkpoint
     Import(import::ImportArgs),
     /// Time training steps on this machine
     Bench(bench::BenchArgs),

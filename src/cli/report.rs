@@ -28,18 +28,18 @@ pub(super) struct ReportArgs {
     /// The page [default: report.html in the folder where analyses of these runs go]
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// Folders below which results of these runs are found [default: figures]
+    /// Folder below which results of these runs are found; may be given several times [default: figures]
     #[arg(long, value_name = "FOLDER")]
     results: Vec<PathBuf>,
     /// Measure these methods with their default settings first, eval up to twice the iterations of training, where results do not
     /// hold them already [default where none is named: eval,lens,patch, and extrapolate for chains by depth]
     #[arg(long, value_delimiter = ',', value_name = "METHODS", num_args = 0..=1, require_equals = true)]
     measure: Option<Vec<String>>,
-    /// Queries to look at one by one, in turn from every split, number of hops, and right or wrong [default: the most
+    /// Single queries to show, at most, drawn in turn from every split, number of hops, and right or wrong [default: the most
     /// that keep the page small]
     #[arg(long, value_parser = positive)]
     queries: Option<usize>,
-    /// A query to look at in any case, as in "e_5 r_1 r_9"
+    /// A query to show in any case, as in "e_5 r_1 r_9"; may be given several times
     #[arg(long = "query", value_name = "QUERY")]
     asked: Vec<String>,
     /// Seed of the sample of queries; of a sweep, of its relabelings and bootstraps
@@ -151,7 +151,7 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
         Some(named) => measure_sweep(named, args, &data, &plan, &gathered)?,
         None => {}
     }
-    let mut results = result_folders(args);
+    let mut results = result_folders(args)?;
     if gathered.is_dir() {
         results.push(gathered.clone());
     }
@@ -203,7 +203,7 @@ fn title_of(folder: &Path) -> String {
 fn of_runs(args: &ReportArgs) -> Result<()> {
     let paths = shown(find_checkpoints_over_steps(&args.runs)?);
     let (mut loaded, folder) = Inputs::own_data(args.device.device).load(&paths)?;
-    let mut results = result_folders(args);
+    let mut results = result_folders(args)?;
     let mut files = result_files(&results)?;
     // Before anything is measured, which may take long.
     if let Some(first) = loaded.first() {
@@ -223,12 +223,18 @@ fn of_runs(args: &ReportArgs) -> Result<()> {
     write(args, &folder, &page(&runs, &settings)?)
 }
 
-fn result_folders(args: &ReportArgs) -> Vec<PathBuf> {
+fn result_folders(args: &ReportArgs) -> Result<Vec<PathBuf>> {
+    if let Some(missing) = args.results.iter().find(|folder| !folder.is_dir()) {
+        return Err(Error::file(
+            missing,
+            format!("no such folder for --results{}", files::near(missing)),
+        ));
+    }
     let by_default = Path::new("figures");
     if args.results.is_empty() && by_default.is_dir() {
-        return vec![by_default.to_owned()];
+        return Ok(vec![by_default.to_owned()]);
     }
-    args.results.clone()
+    Ok(args.results.clone())
 }
 
 fn settings(args: &ReportArgs, title: String, files: Vec<PathBuf>, results: Vec<PathBuf>) -> PageSettings {

@@ -12,11 +12,13 @@ use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{
     EstimatedRuns, Experiment, Folders, Outcome, PresetSource, ShippedPreset, cores, estimate_preset,
+    unknown_preset,
 };
 use crate::figure::Look;
 use crate::files;
 use crate::report::{HeldClaims, study_summary, summary};
 use crate::study::StudySource;
+use crate::wording::choices;
 
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
@@ -44,6 +46,12 @@ pub(super) struct ReproduceArgs {
     look: Look,
 }
 
+// What --preset and --print-preset know by name.
+fn names() -> Vec<&'static str> {
+    let presets = ShippedPreset::ALL.map(ShippedPreset::name);
+    presets.into_iter().chain([StudySource::CLAIMS_NAME]).collect()
+}
+
 /// One experiment, or a study of several seeds.
 #[derive(Debug, Clone, PartialEq)]
 enum Source {
@@ -57,7 +65,10 @@ impl FromStr for Source {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match StudySource::of(text) {
             Some(study) => Ok(Self::Study(study)),
-            None => text.parse().map(Self::Experiment),
+            None => text
+                .parse()
+                .map(Self::Experiment)
+                .map_err(|_: String| unknown_preset(text, &names())),
         }
     }
 }
@@ -73,7 +84,9 @@ impl FromStr for Printed {
         if StudySource::of(name) == Some(StudySource::Claims) {
             return Ok(Self(StudySource::shipped_text()));
         }
-        name.parse().map(|preset: ShippedPreset| Self(preset.text()))
+        name.parse()
+            .map(|preset: ShippedPreset| Self(preset.text()))
+            .map_err(|_: String| format!("allowed: {}", choices(name, &names())))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) enum SweepCommand {
 
 #[derive(Args)]
 pub(super) struct PlanArgs {
-    /// Sweep file
+    /// Sweep file (TOML): a base config or preset, the keys that vary, and seeds
     file: PathBuf,
     /// Folder of the sweep [default: checkpoints/ and the file's name]
     #[arg(long)]

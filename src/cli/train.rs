@@ -21,13 +21,13 @@ pub(super) struct TrainArgs {
     /// Run folder [default: checkpoints/ and the config's name]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Seed, over the config's
+    /// Seed of initial weights and of training, over the config's
     #[arg(long)]
     seed: Option<u64>,
     /// Settings over the config's, as in optimizer.lr=1e-3
     #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
     set: Vec<String>,
-    /// Go on with the run where it stopped, bit for bit
+    /// Continue the run where it stopped, bit for bit
     #[arg(long, conflicts_with = "estimate")]
     resume: bool,
     #[command(flatten)]

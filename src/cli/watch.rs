@@ -19,10 +19,7 @@ use crate::measure::Table;
 use crate::watch::{Dashboard, Pressed, View, WatchedRun, draw};
 use crate::wording::duration;
 
-/// Curves, stages, speed and time left of runs while they train, on this terminal.
-///
-/// It only reads their folders: open and close it at any time. Where standard output is not a terminal, and with --json, it
-/// prints the present state once. Keys: q quit, arrows or Tab another run, l log or linear steps, ? help.
+/// Whose dashboard.
 #[derive(Args)]
 pub(super) struct WatchArgs {
     /// Run folders, folders of a sweep or study, or folders with runs in them

@@ -24,7 +24,7 @@ pub use estimate::{Between, Estimate, EstimatedRuns, Estimator, estimate_preset}
 pub(crate) use estimate::{jobs_within, memory_bytes, seedless};
 pub use evidence::{Evidence, ExperimentRun, Need, RunId, RunView};
 pub use observer::{MeasuredResult, Observer, Phase, Unobserved};
-pub use preset::{DepthPreset, Inside, Preset, PresetSource, ShippedPreset, SystematicPreset};
+pub use preset::{DepthPreset, Inside, Preset, PresetSource, ShippedPreset, SystematicPreset, unknown_preset};
 pub use role::{Recurrence, RunRole, effective_layers};
 pub use training::{Training, TrainingRun, thread_pool};
 pub(crate) use training::{cores, side_by_side};

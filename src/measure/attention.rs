@@ -1,4 +1,4 @@
-//! Attention patterns: where every head looks, by iteration and layer, from each position of a query.
+//! Attention patterns: what every head attends to, by iteration and layer, from each position of a query.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -45,9 +45,9 @@ pub struct AttentionRow {
     pub place: Place,
     /// The head, from 1.
     pub attention_head: usize,
-    /// The position that looks: that of the attention query.
+    /// The position that attends: that of the attention query.
     pub position: Position,
-    /// The position that is looked at: that of the key.
+    /// The position that is attended to: that of the key.
     pub key_position: Position,
     /// Queries.
     pub n: usize,
@@ -68,7 +68,7 @@ columns! {
     Column::of("effective_layer").titled("effective layer"),
     Column::of("attention_head").titled("head"),
     Column::of("position"),
-    Column::of("key_position").titled("looks most at"),
+    Column::of("key_position").titled("attends most to"),
     Column::of("n"),
     Column::of("attention").titled("attention (95 %)").within("low", "high");
     measured
@@ -88,8 +88,8 @@ struct QueryAttention {
 
 impl Method for Attention {
     const NAME: &'static str = "attention";
-    const ABOUT: &'static str = "Attention patterns: where every head looks, at every iteration";
-    const MISLEADS: &'static str = "Where a head looks is not what it moves, and what it moves need not be used: a pattern shows a route, and patching whether anything goes there. A mean over queries can be the pattern of none of them.";
+    const ABOUT: &'static str = "Attention patterns: what every head attends to, at every iteration";
+    const MISLEADS: &'static str = "What a head attends to is not what it moves, and what it moves need not be used: a pattern shows a route, and patching whether anything goes there. A mean over queries can be the pattern of none of them.";
     const FORMAT: u32 = 1;
     type Row = AttentionRow;
 
@@ -109,7 +109,7 @@ impl Method for Attention {
         })
     }
 
-    // Where each head looks most, from each position that has a choice.
+    // What each head attends to most, from each position that has a choice.
     fn shown(report: &Report<Self>) -> Vec<&AttentionRow> {
         let is_of_pattern = |a: &&AttentionRow, b: &&AttentionRow| {
             let of = |row: &AttentionRow| (row.hops, row.place, row.attention_head, row.position);

@@ -13,7 +13,6 @@ use crate::files;
 
 /// The text of the study of the paper's claims, which is shipped.
 const CLAIMS: &str = include_str!("claims.toml");
-const CLAIMS_NAME: &str = "claims";
 
 /// An experiment of a study.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,15 +58,18 @@ pub enum StudySource {
 }
 
 impl StudySource {
+    /// What users call the study of the paper's claims.
+    pub const CLAIMS_NAME: &'static str = "claims";
+
     /// The study that `text`, a name or the path of a file, stands for; `None` where it is not a study.
     pub fn of(text: &str) -> Option<Self> {
-        if text == CLAIMS_NAME {
+        if text == Self::CLAIMS_NAME {
             return Some(Self::Claims);
         }
         let path = Path::new(text);
         let table: toml::Table = toml::from_str(&files::read_text(path).ok()?).ok()?;
         let kind = table.get("kind")?.as_str()?;
-        (kind == CLAIMS_NAME).then(|| Self::File(path.to_owned()))
+        (kind == Self::CLAIMS_NAME).then(|| Self::File(path.to_owned()))
     }
 
     /// The TOML of the shipped study.
@@ -81,8 +83,8 @@ impl StudySource {
     /// When the file cannot be read, a key is unknown or a value impossible; the message names file and key.
     pub fn read(&self) -> Result<Study> {
         match self {
-            Self::Claims => Study::parse(CLAIMS, CLAIMS_NAME, Path::new(""))
-                .map_err(|e| Error::input(format!("preset {CLAIMS_NAME}: {e}"))),
+            Self::Claims => Study::parse(CLAIMS, Self::CLAIMS_NAME, Path::new(""))
+                .map_err(|e| Error::input(format!("preset {}: {e}", Self::CLAIMS_NAME))),
             Self::File(path) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 let folder = path.parent().unwrap_or(Path::new(""));

@@ -255,3 +255,48 @@ fn the_page_of_claims_has_every_criterion_of_the_shipped_study() {
         assert!(is_there, "docs/claims.md lacks:\n{begin}…{end}");
     }
 }
+
+// The numbers of `text` that stand as `mean (low–high)` or `mean (low to high)` with three decimals.
+fn told_intervals(text: &str) -> Vec<[f64; 3]> {
+    let number = |word: &str| -> Option<f64> {
+        let (_, decimals) = word.split_once('.')?;
+        word.replace('−', "-").parse().ok().filter(|_| decimals.len() == 3)
+    };
+    let parts = text.split('(').collect::<Vec<_>>();
+    let pairs = parts.windows(2).filter_map(|pair| {
+        let mean = number(pair[0].split_whitespace().last()?)?;
+        let inside = pair[1].split_once(')')?.0;
+        let (low, high) = inside.split_once('–').or_else(|| inside.split_once(" to "))?;
+        Some([mean, number(low)?, number(high)?])
+    });
+    pairs.collect()
+}
+
+#[test]
+fn the_readme_and_the_page_of_claims_tell_the_verdicts_that_are_committed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let verdicts: Verdicts = serde_json::from_str(&read("figures/gallery/claims/verdicts.json")).unwrap();
+    let findings = &verdicts.findings;
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let [confirmed, refuted, undecided] = [Verdict::Confirmed, Verdict::Refuted, Verdict::Undecided].map(count);
+    let readme = read("README.md");
+    let told = format!("**{confirmed} are confirmed, {refuted} refuted, and {undecided} undecided**");
+    assert!(readme.contains(&told), "README.md lacks {told}");
+    let page = read("docs/claims.md");
+    let (_, found) = page.split_once("### What was found").unwrap();
+    let (found, _) = found.split_once("\n### ").unwrap();
+    for text in [&readme, found] {
+        let told = told_intervals(text);
+        assert!(told.len() >= 10, "{told:?}");
+        for numbers in told {
+            let is_found = findings.iter().any(|finding| {
+                let committed = finding.value.zip(finding.interval).map(|(mean, (low, high))| [mean, low, high]);
+                committed.is_some_and(|committed| {
+                    committed.iter().zip(numbers).all(|(committed, told)| (committed - told).abs() < 0.000_501)
+                })
+            });
+            assert!(is_found, "{numbers:?} are of no finding");
+        }
+    }
+}

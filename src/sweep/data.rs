@@ -13,7 +13,11 @@ use crate::train::with_overrides;
 
 /// The settings of a data set of either task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    expecting = "expected a table [data] with kind = \"systematic\" or \"depth\""
+)]
 pub enum DataSettings {
     /// Chains of two hops.
     Systematic(Systematic),

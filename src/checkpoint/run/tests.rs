@@ -106,6 +106,18 @@ fn a_run_that_ended_before_its_stages_were_written_is_finished_by_a_resume() {
 }
 
 #[test]
+fn a_finished_run_without_its_saved_state_is_not_trained_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(folder.path(), &run);
+    std::fs::remove_file(run.join(STATE)).unwrap();
+    let before = files_in(&run);
+    let error = RunFolder::resume(&run, &mut trainer(folder.path())).err().unwrap();
+    assert!(error.to_string().contains("no resume.safetensors"), "{error}");
+    assert_eq!(files_in(&run), before);
+}
+
+#[test]
 fn metrics_that_lack_an_evaluation_of_the_saved_state_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

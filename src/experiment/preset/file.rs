@@ -15,7 +15,8 @@ use crate::train::{Curriculum, Dynamic, LoopConfig, OptimizerConfig, RunConfig, 
 // What every file says first.
 #[derive(Deserialize)]
 struct KindOfFile {
-    kind: Kind,
+    // Absent where the file is of something else.
+    kind: Option<Kind>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -91,6 +92,9 @@ impl Preset {
     /// When a key is unknown or missing, or a value is impossible; the message names it and what is allowed.
     pub fn parse(text: &str, seed: Option<u64>) -> Result<Self> {
         let KindOfFile { kind } = toml::from_str(text).map_err(Error::input)?;
+        let kind = kind.ok_or_else(|| {
+            Error::input("missing field `kind`, which every preset has; allowed: \"systematic\", \"depth\", and \"claims\" for a study")
+        })?;
         let preset = match kind {
             Kind::Systematic => Self::Systematic(Box::new(SystematicPreset::parse(text, seed)?)),
             Kind::Depth => Self::Depth(Box::new(DepthPreset::parse(text, seed)?)),

@@ -6,7 +6,7 @@ mod splits;
 
 use serde::{Deserialize, Serialize};
 
-pub use source::{PresetSource, ShippedPreset};
+pub use source::{PresetSource, ShippedPreset, unknown_preset};
 
 use crate::error::{Error, Result};
 use crate::graph::{Chains, Dataset, Systematic, Tails};

@@ -87,6 +87,15 @@ impl FromStr for ShippedPreset {
     }
 }
 
+/// The error of a preset `text` that is neither among `names` nor a file: what is allowed, and the nearest name.
+pub fn unknown_preset(text: &str, names: &[&str]) -> String {
+    format!(
+        "allowed: {}, or the path of a preset of your own, ending in .toml{}",
+        names.join(", "),
+        did_you_mean(text, names)
+    )
+}
+
 /// Where a preset is: shipped, or in a file whose name ends in `.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresetSource {
@@ -103,13 +112,9 @@ impl FromStr for PresetSource {
         if Path::new(text).extension().is_some_and(|extension| extension == "toml") {
             return Ok(Self::File(text.into()));
         }
-        ShippedPreset::of_name(text).map(Self::Shipped).ok_or_else(|| {
-            format!(
-                "allowed: {}, or the path of a preset of your own, ending in .toml{}",
-                shipped_names().join(", "),
-                did_you_mean(text, shipped_names())
-            )
-        })
+        ShippedPreset::of_name(text)
+            .map(Self::Shipped)
+            .ok_or_else(|| unknown_preset(text, &shipped_names()))
     }
 }
 

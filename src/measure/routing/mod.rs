@@ -176,7 +176,7 @@ struct PairRow {
 impl Method for Routing {
     const NAME: &'static str = "routing";
     const ABOUT: &'static str = "Attention patterns against values, patched between queries and between iterations";
-    const MISLEADS: &'static str = "In single queries of one form heads look at the same positions whatever they are asked, so that patterns carry nothing to exchange.";
+    const MISLEADS: &'static str = "In single queries of one form heads attend to the same positions whatever they are asked, so that patterns carry nothing to exchange.";
     const FORMAT: u32 = 1;
     type Row = RoutingRow;
 
