@@ -101,7 +101,10 @@ fn a_bad_preset_is_refused_with_its_key_and_what_is_allowed() {
         );
     };
     let edit = |from: &str, to: &str| edited(&tiny(), from, to);
-    refused(&edit("kind = \"systematic\"", ""), &["missing field `kind`"]);
+    refused(
+        &edit("kind = \"systematic\"", ""),
+        &["missing field `kind`", "allowed: \"systematic\", \"depth\""],
+    );
     refused(
         &edit("kind = \"systematic\"", "kind = \"deep\""),
         &["deep", "`systematic` or `depth`"],

@@ -41,7 +41,10 @@ fn a_mistyped_name_is_answered_with_the_nearest_one() {
         (&["train", "runn.toml"], "did you mean run.toml?"),
         (&["reproduce", "--preset", "clams"], "did you mean claims?"),
         (&["reproduce", "--print-preset", "clams"], "did you mean claims?"),
-        (&["report", run_folder, "--results", "checkpoint"], "did you mean checkpoints?"),
+        (
+            &["report", run_folder, "--results", "checkpoint"],
+            "did you mean checkpoints?",
+        ),
     ];
     for (arguments, suggestion) in cases {
         run(at, arguments).expect(2).says(&[suggestion]);

@@ -11,8 +11,7 @@ use super::estimate::{self, EstimateArg};
 use super::progress::Terminal;
 use crate::error::{Error, Result};
 use crate::experiment::{
-    EstimatedRuns, Experiment, Folders, Outcome, PresetSource, ShippedPreset, cores, estimate_preset,
-    unknown_preset,
+    EstimatedRuns, Experiment, Folders, Outcome, PresetSource, ShippedPreset, cores, estimate_preset, unknown_preset,
 };
 use crate::figure::Look;
 use crate::files;

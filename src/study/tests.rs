@@ -291,9 +291,15 @@ fn the_readme_and_the_page_of_claims_tell_the_verdicts_that_are_committed() {
         assert!(told.len() >= 10, "{told:?}");
         for numbers in told {
             let is_found = findings.iter().any(|finding| {
-                let committed = finding.value.zip(finding.interval).map(|(mean, (low, high))| [mean, low, high]);
+                let committed = finding
+                    .value
+                    .zip(finding.interval)
+                    .map(|(mean, (low, high))| [mean, low, high]);
                 committed.is_some_and(|committed| {
-                    committed.iter().zip(numbers).all(|(committed, told)| (committed - told).abs() < 0.000_501)
+                    committed
+                        .iter()
+                        .zip(numbers)
+                        .all(|(committed, told)| (committed - told).abs() < 0.000_501)
                 })
             });
             assert!(is_found, "{numbers:?} are of no finding");

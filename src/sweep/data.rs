@@ -16,7 +16,7 @@ use crate::train::with_overrides;
 #[serde(
     tag = "kind",
     rename_all = "kebab-case",
-    expecting = "expected a table [data] with kind = \"systematic\" or \"depth\""
+    expecting = "a table [data] with kind = \"systematic\" or \"depth\""
 )]
 pub enum DataSettings {
     /// Chains of two hops.

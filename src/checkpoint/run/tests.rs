@@ -131,7 +131,8 @@ fn metrics_that_lack_an_evaluation_of_the_saved_state_are_refused() {
             .err()
             .unwrap()
             .to_string();
-        for part in [METRICS, of, "that of the saved state is that of step 3", STATE] {
+        let advice = format!("remove {STATE} and {STAGES}");
+        for part in [METRICS, of, "that of the saved state is that of step 3", &advice] {
             assert!(text.contains(part), "{text}");
         }
     };
@@ -140,7 +141,9 @@ fn metrics_that_lack_an_evaluation_of_the_saved_state_are_refused() {
     std::fs::write(run.join(METRICS), "").unwrap();
     refused("its last one is none");
     // As the message says: from the beginning, to the same evaluations.
-    std::fs::remove_file(run.join(STATE)).unwrap();
+    for file in [STATE, STAGES] {
+        std::fs::remove_file(run.join(file)).unwrap();
+    }
     train(folder.path(), &run);
     let steps = |text: &str| text.lines().count();
     assert_eq!(

@@ -75,6 +75,7 @@ fn keys_of_the_data_make_other_data() {
 #[test]
 fn mistakes_are_named_with_what_is_allowed() {
     for (text, says) in [
+        ("data = 'folder'\nrun = 'looped'", "expected a table [data] with kind"),
         ("[seeds]\nall = [1]", "allowed: either config, or preset and run"),
         (
             "preset = 'quick'\nrun = 'lopped'",
