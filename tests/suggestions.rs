@@ -56,5 +56,10 @@ fn a_mistyped_name_is_answered_with_the_nearest_one() {
     run(at, &["lens", "checkpoints"])
         .expect(2)
         .says(&["is not a run folder", "runs in it: checkpoints/mine/looped"]);
+    std::fs::rename(at.join("data"), at.join("moved")).unwrap();
+    run(at, &["lens", run_folder])
+        .expect(2)
+        .says(&["data of looped", "--data DIR"]);
+    run(at, &["lens", run_folder, "--data", "moved", "--out", "f"]).expect(0);
     assert!(!at.join("r").exists(), "nothing is left behind");
 }

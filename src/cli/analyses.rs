@@ -177,6 +177,15 @@ impl Inputs {
         let mut loaded = Vec::new();
         for path in paths {
             let folder = path.data_folder(self.data.as_deref())?;
+            if self.data.is_none() && !folder.is_dir() {
+                return Err(Error::file(
+                    folder,
+                    format!(
+                        "is not there; it has the data of {}. Other data are named with --data DIR",
+                        path.run
+                    ),
+                ));
+            }
             let key = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
             if !known.contains_key(&key) {
                 let data = Dataset::read(folder)?;

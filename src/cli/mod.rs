@@ -54,7 +54,7 @@ pub struct Cli {
     /// Print tables as JSON, an object a line for each row, and nothing else on standard output
     #[arg(long, global = true)]
     json: bool,
-    /// Compute without AMX, where the CPU has it: slower, with the rounding of CPUs that do not
+    /// Compute without AMX, where the CPU has it: slower, with the rounding of CPUs without it
     #[arg(long, global = true)]
     portable: bool,
 }

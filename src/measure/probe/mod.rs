@@ -146,7 +146,7 @@ columns! {
 impl Method for Probe {
     const NAME: &'static str = "probe";
     const ABOUT: &'static str =
-        "Linear probes on hidden states, with controls; what to probe is a spec, a .toml file named before the targets";
+        "Linear probes on hidden states, with controls; what to probe is a spec, a .toml file among the targets";
     const MISLEADS: &'static str = "What a probe finds stays after its last reader and need not be read at all; compare it with the control task and the baselines before it is taken for a representation.";
     const FORMAT: u32 = 4;
     type Row = ProbeRow;
