@@ -116,13 +116,16 @@ fn a_query_that_is_asked_for_is_there_and_bad_ones_are_refused() {
     run(at, &["report", "looped", "--out", "page.html", "--query", "nonsense"])
         .expect(2)
         .says(&["--query \"nonsense\": \"nonsense\" is no token", "e_5 r_1 r_9"]);
-    run(at, &["report", "looped", "--out", "page.html", "--query", "e_0 r_0"])
+    run(at, &["report", "looped", "--out", "page.html", "--query", "e_0 e_0"])
         .expect(2)
-        .says(&["--query \"e_0 r_0\": is no chain"]);
+        .says(&["--query \"e_0 e_0\": is no chain"]);
     run(at, &["report", "looped", "--out", "page.html", "--measure=eval,nope"])
         .expect(2)
         .says(&["--measure=nope; allowed: eval, "]);
-    assert!(!at.join("figures").exists(), "nothing is measured before names are known");
+    assert!(
+        !at.join("figures").exists(),
+        "nothing is measured before names are known"
+    );
     run(
         at,
         &["report", "looped/final.safetensors", "nowhere", "--out", "page.html"],

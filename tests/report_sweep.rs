@@ -140,11 +140,18 @@ fn of_results_over_seeds_that_of_the_most_runs_is_shown_and_one_that_lacks_some_
     run(at, &["sweep", "run", "s"]).expect(0);
     assert_says(
         &page(at, &["s"]),
-        &["NOT ALL SEEDS: ", "lens-over-seeds.json of lens is of 3 of 4 finished runs"],
+        &[
+            "NOT ALL SEEDS: ",
+            "lens-over-seeds.json of lens is of 3 of 4 finished runs",
+        ],
     );
     assert_eq!(conditions(), of_three);
     // Behind the other by its path, and of more runs.
-    run(at, &["sweep", "gather", "s", "--method", "lens", "--out", "s/gathered/later"]).expect(0);
+    run(
+        at,
+        &["sweep", "gather", "s", "--method", "lens", "--out", "s/gathered/later"],
+    )
+    .expect(0);
     assert!(!page(at, &["s"]).contains("NOT ALL SEEDS"));
 }
 

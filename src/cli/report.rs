@@ -119,7 +119,12 @@ fn usual(loaded: &[LoadedCheckpoint]) -> Vec<String> {
 
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
     // Before anything is measured, which may take long.
-    if let Some(unknown) = args.measure.iter().flatten().find(|name| !METHODS.contains(&name.as_str())) {
+    if let Some(unknown) = args
+        .measure
+        .iter()
+        .flatten()
+        .find(|name| !METHODS.contains(&name.as_str()))
+    {
         return Err(no_method(unknown));
     }
     let is_sweep = |named: &&RunPath| Plan::is_in(&named.path);
@@ -145,8 +150,16 @@ fn of_sweep(args: &ReportArgs, folder: &Path) -> Result<()> {
     let gathered = folder.join("gathered");
     let status = Status::read(folder, &plan);
     match &args.measure {
-        Some(_) if !status.points.iter().any(|(_, state)| matches!(state, PointState::Done { .. })) => {
-            tracing::warn!("no point of plan {} is finished, so that nothing is measured", plan.number);
+        Some(_)
+            if !status
+                .points
+                .iter()
+                .any(|(_, state)| matches!(state, PointState::Done { .. })) =>
+        {
+            tracing::warn!(
+                "no point of plan {} is finished, so that nothing is measured",
+                plan.number
+            );
         }
         Some(named) => measure_sweep(named, args, &data, &plan, &gathered)?,
         None => {}

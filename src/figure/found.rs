@@ -168,11 +168,7 @@ impl FoundSource {
     }
 }
 
-fn over_seeds_of<M: Draw + 'static>(
-    files: &[PathBuf],
-    ends: &BTreeSet<&str>,
-    groups: &[&str],
-) -> Option<FoundMethod> {
+fn over_seeds_of<M: Draw + 'static>(files: &[PathBuf], ends: &BTreeSet<&str>, groups: &[&str]) -> Option<FoundMethod> {
     let name = format!("{}-over-seeds.json", M::NAME);
     let mut found = FoundMethod::of::<M>();
     let mut best: Option<(usize, &Path, Report<M>)> = None;

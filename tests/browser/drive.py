@@ -248,10 +248,11 @@ def downloads(page):
 
 def printed(page, name):
     page.emulate_media(media="print")
-    # The width of A4 within Chromium's margins.
+    # The widths of A4 within Chromium's margins; tables of sweeps are printed on their side.
     page.set_viewport_size({"width": 718, "height": 1000})
     page.wait_for_timeout(300)
-    over = page.evaluate("[...document.querySelectorAll('svg[role=img], table')].filter(p => p.checkVisibility() && p.getBoundingClientRect().right > innerWidth + 1).map(p => p.getAttribute('aria-label') || p.textContent.slice(0, 40))")
+    wide = "p.closest('#sets, #points') ? 1047 : 718"
+    over = page.evaluate(f"[...document.querySelectorAll('svg[role=img], table')].filter(p => p.checkVisibility() && p.getBoundingClientRect().right > ({wide}) + 1).map(p => p.getAttribute('aria-label') || p.textContent.slice(0, 40))")
     check(f"nothing is cut off in print: {name}", not over, str(over[:3]))
     page.pdf(path=shots / "print.pdf", format="A4", print_background=True)
     page.emulate_media(media="screen")

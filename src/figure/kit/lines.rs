@@ -17,6 +17,17 @@ pub(super) fn y_ticks(sizes: &Sizes, range: (f64, f64), height: f64) -> Vec<(f64
     .linear(range)
 }
 
+impl Axis {
+    /// Whether it counts effective layers or something else that these lines have at whole numbers alone.
+    pub(super) fn is_whole(&self, series: &[Series]) -> bool {
+        let mut places = series
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|(at, ..)| self.written(*at));
+        self.layers.is_some() || places.all(|at| at.fract() == 0.0)
+    }
+}
+
 // Ticks of the horizontal axis at their places, as many as have room.
 fn x_ticks(sizes: &Sizes, x: &Axis, series: &[Series], width: f64) -> Vec<(f64, String)> {
     let (low, high) = x.range;
@@ -24,8 +35,7 @@ fn x_ticks(sizes: &Sizes, x: &Axis, series: &[Series], width: f64) -> Vec<(f64, 
         let ticks = Ticks::logarithmic((10_f64.powf(low), 10_f64.powf(high)));
         return ticks.into_iter().map(|(value, label)| (value.log10(), label)).collect();
     }
-    let mut places = series.iter().flat_map(|line| &line.points).map(|(at, ..)| at);
-    let whole = places.all(|at| at.fract() == 0.0);
+    let whole = x.is_whole(series);
     let style = Type::of(sizes.text);
     let fitting = (1..=8)
         .rev()

@@ -33,6 +33,8 @@ pub struct SceneLine {
 pub struct ScenePanel {
     /// The title.
     pub title: String,
+    /// A number or a warning of this panel alone; empty where there is none.
+    pub note: String,
     /// What it shows.
     pub content: SceneContent,
 }
@@ -99,6 +101,8 @@ pub struct SceneAxis {
     pub range: (f64, f64),
     /// Whether it is logarithmic.
     pub log: bool,
+    /// Whether it counts, so that ticks are whole numbers.
+    pub whole: bool,
 }
 
 /// A point (x, y) with the ends of its interval where it has one.
@@ -115,9 +119,13 @@ impl Figure {
                 ..line.sample()
             })
             .collect();
-        let panels = self.panels.iter().flatten().map(|panel| ScenePanel {
-            title: panel.title.whole(),
-            content: content(&panel.content, &self.legend),
+        let panels = self.panels.iter().flatten().map(|panel| {
+            let (title, note) = panel.title.parts();
+            ScenePanel {
+                title,
+                note: note.to_owned(),
+                content: content(&panel.content, &self.legend),
+            }
         });
         Scene {
             title: self.title.clone(),
@@ -150,11 +158,17 @@ fn content(content: &Content, legend: &[(String, Series)]) -> SceneContent {
             series,
             marks,
         } => SceneContent::Lines {
-            x: axis(x),
+            x: SceneAxis {
+                label: x.label.clone(),
+                range: (x.written(x.range.0), x.written(x.range.1)),
+                log: x.log,
+                whole: x.is_whole(series),
+            },
             y: SceneAxis {
                 label: y_label.clone(),
                 range: *y_range,
                 log: false,
+                whole: false,
             },
             series: series
                 .iter()
@@ -192,14 +206,6 @@ fn points(line: &Series, x: &Axis) -> Vec<ScenePoint> {
     line.points.iter().map(point).collect()
 }
 
-fn axis(axis: &Axis) -> SceneAxis {
-    SceneAxis {
-        label: axis.label.clone(),
-        range: (axis.written(axis.range.0), axis.written(axis.range.1)),
-        log: axis.log,
-    }
-}
-
 fn estimate(estimate: &Estimate) -> SceneEstimate {
     SceneEstimate {
         name: estimate.name.clone(),
@@ -211,7 +217,7 @@ fn estimate(estimate: &Estimate) -> SceneEstimate {
 
 impl Axis {
     // What is written at this place of the axis.
-    fn written(&self, at: f64) -> f64 {
+    pub(super) fn written(&self, at: f64) -> f64 {
         if self.log { 10_f64.powf(at) } else { at }
     }
 }

@@ -60,6 +60,7 @@ mod tests {
             legend: Vec::new(),
             panels: vec![ScenePanel {
                 title: String::new(),
+                note: String::new(),
                 content: SceneContent::Cells {
                     x: "inference iterations".to_owned(),
                     y: HOPS.to_owned(),

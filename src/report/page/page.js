@@ -143,7 +143,7 @@ function cells(panel, width) {
 
 const [live, tip] = [find("live"), find("tip")];
 const hide = () => (tip.hidden = true);
-// Thin lines are in the tables alone.
+// Thin lines: in tables alone.
 const told = ({ rows }) => rows.filter(([s]) => s?.stroke !== "thin");
 const spoken = (stop) => [stop.head, ...told(stop).map((row) => `${row[1]} ${within(row[3])}`)].join("; ");
 const STYLES = "fill stroke stroke-width stroke-dasharray vector-effect opacity font-size font-family text-anchor".split(" ");
@@ -164,7 +164,7 @@ function picture(node) {
 		const found = of === "query" ? views[run] : results[of].figures.find((f) => `${f.run}` === run && (f.checkpoint ?? checkpoint) === checkpoint);
 		const step = found?.checkpoint == null ? "" : `, step ${fixed(runs[run].checkpoints[checkpoint].step)}`;
 		const panel = found && (of === "query" ? QUERY[k](found) : found.panels[k]);
-		aside.textContent = step;
+		aside.textContent = step + (panel?.note || "");
 		details.hidden = !panel;
 		if (!width) return;
 		if (!panel) return box.replaceChildren(make("p", { class: "absent" }, why || "No result here."));
@@ -339,7 +339,7 @@ function change() {
 	render();
 	try {
 		history.replaceState(null, "", `#${new URLSearchParams(new FormData(form))}`);
-	} catch { /* in a sandboxed frame */ }
+	} catch { /* sandboxed */ }
 }
 function follow() {
 	for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {

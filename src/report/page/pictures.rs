@@ -59,7 +59,6 @@ pub(super) struct Rows {
 struct Axes {
     x: SceneAxis,
     y: SceneAxis,
-    whole: bool,
     marks: usize,
     log_x: Option<(f64, f64)>,
 }
@@ -108,6 +107,9 @@ impl Pictures {
             let mut panels = vec![Value::Null; places.len()];
             for (panel, owner) in figure.scene.panels.iter().zip(owners) {
                 panels[owner] = places[owner].draw(panel);
+                if !panel.note.is_empty() {
+                    panels[owner]["note"] = json!(format!(" ({})", panel.note));
+                }
             }
             FigureData {
                 run: figure.run,
@@ -180,6 +182,7 @@ impl Place {
             label: String::new(),
             range: (f64::INFINITY, f64::NEG_INFINITY),
             log: false,
+            whole: true,
         };
         Self {
             name: title.clone(),
@@ -191,7 +194,6 @@ impl Place {
             axes: Axes {
                 x: empty.clone(),
                 y: empty,
-                whole: true,
                 marks: 0,
                 log_x: None,
             },
@@ -209,13 +211,11 @@ impl Place {
         let title = without(&panel.title, &figure.column_title);
         let mut place = Self::titled(title, figure.run.is_none());
         match &panel.content {
-            SceneContent::Lines { x, y, series, marks } => {
+            SceneContent::Lines { x, y, marks, .. } => {
                 if place.name.is_empty() {
                     place.name.clone_from(&y.label);
                 }
-                let points = series.iter().flat_map(|(_, points)| points);
                 place.axes = Axes {
-                    whole: points.clone().all(|(x, ..)| x.fract() == 0.0),
                     x: x.clone(),
                     y: y.clone(),
                     marks: marks.len(),
@@ -245,6 +245,7 @@ impl Place {
                     label: x.clone(),
                     range: (low, high),
                     log: false,
+                    whole: false,
                 };
             }
         }
@@ -262,7 +263,7 @@ impl Place {
         self.cells = self.cells.max(other.cells);
         self.axes.x.range = join(self.axes.x.range, other.axes.x.range);
         self.axes.y.range = join(self.axes.y.range, other.axes.y.range);
-        self.axes.whole &= other.axes.whole;
+        self.axes.x.whole &= other.axes.x.whole;
         self.axes.marks = self.axes.marks.max(other.axes.marks);
         self.axes.log_x = self.axes.log_x.zip(other.axes.log_x).map(|(a, b)| join(a, b));
     }
@@ -276,7 +277,7 @@ impl Place {
             &axes.x.label,
             axes.x.range,
             Ticks {
-                whole: axes.whole,
+                whole: axes.x.whole,
                 max: 8,
             },
         )
@@ -352,7 +353,7 @@ impl Place {
             "cells": column(&|row| Some(row.value)),
             "low": column(&|row| row.interval.map(|(low, _)| low)),
             "high": column(&|row| row.interval.map(|(_, high)| high)),
-            "heads": ["", "", x],
+            "heads": ["of what", "", x],
             "behind": [],
             "below": [],
         })

@@ -50,15 +50,18 @@ fn curve(index: usize, run: &PageRun) -> Option<Drawn> {
         label: "training step".to_owned(),
         range: (0.0, last.step as f64),
         log: false,
+        whole: true,
     };
     let panel = |title: &str, label: &str, range, series| ScenePanel {
         title: title.to_owned(),
+        note: String::new(),
         content: SceneContent::Lines {
             x: x.clone(),
             y: SceneAxis {
                 label: label.to_owned(),
                 range,
                 log: false,
+                whole: false,
             },
             series,
             marks: marks.clone(),
