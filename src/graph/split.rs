@@ -104,6 +104,23 @@ impl Split {
         matches!(self.role, Role::Train | Role::TrainChains | Role::InDistributionFacts)
     }
 
+    /// The order in legends: what is trained on, then held-out facts and chains, chains by their hops.
+    pub fn order_in_legends(&self) -> impl Ord + use<> {
+        (self.role != Role::Train, self.depth())
+    }
+
+    /// The order in comparisons, in which what says most is first: OOD chains, ID chains, chains by their hops, then what is
+    /// trained on.
+    pub fn order_in_comparisons(&self) -> impl Ord + use<> {
+        let rank = match self.role {
+            Role::Ood => 0,
+            Role::InDistribution => 1,
+            _ if self.is_trained_on() => 3,
+            _ => 2,
+        };
+        (rank, self.depth())
+    }
+
     /// What legends and tables call it: `ID test`, `OOD test`, …; the name where nothing shorter says as much.
     pub fn title(&self) -> &str {
         match self.role {
@@ -186,6 +203,41 @@ mod tests {
         assert_eq!((Split::ood().role(), Split::ood().hops()), (Role::Ood, Some(2)));
         assert_eq!(Split::ood().depth(), None);
         assert!(Split::train_chains().is_trained_on() && !Split::in_distribution().is_trained_on());
+    }
+
+    #[test]
+    fn legends_begin_with_training_and_comparisons_with_what_says_most() {
+        let names = [
+            "2hop_test",
+            "10hop_test",
+            "id_atomic",
+            "test_inferred_iid",
+            "test_inferred_ood",
+            "train",
+        ];
+        let splits = names.map(Split::from);
+        let mut of_legend = splits.clone();
+        of_legend.sort_by_key(Split::order_in_legends);
+        let expected = [
+            "train",
+            "id_atomic",
+            "test_inferred_iid",
+            "test_inferred_ood",
+            "2hop_test",
+            "10hop_test",
+        ];
+        assert_eq!(of_legend, expected.map(Split::from));
+        let mut of_comparison = splits;
+        of_comparison.sort_by_key(Split::order_in_comparisons);
+        let expected = [
+            "test_inferred_ood",
+            "test_inferred_iid",
+            "2hop_test",
+            "10hop_test",
+            "id_atomic",
+            "train",
+        ];
+        assert_eq!(of_comparison, expected.map(Split::from));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::kit::{Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
 use super::super::{distinct, wrapped};
 use super::{Steps, group_colour};
-use crate::graph::{Role, Split};
+use crate::graph::Split;
 use crate::measure::seeds::{RunGroup, SeededRun};
 use crate::wording::counted;
 
@@ -23,8 +23,7 @@ pub fn training_curves(groups: &[RunGroup], log_steps: bool) -> Option<Figure> {
         &runs.iter().flat_map(|run| run.run.accuracy.keys()).collect::<Vec<_>>(),
         |split| (*split).clone(),
     );
-    // What is trained on first, then held-out facts and chains, chains by their hops.
-    splits.sort_by_key(|split| (split.role() != Role::Train, split.depth()));
+    splits.sort_by_key(Split::order_in_legends);
     let panel = |split: &Split| {
         let mut series = Vec::new();
         for (n, group) in groups.iter().enumerate() {

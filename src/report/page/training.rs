@@ -5,7 +5,7 @@ use super::pictures::Drawn;
 use crate::figure::{
     Scene, SceneAxis, SceneContent, SceneLine, ScenePanel, ScenePoint, ordered_colour_hex, split_colour_hex,
 };
-use crate::graph::{Role, Split};
+use crate::graph::Split;
 use crate::train::Evaluation;
 
 /// The most evaluations of a run that a page has; of more, those that are spread evenly over the logarithm of the step.
@@ -24,7 +24,7 @@ fn curve(index: usize, run: &PageRun) -> Option<Drawn> {
     let shown = thinned(&run.summary.metrics);
     let (last, first) = (shown.last()?, shown.iter().find(|line| line.step > 0)?);
     let mut splits: Vec<&Split> = last.accuracy.keys().collect();
-    splits.sort_by_key(|split| (split.role() != Role::Train, split.depth()));
+    splits.sort_by_key(|split| split.order_in_legends());
     let max_hops = run.data().depths().into_iter().max().unwrap_or(2);
     let lines: Vec<(SceneLine, Vec<ScenePoint>)> = splits
         .iter()

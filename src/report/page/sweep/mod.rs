@@ -17,7 +17,7 @@ use super::places::MethodText;
 use super::text::{SweepParts, Text};
 use crate::error::Result;
 use crate::figure::{FoundMethod, found_over_seeds};
-use crate::graph::{Role, Split};
+use crate::graph::Split;
 use crate::sweep::gather::Gathered;
 use crate::sweep::{Plan, PointState, Status};
 use crate::wording::counted;
@@ -50,14 +50,7 @@ impl PageSweep {
                 found.push(split);
             }
         }
-        // What says most first: OOD chains, ID chains, chains by their hops, then what is trained on.
-        let rank = |split: &Split| match split.role() {
-            Role::Ood => 0,
-            Role::InDistribution => 1,
-            _ if split.is_trained_on() => 3,
-            _ => 2,
-        };
-        found.sort_by_key(|split| (rank(split), split.depth()));
+        found.sort_by_key(|split| split.order_in_comparisons());
         found
     }
 }
