@@ -18,7 +18,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const MAX_DEPTH: usize = 4;
 /// Runs that one command names side by side, at most.
 const MAX_COMPARED: usize = 4;
-/// The runs that come with the repository: nobody trained them here.
+/// The runs that come with the repository, which were not trained here.
 const SHOWCASE: &str = "checkpoints/showcase";
 
 /// What to do next in a folder.
@@ -60,7 +60,7 @@ pub(crate) struct FoundRun {
 pub(crate) enum RunState {
     /// A process trains it.
     InProgress(Holder),
-    /// Nobody trains it, and it is not finished.
+    /// It is not finished, and no process trains it.
     Stopped,
     /// Trained to its end.
     Finished,
@@ -136,7 +136,7 @@ impl Found {
             self.runs.push(FoundRun::read(folder, shown, sweep));
             return;
         }
-        if let Some(holder) = living_holder(folder) {
+        if let Some(holder) = RunLock::living_holder(folder) {
             self.at_work.push((shown.to_owned(), holder));
         }
         let is_sweep = Plan::is_in(folder);
@@ -150,17 +150,12 @@ impl Found {
     }
 }
 
-// Who holds the lock of a folder and is not known to be dead.
-fn living_holder(folder: &Path) -> Option<Holder> {
-    RunLock::holder(folder).filter(|holder| holder.alive != Some(false))
-}
-
 impl FoundRun {
     /// Reads the run folder `folder`, whose path is `shown`; `sweep` is the sweep that it is in.
     pub(crate) fn read(folder: &Path, shown: &Path, sweep: Option<&Path>) -> Self {
         let config = RunConfig::read(&folder.join("config.toml"), &[]).ok();
         let stages = StagesFile::read(folder).ok();
-        let state = match living_holder(folder) {
+        let state = match RunLock::living_holder(folder) {
             Some(holder) => RunState::InProgress(holder),
             None if stages.as_ref().is_some_and(|stages| stages.finished) && RunRecord::is_complete(folder) => {
                 RunState::Finished
@@ -194,18 +189,23 @@ impl FoundRun {
     }
 }
 
-// The latest run in such a state, and of those in the same folder a looped one before others.
+// The latest run in such a state, and of those in the same folder a looped one before others, with a vanilla one of the same task
+// beside it before all.
 fn latest(runs: &[FoundRun], is: impl Fn(&RunState) -> bool) -> Option<&FoundRun> {
     let first = runs.iter().find(|run| is(&run.state))?;
-    let mut beside = runs
-        .iter()
-        .filter(|run| is(&run.state) && run.path.parent() == first.path.parent());
-    Some(beside.find(|run| run.looped).unwrap_or(first))
+    let beside = || {
+        runs.iter()
+            .filter(|run| is(&run.state) && run.path.parent() == first.path.parent())
+    };
+    let has_control = |run: &&FoundRun| beside().any(|other| !other.looped && other.curriculum == run.curriculum);
+    let looped = || beside().filter(|run| run.looped);
+    looped().find(has_control).or_else(|| looped().next()).or(Some(first))
 }
 
-// The summary of the experiment of a run, where it is.
+// The summary of the experiment or study of a run, where it is.
 fn summary(here: &Path, run: &FoundRun) -> Option<PathBuf> {
-    let experiment = run.path.parent()?.strip_prefix(CHECKPOINTS).ok()?;
+    let folder = run.sweep.as_deref().or(run.path.parent())?;
+    let experiment = folder.strip_prefix(CHECKPOINTS).ok()?;
     let path = Path::new("figures").join(experiment).join("summary.md");
     here.join(&path).is_file().then_some(path)
 }
@@ -264,7 +264,7 @@ fn in_progress(here: &Path, run: &FoundRun, steps: &mut Vec<Step>) {
     }
 }
 
-// What goes on with a run that stopped.
+// The command that continues a run that stopped.
 fn continued(run: &FoundRun) -> Step {
     if let Some(sweep) = &run.sweep {
         return step(
@@ -293,6 +293,19 @@ fn continued(run: &FoundRun) -> Step {
 
 fn finished(runs: &[FoundRun], run: &FoundRun, steps: &mut Vec<Step>) {
     let word = run.word();
+    if let Some(sweep) = &run.sweep {
+        let sweep = shell_word(&sweep.display().to_string());
+        steps.extend([
+            step(
+                format!("loopscope report {sweep}"),
+                "one page of all its runs, with intervals over seeds",
+            ),
+            step(
+                format!("loopscope sweep gather {sweep}"),
+                "a table of all its runs, curves, and what each setting changes",
+            ),
+        ]);
+    }
     if run.curriculum {
         steps.push(step(
             format!("loopscope extrapolate {word}"),

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{ENDLESS, Running, planned, prepared, run, text};
 use serde_json::Value;
@@ -69,7 +69,7 @@ fn a_last_line_that_is_not_whole_is_left_out() {
     lines.push_str("{\"step\": 70, \"epo");
     fs::write(&metrics, &lines).unwrap();
     assert_eq!(rows(at, &["a"]), whole);
-    // Another line is damage, which is told with the run.
+    // Another line is damage, which is shown with the run.
     fs::write(&metrics, format!("{{\n{lines}")).unwrap();
     let damaged = &rows(at, &["a"])[0];
     assert_eq!(damaged["state"], "failed");
@@ -108,7 +108,7 @@ fn a_point_in_training_whose_last_line_is_not_whole_has_not_failed() {
     lines.push_str("{\"step\": 70");
     fs::write(point.join("metrics.jsonl"), lines).unwrap();
     let state = || rows(at, &["s"])[0]["state"].clone();
-    assert_eq!(state(), "failed", "nobody will end the line");
+    assert_eq!(state(), "failed", "no process will end the line");
     // Of another machine, so that only its heartbeat could tell that it is dead.
     let lock =
         r#"{"process":1,"host":"far","since":"2026-01-01T00:00:00Z","machine":"other","token":"a","heartbeat":7}"#;
@@ -244,6 +244,36 @@ fn a_signal_gives_the_terminal_back() {
         let sent = Command::new("kill").args([signal, terminal.process()]).status();
         assert!(sent.unwrap().success());
         terminal.end();
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_dashboard() {
+    let folder = prepared();
+    let at = folder.path();
+    run(at, &["train", "run.toml", "--out", "a"]).expect(0);
+    let Some(mut terminal) = Pseudo::watch(at, "a", &[]) else {
+        return;
+    };
+    terminal.wait_for("finished");
+    let process = terminal.process().to_owned();
+    terminal.child.kill().unwrap();
+    terminal.child.wait().unwrap();
+    let signal = |name: &str| {
+        let sent = Command::new("kill")
+            .args([name, &process])
+            .stderr(Stdio::null())
+            .status();
+        sent.unwrap().success()
+    };
+    // The limit is for a program that hangs.
+    let began = Instant::now();
+    while signal("-0") {
+        if began.elapsed() > Duration::from_mins(1) {
+            signal("-KILL");
+            panic!("the dashboard goes on without its terminal");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

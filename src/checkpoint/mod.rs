@@ -13,7 +13,7 @@ mod tensors;
 
 pub use file::{Checkpoint, CheckpointInfo};
 pub use import::{ImportSettings, import};
-pub use lock::{Holder, RunLock};
+pub use lock::{HeartbeatWatch, Holder, Pulse, RunLock};
 pub use paths::{CheckpointPath, RunPath, find_checkpoints, find_checkpoints_over_steps};
 pub(crate) use record::read_metrics_so_far;
 pub use record::{RunRecord, StagesFile, initial_checkpoint};

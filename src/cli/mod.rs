@@ -74,7 +74,8 @@ enum Command {
     /// A dashboard of runs while they train: curves, stages, speed, time left
     ///
     /// It only reads their folders: open and close it at any time. Where standard output is not a terminal, and with --json, it
-    /// prints the present state once. Keys: q quit, arrows or Tab another run, l log or linear steps, ? help.
+    /// prints the present state once, in which a process of another machine counts as training unless it is known to have ended.
+    /// Keys: q quit, arrows or Tab another run, l log or linear steps, ? help.
     Watch(watch::WatchArgs),
     #[command(flatten)]
     Analyses(analyses::Analyses),

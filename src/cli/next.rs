@@ -5,7 +5,6 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::print::{print_table, printing, record};
-use crate::checkpoint::Holder;
 use crate::error::{Error, Result};
 use crate::measure::Table;
 use crate::next::{FoundRun, Next, RunState};
@@ -38,7 +37,11 @@ pub(super) fn run() -> Result<()> {
         }
     }
     for (folder, holder) in &next.at_work {
-        out!("an experiment is at work in {}: {}", folder.display(), who(holder));
+        out!(
+            "an experiment is at work in {}: {}",
+            folder.display(),
+            holder.describe(holder.pulse())
+        );
     }
     if let Some(summary) = &next.summary {
         out!("summary: {}", summary.display());
@@ -53,15 +56,6 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-fn who(holder: &Holder) -> String {
-    // Only its heartbeat could tell of a process on another machine.
-    let unsure = match holder.alive {
-        None => ", unless it died there",
-        Some(_) => "",
-    };
-    format!("process {} on {}{unsure}", holder.process, holder.host)
-}
-
 fn row(run: &FoundRun) -> (RunRow<'_>, Vec<String>) {
     let of = run.steps.map_or_else(String::new, |steps| format!(" of {steps}"));
     let at = format!("step {}{of}", run.step);
@@ -70,7 +64,10 @@ fn row(run: &FoundRun) -> (RunRow<'_>, Vec<String>) {
             let left = run
                 .seconds_left()
                 .map_or_else(String::new, |seconds| format!(", {} left at most", duration(seconds)));
-            ("in progress", format!("{at}{left}; {}", who(holder)))
+            (
+                "in progress",
+                format!("{at}{left}; {}", holder.describe(holder.pulse())),
+            )
         }
         RunState::Stopped => ("stopped", at),
         RunState::Finished => ("finished", format!("step {}", run.step)),

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use signal_hook::flag;
 
 use super::print::{colors, print_table, printing};
+use crate::checkpoint::HeartbeatWatch;
 use crate::error::{Error, Result};
 use crate::measure::Table;
 use crate::watch::{Dashboard, Pressed, View, WatchedRun, draw};
@@ -31,21 +33,22 @@ pub(super) struct WatchArgs {
 const LOOK: Duration = Duration::from_millis(200);
 /// The shortest time between two reads of the folders.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// The share of the time that is spent reading is at most one in so many: training has the rest.
+/// Reading takes at most a twentieth of the time: training has the rest.
 const READING: u32 = 20;
 
 pub(super) fn run(args: &WatchArgs) -> Result<()> {
     let began = Instant::now();
-    let dashboard = Dashboard::read(&args.runs)?;
+    let mut heartbeats = HeartbeatWatch::new(HeartbeatWatch::PERIOD);
+    let dashboard = Dashboard::read(&args.runs, &mut heartbeats, began)?;
     if printing().json || !io::stdout().is_terminal() {
         return print_once(&dashboard);
     }
     let interval = (READING * began.elapsed()).max(MIN_INTERVAL);
-    let watched = follow(&args.runs, dashboard, interval);
+    let watched = follow(&args.runs, dashboard, &mut heartbeats, interval);
     watched.map_err(|e| Error::failed(format!("the terminal cannot be used ({e})")))
 }
 
-/// The terminal while the dashboard has it. It is given back however this ends; ratatui does so before a panic is told.
+/// The terminal while the dashboard has it. It is given back however this ends; ratatui does so before the message of a panic.
 struct Screen(DefaultTerminal);
 
 impl Screen {
@@ -64,7 +67,20 @@ impl Drop for Screen {
     }
 }
 
-fn follow(targets: &[PathBuf], mut dashboard: Dashboard, mut interval: Duration) -> io::Result<()> {
+// The events of the terminal, read in a thread of their own: reading from a terminal that was closed never returns, and must not
+// keep the process.
+fn events() -> Receiver<io::Result<Event>> {
+    let (sender, events) = mpsc::channel();
+    std::thread::spawn(move || while sender.send(event::read()).is_ok() {});
+    events
+}
+
+fn follow(
+    targets: &[PathBuf],
+    mut dashboard: Dashboard,
+    heartbeats: &mut HeartbeatWatch,
+    mut interval: Duration,
+) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for (signal, _) in super::stop_signals() {
         // A second one must not end the process before the terminal is given back.
@@ -72,18 +88,23 @@ fn follow(targets: &[PathBuf], mut dashboard: Dashboard, mut interval: Duration)
     }
     let mut view = View::new(colors(true, std::env::var_os("NO_COLOR").as_deref()));
     let mut screen = Screen::open()?;
+    let events = events();
     let mut read = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         screen.0.draw(|frame| draw(frame, &dashboard, &view))?;
-        if event::poll(LOOK)?
-            && let Event::Key(key) = event::read()?
+        let event = match events.recv_timeout(LOOK) {
+            Ok(event) => Some(event?),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Some(Event::Key(key)) = event
             && view.press(key, &dashboard) == Pressed::Quit
         {
             break;
         }
         if read.elapsed() >= interval {
             let began = Instant::now();
-            view.problem = match Dashboard::read(targets) {
+            view.problem = match Dashboard::read(targets, heartbeats, began) {
                 Ok(now) => {
                     dashboard = now;
                     None

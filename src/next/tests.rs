@@ -54,12 +54,30 @@ fn of_finished_runs_the_looped_one_is_looked_into_and_all_are_compared() {
 }
 
 #[test]
+fn of_a_finished_sweep_its_page_is_first() {
+    let point = FoundRun {
+        sweep: Some("checkpoints/width".into()),
+        ..found("checkpoints/width/points/a-1", RunState::Finished, true)
+    };
+    let commands = commands(&[point]);
+    assert_eq!(
+        commands[..2],
+        [
+            "loopscope report checkpoints/width",
+            "loopscope sweep gather checkpoints/width"
+        ]
+    );
+}
+
+#[test]
 fn beside_the_showcase_a_newcomer_is_told_how_to_train() {
     let mut depth = found("checkpoints/showcase/depth", RunState::Finished, true);
     depth.curriculum = true;
     let looped = found("checkpoints/showcase/looped", RunState::Finished, true);
     let vanilla = found("checkpoints/showcase/vanilla", RunState::Finished, false);
-    let commands = commands(&[looped, depth, vanilla]);
+    // The one with a vanilla run of the same task beside it, whichever was written last.
+    let commands = commands(&[depth, looped, vanilla]);
+    assert_eq!(commands[0], "loopscope lens checkpoints/showcase/looped");
     for command in [
         "loopscope report checkpoints/showcase/looped checkpoints/showcase/vanilla",
         "loopscope reproduce",

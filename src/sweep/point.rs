@@ -53,6 +53,30 @@ pub struct PointData {
 }
 
 impl Point {
+    /// Point `number` of a plan that a test makes up, `name` in `points/`.
+    #[cfg(test)]
+    pub(crate) fn made_up(number: usize, name: &str) -> Self {
+        use crate::model::ModelConfig;
+        use crate::train::LoopConfig;
+        Self {
+            number,
+            name: name.to_owned(),
+            folder: Path::new("points").join(name),
+            hash: String::new(),
+            values: BTreeMap::new(),
+            seeds: PointSeeds {
+                data: None,
+                init: number as u64,
+                order: 0,
+            },
+            data: PointData {
+                folder: "data".into(),
+                hash: String::new(),
+            },
+            config: RunConfig::new("data", ModelConfig::new(1, 1, 16, 2), LoopConfig::of_steps(1)),
+        }
+    }
+
     /// The hash by which a run is known: of all its settings but the data's path, and of the content of the data. Seeds count as
     /// what they are, however they are written. A version with other settings gives other hashes, so that a hash that is stored is
     /// never computed again: runs are compared by their settings.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::log::Log;
 use super::plan::Plan;
 use super::point::Point;
-use crate::checkpoint::{Holder, RunLock, RunRecord, StagesFile};
+use crate::checkpoint::{HeartbeatWatch, Holder, Pulse, RunLock, RunRecord, StagesFile};
 use crate::error::Error;
 use crate::files;
 
@@ -38,14 +38,14 @@ pub enum PointState {
         /// What was saved of it.
         saved: Saved,
     },
-    /// A process of another machine had begun to train it, and was watched for some heartbeats in vain: it is dead or cut off.
+    /// A process of another machine had begun to train it, and had no heartbeat while it was watched: it is dead or cut off.
     Silent {
         /// Which process, where, since when, and since when it is silent.
         holder: String,
         /// What was saved of it.
         saved: Saved,
     },
-    /// It failed, and nobody trains it now; or a file of its run is damaged.
+    /// It failed, and no process trains it now; or a file of its run is damaged.
     Failed {
         /// The error.
         error: String,
@@ -54,7 +54,7 @@ pub enum PointState {
         /// The last lines of its log.
         log: Vec<String>,
     },
-    /// Nobody trains it, and it is not finished.
+    /// It is not finished, and no process trains it.
     Waiting {
         /// What was saved of it.
         saved: Saved,
@@ -105,18 +105,18 @@ impl Failure {
 impl Status {
     /// Reads the states of a plan's points in the folder `sweep`. A damaged file is a failure of the point that it is of.
     pub fn read(sweep: &Path, plan: &Plan) -> Self {
-        let mut unsure = Vec::new();
-        let state = |(index, point): (usize, &Point)| {
-            let (state, holder) = PointState::read(sweep, point);
-            unsure.extend(
-                holder
-                    .filter(|holder| holder.alive.is_none())
-                    .map(|holder| (index, holder)),
-            );
-            (point.clone(), state)
+        let nothing = PointState::Waiting {
+            saved: Saved::default(),
         };
-        let points = plan.points.iter().enumerate().map(state).collect();
-        Self { points, unsure }
+        let points = plan.points.iter().map(|point| (point.clone(), nothing.clone()));
+        let mut status = Self {
+            points: points.collect(),
+            unsure: Vec::new(),
+        };
+        for index in 0..status.points.len() {
+            status.read_point(sweep, index);
+        }
+        status
     }
 
     /// How many points are in each state, in words.
@@ -142,38 +142,52 @@ impl Status {
     }
 
     /// Watches the heartbeats of processes on other machines until each has had one, for `period` at most; the points of those
-    /// that had none are silent then. A living process has one every [`RunLock::HEARTBEAT`].
+    /// that had none are silent then. A living process has two in [`HeartbeatWatch::PERIOD`].
     pub fn watch(&mut self, sweep: &Path, period: Duration) {
         // Often enough to end soon after the last heartbeat.
         const LOOK: Duration = Duration::from_millis(500);
-        let began = Instant::now();
+        let mut heartbeats = HeartbeatWatch::new(period);
+        self.compare_heartbeats(sweep, &mut heartbeats, Instant::now());
         while !self.unsure.is_empty() {
-            // Taken before the look, as in the wait of whoever takes a lock over.
-            let is_over = began.elapsed() >= period;
-            let points = &mut self.points;
-            self.unsure.retain(|(index, first)| {
-                let (point, state) = &mut points[*index];
-                let (now, holder) = PointState::read(sweep, point);
-                // Another holder, or none: what is read now tells enough.
-                let last_heartbeat = first.last_heartbeat;
-                let moved = holder.is_none_or(|now| *first != Holder { last_heartbeat, ..now });
-                *state = match now {
-                    PointState::Running { saved, .. } if !moved && is_over => PointState::Silent {
-                        holder: silent(first, period),
-                        saved,
-                    },
-                    now => now,
-                };
-                !moved && !is_over
-            });
-            if !self.unsure.is_empty() {
-                std::thread::sleep(LOOK.min(period));
+            std::thread::sleep(LOOK.min(period));
+            // Taken before the look, as where a process waits to take a lock over.
+            let now = Instant::now();
+            for (index, _) in std::mem::take(&mut self.unsure) {
+                self.read_point(sweep, index);
             }
+            self.compare_heartbeats(sweep, &mut heartbeats, now);
         }
     }
 
-    /// Seconds of training that are left on one core. What a run takes is told by runs that are done, of the same values if there
-    /// are such, else by what was saved of runs that are not done yet. `None` where nothing was saved.
+    /// Tells running points from silent ones by what was seen of their processes' heartbeats before. `now` is when this status was
+    /// read.
+    pub(crate) fn compare_heartbeats(&mut self, sweep: &Path, heartbeats: &mut HeartbeatWatch, now: Instant) {
+        let points = &mut self.points;
+        self.unsure.retain(|(index, holder)| {
+            let (point, state) = &mut points[*index];
+            let pulse = heartbeats.look(&sweep.join(&point.folder), holder, now);
+            if let PointState::Running { saved, .. } = *state {
+                let holder = holder.describe(pulse);
+                *state = match pulse {
+                    Pulse::Silent { .. } => PointState::Silent { holder, saved },
+                    Pulse::Unknown | Pulse::Alive | Pulse::Dead => PointState::Running { holder, saved },
+                };
+            }
+            pulse == Pulse::Unknown
+        });
+    }
+
+    // Reads the state of the point with an index.
+    fn read_point(&mut self, sweep: &Path, index: usize) {
+        let (point, state) = &mut self.points[index];
+        let (now, holder) = PointState::read(sweep, point);
+        *state = now;
+        let unsure = holder.filter(|holder| holder.pulse() == Pulse::Unknown);
+        self.unsure.extend(unsure.map(|holder| (index, holder)));
+    }
+
+    /// Seconds of training that are left on one core. The time of a run is estimated from runs that are done, of the same
+    /// values if there are such, else from what was saved of runs that are not done yet. `None` where nothing was saved.
     pub fn seconds_left(&self) -> Option<f64> {
         let mut whole: Vec<Whole> = Vec::new();
         for (point, state) in &self.points {
@@ -236,21 +250,6 @@ fn mean<'a>(of: impl Iterator<Item = &'a Whole<'a>>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-fn who(holder: &Holder) -> String {
-    format!("process {} on {} since {}", holder.process, holder.host, holder.since)
-}
-
-fn silent(holder: &Holder, watched: Duration) -> String {
-    let since = holder.last_heartbeat.map_or_else(String::new, |time| {
-        format!(" since {}", humantime::format_rfc3339_seconds(time))
-    });
-    format!(
-        "{}; silent{since}: no heartbeat in {} of watching",
-        who(holder),
-        humantime::format_duration(watched)
-    )
-}
-
 impl PointState {
     /// The state in a word.
     pub fn word(&self) -> &'static str {
@@ -268,7 +267,7 @@ impl PointState {
         let folder = sweep.join(&point.folder);
         let stages = StagesFile::read(&folder).ok();
         let log = || Log::of(sweep, point).last(LOG_LINES);
-        let holder = RunLock::holder(&folder).filter(|holder| holder.alive != Some(false));
+        let holder = RunLock::living_holder(&folder);
         let mut is_done = point.is_done(sweep);
         if stages.is_some() && is_done.as_ref().is_ok_and(|is_done| !is_done) {
             // To see that settings and metrics of a run that is not done can be read.
@@ -297,7 +296,7 @@ impl PointState {
         }
         if let Some(holder) = holder {
             let running = Self::Running {
-                holder: who(&holder),
+                holder: holder.describe(holder.pulse()),
                 saved,
             };
             return (running, Some(holder));

@@ -103,9 +103,9 @@ impl Steps {
 /// Draws accuracy by split with the stages that were reached, each a vertical line.
 pub(super) fn accuracy(frame: &mut Frame, area: Rect, run: &WatchedRun, splits: &[&Split], view: &View) {
     let title = if view.log_steps {
-        "accuracy by training step (log)"
+        "accuracy by step (log)"
     } else {
-        "accuracy by training step"
+        "accuracy by step"
     };
     let curve = |(index, split): (usize, &&Split)| Curve {
         mark: Mark::of(index, view.colors),

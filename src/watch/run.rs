@@ -1,16 +1,15 @@
-//! A run as its folder tells of it: how far it is, how fast, and how long it will take.
+//! A run as the files in its folder show it: steps done, speed, and time left.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Holder, StagesFile, read_metrics_so_far};
-use crate::graph::{Role, Split};
+use crate::checkpoint::{Holder, Pulse, StagesFile, read_metrics_so_far};
+use crate::graph::Split;
 use crate::next::{FoundRun, RunState};
 use crate::sweep::{Point, PointState};
 use crate::train::{Evaluation, StageOutcome};
 
-/// The speed is that of the last evaluations which span so many seconds of training, so that a machine that became slower or
-/// faster is seen soon.
+/// The seconds of training over which the speed is averaged: few, so that a machine that became slower or faster is seen soon.
 const SPEED_SECONDS: f64 = 30.0;
 
 /// A run of the dashboard.
@@ -43,11 +42,11 @@ pub(crate) enum WatchedState {
     Silent,
     /// It failed, or a file of it is damaged.
     Failed,
-    /// It was begun, and nobody trains it.
+    /// It was begun, and no process trains it.
     Stopped,
     /// Trained to its end.
     Finished,
-    /// Nobody has begun it.
+    /// It was not begun.
     Waiting,
 }
 
@@ -66,10 +65,17 @@ impl WatchedState {
 }
 
 impl WatchedRun {
-    /// A run that is no point of a sweep, in the folder `folder`, under the name `name`.
-    pub(super) fn of_found(found: &FoundRun, folder: &Path, name: &Path) -> Self {
+    /// A run that is no point of a sweep, in the folder `folder`, under the name `name`; `pulse` tells whether its holder lives.
+    pub(super) fn of_found(found: &FoundRun, folder: &Path, name: &Path, pulse: impl FnOnce(&Holder) -> Pulse) -> Self {
         let (state, detail) = match &found.state {
-            RunState::InProgress(holder) => (WatchedState::Training, who(holder)),
+            RunState::InProgress(holder) => {
+                let pulse = pulse(holder);
+                let state = match pulse {
+                    Pulse::Silent { .. } => WatchedState::Silent,
+                    Pulse::Unknown | Pulse::Alive | Pulse::Dead => WatchedState::Training,
+                };
+                (state, holder.describe(pulse))
+            }
             RunState::Stopped => (WatchedState::Stopped, String::new()),
             RunState::Finished => (WatchedState::Finished, String::new()),
         };
@@ -100,7 +106,7 @@ impl WatchedRun {
         Self {
             name,
             folder: folder.to_owned(),
-            // A process goes on with what it has in memory.
+            // A process continues with what it has in memory.
             state: match (&damage, state) {
                 (Some(_), WatchedState::Stopped | WatchedState::Finished) => WatchedState::Failed,
                 _ => state,
@@ -132,7 +138,7 @@ impl WatchedRun {
     }
 
     /// Seconds of training that are left, if it takes all of its steps as fast as the last ones; `None` where that is not known,
-    /// or nobody trains it.
+    /// or no process trains it.
     pub(crate) fn seconds_left(&self) -> Option<f64> {
         let left = self.steps?.checked_sub(self.step)?;
         let speed = self.steps_per_second()?;
@@ -148,7 +154,7 @@ impl WatchedRun {
     pub(crate) fn splits(&self) -> Vec<&Split> {
         let all: BTreeSet<&Split> = self.metrics.iter().flat_map(|line| line.accuracy.keys()).collect();
         let mut splits: Vec<&Split> = all.into_iter().collect();
-        splits.sort_by_key(|split| (split.role() != Role::Train, split.depth()));
+        splits.sort_by_key(|split| split.order_in_legends());
         splits
     }
 
@@ -163,13 +169,4 @@ impl WatchedRun {
         let reached = self.stages.iter().take_while(|outcome| outcome.reached.is_some());
         reached.count()
     }
-}
-
-// A process of another machine is alive as long as its heartbeats become more.
-fn who(holder: &Holder) -> String {
-    let heartbeats = match holder.alive {
-        None => format!(", heartbeat {}", holder.heartbeat),
-        Some(_) => String::new(),
-    };
-    format!("process {} on {}{heartbeats}", holder.process, holder.host)
 }

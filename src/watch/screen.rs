@@ -10,7 +10,7 @@ use super::curves::{self, Mark};
 use super::{Dashboard, View, WatchedRun, WatchedState};
 use crate::graph::Split;
 use crate::train::StageOutcome;
-use crate::wording::{duration, thousands};
+use crate::wording::{counted, duration, thousands};
 
 /// The smallest screen with curves; a smaller one has text alone.
 const MIN_WIDTH: u16 = 56;
@@ -20,6 +20,11 @@ const LOSS_HEIGHT: u16 = 30;
 /// Columns of the accuracies beside their curves.
 const VALUES_WIDTH: u16 = 26;
 const KEYS: &str = "q quit  ↑↓ run  l log/linear steps  ? help";
+/// The keys of a screen without curves, of 20 columns.
+const SMALL_KEYS: &str = "q quit ↑↓ run ? help";
+/// The share of the height below the headlines that stages take, at most: a curriculum has many. There are always lines for three.
+const STAGES_SHARE: u16 = 4;
+const MIN_STAGE_LINES: usize = 3;
 
 /// Draws the dashboard.
 pub(crate) fn draw(frame: &mut Frame, dashboard: &Dashboard, view: &View) {
@@ -125,13 +130,13 @@ fn shortened(text: &str, max: usize) -> String {
 
 fn detail(frame: &mut Frame, area: Rect, run: &WatchedRun, view: &View) {
     let splits = run.splits();
-    let of_stages: Vec<Line> = run.stages.iter().map(|outcome| stage(run, outcome)).collect();
+    let of_stages = stages(run, usize::from(area.height / STAGES_SHARE).max(MIN_STAGE_LINES));
     let with_loss = frame.area().height >= LOSS_HEIGHT;
-    let has_failed = run.state == WatchedState::Failed;
+    // What went wrong is said in full, where the pace is otherwise.
+    let went_wrong = matches!(run.state, WatchedState::Failed | WatchedState::Silent);
     let rows = [
         Constraint::Length(1),
-        // An error may be long.
-        Constraint::Length(if has_failed { 3 } else { 1 }),
+        Constraint::Length(if went_wrong { 3 } else { 1 }),
         Constraint::Length(1),
         Constraint::Min(6),
         Constraint::Max(if with_loss { 9 } else { 0 }),
@@ -141,14 +146,14 @@ fn detail(frame: &mut Frame, area: Rect, run: &WatchedRun, view: &View) {
     let name = Line::from(vec![
         Span::styled(run.name.as_str(), Style::new().add_modifier(Modifier::BOLD)),
         Span::raw(format!("  {} {}", symbol(run.state), run.state.word())),
-        Span::raw(if run.detail.is_empty() || has_failed {
+        Span::raw(if run.detail.is_empty() || went_wrong {
             String::new()
         } else {
             format!(": {}", run.detail)
         }),
     ]);
     frame.render_widget(name, title);
-    let text = if has_failed { run.detail.clone() } else { pace(run) };
+    let text = if went_wrong { run.detail.clone() } else { pace(run) };
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), notes);
     let bar = LineGauge::default()
         .ratio(run.share())
@@ -197,6 +202,21 @@ fn pace(run: &WatchedRun) -> String {
     parts.join(" · ")
 }
 
+// A line for each stage; of more than `max`, the latest ones reached and the next ones, with the number of the others.
+fn stages(run: &WatchedRun, max: usize) -> Vec<Line<'static>> {
+    let all = run.stages.len();
+    let shown = if all <= max { all } else { max.saturating_sub(2) };
+    let before = run.stages_reached().saturating_sub(shown.div_ceil(2)).min(all - shown);
+    let after = all - shown - before;
+    let others = |n: usize, word: &str| (n > 0).then(|| Line::from(format!("… {} {word}", counted(n, "stage"))));
+    let inside = run.stages[before..before + shown].iter();
+    others(before, "before")
+        .into_iter()
+        .chain(inside.map(|outcome| stage(run, outcome)))
+        .chain(others(after, "after"))
+        .collect()
+}
+
 fn stage(run: &WatchedRun, outcome: &StageOutcome) -> Line<'static> {
     let asked = &outcome.stage;
     let threshold = format!("{} ≥ {}", asked.split.title(), asked.accuracy);
@@ -235,18 +255,27 @@ fn accuracies(run: &WatchedRun, splits: &[&Split], view: &View, height: u16) -> 
 fn small(frame: &mut Frame, dashboard: &Dashboard, view: &View) {
     let mut lines = Vec::new();
     lines.extend(view.problem.as_ref().map(|problem| warning(problem, view)));
-    if let Some(run) = dashboard.runs.get(view.index(dashboard)) {
-        let width = usize::from(frame.area().width).saturating_sub(2);
+    let (index, count) = (view.index(dashboard), dashboard.runs.len());
+    if let Some(run) = dashboard.runs.get(index) {
+        let place = if count > 1 {
+            format!(" {}/{count}", index + 1)
+        } else {
+            String::new()
+        };
+        let width = usize::from(frame.area().width).saturating_sub(2 + place.len());
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let name = format!("{} {}", symbol(run.state), shortened(&run.name, width));
+        let name = format!("{} {}{place}", symbol(run.state), shortened(&run.name, width));
         lines.push(Line::styled(name, bold));
+        if matches!(run.state, WatchedState::Failed | WatchedState::Silent) {
+            lines.push(Line::from(run.detail.as_str()));
+        }
         lines.push(Line::from(match run.steps {
             Some(steps) => format!("{} of {}", percent(run), thousands(steps)),
             None => format!("step {}", thousands(run.step)),
         }));
         let stages = format!("stage {} of {}", run.stages_reached(), run.stages.len());
         lines.push(Line::from(match run.seconds_left() {
-            Some(left) => format!("{} left", duration(left)),
+            Some(left) => format!("{} left at most", duration(left)),
             None => stages.clone(),
         }));
         lines.extend(run.splits().iter().filter_map(|split| {
@@ -258,7 +287,7 @@ fn small(frame: &mut Frame, dashboard: &Dashboard, view: &View) {
     lines.extend(dashboard.headlines.iter().map(|line| Line::from(line.as_str())));
     let [text, keys] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
     frame.render_widget(Paragraph::new(lines), text);
-    frame.render_widget(Paragraph::new(KEYS), keys);
+    frame.render_widget(Paragraph::new(SMALL_KEYS), keys);
 }
 
 fn help(frame: &mut Frame) {
@@ -269,6 +298,7 @@ fn help(frame: &mut Frame) {
         "?               this help",
         "│ in a chart: the step at which a stage was reached",
         "▶ training  ✓ finished  ‖ stopped  ✗ failed  · waiting",
+        "? silent: no heartbeat of a process on another machine",
     ];
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0) as u16 + 2;
     let area = frame

@@ -1,4 +1,6 @@
-//! The dashboard: what it reads of folders, and its screen as text.
+//! The dashboard: its screen as text, and what it reads of folders.
+
+mod reading;
 
 use std::path::PathBuf;
 
@@ -9,7 +11,6 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
 
 use super::{Dashboard, Pressed, View, WatchedRun, WatchedState, draw};
-use crate::checkpoint::RunLock;
 use crate::train::{Evaluation, Reached, StageOutcome, grokking_stages};
 
 // 100 evaluations, 10 seconds and 200 steps apart: the first stage is reached at step 2,000, and the second is not.
@@ -132,7 +133,7 @@ fn a_run_in_training_shows_curves_stages_speed_loss_and_time_left() {
     let of_log = stage_at(&lines);
     view.press(key(KeyCode::Char('l')), &dashboard);
     let lines = screen(&dashboard, &view, 100, 32);
-    assert_shows(&lines, &["accuracy by training step ─", "10,000"]);
+    assert_shows(&lines, &["accuracy by step ─", "10,000"]);
     assert!(stage_at(&lines) < of_log / 3, "{} {of_log}", stage_at(&lines));
 }
 
@@ -214,9 +215,9 @@ fn a_tiny_terminal_has_what_matters_most() {
     let expected = [
         "▶ check…aptop/looped",
         "40 % of 50,000",
-        "25 min left",
+        "25 min left at most",
         "1.000 train",
-        "q quit  ↑↓ run  l lo",
+        "q quit ↑↓ run ? help",
     ];
     assert_eq!(lines, expected);
     // Nor does a smaller one, or one that grows, break the screen.
@@ -226,6 +227,43 @@ fn a_tiny_terminal_has_what_matters_most() {
         screen(&dashboard, &view, width, height);
         screen(&Dashboard::default(), &view, width, height);
     }
+}
+
+#[test]
+fn of_many_stages_those_around_the_present_one_are_shown() {
+    let mut deep = run("deep", WatchedState::Training);
+    let [reached, open] = [0, 1].map(|index| deep.stages[index].clone());
+    deep.stages = [vec![reached; 11], vec![open; 4]].concat();
+    for (index, outcome) in deep.stages.iter_mut().enumerate() {
+        outcome.stage.name = format!("{}hop", index + 2);
+    }
+    let lines = screen(&dashboard(vec![deep.clone()]), &View::new(true), 80, 24);
+    assert_shows(
+        &lines,
+        &["… 9 stages before", "✓ 11hop", "✓ 12hop", "· 13hop", "… 3 stages after"],
+    );
+    assert!(panel(&lines, "accuracy by step").len() >= 8, "{}", lines.join("\n"));
+    // Where there is room, all are.
+    let lines = screen(&dashboard(vec![deep]), &View::new(true), 80, 64);
+    assert_shows(&lines, &["✓ 2hop", "· 16hop"]);
+}
+
+#[test]
+fn a_small_screen_says_which_run_it_is_of_and_what_went_wrong() {
+    let silent = WatchedRun {
+        detail: "process 1 on far since 2026-01-01T00:00:00Z; silent: no heartbeat in 20s of watching".to_owned(),
+        ..run("b", WatchedState::Silent)
+    };
+    let dashboard = dashboard(vec![run("a", WatchedState::Training), silent]);
+    let mut view = View::new(true);
+    assert_shows(&screen(&dashboard, &view, 50, 12), &["▶ a 1/2"]);
+    view.press(key(KeyCode::Down), &dashboard);
+    assert_shows(&screen(&dashboard, &view, 50, 12), &["? b 2/2", "process 1 on far"]);
+    // In full on a large one.
+    assert_shows(
+        &screen(&dashboard, &view, 80, 24),
+        &["b  ? silent", "process 1 on far", "│heartbeat in 20s of watching"],
+    );
 }
 
 #[test]
@@ -291,18 +329,4 @@ fn speed_is_that_of_the_last_half_minute() {
     assert_eq!(slower.steps_per_second(), Some(10.0));
     slower.metrics.truncate(1);
     assert_eq!(slower.steps_per_second(), None);
-}
-
-#[test]
-fn a_folder_in_which_a_process_works_may_have_no_run_yet() {
-    let folder = tempfile::tempdir().unwrap();
-    let target = [folder.path().to_owned()];
-    let error = Dashboard::read(&target).unwrap_err().to_string();
-    assert!(error.contains("no run is in it"), "{error}");
-    let lock = RunLock::acquire(folder.path()).unwrap();
-    let dashboard = Dashboard::read(&target).unwrap();
-    assert!(dashboard.runs.is_empty(), "{dashboard:?}");
-    let works = format!("process {} works in {}", std::process::id(), folder.path().display());
-    assert!(dashboard.headlines[0].ends_with(&works), "{dashboard:?}");
-    drop(lock);
 }

@@ -24,9 +24,9 @@ pub(crate) struct View {
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pressed {
-    /// To go on.
+    /// To keep the dashboard open.
     Stay,
-    /// To end.
+    /// To close it.
     Quit,
 }
 
@@ -67,7 +67,7 @@ impl View {
         Pressed::Stay
     }
 
-    // Goes on in the list, from its end to its beginning.
+    // Moves the choice in the list, from its end to its beginning.
     fn pick(&mut self, by: isize, dashboard: &Dashboard) {
         let count = dashboard.runs.len() as isize;
         if count > 0 {

@@ -1,9 +1,12 @@
 //! The content of `run.lock`: which process holds the lock, how others know its lock from another, and its heartbeat.
 
+use std::fmt;
 use std::fs::File;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+
+use super::Pulse;
 
 // The characters of the heartbeat's counter, which is padded with spaces on the left: those of the largest `u64`.
 const WIDTH: usize = 20;
@@ -27,6 +30,50 @@ pub struct Holder {
     /// Whether it is alive: known of a process of this machine, `None` of one on another machine, which its heartbeat alone
     /// tells.
     pub alive: Option<bool>,
+}
+
+impl Holder {
+    /// What one look tells of its life.
+    pub fn pulse(&self) -> Pulse {
+        match self.alive {
+            Some(true) => Pulse::Alive,
+            Some(false) => Pulse::Dead,
+            None => Pulse::Unknown,
+        }
+    }
+
+    /// The process in words, with what is known of its life.
+    pub fn describe(&self, pulse: Pulse) -> String {
+        match pulse {
+            Pulse::Unknown => format!("{self}, unless it died there"),
+            Pulse::Alive => self.to_string(),
+            Pulse::Dead => format!("{self}, which has ended"),
+            Pulse::Silent { period } => {
+                let since = self.last_heartbeat.map_or_else(String::new, |time| {
+                    format!(" since {}", humantime::format_rfc3339_seconds(time))
+                });
+                let period = humantime::format_duration(period);
+                format!("{self}; silent{since}: no heartbeat in {period} of watching")
+            }
+        }
+    }
+
+    /// Whether `other` is the same process, and no heartbeat was between the two.
+    pub(super) fn is_at_heartbeat_of(&self, other: &Self) -> bool {
+        // The time of a file may be another where nothing was written, as when it was moved to another file system.
+        let last_heartbeat = self.last_heartbeat;
+        *self
+            == Self {
+                last_heartbeat,
+                ..other.clone()
+            }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "process {} on {} since {}", self.process, self.host, self.since)
+    }
 }
 
 /// What a holder writes into `run.lock`. Versions that had no heartbeat wrote the first three fields.

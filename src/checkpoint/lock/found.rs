@@ -104,7 +104,7 @@ impl Found {
     /// # Errors
     /// The refusal where there was a heartbeat; [`Error::Interrupted`] when `stop` is set.
     pub fn is_silent(&self, folder: &Path, timing: &Timing, stop: &AtomicBool) -> Result<bool> {
-        // Some looks a heartbeat: whoever waits for the lock hears soon that it is held.
+        // Ten looks a heartbeat: a process that waits for the lock finds out soon that its holder lives.
         const LOOKS: u32 = 10;
         tracing::warn!(
             "{}: {}; up to {} of waiting for its heartbeat will show whether it still does",

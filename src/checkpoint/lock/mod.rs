@@ -3,6 +3,7 @@
 mod content;
 mod found;
 mod heartbeat;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use content::Holder;
+pub use pulse::{HeartbeatWatch, Pulse};
 
 use content::{Content, counter_offset};
 use found::{Found, Life};
@@ -119,7 +121,7 @@ impl RunLock {
         // An identity, no part of an experiment: no seed decides it.
         let token = format!("{:032x}", rand::random::<u128>());
         let file = files::locked_temporary_file(folder)?;
-        // Nobody sees the file without the advisory lock. There are file systems without such locks.
+        // No other process sees the file without the advisory lock. There are file systems without such locks.
         let advisory = cfg!(unix) && file.as_file().try_lock().is_ok();
         let content = Content::new(&token, file.as_file(), advisory);
         let text = content.text().map_err(|e| fail(e.into()))?;
@@ -142,12 +144,11 @@ impl RunLock {
     /// How often a holder advances its heartbeat.
     pub const HEARTBEAT: Duration = TIMING.heartbeat;
 
-    /// Removes what a dead process has left in `folder`, whose run has ended: its lock and its temporary files. What is there
-    /// stays where it cannot be told at once that its holder is dead.
+    /// Removes what a dead process has left in `folder`, whose run has ended: its lock and its temporary files. They
+    /// stay where it is not known at once that the holder is dead.
     pub fn remove_left(folder: &Path) {
-        let is_held = Self::holder(folder).is_some_and(|holder| holder.alive != Some(false));
-        if !is_held && (folder.join(LOCK).is_file() || files::has_unfinished(folder)) {
-            // The next holder removes it, whoever that is.
+        if Self::living_holder(folder).is_none() && (folder.join(LOCK).is_file() || files::has_unfinished(folder)) {
+            // The next holder removes it, this process or another one.
             let _ = Self::acquire_unless(folder, &AtomicBool::new(true));
         }
     }
@@ -155,6 +156,11 @@ impl RunLock {
     /// Who holds the lock of `folder`, without taking it or waiting; `None` where there is none, or its file cannot be read.
     pub fn holder(folder: &Path) -> Option<Holder> {
         Found::look_at(&folder.join(LOCK))
+    }
+
+    /// As [`RunLock::holder`]; `None` also where that process is known to be dead.
+    pub fn living_holder(folder: &Path) -> Option<Holder> {
+        Self::holder(folder).filter(|holder| holder.pulse() != Pulse::Dead)
     }
 
     /// Checks that this process still has the lock: its file was not removed or replaced.

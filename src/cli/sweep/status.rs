@@ -1,17 +1,16 @@
 //! `loopscope sweep status`: which points of a plan are done, running, failed and waiting.
 
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Which;
-use crate::checkpoint::RunLock;
+use crate::checkpoint::HeartbeatWatch;
 use crate::cli::print::{printing, record};
 use crate::error::Result;
 use crate::sweep::{Plan, Point, PointState, Saved, Status};
-use crate::wording::counted;
+use crate::wording::{counted, duration};
 
 #[derive(Args)]
 pub struct StatusArgs {
@@ -24,7 +23,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let plan = Plan::read(sweep, args.which.plan)?;
     let mut status = Status::read(sweep, &plan);
     if status.n_unsure() > 0 {
-        let period = 2 * RunLock::HEARTBEAT;
+        let period = HeartbeatWatch::PERIOD;
         err!(
             "watching the heartbeats of {} on other machines for up to {}",
             counted(status.n_unsure(), "process"),
@@ -81,9 +80,4 @@ fn describe(point: &Point, state: &PointState) -> String {
         PointState::Waiting { saved } if saved.step == 0 => String::new(),
         PointState::Waiting { saved } => format!("stopped at {}", at(saved)),
     }
-}
-
-// `3h 2m 5s`.
-fn duration(seconds: f64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string()
 }

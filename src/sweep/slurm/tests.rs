@@ -1,34 +1,13 @@
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::model::ModelConfig;
-use crate::sweep::{PointData, PointSeeds};
-use crate::train::{LoopConfig, RunConfig};
 
 fn plan(points: usize) -> Plan {
-    let config = RunConfig::new("data", ModelConfig::new(1, 1, 16, 2), LoopConfig::of_steps(1));
-    let point = |number: usize| Point {
-        number,
-        name: format!("p{number}"),
-        folder: format!("points/p{number}").into(),
-        hash: String::new(),
-        values: BTreeMap::new(),
-        seeds: PointSeeds {
-            data: None,
-            init: number as u64,
-            order: 0,
-        },
-        data: PointData {
-            folder: "data".into(),
-            hash: String::new(),
-        },
-        config: config.clone(),
-    };
     Plan {
         number: 3,
         hash: "abc".to_owned(),
         loopscope: String::new(),
-        points: (1..=points).map(point).collect(),
+        points: (1..=points)
+            .map(|number| Point::made_up(number, &format!("p{number}")))
+            .collect(),
     }
 }
 
