@@ -173,11 +173,16 @@ fn log(point: &Path) -> Vec<(String, String)> {
     text.lines().map(line).collect()
 }
 
+/// The first point of the sweep in `folder` that a process trains.
+fn point_in_training(folder: &Path) -> Option<PathBuf> {
+    let is_trained = |point: &PathBuf| RunLock::holder(point).is_some_and(|holder| holder.alive == Some(true));
+    points(folder).into_iter().find(is_trained)
+}
+
 /// Makes the folder of a point that is being trained read-only until a process has failed to write in it. `None` where nothing can
 /// be made read-only, or nothing is being trained; else whether one has failed.
 fn read_only_period(crowd: &mut Crowd) -> Option<bool> {
-    let is_trained = |point: &&PathBuf| RunLock::holder(point).is_some_and(|holder| holder.alive == Some(true));
-    let point = points(&crowd.at.join("s")).iter().find(is_trained)?.clone();
+    let point = point_in_training(&crowd.at.join("s"))?;
     let refusals = || {
         let is_refusal = |said: &str| said.starts_with("failed: ") && REFUSALS.iter().any(|text| said.contains(text));
         log(&point).iter().filter(|(_, said)| is_refusal(said)).count()
@@ -186,7 +191,7 @@ fn read_only_period(crowd: &mut Crowd) -> Option<bool> {
     let _read_only = ReadOnly::make(&point)?;
     let began = Instant::now();
     while refusals() == before {
-        // It was trained to its end at the last moment, or nobody comes to it any more.
+        // It was trained to its end at the last moment, or no process comes to it any more.
         if crowd.are_ended() || began.elapsed() > Duration::from_secs(20) {
             return Some(false);
         }
@@ -234,13 +239,8 @@ fn first_read_only_period(crowd: &mut Crowd) -> Option<bool> {
         while crowd.children.len() < PROCESSES {
             crowd.start();
         }
-        let is_training = || {
-            let held = points(&crowd.at.join("s"));
-            held.iter()
-                .any(|point| RunLock::holder(point).is_some_and(|holder| holder.alive == Some(true)))
-        };
         let began = Instant::now();
-        while !is_training() && began.elapsed() < Duration::from_secs(20) {
+        while point_in_training(&crowd.at.join("s")).is_none() && began.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(1));
         }
         match read_only_period(crowd) {
