@@ -1,6 +1,6 @@
 //! A hook of your own: what the loop loses when one iteration forgets.
 //!
-//! A hook records or replaces the state of any rows at any (iteration, layer). So an intervention that nobody has named yet
+//! A hook records or replaces the state of any rows at any (iteration, layer). So an intervention that is not built in
 //! takes a few lines: record, compute, replace. Here the output of the MLP of one iteration is replaced by its mean over all
 //! queries at the same position (mean ablation), and the accuracy of the model is measured again.
 //!

@@ -243,7 +243,7 @@ fn temporary_file(folder: &Path, prefix: &str, _: Option<&fs::Permissions>) -> s
     tempfile::Builder::new().prefix(prefix).tempfile_in(folder)
 }
 
-// An error of `temporary_file` without the random name of the temporary file, which tells nobody anything.
+// An error of `temporary_file` without the random name of the temporary file, which says nothing to a user.
 fn plain(error: std::io::Error) -> std::io::Error {
     match error.to_string().split_once(" at path ") {
         Some((reason, _)) => std::io::Error::new(error.kind(), reason.to_owned()),

@@ -75,7 +75,7 @@ fn wide(text: &str) -> String {
 fn the_checkpoints_of_a_run_without_stages_are_counted_exactly_and_their_bytes_nearly() {
     // Step 0, then 10, 20, 30, 40, 60 (1.3 times the last one, at an evaluation), and the end.
     assert_as_estimated(&format!("stages = []\n{}", wide(SMALL_RUN)), 7);
-    // With an end that is no multiple of the interval: 0, 10, 20, 40, 67 and the end.
+    // With an end that is not a multiple of the interval: 0, 10, 20, 40, 67 and the end.
     let other = wide(SMALL_RUN).replace("steps = 60", "steps = 67\ncheckpoint_growth = 1.6");
     assert_as_estimated(&format!("stages = []\n{other}"), 6);
     // 229 rows are 8 steps, so that evaluations are at 0, 16, 32, 48 and 60, of which the last is not 1.3 times the one before.
@@ -153,7 +153,7 @@ fn points_that_differ_in_their_seeds_are_timed_once() {
     assert_ne!(of_points[0].disk_bytes, of_points[3].disk_bytes);
     let jobs = default_jobs(&data, &points).unwrap();
     assert!((1..=std::thread::available_parallelism().unwrap().get()).contains(&jobs));
-    // What is trained is no longer estimated.
+    // Runs that are trained take no more time.
     run(at, &["sweep", "run", "s", "--point", "1"]).expect(0);
     let before = files(at);
     let left = run(at, &["sweep", "run", "s", "--estimate"]).expect(0).out;

@@ -56,7 +56,10 @@ fn pickles_that_lie_are_refused() {
     let [two, four] = [2, 4].map(|n| [b"(", &large.repeat(n)[..], b"t"].concat());
     refused(&view(b"K\0", &two, &two), "has 16 numbers");
     refused(&view(b"K\0", &four, &four), "absurd");
-    refused(&view(b"K\0", b"J\xff\xff\xff\xff\x85", b"K\x01\x85"), "-1 is no size");
+    refused(
+        &view(b"K\0", b"J\xff\xff\xff\xff\x85", b"K\x01\x85"),
+        "-1 is not a size",
+    );
     refused(
         &view(b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"K\x02\x85", b"K\x01\x85"),
         "has 16 numbers",

@@ -105,7 +105,7 @@ fn fault(from: &Path, link: &str, pages: &BTreeMap<PathBuf, Page>) -> Option<Str
     match pages.get(&target) {
         Some(page) if page.anchors.contains(anchor) => None,
         Some(_) => Some(format!("{} has no heading #{anchor}", target.display())),
-        None => Some(format!("{} is no page with headings", target.display())),
+        None => Some(format!("{} is not a page with headings", target.display())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The lock of a run folder among processes: whoever is killed, the run is the undisturbed one.
+//! The lock of a run folder among processes: whichever is killed, the run is the undisturbed one.
 
 mod common;
 
@@ -24,7 +24,7 @@ struct Crowd<'a> {
 impl Crowd<'_> {
     const SIZE: usize = 4;
 
-    /// Starts processes until there are as many as there are to be, and hears those that have ended.
+    /// Starts processes until there are `SIZE`, and collects those that have ended.
     fn fill(&mut self) {
         for index in (0..self.children.len()).rev() {
             if self.children[index].0.try_wait().expect("waitable").is_some() {

@@ -190,7 +190,7 @@ fn a_bad_preset_is_refused_with_its_key_and_what_is_allowed() {
         .says(&["letters, digits"]);
 }
 
-/// Writes down what it is told.
+/// Records the events of an experiment.
 #[derive(Default)]
 struct Witness {
     phases: Mutex<Vec<String>>,

@@ -70,7 +70,7 @@ fn an_experiment_tells_its_observer_how_far_a_method_is() {
     };
     measure();
     assert_eq!(parts(&TOLD, "lens"), 3, "a part a split");
-    // What is there is not measured.
+    // Results that exist are not measured again.
     measure();
     assert!(TOLD.lock().unwrap().is_empty());
     let settings = ComparisonSettings {

@@ -53,7 +53,7 @@ fn reproduces(folder: &str, weights: &str, heads: &str) {
         largest_difference(&got["embed"], &got["resid_post"].get(0).unwrap()),
         0.0
     );
-    // Attention probabilities add up to 1, nobody looks ahead, and nobody looks at a pad.
+    // Attention probabilities add up to 1, no position attends to a later one or to padding.
     let pattern = got["attn_pattern"].get(0).unwrap();
     let tokens = got["tokens"].to_vec2::<i64>().unwrap();
     for (query, tokens) in tokens.iter().enumerate() {

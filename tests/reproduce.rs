@@ -131,7 +131,7 @@ fn the_depth_experiment_runs_to_its_end_and_then_has_nothing_left_to_do() {
         .expect(2)
         .says(&["all/checkpoints: process ", "works in it"]);
     drop(lock);
-    // Runs of a curriculum side by side: compared at the deepest chains that both have learned, which nobody had to name.
+    // Runs of a curriculum side by side: compared at the deepest chains that both have learned, without an option that names them.
     let compared = run(
         at,
         &["compare", "all/checkpoints/r2", "all/checkpoints/dynamic", "--out", "c"],

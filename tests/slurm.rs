@@ -318,7 +318,7 @@ fn a_sweep_survives_cancelled_and_requeued_jobs_and_a_restart_of_the_controller(
         run(at, &["sweep", "plan", "sweep.toml", "--out", out]).expect(0);
     }
 
-    // What Slurm refuses is told in its own words.
+    // A refusal by Slurm is printed in Slurm's words.
     let refused = cluster.loopscope(at, &["sweep", "run", name, "--slurm", "--partition", "nowhere"]);
     refused
         .expect(1)

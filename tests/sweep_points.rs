@@ -138,7 +138,7 @@ fn a_point_that_fails_is_kept_apart_and_the_others_are_trained() {
         status.contains("is not finite") && status.contains("begins at step 0"),
         "{status}"
     );
-    // Data that are not those of the plan are no data for its points.
+    // Points refuse data other than those of the plan.
     std::fs::remove_dir_all(at.join("data")).unwrap();
     let mut other = common::SMALL_DATA;
     other[16] = "--seed=4";

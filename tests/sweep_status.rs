@@ -1,4 +1,4 @@
-//! What is told of a sweep: damaged points, processes of other machines, lost locks, and the time left.
+//! `sweep status`: damaged points, processes of other machines, lost locks, and the time left.
 
 mod common;
 
@@ -53,7 +53,7 @@ fn a_damaged_point_is_a_failure_of_its_own_in_status_and_gather() {
         .says(&["2 points failed", "config.toml", "metrics.jsonl"]);
 }
 
-// Removes the lock of the run that it is told of, as a process does that took this one for dead.
+// Removes the lock of every run that it observes, as a process does that took this one for dead.
 struct TakesLocks<'a>(&'a Path);
 
 impl Observer for TakesLocks<'_> {

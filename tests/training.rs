@@ -17,7 +17,7 @@ fn a_run_that_is_killed_and_resumed_is_bit_for_bit_the_uninterrupted_one() {
     let folder = prepared();
     let at = folder.path();
     let arguments = |out, steps| ["train", "run.toml", "--out", out, "--resume", "--set", steps];
-    // Killed three times, each time later; nothing is told beforehand.
+    // Killed three times, each time later, without a signal that it could handle.
     for evaluations in [3, 12, 25] {
         let mut running = Running::start(at, &arguments("killed", ENDLESS));
         running.wait_until("evaluation", || metrics(&at.join("killed")).len() > evaluations);
@@ -166,7 +166,7 @@ fn a_second_request_to_end_ends_at_once() {
     let made = std::process::Command::new("mkfifo").arg(&data).status().unwrap();
     assert!(made.success());
     let mut running = Running::start(at, &["sweep", "run", "sweep"]);
-    // Nobody writes, so that the data never come. Such an end can be opened once the other one is.
+    // No process writes, so that the data never come. Such an end can be opened once the other one is.
     let mut unwritten = None;
     running.wait_until("its reading of the data", || {
         let end = std::fs::OpenOptions::new()

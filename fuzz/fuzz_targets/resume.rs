@@ -79,9 +79,9 @@ static RUN: LazyLock<Run> = LazyLock::new(Run::new);
 
 fuzz_target!(|text: &str| {
     let run = &*RUN;
-    // The data has one hash, which nobody guesses.
+    // The data has one hash, which no fuzzer guesses.
     let text = text.replace("DATA_HASH", &run.data.hash);
-    // Metadata of ours is an object, which is written with a digest that fits.
+    // The metadata of a checkpoint is an object, written here with the digest that fits it.
     let Ok(info) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) else {
         return;
     };

@@ -39,7 +39,7 @@ pub enum Batches {
     Random,
 }
 
-/// A shape with what may be changed to see how cost grows.
+/// A shape with the settings that a benchmark varies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub shape: Shape,

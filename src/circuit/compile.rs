@@ -72,8 +72,8 @@ pub(super) fn expect_memories(count: u128) -> Result<()> {
 
 /// The number of heads.
 pub(super) fn heads(program: &Program) -> usize {
-    let most = program.layers.iter().map(|layer| layer.heads.len()).max();
-    most.unwrap_or(0).max(MIN_HEADS)
+    let max = program.layers.iter().map(|layer| layer.heads.len()).max();
+    max.unwrap_or(0).max(MIN_HEADS)
 }
 
 // The least width that holds the program.
@@ -268,7 +268,7 @@ impl Compiler<'_> {
     }
 
     // The weights of queries, keys and values, and the output projection. Every entry of q, k and v at a feature that is
-    // present has one size, so that noise in proportion to the weights harms none of the three more.
+    // present has one size, so that noise relative to the weights disturbs all three equally.
     fn attention(&self, layer: &Layer) -> (Array2<f64>, Array2<f64>) {
         let features = &self.program.features;
         let scale = self.norm_scale(self.stream_norm());

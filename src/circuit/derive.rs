@@ -25,8 +25,8 @@ const MAX_QUERIES: usize = 512;
 /// Queries that stand for their case: those whose tokens and bridges differ most, so that no token is taken for another.
 const REPRESENTATIVES: usize = 6;
 
-/// Representatives whose tokens are exchanged.
-const EXCHANGED: usize = 3;
+/// Representatives whose tokens are interchanged.
+const INTERCHANGED: usize = 3;
 
 /// Tokens that are tried in place of the one that a site holds.
 const ALTERNATIVES: usize = 3;
@@ -195,7 +195,7 @@ impl<'a> Observer<'a> {
     fn found(&self, observed: &[Observed]) -> Vec<Found> {
         let mut found = Vec::new();
         for of in self.sought() {
-            let exchanges = self.exchanges(observed, of);
+            let interchanges = self.interchanges(observed, of);
             for &at in observed[0].states.keys() {
                 let holds = |run: &Observed| self.subspaces_with(&run.states[&at], self.id(of, run));
                 let mut common = holds(&observed[0]);
@@ -211,7 +211,7 @@ impl<'a> Observer<'a> {
                     of,
                     at,
                     visible: observed.iter().all(visible),
-                    used: self.decide(&exchanges, &[at]),
+                    used: self.decide(&interchanges, &[at]),
                 });
             }
         }
@@ -228,17 +228,17 @@ impl<'a> Observer<'a> {
             .collect()
     }
 
-    // Exchanges of a token for others, in the first queries: within the case where there are any.
-    fn exchanges<'q>(&self, observed: &'q [Observed<'q>], of: Sought) -> Vec<Exchange<'q>> {
+    // Interchanges of a token with others, in the first queries: within the case where there are any.
+    fn interchanges<'q>(&self, observed: &'q [Observed<'q>], of: Sought) -> Vec<Interchange<'q>> {
         let all = |within_case: bool| {
-            let mut exchanges = Vec::new();
-            for run in observed.iter().take(EXCHANGED) {
+            let mut interchanges = Vec::new();
+            for run in observed.iter().take(INTERCHANGED) {
                 if let Some(from) = self.id(of, run) {
                     let others = self.alternatives(run, of, from, within_case).into_iter();
-                    exchanges.extend(others.map(|to| Exchange { run, from, to }));
+                    interchanges.extend(others.map(|to| Interchange { run, from, to }));
                 }
             }
-            exchanges
+            interchanges
         };
         let within_case = all(true);
         if within_case.is_empty() {
@@ -248,14 +248,14 @@ impl<'a> Observer<'a> {
         }
     }
 
-    // Whether most exchanges change the answer when they are made at all of these locations.
-    fn decide(&self, exchanges: &[Exchange], locations: &[Location]) -> bool {
-        let majority = exchanges.len() / 2 + 1;
+    // Whether most interchanges change the answer when they are made at all of these locations.
+    fn decide(&self, interchanges: &[Interchange], locations: &[Location]) -> bool {
+        let majority = interchanges.len() / 2 + 1;
         let (mut changed, mut unchanged) = (0, 0);
-        for &Exchange { run, from, to } in exchanges {
+        for &Interchange { run, from, to } in interchanges {
             let hook = &mut |at, state: &mut State| {
                 if locations.contains(&at) {
-                    *state = state.exchange(from, to, &self.program.features);
+                    *state = state.interchange(from, to, &self.program.features);
                 }
             };
             if self.program.top1(&run.query.tokens, self.program.iterations, hook) == run.answer {
@@ -264,7 +264,7 @@ impl<'a> Observer<'a> {
                 changed += 1;
             }
             // The others cannot turn the majority.
-            if changed == majority || unchanged + majority > exchanges.len() {
+            if changed == majority || unchanged + majority > interchanges.len() {
                 break;
             }
         }
@@ -346,12 +346,12 @@ impl<'a> Observer<'a> {
             .collect();
         let mut joint = Vec::new();
         for (i, one) in unused.iter().enumerate() {
-            let exchanges = self.exchanges(observed, one.of);
+            let interchanges = self.interchanges(observed, one.of);
             let others = unused[i + 1..].iter();
             for other in others.filter(|other| other.of == one.of && other.at.row != one.at.row) {
                 let sites = [one.at, other.at];
                 if let Some(target) = one.of.target()
-                    && self.decide(&exchanges, &sites)
+                    && self.decide(&interchanges, &sites)
                 {
                     joint.push(Joint {
                         target,
@@ -366,7 +366,7 @@ impl<'a> Observer<'a> {
 
 // One token in the place of another, in a run of a query.
 #[derive(Clone, Copy)]
-struct Exchange<'a> {
+struct Interchange<'a> {
     run: &'a Observed<'a>,
     from: u32,
     to: u32,

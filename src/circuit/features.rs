@@ -131,16 +131,16 @@ impl State {
     }
 
     /// The same state in which every feature of the token `from` is that of `to`, where its subspace has one.
-    pub(super) fn exchange(&self, from: u32, to: u32, features: &Features) -> Self {
-        let mut exchanged = Self::default();
+    pub(super) fn interchange(&self, from: u32, to: u32, features: &Features) -> Self {
+        let mut interchanged = Self::default();
         for (feature, count) in self.iter() {
             let other = match features.token(feature) {
                 Some(token) if token == from => features.find(features.subspace(feature), Value::Token(to)),
                 _ => None,
             };
-            exchanged.add(other.unwrap_or(feature), count);
+            interchanged.add(other.unwrap_or(feature), count);
         }
-        exchanged
+        interchanged
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) fn print_table(table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Whether all that was printed has arrived, or nobody wanted it.
+/// Whether all that was printed has arrived, or the reader had closed the pipe.
 ///
 /// # Errors
 /// When standard output could not be written and is not a closed pipe.

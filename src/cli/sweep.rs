@@ -123,7 +123,7 @@ impl Selection {
         }
         if self.task {
             let number = task_number(|name| std::env::var(name).ok())?;
-            // No plan has so many points.
+            // A number that overflows is greater than that of every point, and is refused as such.
             return Ok(vec![number.saturating_add(self.offset)]);
         }
         Ok((1..=plan.points.len()).collect())
@@ -246,7 +246,7 @@ fn say_newest(sweep: &Path, plan: &Plan) {
     }
 }
 
-// The failure of a command some of whose points failed, each with its number; the same failure twice is told once.
+// The failure of a command some of whose points failed, each with its number; equal failures are printed once.
 fn failed_points(mut failed: Vec<String>) -> Result<()> {
     failed.sort();
     failed.dedup();

@@ -1,6 +1,7 @@
 //! Experiments: from a preset to trained runs, what was measured on them, and the paper's claims held against it.
 //!
-//! An experiment knows nothing of a terminal: an [`Observer`] is told what happens. What is done is not done again.
+//! An experiment knows nothing of a terminal: its events are methods of an [`Observer`]. Results that
+//! exist are not computed again.
 
 pub mod claims;
 mod depth;
@@ -104,8 +105,8 @@ impl Experiment {
         }
     }
 
-    /// Writes the data, trains the runs and measures them, but for what is there already. Once `stop` is set it ends at the
-    /// next point from which it can go on.
+    /// Writes the data, trains the runs and measures them, and leaves out what exists already. Once `stop` is set it ends at
+    /// the next point from which it can be continued.
     ///
     /// # Errors
     /// When the folders hold another experiment or cannot be written, training diverges, a setting does not fit, or it was

@@ -1,4 +1,4 @@
-//! What an experiment tells whoever watches it: a terminal, a page, a test.
+//! The events of an experiment, for a terminal, a page or a test.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub trait Observer: Sync {
     /// A phase of the experiment begins.
     fn phase(&self, _phase: &Phase) {}
 
-    /// The training of a run begins or goes on: gives what follows it, beside the run folder.
+    /// The training of a run begins or is resumed: gives the observer of its steps, beside the run folder.
     fn watch(&self, _name: &str, _trainer: &Trainer) -> Box<dyn train::Observer + '_> {
         Box::new(Unwatched)
     }

@@ -29,7 +29,7 @@ pub struct Training<'a> {
     pub device: &'a Device,
     /// Ends the training of all runs once it is set; what is done is saved.
     pub stop: &'a AtomicBool,
-    /// Who is told what happens.
+    /// Receives the events.
     pub observer: &'a dyn Observer,
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(
     Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
-/// A pool of this many threads; 0 for as many as there are cores.
+/// A pool of this many threads; 0 for one a core.
 ///
 /// # Errors
 /// When threads cannot be started.

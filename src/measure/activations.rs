@@ -131,7 +131,7 @@ pub fn axes(point: Point) -> Vec<&'static str> {
 /// | `final`, `logits` | `[R, batch, position, d_model or vocab]` |
 ///
 /// # Errors
-/// When the tokens are no rectangle or do not fit the model.
+/// When the queries have different lengths or do not fit the model.
 pub fn activations(
     model: &Model,
     tokens: &[Vec<u32>],

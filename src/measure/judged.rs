@@ -14,7 +14,7 @@ pub enum Claim {
     Visible,
     /// A linear map finds it there.
     Decodable,
-    /// The answer follows what is there.
+    /// The answer follows the entity that the state there holds.
     Used,
     /// An edit there, in queries that nothing was fitted to, gives the answer that follows from another token: the score is the
     /// share of queries in which it does. It counts in reports of [`Method::to_edit`](super::Method::to_edit) alone.

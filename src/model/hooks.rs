@@ -241,7 +241,7 @@ impl Hooks {
             let zeros = Var::zeros(x.shape(), x.dtype(), x.device())?;
             let added = match pattern_of {
                 None => zeros.as_tensor().clone(),
-                // Padding is no state: it has no gradient.
+                // Padding is not a state: it has no gradient.
                 Some(ancestors) => zeros.broadcast_mul(&ancestors.is_ancestor()?)?,
             };
             x = (x + added)?;

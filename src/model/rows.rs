@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(distinct.of_row, [0, 1, 2, 0, 3, 4, 0, 1, 4, 0, 1, 2]);
         assert_eq!(distinct.rows(4), [5, 8]);
         assert_eq!(rows.distinct_embeddings(false).unwrap().len(), 3);
-        // As many as rows: nothing to save.
+        // Every row has another embedding: computing each once saves nothing.
         assert_eq!(packed(&[&[1, 5, 6]], Sharing::Nothing).distinct_embeddings(true), None);
     }
 

@@ -15,7 +15,7 @@ impl Study {
     /// Trains all runs as far as they are not trained yet, as many at once as there are cores and memory for.
     ///
     /// # Errors
-    /// When the plan cannot be made, a point fails or is in the hands of another process, or it was stopped.
+    /// When the plan cannot be made, a point fails or is trained by another process, or it was stopped.
     pub fn train(&self, folders: &Folders, device: &Device, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
         let plan = self.plan(&folders.runs)?;
         let points: Vec<_> = plan.points.iter().collect();

@@ -149,7 +149,7 @@ impl Criterion {
             measured.iter().filter(any).count()
         };
         let (confirming, refuting) = (count(&[self.confirms]), count(&self.refutes));
-        // A bound is no value: a mean of bounds would be too small or too large.
+        // A bound is not a value: a mean of bounds would be too small or too large.
         let values: Option<Vec<f64>> = measured
             .iter()
             .map(|measured| match measured {
@@ -192,7 +192,7 @@ impl Criterion {
 
     // One number of all seeds: who confirms is not a seed.
     fn of_spread(&self, seeds: Vec<SeedValues>, finding: Finding) -> Finding {
-        // A bound is no value, of which the spread is known.
+        // A bound is not a value, so that the spread over seeds is not known.
         let exact = |measured: &Measured| match measured {
             Measured::Value(value) if value.is_finite() => Some(*value),
             _ => None,

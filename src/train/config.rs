@@ -267,7 +267,7 @@ impl RunConfig {
         all_warmup
             .map(|(key, steps)| {
                 format!(
-                    "optimizer.warmup = {warmup} is no shorter than {key} = {steps}: the learning rate rises to the last \
+                    "optimizer.warmup = {warmup} is not less than {key} = {steps}: the learning rate rises to the last \
                      step and never stays at optimizer.lr"
                 )
             })

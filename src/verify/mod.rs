@@ -10,8 +10,8 @@
 //! noise. In each variant all site scores of a cell make one AUROC, one balanced accuracy and one false-positive rate; where
 //! the sites are all alike in truth, there is none.
 //!
-//! - A site is *used* where its exchange alone changes the answer, or its exchange together with another one where neither
-//!   does so alone. The second is the definition of a backup: who asks what a model uses wants to know of it too.
+//! - A site is *used* where its interchange alone changes the answer, or its interchange together with another one where neither
+//!   does so alone. The second covers backups, which the model uses where another part fails.
 //! - Edits are made on held-out queries, a quarter of all. The share of these that give the counterfactual answer is their
 //!   *sufficiency* at sites where the entity is used alone, and at the others what lacks in *selectivity*.
 //! - Scores of use that rank all that is added to the residual stream name a circuit: see [`Faithfulness`]. No mark is set for it.

@@ -1,4 +1,4 @@
-//! Verification turns red where a method is broken, or does not fail where it should.
+//! Verification fails where a method is broken, or does not fail where it should.
 
 use serde::{Deserialize, Serialize};
 

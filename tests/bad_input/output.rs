@@ -21,7 +21,7 @@ fn folders_that_cannot_be_written() {
     assert_eq!(std::fs::read_to_string(at.join("taken")).unwrap(), "mine");
 }
 
-/// A pipe that nobody reads.
+/// A pipe whose reader is closed.
 #[cfg(unix)]
 fn closed_pipe() -> std::io::PipeWriter {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -102,7 +102,7 @@ fn a_stage_that_takes_too_long_ends_the_run_at_the_depth_before_it() {
     );
 }
 
-/// A run folder that stops its run once so many steps are done.
+/// A run folder that stops its run after `steps` steps.
 struct StopAfter<'a> {
     folder: RunFolder,
     steps: u64,

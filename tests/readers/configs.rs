@@ -158,7 +158,7 @@ fn config() -> impl Strategy<Value = RunConfig> {
     )
 }
 
-/// Values that nobody means.
+/// Values at the edges of their types, and of other types than a setting has.
 fn odd_value() -> impl Strategy<Value = toml::Value> {
     use toml::Value;
     let integers = vec![i64::MIN, -1, 0, 1, 2, 7, 1 << 20, 1 << 32, 1_000_000_000_000, i64::MAX];

@@ -127,7 +127,7 @@ proptest! {
         command in select(vec!["eval", "lens", "patch", "probe", "train", "import", "compare", "activations", "margin"]),
         words in vec("--[a-z]{1,10}|--iterations=[0-9,.]{0,8}|--set=[a-z.=0-9]{0,9}|\\PC{0,6}", 0..4),
     ) {
-        // Nothing is run: a name that is not there is told later.
+        // Nothing is run: a name that does not exist is refused later.
         let _ = Cli::try_parse_from(["loopscope", command].into_iter().chain(words.iter().map(String::as_str)));
     }
 }

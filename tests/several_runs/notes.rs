@@ -1,4 +1,4 @@
-//! What an analysis says beside its rows: what it left out, what could not be told, and what is no result at all.
+//! The notes of an analysis: what it left out, what it could not decide, and what is not a result.
 
 use candle_core::{Device, Tensor};
 use loopscope::checkpoint::Checkpoint;

@@ -297,7 +297,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    // Keys and values by turns.
+    // Keys and values, alternating.
     fn set(&mut self, new: &[Id]) -> Parsed<()> {
         let last = self.last()?;
         let (pairs, rest) = new.as_chunks::<2>();

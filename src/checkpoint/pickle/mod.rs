@@ -159,7 +159,7 @@ impl<'a> Archive<'a> {
         }
         if !layout.is_fortran_contiguous() {
             return Err(format!(
-                "has shape {:?} in strides {:?}; only tensors in one piece, or transposed, are read",
+                "has shape {:?} in strides {:?}; only contiguous tensors, or transposed ones, are read",
                 view.shape, view.strides
             ));
         }
@@ -248,11 +248,11 @@ impl<'a> View<'a> {
             return Err("it lacks arguments".to_owned());
         };
         let number = |id: Id| match pickle.get(id) {
-            Value::Int(n) => usize::try_from(*n).map_err(|_| format!("{n} is no size")),
+            Value::Int(n) => usize::try_from(*n).map_err(|_| format!("{n} is not a size")),
             _ => Err("a size is not a number".to_owned()),
         };
         let numbers = |id: Id| -> Parsed<Vec<usize>> {
-            let ids = pickle.sequence(id).ok_or("its shape is no tuple")?;
+            let ids = pickle.sequence(id).ok_or("its shape is not a tuple")?;
             ids.iter().map(|&id| number(id)).collect()
         };
         // Its identity: "storage", class, key, device, number of elements.

@@ -14,7 +14,7 @@
 //! iteration 2  h       (copy of b)   (copy of b)   target
 //! ```
 //!
-//! One copy that is exchanged is outvoted, in both directions of patching; two decide. With two copies alone a disagreement
+//! One copy that is interchanged is outvoted, in both directions of patching; two decide. With two copies alone a disagreement
 //! would have no answer that both directions call unchanged.
 
 use super::{Attends, Builder, Dataset, Fact, KnownGraph, Memory, Program, Subspace};

@@ -9,7 +9,7 @@
 //! iteration 1  h       bridge   target     both at once, each from the tokens alone
 //! ```
 //!
-//! Heads copy tokens, never answers. The bridge at r1 is the answer to `<h><r1>`, which nobody asked for.
+//! Heads copy tokens, never answers. The bridge at r1 is the answer to `<h><r1>`, which the query does not ask for.
 
 use super::{Builder, Dataset, KnownGraph, Program, gather_query, whole_query};
 use crate::circuit::compile::expect_memories;

@@ -73,8 +73,8 @@ impl<'a> Rule<'a> {
                 *counts.entry(*path.last()?).or_default() += 1;
             }
         }
-        let most = counts.values().max()?;
-        counts.iter().find(|(_, count)| *count == most).map(|(&end, _)| end)
+        let max = counts.values().max()?;
+        counts.iter().find(|(_, count)| *count == max).map(|(&end, _)| end)
     }
 }
 
@@ -85,8 +85,8 @@ fn check(settings: &Settings, data: &Dataset, backend: Backend) -> usize {
     let circuit = build(settings, data);
     let own = circuit.info.model.iterations;
     // Of a vanilla transformer the rule holds for one iteration alone.
-    let most = if settings.name == Name::LateBridge { 1 } else { 3 * own };
-    check_at(&circuit, settings, data, backend, 1..=most)
+    let max_iterations = if settings.name == Name::LateBridge { 1 } else { 3 * own };
+    check_at(&circuit, settings, data, backend, 1..=max_iterations)
 }
 
 /// As [`check`], after these numbers of iterations.

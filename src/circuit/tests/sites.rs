@@ -233,7 +233,7 @@ fn each_mechanism_shows_the_bridge_as_its_name_says() {
     assert_eq!(bridge(Name::HiddenBridge), (false, true, true));
     assert_eq!(bridge(Name::DecoyBridge), (true, true, false));
     assert_eq!(bridge(Name::Memorizer), (false, false, false));
-    // Where the copies have come together, all of them are exchanged.
+    // Where the copies have come together, all of them are interchanged.
     assert_eq!(bridge(Name::Backup), (false, true, true));
 }
 

@@ -1,4 +1,4 @@
-//! Claims 8a to 8d: what too many iterations cost, and when halting rules let go.
+//! Claims 8a to 8d: the cost of too many iterations, and the iteration at which rules halt.
 
 use super::depth::{largest_and_dynamic, plain, plain_looped, rivals};
 use super::words::{accuracy, fall, max_accuracy, max_interval};

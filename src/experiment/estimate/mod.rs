@@ -33,7 +33,7 @@ pub struct Estimate {
     pub steps: u64,
     /// The threads that steps were timed on.
     pub threads: usize,
-    /// Whether seconds are CPU time, those of a core that nobody else uses; otherwise time of the clock.
+    /// Whether seconds are CPU time, as on a core without other work; otherwise wall-clock time.
     pub cpu_time: bool,
     /// Seconds of a step: of a curriculum in its first stage, and in its last, whose chains are the longest.
     pub seconds_a_step: Between,

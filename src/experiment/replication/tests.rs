@@ -74,7 +74,7 @@ fn two_hops_take_half_to_twice_the_epochs() {
     assert_eq!(with(2000.0), Some(true));
     assert_eq!(with(389.0), Some(false));
     assert_eq!(with(5617.0), Some(false));
-    // Not passed: more than so many epochs, or it cannot be told.
+    // Not passed: it takes more epochs than these, which decides only above the upper bound.
     let open = |epochs: f64| same(drawn(12, 1).epochs(&[], epochs), "epochs to pass 2 hops");
     assert_eq!((open(300.0), open(2000.0), open(6000.0)), (None, None, Some(false)));
 }

@@ -132,7 +132,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A white page of this size. What a reader who does not see it is told is its title and description.
+    /// A white page of this size. A screen reader reads its title and description.
     pub(super) fn new(sizes: &Sizes, size: (f64, f64), title: &str, description: &str) -> Self {
         let mut canvas = Self {
             shapes: Vec::new(),
@@ -157,7 +157,7 @@ impl Canvas {
             // Writing into a string cannot fail.
             let _ = backend.present();
         }
-        // Of plotters' own head, whose size is in pixels, one in the unit of the figure, with what is said of the page.
+        // Of plotters' own head, whose size is in pixels, one in the unit of the figure, with its title and description.
         let head = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}{unit}\" height=\"{}{unit}\" viewBox=\"0 0 {} {}\" \
              stroke-linejoin=\"round\"><title>{}</title><desc>{}</desc>",

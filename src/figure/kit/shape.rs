@@ -129,7 +129,7 @@ fn dashes(places: &[At], pattern: &[f64]) -> Vec<Vec<At>> {
     found
 }
 
-// plotters counts in whole numbers: hundredths of the unit, of which none can be seen.
+// plotters takes integers: hundredths of the figure's unit, a step too small to be seen.
 const RESOLUTION: f64 = 100.0;
 
 pub(super) fn whole_length(length: f64) -> u32 {

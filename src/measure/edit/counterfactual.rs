@@ -18,7 +18,7 @@ pub(super) struct Counterfactual {
     pub(super) bridge: u32,
     /// The one in its place.
     pub(super) other: u32,
-    /// The tokens of a query that has the other one there and goes on as the query does.
+    /// The tokens of a query with the other one there and the same relations after it.
     pub(super) source: Vec<u32>,
     /// What the facts lead to from the other one, which the source is answered with.
     pub(super) answer: u32,

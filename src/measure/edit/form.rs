@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum EditKind {
-    /// The coordinates along the directions of the bridge and the other one are exchanged.
+    /// The coordinates along the directions of the bridge and the other one are swapped.
     Swap,
     /// The bridge's direction is projected out: its coordinate becomes that of the mean state.
     Remove,

@@ -33,7 +33,7 @@ impl MoveTo {
     /// The edit that makes of the state of the run without edits, `base`, what `kind` says.
     pub(super) fn new(kind: EditKind, at: Geometry, base: &[f32]) -> Self {
         match kind {
-            // To exchange the coordinates along two unit vectors is to reflect along their difference (Householder 1958).
+            // To swap the coordinates along two unit vectors is to reflect along their difference (Householder 1958).
             EditKind::Swap => {
                 let difference = unit(&minus(at.bridge, at.other));
                 let target = 2.0 * dot(at.mean, &difference) - dot(base, &difference);

@@ -1,7 +1,7 @@
 //! Adaptive halting (Kohli et al. 2026, Section 4, Figures 9 and 10): a query leaves the loop when a rule says so.
 //!
-//! Halted queries leave the batch, and the rows that nobody else shares leave with them, so that halting saves the work
-//! that the result reports. A sweep over thresholds reads all rules off one pass in which nobody leaves.
+//! Halted queries leave the batch, and the rows that no other query shares leave with them, so that halting saves the work
+//! that the result reports. A sweep over thresholds reads all rules off one pass in which no query leaves.
 
 mod decided;
 mod rule;
@@ -85,8 +85,8 @@ pub struct HaltRow {
     pub median: f64,
     /// The standard deviation of the iterations used.
     pub std: f64,
-    /// Rows that the loop ran over all iterations, as a share of those that running everything to `most` takes; from a
-    /// sweep absent, since nobody left.
+    /// Rows that the loop ran over all iterations, as a share of those without halting; from a
+    /// sweep absent, since no query left.
     pub work: Option<f64>,
     /// Shares of queries by the criterion that decided.
     #[serde(flatten)]
@@ -233,7 +233,7 @@ impl Halt {
     }
 }
 
-// The queries that rules let go of, as one checkpoint answers them.
+// The queries to which halting rules apply, as one checkpoint answers them.
 struct Halted<'a> {
     checkpoint: &'a LoadedCheckpoint,
     population: &'a Population<'a>,
@@ -354,7 +354,7 @@ fn leave(rule: &Rule, before: Option<&Change>, now: &Change) -> Exit {
     }
 }
 
-// What every iteration does to every query, nobody leaving.
+// What every iteration does to every query; none halts.
 fn traces(checkpoint: &LoadedCheckpoint, queries: &[&Query], max: usize) -> Result<Vec<Vec<Change>>> {
     let model = &checkpoint.model;
     let mut traces = Vec::with_capacity(queries.len());

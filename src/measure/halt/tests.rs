@@ -35,7 +35,7 @@ fn queries_that_leave_the_batch_halt_where_those_that_stay_would() {
             assert_eq!(exits, expected, "{text}");
             let early = exits.iter().filter(|exit| exit.iterations < 12).count();
             assert!((early > 0) == (work < 1.0), "{text}: {early} halt early, work {work}");
-            assert!(early > 0 || text == "oracle", "{text} halts nobody");
+            assert!(early > 0 || text == "oracle", "{text} halts no query");
         }
     }
 }
@@ -88,12 +88,12 @@ fn kl_and_entropy_halt_as_a_straight_implementation_does() {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let (epsilon, most_entropy) = (median(&kl), median(&entropy));
-    let halts = |q: usize, t: usize| kl(q, t) < epsilon && entropy(q, t) < most_entropy;
+    let (epsilon, max_entropy) = (median(&kl), median(&entropy));
+    let halts = |q: usize, t: usize| kl(q, t) < epsilon && entropy(q, t) < max_entropy;
     let expected: Vec<usize> = (0..queries.len())
         .map(|q| (1..12).find(|&t| halts(q, t)).unwrap_or(11) + 1)
         .collect();
-    let rule: Rule = format!("kl={epsilon}+entropy={most_entropy}").parse().unwrap();
+    let rule: Rule = format!("kl={epsilon}+entropy={max_entropy}").parse().unwrap();
     let (exits, _) = halted(&checkpoint, &queries, &rule, 12).unwrap();
     let got: Vec<usize> = exits.iter().map(|exit| exit.iterations).collect();
     assert_eq!(got, expected);

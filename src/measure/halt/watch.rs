@@ -25,7 +25,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// So many queries before their first iteration.
+    /// `queries` queries before their first iteration.
     pub(super) fn new(queries: usize) -> Self {
         Self {
             iteration: 0,

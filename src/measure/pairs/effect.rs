@@ -103,7 +103,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// For so many `interventions` on each pair.
+    /// For `interventions` interventions on each pair.
     pub(crate) fn new(interventions: usize) -> Self {
         Self {
             source: Outcome::default(),

@@ -208,7 +208,7 @@ impl Method for Patch {
         at_every_point(setting, Corrupt::Prefix)
     }
 
-    // The same relations on both sides: whatever entity is exchanged, the answer that follows is the source's.
+    // The same relations on both sides: whatever entity is interchanged, the answer that follows is the source's.
     fn to_edit(setting: &Setting) -> Result<Vec<Self>> {
         at_every_point(setting, Corrupt::Head)
     }

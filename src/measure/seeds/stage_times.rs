@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((last.time, last.censored), (100.0, 2));
         let test = first.log_rank.as_ref().unwrap();
         assert!(test.permutation.exact && test.permutation.relabelings == 20);
-        // Nobody reached the last stage.
+        // No run reached the last stage.
         assert_eq!(found[2].log_rank, None);
         assert_eq!(found[2].curves[0].curve[0].survival, 1.0);
     }

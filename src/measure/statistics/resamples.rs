@@ -172,7 +172,7 @@ impl Resamples {
         (gained.0.hypot(lost.1), gained.1.hypot(lost.0))
     }
 
-    /// The 95 % interval of a statistic of weighted queries that is no mean, as of medians, where most resamples have one: that of
+    /// The 95 % interval of a statistic of weighted queries that is not a mean, as of medians, where most resamples have one: that of
     /// the statistic under each resample's weights (percentile bootstrap). A query's own part counts once for each of its facts,
     /// so that the interval is rather too wide.
     pub fn of_weighted(&self, statistic: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {

@@ -3,7 +3,7 @@
 //!
 //! Where i + 1 = j this is activation patching between two iterations. A state from a later iteration skips work, one from
 //! an earlier iteration does work again. What else differs between iterations is the states of the other positions, which
-//! stay those of the base: with the states of all positions put in, the run goes on as the source's own does, whatever j.
+//! stay those of the base: with the states of all positions put in, the run continues as the source run does, whatever j.
 
 mod explained;
 #[cfg(test)]
@@ -58,8 +58,8 @@ pub struct TransplantRow {
     pub base_iteration: usize,
     /// Iterations that the state has left: all of the run, less those before `base_iteration`.
     pub iterations_left: usize,
-    /// Absent in the self-check, where the states of all positions are put in: the run then goes on as the source's own does,
-    /// whatever j, and what comes of it depends on i and the iterations left alone (but an embedding that is injected stays the
+    /// Absent in the self-check, where the states of all positions are put in: the run then continues as the source run does,
+    /// whatever j, and its outcome depends on i and the iterations left alone (but an embedding that is injected stays the
     /// base's).
     pub position: Option<Position>,
     /// What comes of it.

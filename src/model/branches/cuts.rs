@@ -64,7 +64,7 @@ impl Chunk<'_> {
             _ => layer + 1,
         };
         let is_read = cut.column == last;
-        // Whether the column goes on as the source's own does: it sees no other difference, and where embeddings are added anew
+        // Whether the column continues as in the source run: it sees no other difference, and where embeddings are added anew
         // it is the source's that is.
         let is_embedding = cut.site.point() == Point::Embed;
         let is_sources = cut.column == first_different && !is_inside && (is_embedding || !self.model.injection);

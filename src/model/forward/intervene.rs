@@ -114,14 +114,14 @@ impl Model {
         Ok(())
     }
 
-    // Refuses a site that is no state of the loop.
+    // Refuses a site that is not a state of the loop.
     fn check_state(&self, site: Site, iterations: usize) -> Result<()> {
         let is_in_loop = site.iteration() < iterations && site.layer() < self.config.layers;
         if site.point() == Point::Embed || (site.point().in_block() && is_in_loop) {
             return Ok(());
         }
         Err(Error::input(format!(
-            "{site} is no state of the loop's layers; allowed: iterations 0 to {} and layers 0 to {}",
+            "{site} is not a state of the loop's layers; allowed: iterations 0 to {} and layers 0 to {}",
             iterations.saturating_sub(1),
             self.config.layers - 1
         )))

@@ -333,7 +333,7 @@ fn an_edit_or_a_place_that_does_not_fit_is_refused() {
     let pattern = Site::new(Point::AttnPattern, 0, 1);
     let edit = |site, column, write| Edit::new(site, column, write);
     for (site, text) in [
-        (Site::new(Point::Logits, 0, 0), "logits at iteration 0 is no state"),
+        (Site::new(Point::Logits, 0, 0), "logits at iteration 0 is not a state"),
         (
             Site::new(Point::ResidPost, config.iterations, 0),
             "allowed: iterations 0 to 2 and layers 0 to 1",

@@ -62,7 +62,7 @@ pub struct MethodPlace<'a> {
 }
 
 impl MethodPlace<'_> {
-    // Says that so many points are done.
+    // Tells the observer that `done` points are done.
     fn tell(&self, method: &'static str, done: usize) {
         if let Some(progress) = self.progress {
             let total = self.plan.points.len();

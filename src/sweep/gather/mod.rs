@@ -260,7 +260,7 @@ fn read_point<'a>(data: &SweepData, point: &'a Point, seed: usize) -> Result<Poi
     })
 }
 
-/// What is told of a point of which a file is damaged.
+/// The message about a point of which a file is damaged.
 fn failure(point: &Point, error: &Error) -> String {
     format!("{} ({}): {error}", point.number, point.name)
 }

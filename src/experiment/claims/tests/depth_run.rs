@@ -220,7 +220,7 @@ impl Run {
         self
     }
 
-    // Whether the answer is kept by so many relations at the end; nothing keeps it where there is no number.
+    // The answer is kept by a suffix of `kept` relations or more; by none where that is `None`.
     pub(crate) fn suffix(mut self, kept: Option<usize>) -> Self {
         let hops = self.depth();
         let row = |from_end: usize| ReachRow {

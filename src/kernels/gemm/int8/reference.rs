@@ -66,7 +66,7 @@ fn numbers(matrix: &Matrix, row: usize) -> impl Iterator<Item = f32> {
     (0..count).map(move |column| numbers[start + column * stride])
 }
 
-// The scale of a row and the value of 1 in its highest slice, from the bits of its largest absolute value. Where a
+// The scale of a row and its unit, the value of 1 in its highest slice, from the bits of its largest absolute value. Where a
 // number of the row is infinite or NaN, the unit is NaN, and so are all products of the row.
 fn scale_and_unit(largest: u32) -> (f32, f32) {
     let is_finite = largest < f32::INFINITY.to_bits();

@@ -68,13 +68,13 @@ struct Checks {
 }
 
 impl Checks {
-    /// Asks for a coverage from `least` to `most`, widened by two standard errors of a coverage from [`SETS`] sets.
+    /// Asks for a coverage from `min` to `max`, widened by two standard errors of a coverage from [`SETS`] sets.
     fn coverage(&mut self, found: f64, (min, max): (f64, f64), what: &str) {
         let two_errors = |p: f64| 2.0 * (p * (1.0 - p) / SETS as f64).sqrt();
         self.within(found, (min - two_errors(min), max + two_errors(max)), what);
     }
 
-    /// Asks for a number from `least` to `most`.
+    /// Asks for a number from `min` to `max`.
     fn within(&mut self, found: f64, (min, max): (f64, f64), what: &str) {
         if !(min..=max).contains(&found) {
             self.outside

@@ -192,7 +192,7 @@ fn larger(max: __m512i, x: __m512) -> __m512i {
     _mm512_max_epu32(max, _mm512_and_si512(_mm512_castps_si512(x), sign))
 }
 
-// The scale of each row and the value of 1 in its highest slice, from its largest absolute value. Where a number of the
+// The scale of each row and its unit, the value of 1 in its highest slice, from its largest absolute value. Where a number of the
 // row is infinite or NaN, the unit is NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
