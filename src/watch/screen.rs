@@ -103,11 +103,14 @@ fn list(frame: &mut Frame, area: Rect, dashboard: &Dashboard, index: usize) {
     let item = |run: &WatchedRun| {
         let right = match run.state {
             WatchedState::Training | WatchedState::Silent | WatchedState::Stopped => percent(run),
-            other => other.word().to_owned(),
+            WatchedState::Failed => run.state.word().to_owned(),
+            // The symbol says it, and names are long.
+            WatchedState::Finished | WatchedState::Waiting => String::new(),
         };
         let left = format!("{} {}", symbol(run.state), run.name);
-        let place = inside.saturating_sub(right.chars().count() + 1);
-        ListItem::new(format!("{:<place$} {right}", shortened(&left, place)))
+        let taken = right.chars().count() + usize::from(!right.is_empty());
+        let place = inside.saturating_sub(taken);
+        ListItem::new(format!("{:<place$}{right:>taken$}", shortened(&left, place)))
     };
     let list = List::new(dashboard.runs.iter().map(item))
         .block(Block::bordered().title(" runs "))
@@ -273,16 +276,19 @@ fn small(frame: &mut Frame, dashboard: &Dashboard, view: &View) {
             Some(steps) => format!("{} of {}", percent(run), thousands(steps)),
             None => format!("step {}", thousands(run.step)),
         }));
-        let stages = format!("stage {} of {}", run.stages_reached(), run.stages.len());
-        lines.push(Line::from(match run.seconds_left() {
-            Some(left) => format!("{} left at most", duration(left)),
-            None => stages.clone(),
-        }));
+        let left = run
+            .seconds_left()
+            .map(|left| format!("{} left at most", duration(left)));
+        lines.extend(left.map(Line::from));
         lines.extend(run.splits().iter().filter_map(|split| {
             let value = run.accuracy(split)?;
             Some(Line::from(format!("{value:.3} {}", split.title())))
         }));
-        lines.push(Line::from(stages));
+        lines.push(Line::from(format!(
+            "stage {} of {}",
+            run.stages_reached(),
+            run.stages.len()
+        )));
     }
     lines.extend(dashboard.headlines.iter().map(|line| Line::from(line.as_str())));
     let [text, keys] = Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());

@@ -184,7 +184,7 @@ fn a_sweep_lists_its_points_and_keys_pick_one_of_them() {
             "iterations-2-seed-1  ▶ training",
             "│▶ iterations-2-seed-1      40 %│20.0 steps/s",
             "│✗ iterations-8-seed-1    failed│",
-            "│✓ iterations-4-seed-1  finished│",
+            "│✓ iterations-4-seed-1          │",
         ],
     );
     let shown = |view: &View| screen(&dashboard, view, 100, 24)[1].clone();
@@ -256,9 +256,11 @@ fn a_small_screen_says_which_run_it_is_of_and_what_went_wrong() {
     };
     let dashboard = dashboard(vec![run("a", WatchedState::Training), silent]);
     let mut view = View::new(true);
-    assert_shows(&screen(&dashboard, &view, 50, 12), &["▶ a 1/2"]);
+    assert_shows(&screen(&dashboard, &view, 50, 12), &["▶ a 1/2", "stage 1 of 3"]);
     view.press(key(KeyCode::Down), &dashboard);
-    assert_shows(&screen(&dashboard, &view, 50, 12), &["? b 2/2", "process 1 on far"]);
+    let small = screen(&dashboard, &view, 50, 12);
+    assert_shows(&small, &["? b 2/2", "process 1 on far"]);
+    assert_eq!(small.iter().filter(|line| line.starts_with("stage 1 of 3")).count(), 1);
     // In full on a large one.
     assert_shows(
         &screen(&dashboard, &view, 80, 24),

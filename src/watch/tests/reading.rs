@@ -63,7 +63,7 @@ fn a_process_of_another_machine_is_silent_after_two_missed_heartbeats() {
     let states = |dashboard: &Dashboard| -> Vec<WatchedState> { dashboard.runs.iter().map(|run| run.state).collect() };
     let (second, period) = (Duration::from_secs(1), HeartbeatWatch::PERIOD);
     assert_eq!(period, 2 * RunLock::HEARTBEAT);
-    for early in [Duration::ZERO, period - second] {
+    for early in [Duration::ZERO, period.saturating_sub(second)] {
         let dashboard = after(early);
         assert_eq!(states(&dashboard), [WatchedState::Training; 2]);
         let unsure = "process 1 on far since 2026-01-01T00:00:00Z, unless it died there";
