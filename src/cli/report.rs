@@ -8,11 +8,11 @@ use super::analyses::{Inputs, say_notes};
 use super::progress::counted_work;
 use crate::checkpoint::{CheckpointPath, CheckpointRole, RunPath, RunRecord, find_checkpoints_over_steps};
 use crate::error::{Error, Result};
-use crate::figure::{Draw, Look, has_results, result_files};
+use crate::figure::{Look, has_results, result_files};
 use crate::files;
 use crate::measure::{
-    self, CheckpointSummary, Eval, Extrapolate, Iterations, Lens, LoadedCheckpoint, MAX_ITERATIONS, Method, Patch,
-    RunSummary, data_sets, positive,
+    self, CheckpointSummary, Eval, Extrapolate, Extras, Iterations, Lens, LoadedCheckpoint, MAX_ITERATIONS, Method,
+    Patch, RunSummary, data_sets, positive,
 };
 use crate::registry::with_every_method;
 use crate::report::page::{PageRun, PageSettings, PageSweep, asked_query, page, sweep_page};
@@ -97,11 +97,14 @@ fn measure_eval(loaded: &[LoadedCheckpoint], folder: &Path, files: &[PathBuf]) -
     measured(&settings, loaded, folder).map(Some)
 }
 
-fn measured<M: Draw>(settings: &M, loaded: &[LoadedCheckpoint], folder: &Path) -> Result<PathBuf> {
+fn measured<M: Method>(settings: &M, loaded: &[LoadedCheckpoint], folder: &Path) -> Result<PathBuf> {
     tracing::info!("measuring {}", M::NAME);
-    let report = settings.run(loaded)?;
-    report.write(folder)?;
-    M::draw(&report).write(folder, M::NAME, &Look::default())?;
+    // Without figures, which the page draws: of many checkpoints they are large.
+    let extras = Extras {
+        progress: Some(counted_work),
+        ..Extras::default()
+    };
+    settings.run_with(extras, loaded)?.report.write(folder)?;
     Ok(folder.join(format!("{}.json", M::NAME)))
 }
 
@@ -232,8 +235,16 @@ fn of_runs(args: &ReportArgs) -> Result<()> {
     }
     let runs = runs_of(loaded)?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-    let settings = settings(args, names.join(" beside "), files, results);
+    let settings = settings(args, title_of_runs(&names), files, results);
     write(args, &folder, &page(&runs, &settings)?)
+}
+
+// A few side by side are all named first of all; of more the page has a table.
+fn title_of_runs(names: &[&str]) -> String {
+    match names {
+        [_, _, _, _, ..] => format!("{} runs: {}", names.len(), names.join(", ")),
+        few => few.join(" beside "),
+    }
 }
 
 fn result_folders(args: &ReportArgs) -> Result<Vec<PathBuf>> {

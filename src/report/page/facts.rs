@@ -3,6 +3,9 @@
 use super::{PageRun, PageSettings};
 use crate::wording::thousands;
 
+/// Stages at the end that were not reached and are told one by one, at most.
+const MAX_NEVER: usize = 3;
+
 /// Terms, each with its value for every run.
 pub(super) fn facts(runs: &[PageRun], settings: &PageSettings) -> Vec<(&'static str, Vec<String>)> {
     let each = |of: &dyn Fn(&PageRun) -> String| -> Vec<String> { runs.iter().map(of).collect() };
@@ -23,7 +26,14 @@ pub(super) fn facts(runs: &[PageRun], settings: &PageSettings) -> Vec<(&'static 
             Some(reached) => thousands(reached.step),
             None => "never".to_owned(),
         });
-        steps.collect::<Vec<_>>().join(" / ")
+        let mut steps: Vec<String> = steps.collect();
+        // A curriculum may have many that no run reaches.
+        let never = steps.iter().rev().take_while(|step| *step == "never").count();
+        if never > MAX_NEVER {
+            steps.truncate(steps.len() - never);
+            steps.push(format!("never: {never} stages"));
+        }
+        steps.join(" / ")
     };
     let checkpoints = |run: &PageRun| {
         let hashes = run.checkpoints.iter().map(|it| it.info.origin.checkpoint_hash.clone());

@@ -60,7 +60,28 @@ pub(super) fn moments(runs: &[PageRun]) -> Vec<Moment> {
         }
     };
     kinds.sort_by_key(|kind| (step(kind), *kind));
-    kinds.into_iter().map(|kind| moment(kind, runs)).collect()
+    let mut moments: Vec<Moment> = kinds.into_iter().map(|kind| moment(kind, runs)).collect();
+    shorten(&mut moments);
+    moments
+}
+
+// What stands under the slider: of many stages their numbers, and where these are too many too, the first and the last.
+fn shorten(moments: &mut [Moment]) {
+    const MAX_LETTERS: usize = 48;
+    let is_long = |moments: &[Moment]| moments.iter().map(|moment| moment.short.len() + 2).sum::<usize>() > MAX_LETTERS;
+    if is_long(moments) {
+        for moment in moments.iter_mut() {
+            if let Some(number) = moment.short.strip_prefix("stage ") {
+                moment.short = number.to_owned();
+            }
+        }
+    }
+    if is_long(moments) {
+        let last = moments.len() - 1;
+        for moment in &mut moments[1..last] {
+            moment.short.clear();
+        }
+    }
 }
 
 // What checkpoints of one moment have in common, in the order of training.
@@ -134,4 +155,30 @@ fn told(steps: impl Iterator<Item = u64> + Clone) -> String {
         return format!("step {}", thousands(first));
     }
     format!("steps {} to {}", thousands(first), thousands(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shorts(names: &[&str]) -> String {
+        let moment = |name: &&str| Moment {
+            label: String::new(),
+            short: (*name).to_owned(),
+            at: Vec::new(),
+        };
+        let mut moments: Vec<Moment> = names.iter().map(moment).collect();
+        shorten(&mut moments);
+        let shorts: Vec<&str> = moments.iter().map(|moment| moment.short.as_str()).collect();
+        shorts.join("|")
+    }
+
+    #[test]
+    fn what_stands_under_the_slider_has_room_there() {
+        assert_eq!(shorts(&["stage 1", "stage 2", "end"]), "stage 1|stage 2|end");
+        let stages: Vec<String> = (1..=11).map(|number| format!("stage {number}")).collect();
+        let stages: Vec<&str> = stages.iter().map(String::as_str).chain(["end"]).collect();
+        assert_eq!(shorts(&stages), "1|2|3|4|5|6|7|8|9|10|11|end");
+        assert_eq!(shorts(&["12,500"; 9]), "12,500||||||||12,500");
+    }
 }

@@ -95,7 +95,7 @@ function lines({ series, marks, mark_rows, x: linear, x_log, y }, width) {
 function cells(panel, width) {
 	const { columns, rows, tokens, low, high, x: axis, y: unit, hot } = panel;
 	const left = 8 + Math.min(longest(rows), 0.45 * width);
-	const wide = clamp((width - left - 2) / columns.length, tokens ? 44 : 12, axis.ticks ? width : 88);
+	const wide = clamp((width - left - 2) / columns.length, tokens ? 44 : 5, axis.ticks ? width : 88);
 	const tall = tokens ? 44 : rows.length > 16 || axis.ticks ? 20 : clamp(wide * 0.6, 22, 38);
 	const X = (j) => left + j * wide;
 	const Y = (i) => 22 + i * tall;

@@ -8,7 +8,7 @@ use crate::figure::FoundMethod;
 use crate::graph::{Position, Split, Target};
 use crate::measure::statistics::{Clustering, intervals_in_words};
 use crate::measure::{Eval, EvalRow, Extrapolate, ExtrapolateRow, Lens, LensRow, Method, Probe, ProbeRow, Report};
-use crate::wording::{counted, thousands};
+use crate::wording::{counted, listed, thousands};
 
 /// An entity is read where the lower end of the interval of its top-1 share lies above this.
 const READ: f64 = 0.5;
@@ -201,23 +201,30 @@ fn accuracy_on(split: &Split, ends: &[End]) -> Option<String> {
 fn depth(ends: &[End]) -> String {
     let of_end = |end: &End| {
         let learned = end.run.summary.learned_hops?;
-        let answered = match end.extrapolate() {
-            None => "how deep it answers has not been measured (extrapolate does)".to_owned(),
-            Some((_, row)) => {
-                let at = row.best.zip(row.low.zip(row.high)).zip(row.best_iterations);
-                let at = at.map_or(String::new(), |((best, interval), iterations)| {
-                    format!(", there {} after {iterations} iterations", within(best, interval))
-                });
-                format!("answers chains of up to {}{at}", row.extrapolated)
-            }
-        };
+        let answered = end.extrapolate().map_or(String::new(), |(_, row)| {
+            let at = row.best.zip(row.low.zip(row.high)).zip(row.best_iterations);
+            let at = at.map_or(String::new(), |((best, interval), iterations)| {
+                format!(", there {} after {iterations} iterations", within(best, interval))
+            });
+            format!("; answers chains of up to {}{at}", row.extrapolated)
+        });
         Some(format!(
-            "{} learned chains of up to {}; {answered}.",
+            "{} learned chains of up to {}{answered}.",
             end.run.name,
             counted(learned, "hop")
         ))
     };
     let mut said: Vec<String> = ends.iter().filter_map(of_end).collect();
+    let not_measured = ends
+        .iter()
+        .filter(|end| end.run.summary.learned_hops.is_some() && end.extrapolate().is_none());
+    let not_measured: Vec<String> = not_measured.map(|end| end.run.name.clone()).collect();
+    if !not_measured.is_empty() {
+        let names = listed(&not_measured, not_measured.len());
+        said.push(format!(
+            "How deep {names} can answer has not been measured; extrapolate does."
+        ));
+    }
     if let Some((least, _)) = ends.iter().find_map(End::extrapolate) {
         said.push(format!(
             "Answered: an accuracy of {least} or more after some number of iterations, at that depth and every one below; intervals: 95 % \
@@ -258,7 +265,7 @@ fn lens(ends: &[End]) -> String {
                 format!(", one layer before {}", within(row.top1, (row.low, row.high)))
             });
             return Some(format!(
-                "In {} it is first read at {}: top-1 {}{before} ({on}; the interval is that of this layer, not of the choice).",
+                "In {} it is first read at {}: top-1 {}{before} ({on}).",
                 end.run.name,
                 layer(row),
                 within(row.top1, (row.low, row.high))
@@ -279,7 +286,7 @@ fn lens(ends: &[End]) -> String {
     }
     format!(
         "The logit lens looks for the (first) bridge at r1. {} Read: the lower end of the 95 % interval, over test chains of one run, is \
-         above {READ}.",
+         above {READ}; it is the interval of that layer, and not of the choice among layers.",
         said.join(" ")
     )
 }
