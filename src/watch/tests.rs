@@ -264,7 +264,7 @@ fn a_small_screen_says_which_run_it_is_of_and_what_went_wrong() {
     // In full on a large one.
     assert_shows(
         &screen(&dashboard, &view, 80, 24),
-        &["b  ? silent", "process 1 on far", "│heartbeat in 20s of watching"],
+        &["b  ? silent", "process 1 on far", "│no heartbeat in 20s of watching"],
     );
 }
 
