@@ -34,6 +34,12 @@ impl Title {
         Self::new("", column)
     }
 
+    /// All of it.
+    #[cfg(test)]
+    pub(crate) fn whole(&self) -> String {
+        joined([&noted(&self.row, &self.note), &self.column])
+    }
+
     /// What panels of other checkpoints may share, and the note of this one alone.
     pub(super) fn parts(&self) -> (String, &str) {
         (joined([&self.row, &self.column]), &self.note)
