@@ -54,8 +54,13 @@ def open_page(browser, width=1280, link="", **options):
 
 
 def accessible(page, name):
-    # Also what is folded away at first: tables, and how a method can mislead.
-    page.evaluate("window.folded = [...document.querySelectorAll('details:not([open])')].filter(part => part.checkVisibility()); folded.forEach(part => part.open = true)")
+    # Also what is folded away at first: of every section a table, and how its method can mislead.
+    page.evaluate("""() => {
+        const parts = [...document.querySelectorAll('section')].flatMap(s => ['.data', '.misleads'].map(
+            kind => [...s.querySelectorAll(`details${kind}:not([open])`)].find(part => part.checkVisibility())));
+        window.folded = parts.filter(part => part);
+        folded.forEach(part => part.open = true);
+    }""")
     page.wait_for_timeout(200)
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
