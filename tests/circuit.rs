@@ -43,7 +43,10 @@ fn a_written_circuit_is_an_ordinary_checkpoint_beside_its_truth() {
     let at = folder.path();
     for &name in Name::all() {
         let name = name.to_string();
-        circuit(at, &[&name, "--rotate", "5"]).expect(0);
+        let said = circuit(at, &[&name, "--rotate", "5"]).expect(0).out;
+        for wrong in [" 1 layers", " 1 hops", " 1 heads", " 1 iterations"] {
+            assert!(!said.contains(wrong), "{said}");
+        }
         let truth: Truth = json(&truth_path(&at.join("c.safetensors")));
         assert_eq!((truth.circuit.as_str(), truth.rotate), (name.as_str(), Some(5)));
         let checkpoint = std::fs::read(at.join("c.safetensors")).unwrap();

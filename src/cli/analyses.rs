@@ -117,9 +117,9 @@ impl<M: Method + Draw> Analysis<M> {
         } else {
             M::draw(&report)
         };
-        figure.write(&out, &name, &self.look)?;
+        let pages = figure.write(&out, &name, &self.look)?;
         print_result(&report)?;
-        out!("{}/{name}.{{csv,json,{}}}", out.display(), self.look.endings());
+        say_files(&out, &name, &self.look, pages);
         if let Some(queries) = queries {
             let path = out.join(format!("{name}-rows.csv"));
             files::write(&path, &queries)?;
@@ -129,6 +129,17 @@ impl<M: Method + Draw> Analysis<M> {
             out!("{}", fitted.write()?.display());
         }
         Ok(())
+    }
+}
+
+/// Says where the tables of a result are, and its figure of this number of pages.
+pub(super) fn say_files(out: &Path, name: &str, look: &Look, pages: usize) {
+    let out = out.display();
+    if pages > 1 {
+        out!("{out}/{name}.{{csv,json}}");
+        out!("{out}/{}", look.files(name, pages));
+    } else {
+        out!("{out}/{name}.{{csv,json,{}}}", look.endings());
     }
 }
 

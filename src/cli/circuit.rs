@@ -10,6 +10,7 @@ use crate::circuit::{Circuit, Name, Settings, truth_path};
 use crate::error::Result;
 use crate::graph::Dataset;
 use crate::measure::Table;
+use crate::wording::counted;
 
 #[derive(Args)]
 pub(super) struct CircuitArgs {
@@ -73,14 +74,14 @@ pub(super) fn run(args: &CircuitArgs) -> Result<()> {
     circuit.write(out)?;
     let model = &circuit.info.model;
     out!(
-        "{} (checkpoint {}): {name}, {} layers, {} iterations, d_model {}, {} heads, {} parameters",
+        "{} (checkpoint {}): {name}, {}, {}, d_model {}, {}, {}",
         out.display(),
         circuit.truth.checkpoint_hash,
-        model.layers,
-        model.iterations,
+        counted(model.layers, "layer"),
+        counted(model.iterations, "iteration"),
         model.d_model,
-        model.heads,
-        model.parameters(circuit.info.vocab_size)
+        counted(model.heads, "head"),
+        counted(model.parameters(circuit.info.vocab_size), "parameter")
     );
     out!("{}", truth_path(out).display());
     for case in &circuit.truth.cases {
@@ -89,11 +90,8 @@ pub(super) fn run(args: &CircuitArgs) -> Result<()> {
             [] => String::new(),
             layers => format!(", facts in layers {layers:?}"),
         };
-        out!(
-            "  {} hops{layers}: {} queries answered {answered}",
-            case.hops,
-            case.queries
-        );
+        let (hops, queries) = (counted(case.hops, "hop"), case.queries);
+        out!("  {hops}{layers}: {queries} answered {answered}");
     }
     Ok(())
 }

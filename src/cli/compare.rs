@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::analyses::{Inputs, say_notes};
+use super::analyses::{Inputs, say_files, say_notes};
 use super::print::print_table;
 use super::progress::counted_work;
 use crate::checkpoint::{RunPath, find_checkpoints};
@@ -63,9 +63,9 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let comparison = compare(&loaded, &settings, Some(counted_work))?;
     say(&comparison);
     comparison.write(&out)?;
-    figure::compare(&comparison).write(&out, NAME, &args.look)?;
+    let pages = figure::compare(&comparison).write(&out, NAME, &args.look)?;
     print(&comparison)?;
-    out!("{}/compare.{{csv,json,{}}}", out.display(), args.look.endings());
+    say_files(&out, NAME, &args.look, pages);
     Ok(())
 }
 

@@ -139,6 +139,7 @@ fn cells(of_panel: &[&AblateRow], checkpoint: &CheckpointSummary) -> Content {
         below: vec![components.iter().filter(|component| !is_whole(component)).count()],
         value: "accuracy lost".to_owned(),
         layers: Some(checkpoint.layers),
+        ..Cells::default()
     })
 }
 

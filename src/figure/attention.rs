@@ -1,4 +1,4 @@
-//! Attention patterns: matrices of the position that looks by the one that is looked at.
+//! Attention patterns: matrices of the position that attends by the one that it attends to.
 
 use super::kit::{Cells, Content, Figure, Panel, Title};
 use super::{Draw, column_title, conditions, distinct, intervals, sample_size, several_runs};
@@ -26,7 +26,7 @@ impl Draw for Attention {
             }
         }
         Figure {
-            title: "Attention patterns: where each head looks".to_owned(),
+            title: "Attention patterns: what each head attends to".to_owned(),
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
@@ -93,7 +93,7 @@ fn cells(rows: &[&AttentionRow]) -> Content {
         Some((row.attention, row.low.zip(row.high)))
     };
     Content::Cells(Cells {
-        x_label: "looks at".to_owned(),
+        x_label: "attends to".to_owned(),
         y_label: "from".to_owned(),
         value: "attention probability".to_owned(),
         columns: positions.iter().map(ToString::to_string).collect(),

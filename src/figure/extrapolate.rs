@@ -1,6 +1,6 @@
 //! How far models answer beyond their curriculum (Kohli et al. 2026, Figures 6, 7 and 19).
 
-use super::kit::{Axis, Content, Figure, Panel, Series};
+use super::kit::{Axis, Colour, Content, Estimate, Figure, Panel, Series};
 use super::{Draw, conditions, cycled_line, distinct, span};
 use crate::measure::{Extrapolate, ExtrapolateRow, Report};
 
@@ -8,8 +8,11 @@ impl Draw for Extrapolate {
     const OVER_TRAINING: bool = true;
 
     /// Three panels, a line a run: the ratio and the extrapolated depth by learned depth, and the updates that each depth
-    /// took.
+    /// took. Over seeds, where every run is measured at the end of its training alone: a row a set of values.
     fn draw(report: &Report<Self>) -> Figure {
+        if report.checkpoints.iter().any(|group| !group.members.is_empty()) {
+            return over_seeds(report);
+        }
         let runs = distinct(&report.rows, |row| row.origin.run.clone());
         // What comes after the last stage has learned no more: the table has it.
         let mut rows: Vec<&ExtrapolateRow> = report.rows.iter().collect();
@@ -76,16 +79,100 @@ impl Draw for Extrapolate {
         let entry = |(place, run): (usize, &String)| (run.clone(), cycled_line(place));
         Figure {
             title: "Depth: learned in the curriculum, and answered with more iterations".to_owned(),
-            conditions: vec![
-                conditions(&report.checkpoints),
-                format!(
-                    "answered: accuracy {} or more at the best of 1 to {} iterations, at every depth up to it",
-                    report.settings.accuracy,
-                    report.settings.iterations.max(1)
-                ),
-            ],
+            conditions: vec![conditions(&report.checkpoints), answered(&report.settings)],
             legend: runs.iter().enumerate().map(entry).collect(),
             panels: vec![panels],
         }
+    }
+}
+
+fn answered(settings: &Extrapolate) -> String {
+    format!(
+        "answered: accuracy {} or more at the best of 1 to {} iterations, at every depth up to it",
+        settings.accuracy,
+        settings.iterations.max(1)
+    )
+}
+
+// What runs that differ in their seeds have in common at the end of training: not when they learned what.
+fn over_seeds(report: &Report<Extrapolate>) -> Figure {
+    let panel = |title: &str, x_label: &str, number: fn(&ExtrapolateRow) -> f64| Panel {
+        title: title.into(),
+        content: Content::Estimates {
+            x_label: x_label.to_owned(),
+            x_range: None,
+            rows: (report.rows.iter())
+                .map(|row| Estimate {
+                    name: row.origin.run.clone(),
+                    colour: Colour::BLUE,
+                    value: number(row),
+                    interval: None,
+                })
+                .collect(),
+        },
+    };
+    Figure {
+        title: "Depth at the end of training: learned in the curriculum, and answered with more iterations".to_owned(),
+        conditions: vec![
+            conditions(&report.checkpoints),
+            answered(&report.settings),
+            "hops: the median over seeds, of an even number the lower middle one; ratio: the mean over seeds; when each depth was learned \
+             is in survival.csv"
+                .to_owned(),
+        ],
+        legend: Vec::new(),
+        panels: vec![vec![
+            panel("Learned", "hops (median over seeds)", |row| row.learned as f64),
+            panel("Answered", "hops (median over seeds)", |row| row.extrapolated as f64),
+            panel("Ratio", "answered / learned (mean over seeds)", |row| row.ratio),
+        ]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{origin, report};
+    use super::*;
+    use crate::measure::Iterations;
+
+    #[test]
+    fn over_seeds_nothing_is_said_of_when_a_depth_was_learned() {
+        let row = ExtrapolateRow {
+            origin: origin(),
+            layers: 1,
+            iterations: 4,
+            learned: 3,
+            extrapolated: 6,
+            ratio: 1.9,
+            best: Some(0.8),
+            low: None,
+            high: None,
+            n: Some(3),
+            best_iterations: Some(7),
+            next: None,
+            next_low: None,
+            next_high: None,
+            interval: None,
+            split: None,
+        };
+        let settings = Extrapolate {
+            iterations: Iterations::Trained,
+            accuracy: 0.6,
+            seed: 1,
+        };
+        let mut report = report(settings, vec![row]);
+        let of_one_run = Extrapolate::draw(&report);
+        assert!(matches!(of_one_run.panels[0][2].content, Content::Lines { .. }));
+        report.checkpoints[0].members = report.checkpoints.clone();
+        let figure = Extrapolate::draw(&report);
+        assert!(figure.title.contains("at the end of training"), "{}", figure.title);
+        let numbers: Vec<f64> = figure.panels[0]
+            .iter()
+            .map(|panel| match &panel.content {
+                Content::Estimates { rows, .. } => rows[0].value,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(numbers, [3.0, 6.0, 1.9]);
     }
 }

@@ -64,7 +64,7 @@ macro_rules! draw_by_name {
         pub fn draw_result(method: &str, folder: &Path, look: &Look) -> Result<()> {
             $(
                 if method == <measure::$Method as Method>::NAME {
-                    return measure::$Method::draw(&Report::read(folder)?).write(folder, method, look);
+                    measure::$Method::draw(&Report::read(folder)?).write(folder, method, look)?;
                 }
             )*
             Ok(())

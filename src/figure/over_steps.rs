@@ -2,25 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use super::kit::{Cells, Content, Figure, Panel, Point, UNIT};
+use super::kit::{Cells, Content, Figure, Panel, Point, Series, Title, UNIT};
 use super::steps::Steps;
-use super::{Draw, conditions, distinct, span, split_legend, thousands, wrapped};
+use super::{Draw, bound_entry, conditions, distinct, several_runs, span, split_legend, thousands};
 use crate::checkpoint::CheckpointRole;
 use crate::error::{Error, Result};
 use crate::graph::Split;
 use crate::measure::{CheckpointSummary, Column, Report, Row, fields};
 
-/// The most panels of such a figure.
-const MAX_PANELS: usize = 48;
+/// The most panels of such a figure, which are 20 pages of a paper.
+const MAX_PANELS: usize = 480;
 /// What places a state in the loop.
 const LAYER: &str = "effective_layer";
 const PLACE: [&str; 3] = [LAYER, "iteration", "layer"];
+// Attention goes from a position to that of a key.
+const KEY: &str = "key_position";
 
 /// The number of a method that [`Draw::OVER_STEPS`] names, against training steps on a logarithmic axis.
 ///
 /// Where a method measures along the loop and marks the largest number (the lens over effective layers, accuracy over iterations), that
-/// maximum is drawn, a line a split; where it measures single places (patching), a map of training step and effective layer. A row of
-/// panels a run.
+/// maximum is drawn, a line a split; where it measures single places (patching), a map of training step and effective layer, a column
+/// of panels a split.
 ///
 /// # Errors
 /// When the method has no number with an interval, or there is no checkpoint after step 0.
@@ -65,37 +67,49 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
     let is_map = !has_maxima && rows.iter().all(|row| row.layer.is_some());
     let mut panels = Vec::new();
     for run in distinct(&rows, |row| row.run.clone()) {
-        let of_run: Vec<&Dot> = rows.iter().filter(|row| row.run == run).collect();
-        let splits = distinct(&of_run, |row| row.split.clone());
-        for of in distinct(&of_run, |row| row.of.clone()) {
-            let of_panel: Vec<&Dot> = of_run.iter().copied().filter(|row| row.of == of).collect();
-            let title = title(&run, &of, &report.checkpoints);
-            if is_map {
-                panels.extend(
-                    splits
-                        .iter()
-                        .map(|split| map(&title, split.as_ref(), &of_panel, column)),
-                );
+        let dots: Vec<&Dot> = rows.iter().filter(|row| row.run == run).collect();
+        let splits = distinct(&dots, |row| row.split.clone());
+        let is_of_run = |checkpoint: &&CheckpointSummary| checkpoint.origin.run == run;
+        let of_run: Vec<&CheckpointSummary> = report.checkpoints.iter().filter(is_of_run).collect();
+        for of in distinct(&dots, |row| row.of.clone()) {
+            let of_panel: Vec<&Dot> = dots.iter().copied().filter(|row| row.of == of).collect();
+            let title = title(&run, &of, several_runs(&report.checkpoints));
+            panels.push(if is_map {
+                let map = |split: &Option<Split>| map(&title, split.as_ref(), &of_panel, column, &of_run);
+                splits.iter().map(map).collect()
             } else {
-                panels.push(lines(
-                    title,
-                    &of_panel,
-                    &splits,
-                    column,
-                    &axis,
-                    &report.checkpoints,
-                    &run,
-                ));
-            }
+                vec![lines(title, &of_panel, &splits, column, &axis, &of_run)]
+            });
         }
     }
-    let left_out = panels.len().saturating_sub(MAX_PANELS);
-    panels.truncate(MAX_PANELS);
+    let left_out = truncate(&mut panels);
+    if let Some(left_out) = &left_out {
+        tracing::warn!("{}-over-steps: {left_out}", M::NAME);
+    }
     Ok(Figure {
         title: format!("{}, over training", M::draw(&report.only(&[])).title),
         conditions: conditions_of(report, column, &shared, left_out),
-        legend: legend(&rows, is_map),
-        panels: wrapped(panels),
+        legend: legend(&rows, is_map, &report.checkpoints),
+        panels,
+    })
+}
+
+// Takes away the rows of panels that are too many, and says how to get them.
+fn truncate(panels: &mut Vec<Vec<Panel>>) -> Option<String> {
+    let count = |panels: &[Vec<Panel>]| panels.iter().map(Vec::len).sum::<usize>();
+    let all = count(panels);
+    let mut so_far = 0;
+    let is_shown = |row: &&Vec<Panel>| {
+        so_far += row.len();
+        so_far <= MAX_PANELS
+    };
+    let shown = panels.iter().take_while(is_shown).count();
+    panels.truncate(shown.max(1));
+    let left_out = all - count(panels);
+    (left_out > 0).then(|| {
+        format!(
+            "{left_out} of {all} panels are left out: name fewer splits (--split) or runs to see them; the table has all"
+        )
     })
 }
 
@@ -164,22 +178,22 @@ fn drop_shared(rows: &mut [Dot]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn title(run: &str, of: &[(String, String)], checkpoints: &[CheckpointSummary]) -> String {
-    let values: Vec<String> = of
-        .iter()
-        .map(|(name, value)| {
-            if value.parse::<f64>().is_ok() {
-                format!("{name} {value}")
-            } else {
-                value.clone()
-            }
-        })
-        .collect();
-    let several = checkpoints
-        .windows(2)
-        .any(|pair| pair[0].origin.run != pair[1].origin.run);
-    let run = several.then(|| run.to_owned());
-    run.into_iter().chain(values).collect::<Vec<_>>().join(", ")
+fn title(run: &str, of: &[(String, String)], several_runs: bool) -> String {
+    let mut parts: Vec<String> = several_runs.then(|| run.to_owned()).into_iter().collect();
+    for (name, value) in of {
+        match parts.last_mut() {
+            Some(position) if name == KEY => *position += &format!(" to {value}"),
+            _ if value.parse::<f64>().is_ok() => parts.push(format!("{} {value}", name.replace('_', " "))),
+            _ => parts.push(value.clone()),
+        }
+    }
+    parts.join(", ")
+}
+
+// The steps at which the stages of a run were reached, with their names.
+fn stages<'a>(of_run: &'a [&CheckpointSummary]) -> impl Iterator<Item = (u64, String)> + 'a {
+    let reached = of_run.iter().filter(|it| matches!(it.role, CheckpointRole::Stage(_)));
+    reached.map(|it| (it.origin.step, it.role.to_string()))
 }
 
 fn lines(
@@ -188,8 +202,7 @@ fn lines(
     splits: &[Option<Split>],
     column: &Column,
     axis: &Scale,
-    checkpoints: &[CheckpointSummary],
-    run: &str,
+    of_run: &[&CheckpointSummary],
 ) -> Panel {
     let known: Vec<Split> = splits.iter().flatten().cloned().collect();
     let lines = split_legend(&known);
@@ -215,10 +228,7 @@ fn lines(
     } else {
         span(values().chain(ends), 0.0)
     };
-    let stages = checkpoints
-        .iter()
-        .filter(|it| it.origin.run == run && matches!(it.role, CheckpointRole::Stage(_)));
-    let marks = stages.map(|it| (axis.steps.place(it.origin.step as f64), it.role.to_string()));
+    let marks = stages(of_run).map(|(step, name)| (axis.steps.place(step as f64), name));
     Panel {
         title: title.into(),
         content: Content::Lines {
@@ -231,7 +241,7 @@ fn lines(
     }
 }
 
-fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Panel {
+fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column, of_run: &[&CheckpointSummary]) -> Panel {
     let of_panel: Vec<&Dot> = rows.iter().copied().filter(|row| row.split.as_ref() == split).collect();
     let mut steps = distinct(&of_panel, |row| row.step);
     steps.sort_unstable();
@@ -241,14 +251,11 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
         let found = of_panel.iter().find(|row| row.layer == Some(layer) && row.step == step);
         found.and_then(|row| Some((row.value?, row.interval)))
     };
-    let name = split.map_or("", Split::title);
+    // A stage ends with the checkpoint that is measured at its step.
+    let until = |step: u64| steps.iter().filter(|other| **other <= step).count();
+    let ends = stages(of_run).map(|(step, _)| until(step)).filter(|n| *n < steps.len());
     Panel {
-        title: [name, title]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(", ")
-            .into(),
+        title: Title::new(title, split.map_or("", Split::title)),
         content: Content::Cells(Cells {
             x_label: "training step".to_owned(),
             y_label: "effective layer".to_owned(),
@@ -258,28 +265,31 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column) -> Pa
                 .iter()
                 .map(|&layer| steps.iter().map(|&step| cell(layer, step)).collect())
                 .collect(),
+            behind: ends.collect(),
             value: column.heading().to_owned(),
+            row_layers: of_run.first().map(|checkpoint| checkpoint.layers),
             ..Cells::default()
         }),
     }
 }
 
-fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, shared: &str, left_out: usize) -> Vec<String> {
+fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, shared: &str, left_out: Option<String>) -> Vec<String> {
     let told = [column.heading(), shared].into_iter().filter(|part| !part.is_empty());
     let told = told.map(str::to_owned).chain([report.intervals()]);
     let mut lines = vec![conditions(&report.checkpoints), told.collect::<Vec<_>>().join("; ")];
     if report.checkpoints.iter().any(|checkpoint| checkpoint.origin.step == 0) {
         lines.push("the initial weights, at step 0, are in the table alone".to_owned());
     }
-    if left_out > 0 {
-        lines.push(format!(
-            "{left_out} more panels are left out: name fewer splits or runs; the table has all"
-        ));
-    }
+    lines.extend(left_out);
     lines
 }
 
-fn legend(rows: &[Dot], is_map: bool) -> Vec<(String, super::kit::Series)> {
+fn legend(rows: &[Dot], is_map: bool, checkpoints: &[CheckpointSummary]) -> Vec<(String, Series)> {
     let splits: Vec<Split> = distinct(rows, |row| row.split.clone()).into_iter().flatten().collect();
-    if is_map { Vec::new() } else { split_legend(&splits) }
+    let has_stages = checkpoints.iter().any(|it| matches!(it.role, CheckpointRole::Stage(_)));
+    match (is_map, has_stages) {
+        (true, true) => vec![bound_entry("stage reached")],
+        (true, false) => Vec::new(),
+        (false, _) => split_legend(&splits),
+    }
 }

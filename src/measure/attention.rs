@@ -21,7 +21,7 @@ use crate::graph::{Position, Split};
 use crate::model::{Hooks, Pass, Point, Rows, Sharing, Site};
 use crate::random::Stream;
 
-/// Whose attention to look at.
+/// Whose attention to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 pub struct Attention {
     /// Which queries; a single one has its own patterns, without intervals.

@@ -68,7 +68,7 @@ fn point(number: usize, replicate: &Replicate, run: &TrainingRun, runs: &Path) -
         folder: replicate.folder().join(&run.name),
         hash: Point::hash_of(&run.config, &data.hash)?,
         values: BTreeMap::from([
-            ("experiment".to_owned(), experiment.as_str().into()),
+            (Point::EXPERIMENT.to_owned(), experiment.as_str().into()),
             ("run".to_owned(), run.name.as_str().into()),
         ]),
         seeds: PointSeeds {

@@ -53,6 +53,14 @@ pub struct PointData {
 }
 
 impl Point {
+    /// The key among its values that a study names its experiments by. No setting has this name.
+    pub const EXPERIMENT: &str = "experiment";
+
+    /// The experiment of a study that it is of; `None` in a sweep.
+    pub fn experiment(&self) -> Option<&str> {
+        self.values.get(Self::EXPERIMENT)?.as_str()
+    }
+
     /// Point `number` of a plan that a test makes up, `name` in `points/`.
     #[cfg(test)]
     pub(crate) fn made_up(number: usize, name: &str) -> Self {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Which, failed_points};
 use crate::cli::DeviceArg;
+use crate::cli::analyses::say_files;
 use crate::cli::print::print_table;
 use crate::cli::progress::counted_work;
 use crate::error::Result;
@@ -74,8 +75,8 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
     }
     out!("{}/{{gather,curves,survival,effects}}.csv, gather.json", out.display());
     for (name, figure) in gathered.figures(!args.linear) {
-        figure.write(&out, name, &args.look)?;
-        out!("{}/{name}.{{{}}}", out.display(), args.look.endings());
+        let pages = figure.write(&out, name, &args.look)?;
+        out!("{}/{}", out.display(), args.look.files(name, pages));
     }
     print_stages(&gathered)?;
     let device = args.device.device.open()?;
@@ -97,11 +98,8 @@ pub(super) fn run(args: &GatherArgs) -> Result<()> {
         print_table(&of_method.table)?;
         out!("{}", of_method.intervals);
         let name = of_method.name;
-        out!(
-            "{}/{name}-over-seeds.{{csv,json,{}}}, {name}-runs.csv",
-            out.display(),
-            args.look.endings()
-        );
+        say_files(&out, &format!("{name}-over-seeds"), &args.look, of_method.pages);
+        out!("{}/{name}-runs.csv", out.display());
         failed.extend(of_method.failed);
     }
     failed_points(failed)

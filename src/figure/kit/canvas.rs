@@ -199,6 +199,13 @@ impl Canvas {
         }
     }
 
+    /// A line with white of this width on each side, which sets it off from whatever is below.
+    pub(super) fn cased(&mut self, places: &[At], ink: &Ink, casing: f64) {
+        let width = ink.stroke.unwrap_or(0.0) + 2.0 * casing;
+        self.polyline(places, &Ink::stroke(Colour::WHITE, width));
+        self.polyline(places, ink);
+    }
+
     pub(super) fn polygon(&mut self, corners: &[At], ink: &Ink) {
         if ink.stroke.is_some() {
             let closed: Vec<At> = corners.iter().chain(corners.first()).copied().collect();

@@ -3,7 +3,7 @@
 use super::canvas::{Canvas, Ink, Side, Type};
 use super::colour::Colour;
 use super::look::Sizes;
-use super::panel::Frame;
+use super::panel::{Frame, Ground, boundary, casing};
 use super::ticks::signed;
 use super::{Cell, Cells};
 
@@ -11,14 +11,14 @@ use super::{Cell, Cells};
 pub(super) const BELOW_0: f64 = -0.05;
 
 impl Cells {
-    /// The layers of an iteration where there are several of both.
+    /// The layers of an iteration where columns are of several of both.
     pub(super) fn marked_layers(&self) -> Option<usize> {
-        let deepest = self
-            .columns
-            .iter()
-            .filter_map(|name| name.parse::<usize>().ok())
-            .max()?;
-        self.layers.filter(|&layers| layers > 1 && deepest > layers)
+        several(self.layers, &self.columns)
+    }
+
+    /// The layers of an iteration where rows are of several of both.
+    pub(super) fn marked_row_layers(&self) -> Option<usize> {
+        several(self.row_layers, &self.rows)
     }
 
     /// Whether some number is so far below 0 that it is drawn so.
@@ -71,16 +71,40 @@ impl Cells {
                 let last = self.columns.iter().filter_map(of).max().unwrap_or(0);
                 (layer <= last).then_some(until as f64 / columns)
             };
-            frame.iterations(canvas, layers, &end);
+            frame.iterations(canvas, layers, &end, Ground::Cells);
         }
-        let bound = bound(frame.sizes);
+        if let Some(layers) = self.marked_row_layers() {
+            self.iterations_of_rows(canvas, frame, layers);
+        }
+        let (bound, casing) = (bound(frame.sizes), casing(frame.sizes));
         for &n in &self.behind {
             let x = n as f64 / columns;
-            canvas.polyline(&[frame.at(x, 0.0), frame.at(x, 1.0)], &bound);
+            canvas.cased(&[frame.at(x, 0.0), frame.at(x, 1.0)], &bound, casing);
         }
         for &n in &self.below {
             let y = 1.0 - n as f64 / rows;
-            canvas.polyline(&[frame.at(0.0, y), frame.at(1.0, y)], &bound);
+            canvas.cased(&[frame.at(0.0, y), frame.at(1.0, y)], &bound, casing);
+        }
+    }
+
+    // A line between each two iterations of this number of layers, and their numbers right of the plot.
+    fn iterations_of_rows(&self, canvas: &mut Canvas, frame: &Frame, layers: usize) {
+        let iteration = |row: &String| row.parse::<usize>().map_or(0, |layer| layer.div_ceil(layers));
+        let style = Type::of(frame.sizes.text).coloured(Colour::FAINT_INK);
+        let up = |row: usize| 1.0 - row as f64 / self.rows.len() as f64;
+        let mut first = 0;
+        for rows in self.rows.chunk_by(|a, b| iteration(a) == iteration(b)) {
+            let end = first + rows.len();
+            if first > 0 {
+                let line = [frame.at(0.0, up(first)), frame.at(1.0, up(first))];
+                canvas.cased(&line, &boundary(frame.sizes), casing(frame.sizes));
+            }
+            if iteration(&rows[0]) > 0 {
+                let (x, y) = frame.at(1.0, f64::midpoint(up(first), up(end)));
+                let at = (x + 0.4 * frame.sizes.text, y);
+                canvas.text(at, Side::Left, style, &iteration(&rows[0]).to_string());
+            }
+            first = end;
         }
     }
 
@@ -106,6 +130,12 @@ impl Cells {
     }
 }
 
+// The layers of an iteration where effective layers with these names are of several of both.
+fn several(layers: Option<usize>, names: &[String]) -> Option<usize> {
+    let deepest = names.iter().filter_map(|name| name.parse::<usize>().ok()).max()?;
+    layers.filter(|&layers| layers > 1 && deepest > layers)
+}
+
 fn is_undecided((_, interval): &Cell) -> bool {
     interval.is_some_and(|(low, high)| low < 0.0 && high > 0.0)
 }
@@ -126,7 +156,11 @@ pub(super) fn draw_cell(
 ) {
     let style = Type::of(sizes.text);
     let middle = (left + 0.5 * width, top + 0.5 * height);
-    let fits = |text: &str, lines: f64| style.width(text) < 0.92 * width && lines * 1.15 * style.size < height;
+    // Whatever the digits are, so that cells of one size have their numbers all or none.
+    let fits = |text: &str, lines: f64| {
+        let widest = text.replace(|c: char| c.is_ascii_digit(), "0");
+        style.width(&widest) < 0.92 * width && lines * 1.15 * style.size < height
+    };
     let Some((value, interval)) = cell else {
         if fits("0.00", 1.0) {
             canvas.text(middle, Side::Centre, style, "–");

@@ -21,8 +21,8 @@ impl Colour {
     pub(super) const FAINT_INK: Self = Self(95, 95, 95);
     pub(super) const GRID: Self = Self(232, 232, 232);
     pub(super) const FRAME: Self = Self(140, 140, 140);
-    /// Between iterations: apart from the grid, fainter than data.
-    pub(super) const BOUNDARY: Self = Self(175, 175, 175);
+    /// Between iterations: apart from the grid, fainter than data, at the least contrast with white that graphics need (3 : 1, WCAG 2.2).
+    pub(super) const BOUNDARY: Self = Self(145, 145, 145);
     /// A cell without a value.
     pub(super) const MISSING: Self = Self(214, 214, 214);
 
@@ -197,13 +197,25 @@ mod tests {
         }
     }
 
+    fn contrast(a: Colour, b: Colour) -> f64 {
+        let (a, b) = (a.luminance(), b.luminance());
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
     #[test]
     fn numbers_in_cells_can_be_read() {
         for n in -20..=20 {
             let colour = Colour::of_cell(f64::from(n) / 20.0);
-            let (ink, paper) = (colour.ink().luminance(), colour.luminance());
-            let contrast = (ink.max(paper) + 0.05) / (ink.min(paper) + 0.05);
+            let contrast = contrast(colour.ink(), colour);
             assert!(contrast >= 4.5, "{n}: {contrast}");
+        }
+    }
+
+    #[test]
+    fn lines_on_cells_stand_out_from_their_casing() {
+        for line in [Colour::VERMILION, Colour::BOUNDARY] {
+            let contrast = contrast(line, Colour::WHITE);
+            assert!(contrast >= 3.0, "{line:?}: {contrast}");
         }
     }
 }

@@ -75,7 +75,7 @@ impl Figure {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn of(figure: &'a Figure, look: &Look, titles: &Titles, width: f64) -> Self {
+    pub(super) fn of(figure: &'a Figure, title: &str, look: &Look, titles: &Titles, width: f64) -> Self {
         let sizes = look.sizes();
         let broken = |text: &str, style: Type| style.lines(text, width);
         let (title, conditions) = if look.has_caption() {
@@ -83,7 +83,7 @@ impl<'a> Head<'a> {
             let conditions = conditions.chain(figure.conditions.iter().map(String::as_str));
             let style = Type::of(sizes.condition);
             (
-                broken(&figure.title, Type::of(sizes.title).bold()),
+                broken(title, Type::of(sizes.title).bold()),
                 conditions.flat_map(|line| broken(line, style)).collect(),
             )
         } else {

@@ -4,13 +4,15 @@
 use super::canvas::{Canvas, Side, Type};
 use super::head::Head;
 use super::look::{Look, Sizes};
+use super::pages::Blocks;
 use super::panel::{Frame, Shown};
 use super::titles::{Titles, letter};
 use super::{Figure, Panel};
 
-/// A figure for a look.
+/// A page of a figure for a look.
 pub(super) struct Layout<'a> {
     figure: &'a Figure,
+    title: String,
     sizes: Sizes,
     width: f64,
     titles: Titles<'a>,
@@ -32,18 +34,18 @@ struct Slot<'a> {
     shown: Shown,
 }
 
-// The heights of a line from the top: its head, its titles, iterations, plots, and the labels below.
+// The heights of a line from the top: its head, its titles, iterations and names of marks, plots, and the labels below.
 struct Heights {
     head: f64,
     titles: f64,
-    iterations: f64,
+    above: f64,
     plot: f64,
     below: f64,
 }
 
 impl Heights {
     fn total(&self) -> f64 {
-        self.head + self.titles + self.iterations + self.plot + self.below
+        self.head + self.titles + self.above + self.plot + self.below
     }
 }
 
@@ -57,16 +59,25 @@ struct Columns {
 }
 
 impl<'a> Layout<'a> {
-    pub(super) fn of(figure: &'a Figure, look: &Look) -> Self {
-        let sizes = look.sizes();
-        let (blocks, is_grid) = blocks(figure, &sizes);
+    /// The page `n` of `of` where there are several, with these panels.
+    pub(super) fn of(
+        figure: &'a Figure,
+        look: &Look,
+        sizes: Sizes,
+        Blocks { blocks, is_grid }: &Blocks<'a>,
+        page: Option<(usize, usize)>,
+    ) -> Self {
+        let title = page.map_or_else(
+            || figure.title.clone(),
+            |(n, of)| format!("{} ({n} of {of})", figure.title),
+        );
         let all: Vec<Vec<&Panel>> = figure.panels.iter().map(|row| row.iter().collect()).collect();
-        let titles = Titles::of(&all, is_grid);
+        let titles = Titles::of(&all, *is_grid);
         let columns = blocks.iter().flatten().map(Vec::len).max().unwrap_or(1).max(1);
         let margins = 2.0 * sizes.gap;
         let width = (sizes.width).unwrap_or_else(|| (columns as f64 * sizes.panel + margins).max(1.9 * sizes.panel));
         let mut lines: Vec<Line> = Vec::new();
-        for block in &blocks {
+        for block in blocks {
             for (i, row) in block.iter().enumerate() {
                 let slots = row.iter().enumerate().map(|(j, &panel)| {
                     let above = i.checked_sub(1).and_then(|i| block[i].get(j));
@@ -79,6 +90,7 @@ impl<'a> Layout<'a> {
                             x: !below.is_some_and(|below| below.shares_x(panel)),
                             y: !(j > 0 && row[j - 1].shares_y(panel)),
                             iterations: !above.is_some_and(|above| above.shares_x(panel)),
+                            marks: !above.is_some_and(|above| above.shares_marks(panel)),
                         },
                     }
                 });
@@ -93,9 +105,10 @@ impl<'a> Layout<'a> {
                 slot.letter = letter(n);
             }
         }
-        let head = Head::of(figure, look, &titles, width - margins);
+        let head = Head::of(figure, &title, look, &titles, width - margins);
         Self {
             figure,
+            title,
             sizes,
             width,
             titles,
@@ -104,16 +117,29 @@ impl<'a> Layout<'a> {
         }
     }
 
+    // The heights of its lines.
+    fn all_heights(&self, columns: &Columns) -> Vec<Heights> {
+        self.lines.iter().map(|line| self.heights(line, columns)).collect()
+    }
+
+    fn height_of(&self, heights: &[Heights]) -> f64 {
+        2.0 * self.sizes.gap + self.head.height() + heights.iter().map(Heights::total).sum::<f64>()
+    }
+
+    pub(super) fn height(&self) -> f64 {
+        self.height_of(&self.all_heights(&self.columns()))
+    }
+
     /// Draws it.
     pub(super) fn draw(&self) -> String {
         let sizes = &self.sizes;
         let columns = self.columns();
-        let heights: Vec<Heights> = self.lines.iter().map(|line| self.heights(line, &columns)).collect();
-        let height = 2.0 * sizes.gap + self.head.height() + heights.iter().map(Heights::total).sum::<f64>();
+        let heights = self.all_heights(&columns);
+        let height = self.height_of(&heights);
         let mut canvas = Canvas::new(
             sizes,
             (self.width, height),
-            &self.figure.title,
+            &self.title,
             &self.figure.description(&self.titles),
         );
         self.head.draw(&mut canvas, (sizes.gap, sizes.gap));
@@ -151,7 +177,7 @@ impl<'a> Layout<'a> {
             let frame = Frame {
                 sizes,
                 left: plot_left,
-                top: titles_end + heights.iterations,
+                top: titles_end + heights.above,
                 width: columns.plot,
                 height: heights.plot,
                 labels: *labels,
@@ -179,7 +205,8 @@ impl<'a> Layout<'a> {
             widths.fold(0.0, f64::max)
         };
         let left: Vec<f64> = (0..n).map(labels).collect();
-        let right = 1.5 * sizes.gap;
+        let slots = self.lines.iter().flat_map(|line| &line.slots);
+        let right = 1.5 * sizes.gap + slots.map(|slot| slot.panel.width_right(sizes)).fold(0.0, f64::max);
         let plot = (room - left.iter().sum::<f64>() - n as f64 * right) / n as f64;
         Columns { left, right, plot }
     }
@@ -202,13 +229,7 @@ impl<'a> Layout<'a> {
         Heights {
             head,
             titles: titles + 0.3 * sizes.gap,
-            iterations: most(&|slot| {
-                if slot.shown.iterations && slot.panel.marks_iterations() {
-                    Sizes::leading(sizes.text)
-                } else {
-                    0.0
-                }
-            }),
+            above: most(&|slot| slot.panel.height_above(sizes, slot.shown, columns.plot)),
             plot: most(&|slot| slot.panel.height_of_plot(sizes, lines_height)),
             below: most(&|slot| {
                 if slot.shown.x {
@@ -237,42 +258,4 @@ impl Slot<'_> {
 // The height of plots of lines, in panels of this width.
 fn plot_height(sizes: &Sizes, panel: f64) -> f64 {
     (0.5 * panel).clamp(sizes.heights.0, sizes.heights.1)
-}
-
-// Panels in rows, in blocks one below the other, and whether they are a grid. A sequence is broken into rows of one length, a grid that
-// is too wide into blocks of columns.
-fn blocks<'a>(figure: &'a Figure, sizes: &Sizes) -> (Vec<Vec<Vec<&'a Panel>>>, bool) {
-    const SIDE_BY_SIDE: usize = 4;
-    let rows: Vec<Vec<&Panel>> = figure.panels.iter().map(|row| row.iter().collect()).collect();
-    let fits = sizes.width.map_or(usize::MAX, |width| {
-        (((width - 2.0 * sizes.gap) / sizes.min_panel) as usize).max(1)
-    });
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    if rows.len() > 1 && columns > 1 {
-        let bands = columns.div_ceil(fits);
-        let width = columns.div_ceil(bands);
-        let band = |n: usize| -> Vec<Vec<&Panel>> {
-            let of_row = |row: &Vec<&'a Panel>| row.iter().skip(n * width).take(width).copied().collect();
-            rows.iter()
-                .map(of_row)
-                .filter(|row: &Vec<&Panel>| !row.is_empty())
-                .collect()
-        };
-        return ((0..bands).map(band).collect(), true);
-    }
-    let all = rows.concat();
-    let most = SIDE_BY_SIDE.min(fits);
-    let least_blank = |&columns: &usize| {
-        (
-            all.len().next_multiple_of(columns) - all.len(),
-            std::cmp::Reverse(columns),
-        )
-    };
-    let columns = match all.len() {
-        n if n <= most => n.max(1),
-        _ => (most.saturating_sub(1).max(most.min(2))..=most)
-            .min_by_key(least_blank)
-            .unwrap_or(most),
-    };
-    (vec![all.chunks(columns).map(<[&Panel]>::to_vec).collect()], false)
 }

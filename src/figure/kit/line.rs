@@ -13,8 +13,6 @@ pub(crate) enum Stroke {
     Dotted,
     /// Solid, thin and pale: one of many.
     Thin,
-    /// Solid and thick: what many have in common.
-    Bold,
     /// No line: a short vertical tick at each point.
     Ticks,
 }
@@ -88,6 +86,8 @@ pub(crate) struct Series {
     pub(crate) stroke: Stroke,
     /// The shape at each point, where there is one.
     pub(crate) marker: Option<Marker>,
+    /// Thick: what many have in common.
+    pub(crate) is_bold: bool,
     pub(crate) points: Vec<Point>,
 }
 
@@ -98,6 +98,7 @@ impl Series {
             colour,
             stroke: Stroke::Solid,
             marker: Some(Marker::Circle),
+            is_bold: false,
             points: Vec::new(),
         }
     }
@@ -107,6 +108,13 @@ impl Series {
     pub(crate) fn stroke(mut self, stroke: Stroke) -> Self {
         self.stroke = stroke;
         self.marker = None;
+        self
+    }
+
+    /// Thick.
+    #[must_use]
+    pub(crate) fn bold(mut self) -> Self {
+        self.is_bold = true;
         self
     }
 
@@ -125,12 +133,13 @@ impl Series {
 
     /// Whether another line looks the same.
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
-        (self.colour, self.stroke, self.marker) == (other.colour, other.stroke, other.marker)
+        let look = |line: &Self| (line.colour, line.stroke, line.marker, line.is_bold);
+        look(self) == look(other)
     }
 
     /// How its line is stroked.
     pub(super) fn ink(&self, sizes: &Sizes) -> Ink {
-        let width = sizes.stroke;
+        let width = if self.is_bold { 1.6 * sizes.stroke } else { sizes.stroke };
         let ink = |width: f64| Ink::stroke(self.colour, width);
         match self.stroke {
             Stroke::Solid if self.marker.is_some() => ink(width),
@@ -139,7 +148,6 @@ impl Series {
             Stroke::DashDotted => ink(0.9 * width).dashed(&[4.5 * width, 1.5 * width, width, 1.5 * width]),
             Stroke::Dotted => ink(width).dashed(&[width, 1.8 * width]),
             Stroke::Thin => ink(0.55 * width).pale(0.5),
-            Stroke::Bold => ink(1.3 * width),
         }
     }
 

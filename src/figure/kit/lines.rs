@@ -3,9 +3,9 @@
 use super::canvas::{At, Canvas, Ink, Side, Type};
 use super::colour::Colour;
 use super::look::Sizes;
-use super::panel::Frame;
+use super::panel::{Frame, Ground};
 use super::ticks::Ticks;
-use super::{Axis, Series};
+use super::{Axis, Series, marks};
 
 /// The ticks of the vertical axis of a plot of this height.
 pub(super) fn y_ticks(sizes: &Sizes, range: (f64, f64), height: f64) -> Vec<(f64, String)> {
@@ -51,6 +51,38 @@ fn x_ticks(sizes: &Sizes, x: &Axis, series: &[Series], width: f64) -> Vec<(f64, 
     fitting.unwrap_or_default()
 }
 
+impl Axis {
+    // The share of the axis at which a value is.
+    fn share(&self, at: f64) -> f64 {
+        (at - self.range.0) / (self.range.1 - self.range.0)
+    }
+
+    /// Whether iterations of several layers are marked on it.
+    pub(super) fn marks_iterations(&self) -> bool {
+        self.layers
+            .is_some_and(|layers| layers > 1 && self.range.1 > layers as f64 + 1.0)
+    }
+}
+
+/// The height of the numbers of iterations above a plot with this axis.
+pub(super) fn iterations_height(sizes: &Sizes, x: &Axis) -> f64 {
+    if x.marks_iterations() {
+        Sizes::leading(sizes.text)
+    } else {
+        0.0
+    }
+}
+
+/// The height of the names of marks above a plot of this width.
+pub(super) fn marks_height(sizes: &Sizes, x: &Axis, marks: &[(f64, String)], width: f64) -> f64 {
+    marks::height(sizes, &placed(x, marks), width)
+}
+
+// Marks at their shares of the width.
+fn placed<'a>(x: &Axis, marks: &'a [(f64, String)]) -> Vec<(f64, &'a str)> {
+    marks.iter().map(|(at, name)| (x.share(*at), name.as_str())).collect()
+}
+
 /// Draws lines on axes.
 pub(super) fn draw(
     canvas: &mut Canvas,
@@ -62,7 +94,7 @@ pub(super) fn draw(
 ) {
     let margin = 0.03 * (top - bottom);
     let (floor, ceiling) = (bottom - margin, top + margin);
-    let across = |at: f64| (at - x.range.0) / (x.range.1 - x.range.0);
+    let across = |at: f64| x.share(at);
     let up = |value: f64| (value - floor) / (ceiling - floor);
     let place = |at: f64, value: f64| frame.at(across(at), up(value));
     axes(canvas, frame, x, (y_label, (bottom, top)), series, (&across, &up));
@@ -71,12 +103,15 @@ pub(super) fn draw(
         let end =
             |layer: usize| (layer <= last.next_multiple_of(layers)).then(|| across(layer as f64 + 0.5).clamp(0.0, 1.0));
         if last > layers {
-            frame.iterations(canvas, layers, &end);
+            frame.iterations(canvas, layers, &end, Ground::Page);
         }
     }
-    for (i, (at, name)) in marks.iter().enumerate() {
-        mark(canvas, frame, across(*at), name, i);
-    }
+    let numbers = if frame.shown.iterations {
+        iterations_height(frame.sizes, x)
+    } else {
+        0.0
+    };
+    marks::draw(canvas, frame, &placed(x, marks), numbers);
     for line in series {
         band(canvas, frame.sizes, line, &place);
     }
@@ -120,27 +155,6 @@ fn axes(
     if frame.shown.y {
         frame.y_label(canvas, y_label);
     }
-}
-
-// A dashed line with the name of the n-th mark: names of marks that are near each other stand at heights of their own, and near the end
-// before their line.
-fn mark(canvas: &mut Canvas, frame: &Frame, at: f64, name: &str, n: usize) {
-    let sizes = frame.sizes;
-    canvas.polyline(&[frame.at(at, 0.0), frame.at(at, 1.0)], &mark_line(sizes));
-    let space = 0.3 * sizes.text;
-    let (x, bottom) = frame.at(at, 0.0);
-    let y = bottom - (0.7 + 1.1 * (n % 4) as f64) * sizes.text;
-    let (side, x) = if at > 0.7 {
-        (Side::Right, x - space)
-    } else {
-        (Side::Left, x + space)
-    };
-    canvas.text((x, y), side, Type::of(sizes.text).coloured(Colour::FAINT_INK), name);
-}
-
-/// The line of a mark.
-pub(super) fn mark_line(sizes: &Sizes) -> Ink {
-    Ink::stroke(Colour::FAINT_INK, sizes.thin).dashed(&[3.0 * sizes.thin, 3.0 * sizes.thin])
 }
 
 // The intervals of a line: shaded between several points, a bar at one.

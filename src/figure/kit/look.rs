@@ -24,6 +24,11 @@ pub struct Look {
     no_caption: bool,
 }
 
+/// The name of the n-th page, from 1, of a figure that has several.
+pub(super) fn page_name(name: &str, n: usize) -> String {
+    format!("{name}-{n}")
+}
+
 /// A format of figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -115,10 +120,23 @@ impl Look {
         endings.join(",")
     }
 
-    /// Whether a figure is there in all formats.
+    /// The files of a figure, of which [`Figure::write`](super::Figure::write) gave this number of pages, as a shell expands them:
+    /// `lens.{svg,png}`, of several pages `lens-{1..3}.{svg,png}`.
+    pub fn files(&self, name: &str, pages: usize) -> String {
+        let pages = if pages > 1 {
+            format!("-{{1..{pages}}}")
+        } else {
+            String::new()
+        };
+        format!("{name}{pages}.{{{}}}", self.endings())
+    }
+
+    /// Whether a figure, or its first page, is there in all formats.
     pub fn is_written(&self, folder: &Path, name: &str) -> bool {
-        self.formats()
-            .all(|format| folder.join(format!("{name}.{}", format.ending())).is_file())
+        [name.to_owned(), page_name(name, 1)].iter().any(|name| {
+            self.formats()
+                .all(|format| folder.join(format!("{name}.{}", format.ending())).is_file())
+        })
     }
 
     /// Whether title and conditions are in the picture.
@@ -133,6 +151,7 @@ impl Look {
             Style::Paper => Sizes::PAPER,
         };
         sizes.width = self.width.map(|width| width.inches * sizes.per_inch).or(sizes.width);
+        sizes.page = sizes.page.max(1.3 * sizes.width.unwrap_or(0.0));
         sizes
     }
 }
@@ -163,6 +182,8 @@ pub(super) struct Sizes {
     pub(super) panel: f64,
     /// The least and the largest height of the plot of lines.
     pub(super) heights: (f64, f64),
+    /// The largest height of a figure of several rows: that of a page of its width, with room for a caption.
+    pub(super) page: f64,
 }
 
 impl Sizes {
@@ -182,6 +203,8 @@ impl Sizes {
         min_panel: 190.0,
         panel: 290.0,
         heights: (120.0, 240.0),
+        // Twice as many pixels in a PNG, which not every viewer opens if it has many more.
+        page: 4800.0,
     };
     const PAPER: Self = Self {
         unit: "pt",
@@ -200,7 +223,17 @@ impl Sizes {
         min_panel: 88.0,
         panel: 130.0,
         heights: (56.0, 130.0),
+        page: 8.5 * 72.0,
     };
+
+    /// With panels as small as can still be read.
+    pub(super) fn dense(self) -> Self {
+        Self {
+            min_panel: 0.65 * self.min_panel,
+            heights: (0.65 * self.heights.0, self.heights.1),
+            ..self
+        }
+    }
 
     /// From one line of text to the next.
     pub(super) fn leading(size: f64) -> f64 {

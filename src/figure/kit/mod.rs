@@ -11,6 +11,8 @@ mod layout;
 mod line;
 mod lines;
 mod look;
+mod marks;
+mod pages;
 mod panel;
 mod scene;
 mod shape;
@@ -65,8 +67,9 @@ pub(super) struct Cells {
     /// Numbers of columns with a dashed line behind them, and of rows with one below.
     pub(super) behind: Vec<usize>,
     pub(super) below: Vec<usize>,
-    /// The layers of an iteration, where columns are named by their effective layer: iterations are marked.
+    /// The layers of an iteration, where columns are named by their effective layer, and where rows are: iterations are marked.
     pub(super) layers: Option<usize>,
+    pub(super) row_layers: Option<usize>,
 }
 
 /// What one panel shows.

@@ -12,6 +12,17 @@ pub(super) struct Shown {
     pub(super) y: bool,
     /// The numbers of iterations above the plot.
     pub(super) iterations: bool,
+    /// The names of marks above it.
+    pub(super) marks: bool,
+}
+
+/// What a line is drawn on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// White paper.
+    Page,
+    /// Cells of any colour, from which the line is set off by a casing.
+    Cells,
 }
 
 /// The plot of a panel on a page.
@@ -70,7 +81,13 @@ impl Frame<'_> {
 
     /// Numbers of iterations of this many layers above the plot, and a line between each two; `x` gives the share of the width at
     /// which an effective layer ends, absent where it is not in the plot.
-    pub(super) fn iterations(&self, canvas: &mut Canvas, layers: usize, x: &dyn Fn(usize) -> Option<f64>) {
+    pub(super) fn iterations(
+        &self,
+        canvas: &mut Canvas,
+        layers: usize,
+        x: &dyn Fn(usize) -> Option<f64>,
+        ground: Ground,
+    ) {
         let style = Type::of(self.sizes.text).coloured(Colour::FAINT_INK);
         let ends = (1..).map_while(|n| Some((n, x((n - 1) * layers)?, x(n * layers)?)));
         let ends: Vec<(usize, f64, f64)> = ends.collect();
@@ -81,7 +98,10 @@ impl Frame<'_> {
         for &(n, begin, end) in &ends {
             if n > 1 {
                 let line = [self.at(begin, 0.0), self.at(begin, 1.0)];
-                canvas.polyline(&line, &boundary(self.sizes));
+                match ground {
+                    Ground::Page => canvas.polyline(&line, &boundary(self.sizes)),
+                    Ground::Cells => canvas.cased(&line, &boundary(self.sizes), casing(self.sizes)),
+                }
             }
             if self.shown.iterations && (n - 1).is_multiple_of(step) {
                 let y = self.top - 0.6 * Sizes::leading(self.sizes.text);
@@ -104,6 +124,11 @@ impl Frame<'_> {
 /// The line between two iterations.
 pub(super) fn boundary(sizes: &Sizes) -> Ink {
     Ink::stroke(Colour::BOUNDARY, sizes.thin)
+}
+
+/// The width of the white on each side of a line on cells.
+pub(super) fn casing(sizes: &Sizes) -> f64 {
+    1.2 * sizes.thin
 }
 
 /// The length of a tick.
@@ -157,14 +182,49 @@ impl Panel {
         }
     }
 
+    /// Whether another panel has the same marks at the same places.
+    pub(super) fn shares_marks(&self, other: &Self) -> bool {
+        match (&self.content, &other.content) {
+            (Content::Lines { marks: a, .. }, Content::Lines { marks: b, .. }) => self.shares_x(other) && a == b,
+            _ => false,
+        }
+    }
+
     /// Whether iterations of several layers are marked in it.
     pub(super) fn marks_iterations(&self) -> bool {
         match &self.content {
-            Content::Lines { x, .. } => x
-                .layers
-                .is_some_and(|layers| layers > 1 && x.range.1 > layers as f64 + 1.0),
-            Content::Cells(cells) => cells.marked_layers().is_some(),
+            Content::Lines { x, .. } => x.marks_iterations(),
+            Content::Cells(cells) => cells.marked_layers().is_some() || cells.marked_row_layers().is_some(),
             Content::Estimates { .. } => false,
+        }
+    }
+
+    /// The height of what stands between its title and a plot of this width.
+    pub(super) fn height_above(&self, sizes: &Sizes, shown: Shown, width: f64) -> f64 {
+        match &self.content {
+            Content::Lines { x, marks, .. } => {
+                let numbers = if shown.iterations {
+                    lines::iterations_height(sizes, x)
+                } else {
+                    0.0
+                };
+                let names = if shown.marks {
+                    lines::marks_height(sizes, x, marks, width)
+                } else {
+                    0.0
+                };
+                numbers + names
+            }
+            Content::Cells(cells) if shown.iterations && cells.marked_layers().is_some() => Sizes::leading(sizes.text),
+            Content::Cells(_) | Content::Estimates { .. } => 0.0,
+        }
+    }
+
+    /// The width of what stands right of its plot.
+    pub(super) fn width_right(&self, sizes: &Sizes) -> f64 {
+        match &self.content {
+            Content::Cells(cells) if cells.marked_row_layers().is_some() => 1.2 * sizes.text,
+            _ => 0.0,
         }
     }
 

@@ -143,6 +143,7 @@ impl Series {
             colour: self.colour.hex(),
             stroke: match self.marker {
                 Some(_) => "marked",
+                None if self.is_bold && self.stroke == Stroke::Solid => "bold",
                 None => self.stroke.name(),
             },
         }
@@ -229,7 +230,6 @@ impl Stroke {
             Self::Dashed | Self::DashDotted => "dashed",
             Self::Dotted => "dotted",
             Self::Thin => "thin",
-            Self::Bold => "bold",
             Self::Ticks => "ticks",
         }
     }

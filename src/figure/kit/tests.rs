@@ -75,13 +75,23 @@ fn grid(panel: fn(&str, &str) -> Panel, columns: usize) -> Figure {
     figure(["bridge at r1", "answer at r2"].map(row).into())
 }
 
+// The one page of a figure.
 fn drawn(figure: &Figure, words: &[&str]) -> (Rect, Vec<Text>) {
+    let mut pages = drawn_pages(figure, words);
+    assert_eq!(pages.len(), 1);
+    pages.remove(0)
+}
+
+fn drawn_pages(figure: &Figure, words: &[&str]) -> Vec<(Rect, Vec<Text>)> {
     let look = look(words);
-    let tree = parsed(&figure.svg(&look), &look.sizes()).unwrap();
-    let mut texts = Vec::new();
-    collect(tree.root(), &mut texts);
-    let page = Rect::from_xywh(0.0, 0.0, tree.size().width(), tree.size().height()).unwrap();
-    (page, texts)
+    let page = |svg: &String| {
+        let tree = parsed(svg, &look.sizes()).unwrap();
+        let mut texts = Vec::new();
+        collect(tree.root(), &mut texts);
+        let page = Rect::from_xywh(0.0, 0.0, tree.size().width(), tree.size().height()).unwrap();
+        (page, texts)
+    };
+    figure.pages(&look).iter().map(page).collect()
 }
 
 fn collect(group: &Group, texts: &mut Vec<Text>) {
@@ -246,4 +256,95 @@ fn every_format_is_written_and_a_pdf_has_its_fonts() {
     assert_eq!(pdf.matches("/FontFile3").count(), 2);
     let page = pdf.split("/MediaBox").nth(1).unwrap();
     assert!(page.trim_start().starts_with("[0 0 255."), "{}", &page[..40]);
+}
+
+#[test]
+fn panels_that_do_not_fit_a_page_are_set_closer_or_go_on_on_the_next() {
+    const PAPER: &[&str] = &["--style", "paper", "--width", "5.5in"];
+    let rows = |n: usize| -> Figure {
+        let steps = ["step 1", "step 2", "step 3", "step 4", "step 5"];
+        let row = |row: usize| steps.map(|column| lines(&format!("bridge at r{row}"), column)).into();
+        figure((1..=n).map(row).collect())
+    };
+    // Five columns, of which four have room at the usual size.
+    let (page, texts) = drawn(&rows(8), PAPER);
+    assert!(page.height() <= 612.0, "{page:?}");
+    assert_eq!(count(&texts, "effective layer"), 5);
+    let pages = drawn_pages(&rows(30), PAPER);
+    assert!(pages.len() > 1);
+    let mut heads = 0;
+    for (page, texts) in &pages {
+        assert!(page.height() <= 612.0, "{page:?}");
+        // Each page has the legend, the titles of columns, letters from a on, and the labels of its last row.
+        for (label, times) in [("OOD test", 1), ("step 4", 1), ("a", 1), ("effective layer", 5)] {
+            assert_eq!(count(texts, label), times, "{label}");
+        }
+        heads += texts
+            .iter()
+            .filter(|text| words(text).starts_with("bridge at r"))
+            .count();
+    }
+    assert_eq!(heads, 30);
+    let folder = tempfile::tempdir().unwrap();
+    let look = look(&["--style", "paper", "--format", "svg"]);
+    let pages = rows(30).write(folder.path(), "f", &look).unwrap();
+    assert_eq!(look.files("f", pages), format!("f-{{1..{pages}}}.{{svg}}"));
+    assert!(look.is_written(folder.path(), "f") && !folder.path().join("f.svg").exists());
+    let last = std::fs::read_to_string(folder.path().join(format!("f-{pages}.svg"))).unwrap();
+    assert!(last.contains(&format!("residual stream ({pages} of {pages})</title>")));
+}
+
+#[test]
+fn lines_on_cells_have_a_casing() {
+    let mut panel = map("", "");
+    let Content::Cells(cells) = &mut panel.content else {
+        panic!("{panel:?}");
+    };
+    // Effective layers from the bottom to the top; the columns are something else.
+    (cells.layers, cells.row_layers) = (None, Some(2));
+    cells.rows = (1..=4).rev().map(|layer| layer.to_string()).collect();
+    (cells.behind, cells.below) = (vec![2], vec![1]);
+    let figure = figure(vec![vec![panel]]);
+    let svg = figure.pages(&look(&["--style", "paper"])).remove(0);
+    let white = svg.matches("stroke=\"#FFFFFF\"").count();
+    // Between the two iterations, behind a column and below a row.
+    assert_eq!(white, 3);
+    let (_, texts) = drawn(&figure, &["--style", "paper"]);
+    assert_eq!(count(&texts, "between iterations"), 1);
+    let iterations = |text: &&Text| ["1", "2"].contains(&&*words(text));
+    let right = |text: &Text| text.abs_bounding_box().left() > 300.0;
+    let numbered = texts.iter().filter(iterations).filter(|text| right(text));
+    // Right of the plot, beside the names of rows and columns.
+    assert!(numbered.count() >= 2);
+}
+
+#[test]
+fn names_of_marks_near_each_other_cover_neither_each_other_nor_a_line() {
+    let mut panel = lines("", "");
+    let Content::Lines { marks, .. } = &mut panel.content else {
+        panic!("{panel:?}");
+    };
+    *marks = [(3.0, "stage 1"), (3.1, "stage 2"), (3.3, "stage 3"), (7.9, "stage 4")]
+        .map(|(at, name)| (at, name.to_owned()))
+        .into();
+    for look in LOOKS {
+        let (_, texts) = drawn(&figure(vec![vec![panel.clone()]]), look);
+        let names: Vec<Rect> = (texts.iter())
+            .filter(|text| words(text).starts_with("stage "))
+            .map(|text| text.abs_bounding_box())
+            .collect();
+        assert_eq!(names.len(), 4);
+        let top = texts
+            .iter()
+            .filter(|text| words(text) == "1.0")
+            .map(|text| text.abs_bounding_box().top());
+        let top = top.fold(f32::INFINITY, f32::min);
+        for (i, a) in names.iter().enumerate() {
+            // Above the plot, where no data is.
+            assert!(a.bottom() <= top + 4.0, "{a:?} {top}");
+            for b in &names[..i] {
+                assert!(a.intersect(b).is_none(), "{a:?} {b:?}");
+            }
+        }
+    }
 }

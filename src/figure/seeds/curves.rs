@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::kit::{Colour, Content, Figure, Panel, Point, Series, Stroke, UNIT};
 use super::super::{distinct, wrapped};
-use super::{Steps, group_colour};
+use super::{Steps, group_colour, group_line};
 use crate::graph::Split;
 use crate::measure::seeds::{RunGroup, SeededRun};
 use crate::wording::counted;
@@ -27,17 +27,12 @@ pub fn training_curves(groups: &[RunGroup], log_steps: bool) -> Option<Figure> {
     let panel = |split: &Split| {
         let mut series = Vec::new();
         for (n, group) in groups.iter().enumerate() {
-            let colour = group_colour(n, groups.len());
+            let colour = group_colour(n);
             let lines = group.runs.iter().map(|run| of_run(run, split, steps));
             series.extend(lines.map(|points| Series::new(colour).stroke(Stroke::Thin).points(points)));
         }
         for (n, group) in groups.iter().enumerate() {
-            let colour = group_colour(n, groups.len());
-            series.push(
-                Series::new(colour)
-                    .stroke(Stroke::Bold)
-                    .points(median(group, split, steps)),
-            );
+            series.push(group_line(n).bold().points(median(group, split, steps)));
         }
         let thresholds = thresholds(&runs, split);
         let ends = [steps.place(first), steps.place(last)];
@@ -58,10 +53,7 @@ pub fn training_curves(groups: &[RunGroup], log_steps: bool) -> Option<Figure> {
         }
     };
     let mut legend: Vec<(String, Series)> = (groups.iter().enumerate())
-        .map(|(n, group)| {
-            let line = Series::new(group_colour(n, groups.len())).stroke(Stroke::Bold);
-            (format!("median, {}", group.counted()), line)
-        })
+        .map(|(n, group)| (format!("median, {}", group.counted()), group_line(n).bold()))
         .collect();
     legend.push(("one seed".to_owned(), Series::new(Colour::GREY).stroke(Stroke::Thin)));
     legend.push(("threshold of a stage".to_owned(), threshold_line()));

@@ -28,10 +28,11 @@ pub fn effects(rows: &[EffectRow]) -> Option<Figure> {
     })
 }
 
-type PanelKey<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>);
+type PanelKey<'a> = (Option<&'a str>, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
 
 fn panel_key(row: &EffectRow) -> PanelKey<'_> {
     (
+        row.experiment.as_deref(),
         &row.key,
         &row.metric,
         row.split.as_ref().map(Split::title),
@@ -41,7 +42,7 @@ fn panel_key(row: &EffectRow) -> PanelKey<'_> {
 
 fn panel(rows: &[&EffectRow]) -> Panel {
     let first = rows[0];
-    let (_, _, split, stage) = panel_key(first);
+    let (experiment, _, _, split, stage) = panel_key(first);
     let what = match (first.metric.as_str(), split.or(stage)) {
         ("accuracy", Some(split)) => format!("accuracy, {split}"),
         ("stage_step", Some(stage)) => format!("step of stage {stage}"),
@@ -56,7 +57,9 @@ fn panel(rows: &[&EffectRow]) -> Panel {
         interval: row.low.zip(row.high),
     };
     Panel {
-        title: what.into(),
+        title: experiment
+            .map_or_else(|| what.clone(), |experiment| format!("{experiment}: {what}"))
+            .into(),
         content: Content::Estimates {
             x_label: format!(
                 "difference from {} = {} ({})",

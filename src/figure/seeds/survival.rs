@@ -29,10 +29,11 @@ pub fn survival(stages: &[StageTimes], log_steps: bool) -> Option<Figure> {
         0.0
     };
     let groups = distinct(&curves, |curve| curve.group.clone());
-    // Curves lie on each other: what is below a dashed one is seen through it.
+    // Curves lie on each other: what is below a dashed one is seen through it. Groups of one colour differ in their strokes.
     let line = |group: &str| {
+        const STROKES: [Stroke; 3] = [Stroke::Solid, Stroke::Dashed, Stroke::Dotted];
         let n = groups.iter().position(|other| other == group).unwrap_or(0);
-        Series::new(group_colour(n, groups.len())).stroke([Stroke::Solid, Stroke::Dashed, Stroke::Dotted][n % 3])
+        Series::new(group_colour(n)).stroke(STROKES[(n + n / Colour::CYCLE) % STROKES.len()])
     };
     let panel = |times: &StageTimes| {
         let mut series = Vec::new();

@@ -16,6 +16,8 @@ const COMPARED: [&str; 4] = ["accuracy", "learned_hops", "stage_step", "seconds"
 /// The effect of one value of one key on one number of finished runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EffectRow {
+    /// The experiment of a study whose runs are compared; absent where they are of a sweep.
+    pub experiment: Option<String>,
     /// The key that varies.
     pub key: String,
     /// Its value.
@@ -57,8 +59,32 @@ pub struct EffectRow {
 // What two rows of the table must share to be compared.
 type MetricKey = (String, Option<Split>, Option<String>);
 
-/// The effects of all keys on finished runs, and what could not be compared. The bootstrap of many seeds is drawn under `seed`.
+/// The effects of all keys on finished runs, and what could not be compared. Runs of different experiments are not compared: runs of
+/// one name in two of them are trained on different tasks. The bootstrap of many seeds is drawn under `seed`.
 pub fn effects(groups: &[RunGroup], seed: u64) -> (Vec<EffectRow>, Vec<String>) {
+    let mut experiments: Vec<(&Option<String>, Vec<&RunGroup>)> = Vec::new();
+    for group in groups {
+        match experiments.iter_mut().find(|(known, _)| **known == group.experiment) {
+            Some((_, of_experiment)) => of_experiment.push(group),
+            None => experiments.push((&group.experiment, vec![group])),
+        }
+    }
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for (experiment, groups) in experiments {
+        let (of_experiment, told) = within_experiment(&groups, seed);
+        rows.extend(of_experiment.into_iter().map(|row| EffectRow {
+            experiment: experiment.clone(),
+            ..row
+        }));
+        notes.extend(told.into_iter().map(|note| match experiment {
+            Some(experiment) => format!("{experiment}: {note}"),
+            None => note,
+        }));
+    }
+    (rows, notes)
+}
+
+fn within_experiment(groups: &[&RunGroup], seed: u64) -> (Vec<EffectRow>, Vec<String>) {
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
     let keys: BTreeSet<&String> = groups.iter().flat_map(|group| group.values.keys()).collect();
     for key in keys {
@@ -101,14 +127,15 @@ struct Contrast<'a> {
 type OfSeeds = BTreeMap<usize, f64>;
 
 impl<'a> Contrast<'a> {
-    fn new(groups: &'a [RunGroup], key: &'a str, value: Option<&String>, reference: Option<&String>) -> Self {
+    fn new(groups: &[&'a RunGroup], key: &'a str, value: Option<&String>, reference: Option<&String>) -> Self {
         let others = |group: &RunGroup| {
             let mut values = group.values.clone();
             values.remove(key);
             values
         };
         let with = |wanted: Option<&String>| -> Vec<&'a RunGroup> {
-            groups.iter().filter(|group| group.values.get(key) == wanted).collect()
+            let with = groups.iter().filter(|group| group.values.get(key) == wanted);
+            with.copied().collect()
         };
         let references = with(reference);
         let partner = |group: &RunGroup| references.iter().find(|other| others(other) == others(group)).copied();
@@ -198,6 +225,7 @@ impl<'a> Contrast<'a> {
         let means = [&value, &reference].map(|values| mean(values.iter().copied()));
         let how = if paired { method(value.len()) } else { "Welch's t" };
         Some(EffectRow {
+            experiment: None,
             key: self.key.to_owned(),
             value: self.value.clone(),
             reference: self.reference.clone(),
@@ -256,6 +284,7 @@ pub(super) mod tests {
         };
         RunGroup {
             title: format!("r = {value}"),
+            experiment: None,
             values: BTreeMap::from([("r".to_owned(), value.to_owned())]),
             runs: runs.iter().map(seeded).collect(),
         }
@@ -315,6 +344,27 @@ pub(super) mod tests {
             rows.iter()
                 .any(|row| row.key == "depth" && row.value == "c" && row.contexts == 1)
         );
+    }
+
+    #[test]
+    fn runs_of_one_name_in_two_experiments_are_not_compared_or_averaged() {
+        let of = |experiment: &str, mut group: RunGroup| {
+            group.experiment = Some(experiment.to_owned());
+            group.values.insert("experiment".to_owned(), experiment.to_owned());
+            group
+        };
+        let groups = [
+            of("depth", of_accuracies("1", &[(1, 0.1), (2, 0.2)])),
+            of("depth", of_accuracies("2", &[(1, 0.3), (2, 0.6)])),
+            of("facts", of_accuracies("1", &[(1, 0.5), (2, 0.5)])),
+            of("facts", of_accuracies("2", &[(1, 0.5), (2, 0.5)])),
+        ];
+        let (rows, _) = effects(&groups, 1);
+        assert!(rows.iter().all(|row| row.key == "r" && row.contexts == 1), "{rows:?}");
+        let differences: Vec<(&str, f64)> = (rows.iter().filter(|row| row.metric == "accuracy"))
+            .map(|row| (row.experiment.as_deref().unwrap(), (1e6 * row.difference).round() / 1e6))
+            .collect();
+        assert_eq!(differences, [("depth", 0.3), ("facts", 0.0)]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub use stage_times::{StageCurve, StageTimes, stage_times};
 pub struct RunGroup {
     /// The values that they share, in words.
     pub title: String,
+    /// The experiment of a study that they are of; absent where they are of a sweep.
+    pub experiment: Option<String>,
     /// These values by key.
     pub values: BTreeMap<String, String>,
     /// The runs.

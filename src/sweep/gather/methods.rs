@@ -41,6 +41,8 @@ pub struct GatheredMethod {
     pub notes: Vec<String>,
     /// The points that are left out because a file of theirs is damaged, a sentence each.
     pub failed: Vec<String>,
+    /// The pages of its figure.
+    pub pages: usize,
 }
 
 /// What a method over seeds is measured on, and where its result goes.
@@ -193,20 +195,21 @@ fn gather<M: Method + Draw>(arguments: &[String], place: &MethodPlace) -> Result
     let groups: Vec<SeedGroup<M>> = groups.into_iter().map(|(_, group)| group).collect();
     let mut report = over_seeds(&groups, place.seed)?;
     report.notes.splice(0..0, notes);
-    write(&report, &groups, place)?;
+    let pages = write(&report, &groups, place)?;
     Ok(GatheredMethod {
         name: M::NAME,
         table: report.table()?,
         intervals: report.intervals(),
         notes: report.notes.clone(),
         failed,
+        pages,
     })
 }
 
-fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &MethodPlace) -> Result<()> {
+fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &MethodPlace) -> Result<usize> {
     let name = format!("{}-over-seeds", M::NAME);
     report.write_as(place.out, &name)?;
-    M::draw(report).write(place.out, &name, place.look)?;
+    let pages = M::draw(report).write(place.out, &name, place.look)?;
     // A point is known by the checkpoint of its end, whatever a result calls its run.
     let columns: Vec<(&Point, Option<String>, Map<String, Value>)> = (place.plan.points.iter())
         .map(|point| {
@@ -235,7 +238,8 @@ fn write<M: Method + Draw>(report: &Report<M>, groups: &[SeedGroup<M>], place: &
             row,
         }));
     }
-    files::write(&place.out.join(format!("{}-runs.csv", M::NAME)), &csv(rows)?)
+    files::write(&place.out.join(format!("{}-runs.csv", M::NAME)), &csv(rows)?)?;
+    Ok(pages)
 }
 
 // The settings that the arguments of the method's own command line stand for.

@@ -288,6 +288,7 @@ fn groups(plan: &Plan, runs: &[PointRun]) -> Vec<RunGroup> {
             Some(group) => group.runs.push(run),
             None => groups.push(RunGroup {
                 title: title(plan, of_point.point),
+                experiment: of_point.point.experiment().map(str::to_owned),
                 values,
                 runs: vec![run],
             }),
