@@ -103,7 +103,7 @@ fn over_seeds(report: &Report<Extrapolate>) -> Figure {
             x_range: None,
             rows: (report.rows.iter())
                 .map(|row| Estimate {
-                    name: row.origin.run.clone(),
+                    name: name_apart(&row.origin.run, &report.rows),
                     colour: Colour::BLUE,
                     value: number(row),
                     interval: None,
@@ -129,15 +129,28 @@ fn over_seeds(report: &Report<Extrapolate>) -> Figure {
     }
 }
 
+// The values of a set that others do not have.
+fn name_apart(set: &str, rows: &[ExtrapolateRow]) -> String {
+    let is_shared = |value: &str| {
+        rows.iter()
+            .all(|row| row.origin.run.split(", ").any(|other| other == value))
+    };
+    let apart: Vec<&str> = set.split(", ").filter(|value| !is_shared(value)).collect();
+    if apart.is_empty() {
+        set.to_owned()
+    } else {
+        apart.join(", ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{origin, report};
     use super::*;
     use crate::measure::Iterations;
 
-    #[test]
-    fn over_seeds_nothing_is_said_of_when_a_depth_was_learned() {
-        let row = ExtrapolateRow {
+    fn row() -> ExtrapolateRow {
+        ExtrapolateRow {
             origin: origin(),
             layers: 1,
             iterations: 4,
@@ -154,13 +167,28 @@ mod tests {
             next_high: None,
             interval: None,
             split: None,
-        };
+        }
+    }
+
+    #[test]
+    fn sets_are_named_by_what_tells_them_apart() {
+        let rows = ["experiment = depth, run = r8", "experiment = depth, run = r4"].map(|run| {
+            let mut row = row();
+            run.clone_into(&mut row.origin.run);
+            row
+        });
+        assert_eq!(name_apart(&rows[1].origin.run, &rows), "run = r4");
+        assert_eq!(name_apart("all runs", &rows[..0]), "all runs");
+    }
+
+    #[test]
+    fn over_seeds_nothing_is_said_of_when_a_depth_was_learned() {
         let settings = Extrapolate {
             iterations: Iterations::Trained,
             accuracy: 0.6,
             seed: 1,
         };
-        let mut report = report(settings, vec![row]);
+        let mut report = report(settings, vec![row()]);
         let of_one_run = Extrapolate::draw(&report);
         assert!(matches!(of_one_run.panels[0][2].content, Content::Lines { .. }));
         report.checkpoints[0].members = report.checkpoints.clone();

@@ -55,6 +55,8 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
             of: of_what::<M>(&all, has_maxima),
         });
     }
+    let is_map = !has_maxima && rows.iter().all(|row| row.layer.is_some());
+    let has_controls = is_map && drop_controls(&mut rows);
     let shared = drop_shared(&mut rows);
     let steps = distinct(&rows, |row| row.step);
     let (Some(&first), Some(&last)) = (steps.iter().min(), steps.iter().max()) else {
@@ -64,7 +66,6 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
         steps: Steps::spanning(first as f64, last as f64, true),
         ends: (first as f64, last as f64),
     };
-    let is_map = !has_maxima && rows.iter().all(|row| row.layer.is_some());
     let mut panels = Vec::new();
     for run in distinct(&rows, |row| row.run.clone()) {
         let dots: Vec<&Dot> = rows.iter().filter(|row| row.run == run).collect();
@@ -88,10 +89,26 @@ pub fn over_steps<M: Draw>(report: &Report<M>) -> Result<Figure> {
     }
     Ok(Figure {
         title: format!("{}, over training", M::draw(&report.only(&[])).title),
-        conditions: conditions_of(report, column, &shared, left_out),
+        conditions: conditions_of(report, column, &shared, has_controls, left_out),
         legend: legend(&rows, is_map, &report.checkpoints),
         panels,
     })
+}
+
+// Takes away what is measured at one effective layer alone beside what is measured along the loop; whether there was any.
+fn drop_controls(rows: &mut Vec<Dot>) -> bool {
+    let of_each = distinct(rows, |row| row.of.clone());
+    let is_along = |of: &Vec<(String, String)>| {
+        let mut layers = rows.iter().filter(|row| row.of == *of).map(|row| row.layer);
+        let first = layers.next();
+        layers.any(|layer| Some(layer) != first)
+    };
+    let along: Vec<_> = of_each.iter().filter(|of| is_along(of)).collect();
+    if along.is_empty() || along.len() == of_each.len() {
+        return false;
+    }
+    rows.retain(|row| along.contains(&&row.of));
+    true
 }
 
 // Takes away the rows of panels that are too many, and says how to get them.
@@ -273,12 +290,21 @@ fn map(title: &str, split: Option<&Split>, rows: &[&Dot], column: &Column, of_ru
     }
 }
 
-fn conditions_of<M: Draw>(report: &Report<M>, column: &Column, shared: &str, left_out: Option<String>) -> Vec<String> {
+fn conditions_of<M: Draw>(
+    report: &Report<M>,
+    column: &Column,
+    shared: &str,
+    has_controls: bool,
+    left_out: Option<String>,
+) -> Vec<String> {
     let told = [column.heading(), shared].into_iter().filter(|part| !part.is_empty());
     let told = told.map(str::to_owned).chain([report.intervals()]);
     let mut lines = vec![conditions(&report.checkpoints), told.collect::<Vec<_>>().join("; ")];
     if report.checkpoints.iter().any(|checkpoint| checkpoint.origin.step == 0) {
         lines.push("the initial weights, at step 0, are in the table alone".to_owned());
+    }
+    if has_controls {
+        lines.push("what is measured at one effective layer alone is in the table".to_owned());
     }
     lines.extend(left_out);
     lines

@@ -76,7 +76,9 @@ impl Cells {
         if let Some(layers) = self.marked_row_layers() {
             self.iterations_of_rows(canvas, frame, layers);
         }
-        let (bound, casing) = (bound(frame.sizes), casing(frame.sizes));
+        let bound = bound(frame.sizes);
+        // Little of narrow cells is hidden.
+        let casing = casing(frame.sizes).min(0.1 * width.min(height));
         for &n in &self.behind {
             let x = n as f64 / columns;
             canvas.cased(&[frame.at(x, 0.0), frame.at(x, 1.0)], &bound, casing);

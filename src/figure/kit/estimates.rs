@@ -12,11 +12,7 @@ pub(super) fn draw(canvas: &mut Canvas, frame: &Frame, x_label: &str, x_range: O
     let (low, high) = range(x_range, rows);
     let across = |value: f64| (value - low) / (high - low);
     let thin = |colour| Ink::stroke(colour, sizes.thin);
-    let ticks = Ticks {
-        whole: false,
-        max: ((frame.width / (4.0 * sizes.text)) as usize).clamp(2, 5),
-    };
-    for (value, label) in ticks.linear((low, high)) {
+    for (value, label) in ticks((low, high), frame.width / (4.0 * sizes.text)) {
         let (x, bottom) = frame.at(across(value), 0.0);
         let colour = if value == 0.0 { Colour::FAINT_INK } else { Colour::GRID };
         canvas.polyline(&[(x, bottom + frame.tick()), (x, frame.top)], &thin(colour));
@@ -51,6 +47,15 @@ pub(super) fn draw(canvas: &mut Canvas, frame: &Frame, x_label: &str, x_range: O
     }
 }
 
+// As many ticks as have room, and at least the two without which an axis has no scale.
+fn ticks(range: (f64, f64), room: f64) -> Vec<(f64, String)> {
+    const MAX: usize = 5;
+    let max = (room as usize).clamp(2, MAX);
+    let ticks = |max: usize| Ticks { whole: false, max }.linear(range);
+    let found = (max..=MAX).map(ticks).find(|ticks| ticks.len() > 1);
+    found.unwrap_or_else(|| ticks(2 * MAX))
+}
+
 // What was asked for, else both ends of every interval and 0; with a margin.
 fn range(asked: Option<(f64, f64)>, rows: &[Estimate]) -> (f64, f64) {
     let ends = rows.iter().flat_map(|row| {
@@ -68,6 +73,22 @@ fn range(asked: Option<(f64, f64)>, rows: &[Estimate]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_has_two_ticks_however_narrow_it_is() {
+        for range in [
+            (-0.99, 0.05),
+            (-15_200.0, 700.0),
+            (-0.0006, 0.0011),
+            (-0.05, 1.05),
+            (-0.3, 6.3),
+        ] {
+            for room in [1.0, 2.8, 4.0, 9.0] {
+                let ticks = ticks(range, room);
+                assert!((2..=6).contains(&ticks.len()), "{range:?} {room}: {ticks:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_axis_holds_0_and_every_end_of_an_interval() {

@@ -197,7 +197,7 @@ impl<'a> Layout<'a> {
             let slots = self.lines.iter().filter_map(|line| line.slots.get(j));
             let widths = slots.map(|slot| {
                 if slot.shown.y {
-                    slot.panel.width_of_labels(sizes, height, 0.45 * room / n as f64)
+                    slot.panel.width_of_labels(sizes, height, 0.6 * room / n as f64)
                 } else {
                     sizes.gap
                 }

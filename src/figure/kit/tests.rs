@@ -267,7 +267,7 @@ fn panels_that_do_not_fit_a_page_are_set_closer_or_go_on_on_the_next() {
         figure((1..=n).map(row).collect())
     };
     // Five columns, of which four have room at the usual size.
-    let (page, texts) = drawn(&rows(8), PAPER);
+    let (page, texts) = drawn(&rows(7), PAPER);
     assert!(page.height() <= 612.0, "{page:?}");
     assert_eq!(count(&texts, "effective layer"), 5);
     let pages = drawn_pages(&rows(30), PAPER);
