@@ -199,7 +199,10 @@ fn title(run: &str, of: &[(String, String)], several_runs: bool) -> String {
     let mut parts: Vec<String> = several_runs.then(|| run.to_owned()).into_iter().collect();
     for (name, value) in of {
         match parts.last_mut() {
-            Some(position) if name == KEY => *position += &format!(" to {value}"),
+            Some(position) if name == KEY => {
+                position.push_str(" to ");
+                position.push_str(value);
+            }
             _ if value.parse::<f64>().is_ok() => parts.push(format!("{} {value}", name.replace('_', " "))),
             _ => parts.push(value.clone()),
         }

@@ -7,6 +7,10 @@ use super::{Content, Panel, lines};
 
 /// Which labels a panel has; the others are those of its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of the labels is there or not, whatever the others are"
+)]
 pub(super) struct Shown {
     pub(super) x: bool,
     pub(super) y: bool,

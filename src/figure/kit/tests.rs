@@ -331,7 +331,7 @@ fn names_of_marks_near_each_other_cover_neither_each_other_nor_a_line() {
         let (_, texts) = drawn(&figure(vec![vec![panel.clone()]]), look);
         let names: Vec<Rect> = (texts.iter())
             .filter(|text| words(text).starts_with("stage "))
-            .map(|text| text.abs_bounding_box())
+            .map(Text::abs_bounding_box)
             .collect();
         assert_eq!(names.len(), 4);
         let top = texts
