@@ -329,6 +329,10 @@ impl Place {
                     map["low"] = json!(of_each(&|(_, interval)| interval.map(|(low, _)| low)));
                     map["high"] = json!(of_each(&|(_, interval)| interval.map(|(_, high)| high)));
                 }
+                // A map whose rows speak for themselves has a table all the same, where every column has a head.
+                if y.is_empty() {
+                    map["heads"] = json!(["row", x, "value"]);
+                }
                 map
             }
             SceneContent::Estimates { x, rows } => self.estimates(x, rows),
