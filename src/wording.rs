@@ -53,7 +53,13 @@ pub fn with_suggestion(message: String) -> String {
 
 /// `1 hop`, `2 hops`.
 pub fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+    let is_vowel = |c: char| "aeiou".contains(c);
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(is_vowel)) {
+        _ if n == 1 => format!("{n} {noun}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None if noun.ends_with('s') => format!("{n} {noun}es"),
+        None => format!("{n} {noun}s"),
+    }
 }
 
 /// The first `max` of `names`, and their number where there are more.
@@ -107,6 +113,18 @@ pub(crate) fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nouns_have_their_plurals() {
+        let said = [
+            counted(1, "query"),
+            counted(2, "query"),
+            counted(2, "process"),
+            counted(0, "key"),
+            counted(3, "hop"),
+        ];
+        assert_eq!(said, ["1 query", "2 queries", "2 processes", "0 keys", "3 hops"]);
+    }
 
     #[test]
     fn the_nearest_name_is_suggested_where_one_alone_is_near() {

@@ -140,5 +140,5 @@ fn links_that_lead_nowhere_are_found() {
     assert_eq!(fault("https://example.org/a#b"), None);
     assert!(fault("#thrice").is_some_and(|fault| fault.contains("no heading #thrice")));
     assert!(fault("../docs/nothing.md").is_some_and(|fault| fault.contains("there is no docs/nothing.md")));
-    assert!(fault("../Cargo.toml#package").is_some_and(|fault| fault.contains("no page")));
+    assert!(fault("../Cargo.toml#package").is_some_and(|fault| fault.contains("not a page")));
 }

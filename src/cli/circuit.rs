@@ -90,7 +90,7 @@ pub(super) fn run(args: &CircuitArgs) -> Result<()> {
             [] => String::new(),
             layers => format!(", facts in layers {layers:?}"),
         };
-        let (hops, queries) = (counted(case.hops, "hop"), case.queries);
+        let (hops, queries) = (counted(case.hops, "hop"), counted(case.queries, "query"));
         out!("  {hops}{layers}: {queries} answered {answered}");
     }
     Ok(())

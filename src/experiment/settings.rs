@@ -186,26 +186,16 @@ fn in_one_line(error: &clap::Error) -> String {
     format!("{}{near}", lines.join(" ").trim_start_matches("error: "))
 }
 
-/// The specs of `probes/`, by name.
-const SHIPPED: [(&str, &str); 6] = [
-    ("bridge-at-r1", include_str!("../../probes/bridge-at-r1.toml")),
-    ("bridge-at-r2", include_str!("../../probes/bridge-at-r2.toml")),
-    ("target-at-r2", include_str!("../../probes/target-at-r2.toml")),
-    ("head-everywhere", include_str!("../../probes/head-everywhere.toml")),
-    ("relation2-at-r2", include_str!("../../probes/relation2-at-r2.toml")),
-    ("hops-done", include_str!("../../probes/hops-done.toml")),
-];
-
 fn shipped_names() -> String {
-    SHIPPED.map(|(name, _)| name).join(", ")
+    ProbeSpec::SHIPPED.map(|(name, _)| name).join(", ")
 }
 
 fn spec(value: &Value) -> Result<ProbeSpec> {
     match value {
         Value::String(name) => {
-            let shipped = SHIPPED.iter().find(|(shipped, _)| shipped == name);
+            let shipped = ProbeSpec::SHIPPED.iter().find(|(shipped, _)| shipped == name);
             let (_, text) = shipped.ok_or_else(|| {
-                let near = did_you_mean(name, SHIPPED.map(|(name, _)| name));
+                let near = did_you_mean(name, ProbeSpec::SHIPPED.map(|(name, _)| name));
                 Error::input(format!("{name:?}; allowed: {}, or a table{near}", shipped_names()))
             })?;
             ProbeSpec::parse(text)
@@ -316,7 +306,7 @@ mod tests {
         let probe = tables(text, Seed::Usual(None)).take_probe().unwrap();
         let names: Vec<&str> = probe.specs.iter().map(|spec| spec.name.as_str()).collect();
         assert_eq!(names, ["bridge-at-r1", "mine"]);
-        for (name, text) in SHIPPED {
+        for (name, text) in ProbeSpec::SHIPPED {
             assert_eq!(ProbeSpec::parse(text).unwrap().name, name);
         }
     }

@@ -68,7 +68,7 @@ impl Draw for Ablate {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "blue 1, white 0, red below 0 (accuracy gained){every}; below the line: a whole iteration skipped or repeated{any}; \
+                    "blue 1, white 0, vermilion below 0 (accuracy gained){every}; below the line: a whole iteration skipped or repeated{any}; \
                      in brackets: accuracy without ablation; {}",
                     sample_size(&report.rows, |row| (&row.split, row.hops, row.n))
                 ),

@@ -52,7 +52,7 @@ impl Draw for PathPatching {
             conditions: vec![
                 conditions(&report.checkpoints),
                 format!(
-                    "{}; share of the logit difference that one path moves: blue 1, white 0, red below 0; – = no such \
+                    "{}; share of the logit difference that one path moves: blue 1, white 0, vermilion below 0; – = no such \
                      path{undefined}{left_out}",
                     pairs
                 ),

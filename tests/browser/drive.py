@@ -53,6 +53,12 @@ def open_page(browser, width=1280, link="", **options):
     return page
 
 
+def shown(picture):
+    # Pictures far from the screen are drawn when they come near.
+    picture.scroll_into_view_if_needed()
+    picture.page.wait_for_timeout(300)
+
+
 def accessible(page, name):
     # Also what is folded away at first: of every section a table, and how its method can mislead.
     page.evaluate("""() => {
@@ -88,6 +94,8 @@ def cells(page):
     last = data["moments"][-1]["at"][0]["checkpoint"]
     panel = next(f for f in data["results"]["patch"]["figures"] if (f["run"], f["checkpoint"]) == (0, last))["panels"][0]
     figure.locator("svg[role=img]").focus()
+    shown(figure)
+    figure.locator("svg[role=img]").focus()
     page.keyboard.press("Home")
     wrong = []
     for i, row in enumerate(panel["cells"]):
@@ -114,6 +122,7 @@ def queries(page):
     last = data["moments"][-1]["at"][0]["checkpoint"]
     view = next(v for v in data["queries"]["views"] if (v["query"], v["run"], v["checkpoint"]) == (index, 0, last))
     grid = page.locator('figure[data-of="query"][data-k="grid"][data-run="0"] svg[role=img]')
+    shown(grid)
     tokens = grid.evaluate("s => [...s.querySelectorAll('text.middle.strong')].map(t => t.textContent)")
     expected = [data["queries"]["vocab"][cell[0][0]] for row in view["lens"] for cell in row]
     check("the grid shows the top-1 tokens of the data", tokens == expected, str(tokens[:4]))
@@ -123,6 +132,7 @@ def queries(page):
     check("the iteration has its text", iteration.get_attribute("aria-valuetext").startswith("iteration 1 of"))
     layers = view["layers"]
     attention = page.locator('figure[data-of="query"][data-k="attention"][data-run="0"] svg[role=img]')
+    shown(attention)
     weights = attention.evaluate("s => [...s.querySelectorAll('text.value')].map(t => t.textContent)")
     expected = [fixed(w / 1000, 2) for matrix in view["attention"][:layers] for row in matrix for w in row if w is not None]
     check("attention is that of the iteration", weights == expected, str(weights[:4]))
@@ -167,6 +177,19 @@ def sweep(page):
 def links(browser):
     words = data["queries"]["list"][0]["words"].replace(" ", "+")
     page = open_page(browser, link=f"#query={words}&stage=1&iteration=1&scale=log")
+    before = page.evaluate("scrollY")
+    page.locator("nav a[href='#query']").click()
+    page.wait_for_timeout(300)
+    kept = page.locator("#typed").input_value()
+    check("a link to a section keeps the state and adds the section", kept and not page.locator("#unknown").is_visible() and "stage=1" in page.url and "at=query" in page.url, page.url)
+    page.reload()
+    page.wait_for_selector("svg[role=img]")
+    page.wait_for_timeout(500)
+    check("a state is opened at its section", page.evaluate("scrollY") > before, page.url)
+    page.goto(f"{page_path.as_uri()}#")
+    page.goto(f"{page_path.as_uri()}#query={words}&stage=1&iteration=1&scale=log")
+    page.reload()
+    page.wait_for_selector("svg[role=img]")
     state = [page.locator(f"#{name}").input_value() for name in ("stage", "iteration", "typed")]
     check("a link opens its state", state == ["1", "1", data["queries"]["list"][0]["words"]] and page.locator("input[value=log]").is_checked(), str(state))
     stops = []
@@ -237,6 +260,9 @@ def downloads(page):
     if figure.locator("details.data").get_attribute("open") is None:
         figure.locator("summary").click()
     figure.locator("tbody tr").first.wait_for()
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg[role=img]").focus()
+    page.keyboard.press("Home")
     name = figure.locator("svg[role=img]").get_attribute("aria-label")
     files = {}
     for button in ("CSV", "SVG"):
@@ -248,6 +274,7 @@ def downloads(page):
     shown = [cell.inner_text().split(" ")[0] for cell in figure.locator("thead th").all()]
     check("the CSV has the heads and rows of the table", [head.split(" ")[0] for head in heads] == shown and len(rows) == figure.locator("tbody tr").count(), str(heads))
     image = ElementTree.fromstring(files["SVG"])
+    check("the SVG has no reading cursor", "cursor" not in files["SVG"])
     check("the SVG stands alone with its title", name in "".join(image.itertext()) and "var(" not in files["SVG"], name)
 
 

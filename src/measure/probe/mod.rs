@@ -39,7 +39,8 @@ pub use spec::{ClassifierKind, ProbeSpec, SplitBy};
 /// Probes to fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Probe {
-    /// The probes; on the command line they are named among the checkpoints, as files ending in `.toml`.
+    /// The probes; on the command line they are named among the checkpoints, as files ending in `.toml`. Where there is none, the
+    /// usual ones: of the bridge and the target, of chains by depth of the entity after each hop.
     #[arg(skip)]
     pub specs: Vec<ProbeSpec>,
     /// Seed of the splits, the control labels and the untrained baseline
@@ -177,6 +178,9 @@ impl Method for Probe {
     }
 
     fn resolve(&mut self, checkpoints: &[LoadedCheckpoint]) -> Result<()> {
+        if self.specs.is_empty() {
+            self.specs = ProbeSpec::usual(checkpoints.iter().any(|it| it.info.learned_hops.is_some()))?;
+        }
         self.iterations.resolve(checkpoints);
         Ok(())
     }

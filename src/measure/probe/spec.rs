@@ -119,6 +119,27 @@ impl ProbeSpec {
         Self::parse(&files::read_text(path)?).map_err(|e| Error::file(path, e))
     }
 
+    /// The specs of `probes/`, by name.
+    pub const SHIPPED: [(&str, &str); 6] = [
+        ("bridge-at-r1", include_str!("../../../probes/bridge-at-r1.toml")),
+        ("bridge-at-r2", include_str!("../../../probes/bridge-at-r2.toml")),
+        ("target-at-r2", include_str!("../../../probes/target-at-r2.toml")),
+        ("head-everywhere", include_str!("../../../probes/head-everywhere.toml")),
+        ("relation2-at-r2", include_str!("../../../probes/relation2-at-r2.toml")),
+        ("hops-done", include_str!("../../../probes/hops-done.toml")),
+    ];
+
+    /// What is probed where no spec is named: of two hops the bridge and the target, of chains by depth the entity after each hop.
+    pub(super) fn usual(is_by_depth: bool) -> Result<Vec<Self>> {
+        let names: &[&str] = if is_by_depth {
+            &["hops-done"]
+        } else {
+            &["bridge-at-r1", "bridge-at-r2", "target-at-r2"]
+        };
+        let usual = Self::SHIPPED.iter().filter(|(name, _)| names.contains(name));
+        usual.map(|(_, text)| Self::parse(text)).collect()
+    }
+
     /// Parses and checks the text of a spec.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The map of hops and inference iterations: which chains were learned, which are answered, which iterations are those of training.
 
-use crate::figure::{FoundMethod, Scene, SceneContent, SceneLine};
+use crate::figure::{FoundMethod, Scene, SceneContent};
 use crate::measure::{Extrapolate, Method, Origin};
 
 /// What the vertical axis of such a map is called.
@@ -39,25 +39,28 @@ pub(super) fn name_rows(scene: &mut Scene, learned: Option<usize>, answered: Opt
         }
     }
     if is_map {
-        scene.legend.push(SceneLine {
-            name: "vertical: the iterations of training end here; horizontal: the learned hops end here".to_owned(),
-            colour: "#1b2026".to_owned(),
-            stroke: "dashed",
-        });
+        for line in scene.legend.iter_mut().filter(|line| line.stroke == "dashed") {
+            "vertical: the iterations of training end here; horizontal: the learned hops end here"
+                .clone_into(&mut line.name);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::ScenePanel;
+    use crate::figure::{SceneLine, ScenePanel};
 
     #[test]
     fn the_learned_and_the_answered_depth_are_named_on_the_map() {
         let mut scene = Scene {
             title: String::new(),
             conditions: Vec::new(),
-            legend: Vec::new(),
+            legend: vec![SceneLine {
+                name: "iterations and hops of training end".to_owned(),
+                colour: "#d55e00".to_owned(),
+                stroke: "dashed",
+            }],
             panels: vec![ScenePanel {
                 title: String::new(),
                 note: String::new(),
@@ -77,6 +80,6 @@ mod tests {
             panic!("cells");
         };
         assert_eq!(rows[..], ["6", "5 answered", "4 learned", "2"]);
-        assert_eq!(scene.legend[0].stroke, "dashed");
+        assert!(scene.legend[0].name.starts_with("vertical: the iterations"));
     }
 }

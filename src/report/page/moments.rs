@@ -114,8 +114,18 @@ fn moment(kind: Kind, runs: &[PageRun]) -> Moment {
         Kind::Stage(number) => {
             let stage = |run: &PageRun| Some(run.summary.stages.get(number - 1)?.stage.name.clone());
             let role = CheckpointRole::Stage(number).to_string();
-            let named = runs.iter().find_map(stage).map(|name| format!("{role}: {name}"));
-            (named.unwrap_or_else(|| role.clone()), role)
+            // Runs of several tasks have stages of several names.
+            let mut names: Vec<String> = Vec::new();
+            for name in runs.iter().filter_map(stage) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            let label = match names.as_slice() {
+                [] => role.clone(),
+                names => format!("{role}: {}", names.join(" or ")),
+            };
+            (label, role)
         }
         Kind::Step(step) => (CheckpointRole::Other.to_string(), thousands(step)),
         Kind::Newest => ("newest checkpoint so far".to_owned(), "so far".to_owned()),

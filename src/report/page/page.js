@@ -147,6 +147,7 @@ const hide = () => (tip.hidden = true);
 const told = ({ rows }) => rows.filter(([s]) => s?.stroke !== "thin");
 const spoken = (stop) => [stop.head, ...told(stop).map((row) => `${row[1]} ${within(row[3])}`)].join("; ");
 const STYLES = "fill stroke stroke-width stroke-dasharray vector-effect opacity font-size font-family text-anchor".split(" ");
+const near = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => target.near(isIntersecting)), { rootMargin: "100%" });
 const sizes = new ResizeObserver((entries) => entries.forEach(({ target, contentRect }) => target.resize(Math.floor(contentRect.width))));
 
 function picture(node) {
@@ -156,10 +157,13 @@ function picture(node) {
 	node.append(find("picture").content.cloneNode(true));
 	const [, box, details] = node.children;
 	const [hidden, conditions, said, headings, body] = details.querySelectorAll(".hidden, p, output, thead tr, tbody");
-	let drawn, svg, cursor, frame, width, name, sorted = [], spot;
+	let drawn, svg, cursor, frame, width, name, sorted = [], spot, isNear, isOld;
 
-	function draw() {
+	// What is far from the screen waits, unless all are to be drawn.
+	function draw(all) {
 		node.hidden = given("run") && runs[run] && given("run") !== runs[run].name;
+		isOld = drawn && !isNear && !all;
+		if (isOld) return;
 		const { checkpoint, why } = moment.at[run] || {};
 		const found = of === "query" ? views[run] : results[of].figures.find((f) => `${f.run}` === run && (f.checkpoint ?? checkpoint) === checkpoint);
 		const step = found?.checkpoint == null ? "" : `, step ${fixed(runs[run].checkpoints[checkpoint].step)}`;
@@ -167,7 +171,7 @@ function picture(node) {
 		aside.textContent = step + (panel?.note || "");
 		details.hidden = !panel;
 		if (!width) return;
-		if (!panel) return box.replaceChildren(make("p", { class: "absent" }, why || "No result here."));
+		if (!panel) return box.replaceChildren(make("p", { class: "absent" }, why || (of === "query" ? queries.missing : "No result here.")));
 		drawn = panel.nodes ? panel : (panel.series ? lines : cells)(panel, width);
 		details.open ||= panel.nodes;
 		name = title + step;
@@ -188,6 +192,11 @@ function picture(node) {
 	}
 	box.resize = (now) => now !== width && draw((width = now));
 	sizes.observe(box);
+	box.near = (now) => {
+		isNear = now;
+		if (now && isOld) draw();
+	};
+	near.observe(box);
 
 	// Shows what a stop says; what a key or a click chose is spoken.
 	function read(index, chosen) {
@@ -195,6 +204,7 @@ function picture(node) {
 		const stop = drawn.stops[spot];
 		const [x, y, wide] = stop.box;
 		cursor.setAttribute("d", block(stop.box));
+		if (chosen) box.scrollLeft = clamp(box.scrollLeft, x + wide + 12 - box.clientWidth, Math.max(0, x - 12));
 		tip.replaceChildren(make("b", {}, stop.head), ...told(stop).map(([icon, label, keys, numbers]) => make("div", { style: `--share:${keys[2] ? numbers[0] : 0}` }, icon ? swatch(icon) : "", make("span", {}, label), make("span", {}, within(numbers)))));
 		tip.hidden = false;
 		const { left, top } = svg.getBoundingClientRect();
@@ -214,21 +224,22 @@ function picture(node) {
 	box.onkeydown = (event) => {
 		if (event.key === "Escape") hide();
 		const move = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -drawn?.across, ArrowDown: drawn?.across, Home: -1e9, End: 1e9 }[event.key];
-		if (!move || details.hidden) return;
+		if (!move || details.hidden || event.altKey || event.ctrlKey || event.metaKey) return;
 		event.preventDefault();
-		read(spot === undefined ? 0 : spot + move, true);
+		read((spot ?? (move < 1e9 ? -move : 0)) + move, true);
 	};
 
 	// Drops empty columns.
 	function table() {
-		const rows = drawn.stops.flatMap((stop) => stop.rows.map((row) => [...row[2], ...row[3]]));
-		return [[...drawn.heads, "low", "high"], ...rows].map((row) => row.filter((_, j) => rows.some((other) => (other[j] ?? "") !== "")));
+		const heads = [...drawn.heads, "low", "high"];
+		const rows = drawn.stops.flatMap((stop) => stop.rows.map((row) => heads.map((_, j) => [...row[2], ...row[3]][j] ?? null)));
+		return [heads, ...rows].map((row) => row.filter((_, j) => rows.some((other) => (other[j] ?? "") !== "")));
 	}
 	function list() {
 		if (!details.open) return;
 		const [heads, ...rows] = table();
 		const [by, sign] = sorted;
-		if (sign) rows.sort(({ [by]: a }, { [by]: b }) => sign * ((a > b) - (a < b)));
+		if (sign) rows.sort(({ [by]: a }, { [by]: b }) => (a == null) - (b == null) || sign * ((a > b) - (a < b)));
 		headings.replaceChildren(...heads.map((head, j) => {
 			const button = make("button", { type: "button" }, head);
 			button.onclick = () => {
@@ -238,7 +249,7 @@ function picture(node) {
 			};
 			return make("th", { scope: "col", "aria-sort": j !== by ? "none" : sign > 0 ? "ascending" : "descending" }, button);
 		}));
-		const digits = heads.map((_, j) => (rows.every((row) => Number.isInteger(row[j] ?? 0)) ? 0 : 3));
+		const digits = heads.map((_, j) => (rows.every(({ [j]: x }) => typeof x === "string" || Number.isInteger(x ?? 0)) ? 0 : 3));
 		body.replaceChildren(...rows.map((row) => make("tr", {}, ...row.map((x, j) => make("td", {}, typeof x === "string" ? x : fixed(x, digits[j]))))));
 	}
 	const joined = (mark) => table().map((row) => row.map((x) => (/[",\n]/.test(x) ? `"${x.replace(/"/g, '""')}"` : x ?? "")).join(mark)).join("\n");
@@ -261,6 +272,7 @@ function picture(node) {
 		const alone = make("svg", { viewBox: frame.join(" "), width: frame[2], height: frame[3], style: "background:#fff" }, ...svg.cloneNode(true).childNodes);
 		alone.querySelectorAll("*").forEach((part, i) => part.setAttribute("style", STYLES.map((style) => `${style}:${getComputedStyle(all[i])[style]}`).join(";")));
 		dataset.theme = theme;
+		alone.lastChild.remove(); // the cursor
 		save("svg", new XMLSerializer().serializeToString(alone));
 	};
 	return draw;
@@ -272,18 +284,18 @@ let moment, views, query, names, iteration;
 
 function choose() {
 	const { list, trained } = queries;
-	const asked = given("query").replace(/[<>\s]+/g, " ").trim();
-	const found = list.find((q) => q.words === asked);
+	const asked = given("query").replace(/[<>\s,]+/g, " ").trim().toLowerCase();
+	const found = list.find((q) => q.words.toLowerCase() === asked);
 	query = found || query || list[0];
 	names = query.words.split(" ");
-	find("unknown").hidden = !!found;
+	find("unknown").hidden = found || !asked;
 	find("asked").textContent = asked;
 	find("pick").value = query.words;
 	find("about").textContent = query.about;
 	find("entities").replaceChildren(...legend(query.entities));
 	views = runs.map((_, r) => queries.views.find((v) => list[v.query] === query && v.run === r && v.checkpoint === moment.at[r].checkpoint));
 	iteration = +given("iteration");
-	tell("iteration", `iteration ${iteration} of ${elements.iteration.max} (trained with ${trained})`);
+	tell("iteration", `iteration ${iteration} of ${elements.iteration.max}${trained}`);
 }
 const last = (view) => Math.min(iteration, view.iterations) * view.layers;
 const trace = (name) => (view) => ({
@@ -341,11 +353,18 @@ function change() {
 		history.replaceState(null, "", `#${new URLSearchParams(new FormData(form))}`);
 	} catch { /* sandboxed */ }
 }
+// A link has a state and the section that it was made in; one to a section alone keeps the state.
 function follow() {
-	for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
+	const hash = location.hash.slice(1);
+	if (hash && !hash.includes("=")) {
+		elements.at.value = hash;
+		return change();
+	}
+	for (const [name, value] of new URLSearchParams(hash)) {
 		Object.assign(elements.namedItem(name) || {}, { value });
 	}
 	render();
+	find(given("at"))?.scrollIntoView();
 }
 let timer;
 function play(on) {
@@ -365,5 +384,6 @@ document.onchange = ({ target }) => {
 };
 document.oninput = ({ target }) => target.type === "range" && change();
 addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => pictures.forEach((draw) => draw(true)));
 addEventListener("scroll", hide, { passive: true });
 follow();

@@ -168,6 +168,16 @@ impl Pictures {
         }
     }
 
+    /// Whether the run has a picture at the place, at some checkpoint; a run without any results has one that says so.
+    pub(super) fn has(&self, place: usize, run: &str) -> bool {
+        let mut of_run = self
+            .figures
+            .iter()
+            .filter(|figure| figure.run.is_some_and(|own| own.to_string() == run))
+            .peekable();
+        of_run.peek().is_none() || of_run.any(|figure| figure.panels.get(place).is_some_and(|panel| !panel.is_null()))
+    }
+
     /// As the script of the page reads it.
     pub(super) fn json(&self) -> Value {
         // Plain data; nothing in it refuses to be JSON.

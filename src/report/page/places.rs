@@ -75,7 +75,10 @@ pub(super) fn places(method: &str, pictures: &Pictures, names: &[&str]) -> Vec<P
                     title,
                 }]
             } else {
-                of_runs(&title, names)
+                // A run whose model has no such place has no picture of it, at no checkpoint.
+                let mut all = of_runs(&title, names);
+                all.retain(|picture| pictures.has(k, &picture.run));
+                all
             },
         }
     };

@@ -21,12 +21,39 @@ const MAX_CYCLED_HOPS: usize = 6;
 const TARGET: &str = "#0072b2";
 /// Bytes of all traces of a page, about, where the user does not say how many queries there are.
 const BYTES: usize = 500_000;
+/// Queries that a page has, at least, where the user does not say how many.
+const MIN_QUERIES: usize = 8;
+
+/// The checkpoints that single queries are shown at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Every one.
+    All,
+    /// The last one of each run.
+    Last,
+}
+
+impl Shown {
+    /// Those of a run.
+    pub(super) fn of<T>(self, checkpoints: &[T]) -> std::ops::Range<usize> {
+        match self {
+            Self::All => 0..checkpoints.len(),
+            Self::Last => checkpoints.len().saturating_sub(1)..checkpoints.len(),
+        }
+    }
+}
 
 /// The queries of a page.
 #[derive(Serialize)]
 pub(super) struct Queries<'a> {
     vocab: Vec<&'a str>,
+    // Behind the iteration that is chosen: how many all looped runs were trained with.
+    #[serde(rename = "trained")]
+    trained_note: String,
+    /// What is said at a checkpoint that single queries are not shown at.
+    missing: &'static str,
     /// The iterations of training of the first looped run.
+    #[serde(skip)]
     pub(super) trained: usize,
     mark_rows: usize,
     axes: QueryAxes,
@@ -85,7 +112,19 @@ impl<'a> Queries<'a> {
         let candidates = candidates(runs, data)?;
         let asked = settings.asked.iter().map(|text| asked(text, data, runs));
         let mut chosen = asked.collect::<Result<Vec<_>>>()?;
-        let count = settings.queries.unwrap_or_else(|| affordable(runs, &candidates));
+        // A few queries at every checkpoint, or where these are many, more of them at the last one of each run alone.
+        let at_all = settings
+            .queries
+            .unwrap_or_else(|| affordable(runs, &candidates, Shown::All));
+        let shown = if settings.queries.is_some() || at_all >= MIN_QUERIES {
+            Shown::All
+        } else {
+            Shown::Last
+        };
+        let count = match shown {
+            Shown::All => at_all,
+            Shown::Last => affordable(runs, &candidates, shown).max(MIN_QUERIES),
+        };
         for candidate in sampled(candidates, count, settings.seed) {
             if chosen.iter().all(|known| known.query.tokens != candidate.query.tokens) {
                 chosen.push(candidate);
@@ -98,15 +137,31 @@ impl<'a> Queries<'a> {
         let mut views = Vec::new();
         for (index, run) in runs.iter().enumerate() {
             if run.data().hash == data.hash {
-                views.extend(views_of(run, index, &queries)?);
+                views.extend(views_of(run, index, shown, &queries)?);
             }
         }
         let names = Names { data, runs };
-        let looped = runs.iter().find(|run| run.summary.model.iterations > 1);
+        let looped: Vec<usize> = runs
+            .iter()
+            .map(|run| run.summary.model.iterations)
+            .filter(|&iterations| iterations > 1)
+            .collect();
+        let trained = looped.first().copied().unwrap_or(1);
         let max_iterations = views.iter().map(|view| view.iterations).max().unwrap_or(1);
         Ok(Some(Self {
             vocab: data.vocab.tokens().iter().map(|token| bare(token)).collect(),
-            trained: looped.map_or(1, |run| run.summary.model.iterations),
+            trained_note: if looped.iter().all(|&iterations| iterations == trained) {
+                format!(" (trained with {trained})")
+            } else {
+                String::new()
+            },
+            trained,
+            missing: match shown {
+                Shown::All => "No result here.",
+                Shown::Last => {
+                    "Single queries are shown at the last checkpoint of each run; --queries N shows N at every one."
+                }
+            },
             mark_rows: views.iter().map(|view| view.marks.len()).max().unwrap_or(0),
             axes: QueryAxes::of(&views),
             choices: chosen.iter().map(|candidate| names.choice(candidate)).collect(),
@@ -346,7 +401,7 @@ fn sampled(candidates: Vec<Candidate>, count: usize, seed: u64) -> Vec<Candidate
 }
 
 // As many queries as the traces of `BYTES` are of, two at least.
-fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
+fn affordable(runs: &[PageRun], candidates: &[Candidate], shown: Shown) -> usize {
     let hops = candidates
         .iter()
         .map(|candidate| candidate.query.hops())
@@ -358,7 +413,7 @@ fn affordable(runs: &[PageRun], candidates: &[Candidate]) -> usize {
         let readings = positions * (layers + 1) * (2 * TOP + hops);
         let patterns = layers * model.heads * positions * (positions + 1) / 2;
         // A number and its comma.
-        run.checkpoints.len() * (readings + patterns) * 7 / 2
+        shown.of(&run.checkpoints).len() * (readings + patterns) * 7 / 2
     };
     let bytes: usize = runs.iter().map(of_run).sum();
     (BYTES / bytes.max(1)).clamp(2, 200)

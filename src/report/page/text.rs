@@ -43,7 +43,7 @@ pub(super) struct Text<'a> {
     has_choice: bool,
     notes: &'a [String],
     css: &'static str,
-    js: &'static str,
+    js: String,
     data: String,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Text<'a> {
             has_choice: true,
             notes: &[],
             css: include_str!("page.css"),
-            js: include_str!("page.js"),
+            js: script(),
             data: String::new(),
         }
     }
@@ -202,7 +202,7 @@ impl<'a> Text<'a> {
             has_choice: parts.has_over_seeds,
             notes: parts.notes,
             css: include_str!("page.css"),
-            js: include_str!("page.js"),
+            js: script(),
             data: String::new(),
         }
     }
@@ -214,6 +214,15 @@ impl<'a> Text<'a> {
         self.data = json.replace('<', "\\u003c");
         Template::render(&self).map_err(|e| Error::failed(format!("the page: {e}")))
     }
+}
+
+// The script as a page carries it: without what stands in it for its readers alone.
+fn script() -> String {
+    let lines = include_str!("page.js").lines().map(str::trim_start);
+    let kept: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .collect();
+    kept.join("\n")
 }
 
 fn footer(settings: &PageSettings) -> String {

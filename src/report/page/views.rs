@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::PageRun;
 use super::data::rounded;
+use super::queries::Shown;
 use crate::error::Result;
 use crate::graph::Query;
 use crate::measure::{Halt, Method, Trace, TraceSettings, traces};
@@ -52,8 +53,8 @@ pub(super) fn shown_iterations(run: &PageRun) -> usize {
     (2 * model.iterations).min((MAX_EFFECTIVE_LAYERS / model.layers).max(model.iterations))
 }
 
-/// What every checkpoint of a run does with these queries; `index`: the place of the run.
-pub(super) fn views_of(run: &PageRun, index: usize, chosen: &[&Query]) -> Result<Vec<View>> {
+/// What the checkpoints of a run that are shown do with these queries; `index`: the place of the run.
+pub(super) fn views_of(run: &PageRun, index: usize, shown_at: Shown, chosen: &[&Query]) -> Result<Vec<View>> {
     let model = &run.summary.model;
     let shown = shown_iterations(run);
     let settings = TraceSettings {
@@ -72,7 +73,8 @@ pub(super) fn views_of(run: &PageRun, index: usize, chosen: &[&Query]) -> Result
         },
     };
     let mut views = Vec::new();
-    for (place, checkpoint) in run.checkpoints.iter().enumerate() {
+    for place in shown_at.of(&run.checkpoints) {
+        let checkpoint = &run.checkpoints[place];
         // Queries of one length at a time share a pass.
         let mut by_hops: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, query) in chosen.iter().enumerate() {
