@@ -258,7 +258,7 @@ fn a_run_in_training_has_a_page_that_says_so() {
         &[
             "NOT FINISHED: looped stopped at step",
             "loopscope train",
-            "--resume goes on",
+            "--resume continues it",
         ],
     );
 }

@@ -43,7 +43,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         if !args.resume {
             return Err(Error::file(
                 &args.config,
-                "is a folder; name a config file, or add --resume to go on with its run",
+                "is a folder; name a config file, or add --resume to continue its run",
             ));
         }
         (

@@ -21,7 +21,7 @@ use crate::measure::Table;
 use crate::watch::{Dashboard, Pressed, View, WatchedRun, draw};
 use crate::wording::duration;
 
-/// Whose dashboard.
+/// The runs to watch.
 #[derive(Args)]
 pub(super) struct WatchArgs {
     /// Run folders, folders of a sweep or study, or folders with runs in them

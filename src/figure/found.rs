@@ -11,7 +11,10 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::measure::{self, CheckpointSummary, Method, Report, ReportHeader, Row};
 use crate::registry::with_every_method;
-use crate::wording::counted;
+use crate::wording::{counted, listed};
+
+/// Sets of values that a warning names, at most.
+const MAX_LISTED: usize = 6;
 
 /// What a method found on some checkpoints.
 #[derive(Debug)]
@@ -77,10 +80,10 @@ macro_rules! found_by_name {
         }
 
         /// The results over seeds of every method of the registry, in its order: of each method that of the most runs, of equals the
-        /// first by path. `ends` are the hashes of the checkpoints at the end of all finished runs; a result with another checkpoint is
-        /// of another sweep, and one that lacks some is shown and said to. The checkpoints of a figure are the place of its set of
-        /// values in `groups`.
-        pub fn found_over_seeds(files: &[PathBuf], ends: &BTreeSet<&str>, groups: &[&str]) -> Vec<FoundMethod> {
+        /// first by path. `ends` are the hashes of the checkpoints at the end of all finished runs: a result with another checkpoint is
+        /// of another sweep. `groups` are the sets of values with how many of their runs are finished: that a set lacks some in a
+        /// result is said. The checkpoints of a figure are the place of its set.
+        pub fn found_over_seeds(files: &[PathBuf], ends: &BTreeSet<&str>, groups: &[(&str, usize)]) -> Vec<FoundMethod> {
             let mut found = Vec::new();
             $(found.extend(over_seeds_of::<measure::$Method>(files, ends, groups));)*
             found
@@ -168,7 +171,11 @@ impl FoundSource {
     }
 }
 
-fn over_seeds_of<M: Draw + 'static>(files: &[PathBuf], ends: &BTreeSet<&str>, groups: &[&str]) -> Option<FoundMethod> {
+fn over_seeds_of<M: Draw + 'static>(
+    files: &[PathBuf],
+    ends: &BTreeSet<&str>,
+    groups: &[(&str, usize)],
+) -> Option<FoundMethod> {
     let name = format!("{}-over-seeds.json", M::NAME);
     let mut found = FoundMethod::of::<M>();
     let mut best: Option<(usize, &Path, Report<M>)> = None;
@@ -191,18 +198,18 @@ fn over_seeds_of<M: Draw + 'static>(files: &[PathBuf], ends: &BTreeSet<&str>, gr
             best = Some((runs, path, report));
         }
     }
-    if let Some((runs, path, report)) = best {
-        if runs < ends.len() {
-            found.left_out.push(format!(
-                "NOT ALL SEEDS: {} of {} is of {runs} of {} finished runs; its intervals are over these alone",
-                path.display(),
-                M::NAME,
-                ends.len()
-            ));
-        }
+    if let Some((_, path, report)) = best {
+        let mut lacking = Vec::new();
         for (index, checkpoint) in report.checkpoints.iter().enumerate() {
             let shown = report.only(&[index]);
-            let group = groups.iter().position(|group| *group == checkpoint.origin.run);
+            let group = groups.iter().position(|(title, _)| *title == checkpoint.origin.run);
+            let (has, finished) = (checkpoint.members.len(), group.map_or(0, |group| groups[group].1));
+            if has < finished {
+                lacking.push(format!(
+                    "{has} of {finished} finished runs of {}",
+                    checkpoint.origin.run
+                ));
+            }
             found
                 .figures
                 .extend(group.filter(|_| !shown.rows.is_empty()).map(|group| FoundFigure {
@@ -211,6 +218,14 @@ fn over_seeds_of<M: Draw + 'static>(files: &[PathBuf], ends: &BTreeSet<&str>, gr
                     figure: M::draw(&shown),
                     report: Box::new(shown),
                 }));
+        }
+        if !lacking.is_empty() {
+            found.left_out.push(format!(
+                "NOT ALL SEEDS: {} of {} has {}; its intervals are over these alone",
+                path.display(),
+                M::NAME,
+                listed(&lacking, MAX_LISTED)
+            ));
         }
         found.sources.push(FoundSource::of(path, &report));
     }

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_attends_to_its_ancestors_and_a_row_that_is_no_key_is_nobody_s_ancestor() {
+    fn a_row_attends_to_its_ancestors_and_a_row_that_is_no_key_is_no_ancestor() {
         let mut ancestry = Ancestry::default();
         let head = ancestry.push(None, true);
         let relation = ancestry.push(Some(head), true);

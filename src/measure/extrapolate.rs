@@ -115,7 +115,7 @@ impl Method for Extrapolate {
     const NAME: &'static str = "extrapolate";
     const ABOUT: &'static str = "How far beyond its curriculum a model answers with more iterations";
     const MISLEADS: &'static str =
-        "A depth counts as answered at the number of iterations that suits it best, which nobody knows beforehand.";
+        "A depth counts as answered at the number of iterations that suits it best, which is not known beforehand.";
     const FORMAT: u32 = 3;
     type Row = ExtrapolateRow;
 

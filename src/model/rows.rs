@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_column_is_a_pad_that_nobody_sees() {
+    fn the_last_column_is_a_pad_that_no_other_column_attends_to() {
         let config = ModelConfig {
             readout: Readout::LastColumn,
             columns: Some(3),

@@ -273,7 +273,7 @@ fn told_intervals(text: &str) -> Vec<[f64; 3]> {
 }
 
 #[test]
-fn the_readme_and_the_page_of_claims_tell_the_verdicts_that_are_committed() {
+fn the_readme_and_the_page_of_claims_tell_counts_and_intervals_that_are_committed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     let verdicts: Verdicts = serde_json::from_str(&read("figures/gallery/claims/verdicts.json")).unwrap();

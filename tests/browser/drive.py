@@ -53,9 +53,9 @@ def open_page(browser, width=1280, link="", **options):
     return page
 
 
-def shown(picture):
+def near(picture):
     # Pictures far from the screen are drawn when they come near.
-    picture.scroll_into_view_if_needed()
+    picture.evaluate("p => p.closest('figure').scrollIntoView({ block: 'center', behavior: 'instant' })")
     picture.page.wait_for_timeout(300)
 
 
@@ -94,7 +94,7 @@ def cells(page):
     last = data["moments"][-1]["at"][0]["checkpoint"]
     panel = next(f for f in data["results"]["patch"]["figures"] if (f["run"], f["checkpoint"]) == (0, last))["panels"][0]
     figure.locator("svg[role=img]").focus()
-    shown(figure)
+    near(figure)
     figure.locator("svg[role=img]").focus()
     page.keyboard.press("Home")
     wrong = []
@@ -122,7 +122,7 @@ def queries(page):
     last = data["moments"][-1]["at"][0]["checkpoint"]
     view = next(v for v in data["queries"]["views"] if (v["query"], v["run"], v["checkpoint"]) == (index, 0, last))
     grid = page.locator('figure[data-of="query"][data-k="grid"][data-run="0"] svg[role=img]')
-    shown(grid)
+    near(grid)
     tokens = grid.evaluate("s => [...s.querySelectorAll('text.middle.strong')].map(t => t.textContent)")
     expected = [data["queries"]["vocab"][cell[0][0]] for row in view["lens"] for cell in row]
     check("the grid shows the top-1 tokens of the data", tokens == expected, str(tokens[:4]))
@@ -132,10 +132,17 @@ def queries(page):
     check("the iteration has its text", iteration.get_attribute("aria-valuetext").startswith("iteration 1 of"))
     layers = view["layers"]
     attention = page.locator('figure[data-of="query"][data-k="attention"][data-run="0"] svg[role=img]')
-    shown(attention)
+    near(attention)
     weights = attention.evaluate("s => [...s.querySelectorAll('text.value')].map(t => t.textContent)")
     expected = [fixed(w / 1000, 2) for matrix in view["attention"][:layers] for row in matrix for w in row if w is not None]
-    check("attention is that of the iteration", weights == expected, str(weights[:4]))
+    if weights:
+        check("attention is that of the iteration", weights == expected, str(weights[:4]))
+    else:
+        # Narrow cells have no numbers in them.
+        attention.focus()
+        page.keyboard.press("Home")
+        said = page.locator("#live").inner_text()
+        check("attention is that of the iteration", fixed(view["attention"][0][0][0] / 1000) in said, said)
     typed.fill("nothing at all")
     page.keyboard.press("Tab")
     check("an unknown query gets a sentence", page.locator("#unknown").is_visible())
@@ -260,7 +267,7 @@ def downloads(page):
     if figure.locator("details.data").get_attribute("open") is None:
         figure.locator("summary").click()
     figure.locator("tbody tr").first.wait_for()
-    figure.scroll_into_view_if_needed()
+    near(figure)
     figure.locator("svg[role=img]").focus()
     page.keyboard.press("Home")
     name = figure.locator("svg[role=img]").get_attribute("aria-label")

@@ -25,7 +25,7 @@ fn unfinished_run(run: &PageRun) -> String {
             holder.process, holder.host
         ),
         None => format!(
-            "NOT FINISHED: {name} stopped at {at}, and nobody trains it; loopscope train {} --resume goes on. Every number of it is one so \
+            "NOT FINISHED: {name} stopped at {at}, and no process trains it; loopscope train {} --resume continues it. Every number of it is one so \
              far, not of its end.",
             shell_word(&folder.to_string_lossy())
         ),

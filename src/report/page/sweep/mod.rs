@@ -18,6 +18,7 @@ use super::text::{SweepParts, Text};
 use crate::error::Result;
 use crate::figure::{FoundMethod, found_over_seeds};
 use crate::graph::Split;
+use crate::measure::seeds::RunGroup;
 use crate::sweep::gather::Gathered;
 use crate::sweep::{Plan, PointState, Status};
 use crate::wording::counted;
@@ -61,7 +62,10 @@ impl PageSweep {
 /// When the template cannot be filled in.
 pub fn sweep_page(sweep: &PageSweep, settings: &PageSettings) -> Result<String> {
     let groups: Vec<&str> = sweep.gathered.groups.iter().map(|group| group.title.as_str()).collect();
-    let found = found_over_seeds(&settings.files, &sweep.ends(), &groups);
+    let finished = |group: &RunGroup| group.runs.iter().filter(|run| run.run.finished).count();
+    let sets = sweep.gathered.groups.iter();
+    let sets: Vec<(&str, usize)> = sets.map(|group| (group.title.as_str(), finished(group))).collect();
+    let found = found_over_seeds(&settings.files, &sweep.ends(), &sets);
     let mut warnings = unfinished(sweep);
     warnings.extend(found.iter().flat_map(|method| method.left_out.clone()));
     let verdicts = verdicts::held_verdicts(sweep, &settings.files, &mut warnings);
