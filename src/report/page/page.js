@@ -103,13 +103,13 @@ function cells(panel, width) {
 	const label = axis.label || axis;
 	const nodes = [];
 	const add = nodes.push.bind(nodes);
-	add(text(unit, 0, 12), text(label, (left + right) / 2, bottom + 32, "middle"));
+	const names = [text(unit, 0, 12), ...rows.map((name, i) => text(cut(name, left), left - 6, Y(i) + tall / 2 + 4, "end"))];
+	add(...names, text(label, (left + right) / 2, bottom + 32, "middle"));
 	if (hot) add(path("hot", block([X(hot[0]), Y(0) - 2, (hot[1] - hot[0]) * wide, bottom + 4 - Y(0)])));
 	const place = (value) => at(axis, value, left + 8, right - 8);
 	for (const [value, name] of axis.ticks || []) add(path(value ? "grid" : "axis", `M${place(value)} ${Y(0)}V${bottom}`), text(name, place(value), bottom + 15, "middle"));
 	const every = thin(columns, right - left);
 	columns.forEach((name, j) => j % every || add(text(name, X(j) + wide / 2, bottom + 15, "middle")));
-	rows.forEach((name, i) => add(text(cut(name, left), left - 6, Y(i) + tall / 2 + 4, "end")));
 	const stops = rows.flatMap((row, i) => columns.map((column, j) => {
 		const value = panel.cells[i][j];
 		const ends = low ? [low[i][j], high[i][j]] : [];
@@ -136,7 +136,7 @@ function cells(panel, width) {
 	const edge = panel.causal ? "axis" : "edge";
 	for (const n of panel.behind) add(path(edge, `M${X(n)} ${Y(0) - 2}V${bottom + 2}`));
 	for (const n of panel.below) add(path(edge, `M${left} ${Y(n)}H${right}`));
-	return { nodes, width: Math.max(width, right + 2), height: bottom + 38, heads: panel.heads || [unit, label, "value"], stops, across: columns.length, scroll: hot && X(hot[1]) + 9 - width };
+	return { nodes, names, left, width: Math.max(width, right + 2), height: bottom + 38, heads: panel.heads || [unit, label, "value"], stops, across: columns.length, scroll: hot && X(hot[1]) + 9 - width };
 }
 
 // A picture in the page
@@ -184,6 +184,8 @@ function picture(node) {
 		const heading = make("g", { class: "heading" }, text(name, 0, -above, "strong"), ...key.flatMap((s, i) => [swatch(s, 16 * (i - key.length) - 14), text(s.name, 34, 16 * (i - key.length) - 4)]));
 		svg = make("svg", { width: wide, height, viewBox: `0 0 ${wide} ${height}`, role: "img", tabindex: 0, "aria-label": name }, make("desc", {}, `From ${spoken(drawn.stops[0])} to ${spoken(drawn.stops.slice(-1)[0])}. Arrow keys read the values.`), heading, ...drawn.nodes, cursor);
 		box.replaceChildren(svg);
+		// Names of rows stay where their cells scroll.
+		if (drawn.names && wide > width) box.prepend(make("svg", { class: "names", width: drawn.left, height, style: `margin-right:${-drawn.left}px`, "aria-hidden": true }, ...drawn.names.map((n) => n.cloneNode(true))));
 		box.scrollLeft = drawn.scroll;
 		if (focused) svg.focus();
 		hidden.textContent = `: ${name}`;
@@ -204,7 +206,7 @@ function picture(node) {
 		const stop = drawn.stops[spot];
 		const [x, y, wide] = stop.box;
 		cursor.setAttribute("d", block(stop.box));
-		if (chosen) box.scrollLeft = clamp(box.scrollLeft, x + wide + 12 - box.clientWidth, Math.max(0, x - 12));
+		if (chosen) box.scrollLeft = clamp(box.scrollLeft, x + wide + 12 - box.clientWidth, Math.max(0, x - (drawn.left || 0) - 12));
 		tip.replaceChildren(make("b", {}, stop.head), ...told(stop).map(([icon, label, keys, numbers]) => make("div", { style: `--share:${keys[2] ? numbers[0] : 0}` }, icon ? swatch(icon) : "", make("span", {}, label), make("span", {}, within(numbers)))));
 		tip.hidden = false;
 		const { left, top } = svg.getBoundingClientRect();
@@ -272,7 +274,8 @@ function picture(node) {
 		const alone = make("svg", { viewBox: frame.join(" "), width: frame[2], height: frame[3], style: "background:#fff" }, ...svg.cloneNode(true).childNodes);
 		alone.querySelectorAll("*").forEach((part, i) => part.setAttribute("style", STYLES.map((style) => `${style}:${getComputedStyle(all[i])[style]}`).join(";")));
 		dataset.theme = theme;
-		alone.lastChild.remove(); // the cursor
+		// The cursor.
+		alone.lastChild.remove();
 		save("svg", new XMLSerializer().serializeToString(alone));
 	};
 	return draw;
@@ -364,7 +367,8 @@ function follow() {
 		Object.assign(elements.namedItem(name) || {}, { value });
 	}
 	render();
-	find(given("at"))?.scrollIntoView();
+	// When the pictures above it have their heights.
+	setTimeout(() => find(given("at"))?.scrollIntoView(), 300);
 }
 let timer;
 function play(on) {
