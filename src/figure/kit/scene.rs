@@ -193,11 +193,17 @@ fn content(content: &Content, legend: &[(String, Series)]) -> SceneContent {
     }
 }
 
-// A line under the name that the legend has for its look.
+// A line under the name that the legend has for its look; where one entry explains its colour and another its stroke, under both.
 fn named(line: &Series, legend: &[(String, Series)]) -> SceneLine {
-    let found = legend.iter().find(|(_, entry)| entry.looks_like(line));
+    let name = |is: &dyn Fn(&Series) -> bool| legend.iter().find(|(_, entry)| is(entry)).map(|(name, _)| name.clone());
+    let whole = name(&|entry| entry.looks_like(line));
+    let parts = || {
+        let colour = name(&|entry| entry.colour == line.colour);
+        let stroke = name(&|entry| entry.stroke == line.stroke && entry.stroke != Stroke::Solid);
+        [colour, stroke].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    };
     SceneLine {
-        name: found.map_or_else(String::new, |(name, _)| name.clone()),
+        name: whole.unwrap_or_else(parts),
         ..line.sample()
     }
 }
@@ -243,10 +249,15 @@ mod tests {
     #[test]
     fn a_scene_has_the_numbers_and_the_names_of_a_figure() {
         let line = Series::new(Colour::GREEN).stroke(Stroke::Dashed);
+        let dotted = |colour| Series::new(colour).stroke(Stroke::Dotted);
+        let random = dotted(Colour::GREEN).points([(2.0, 0.1, None)]);
         let figure = Figure {
             title: "A".to_owned(),
             conditions: vec!["n = 3".to_owned()],
-            legend: vec![("ID".to_owned(), line.clone())],
+            legend: vec![
+                ("ID".to_owned(), line.clone()),
+                ("dotted: random".to_owned(), dotted(Colour::BLACK)),
+            ],
             panels: vec![vec![Panel {
                 title: "B".into(),
                 content: Content::Lines {
@@ -258,7 +269,7 @@ mod tests {
                     },
                     y_label: "top-1".to_owned(),
                     y_range: UNIT,
-                    series: vec![line.points([(2.0, 0.5, Some((0.4, 0.6)))])],
+                    series: vec![line.points([(2.0, 0.5, Some((0.4, 0.6)))]), random],
                     marks: vec![(1.0, "mark".to_owned())],
                 },
             }]],
@@ -270,6 +281,7 @@ mod tests {
         assert_eq!((x.range, marks[0].0), ((10.0, 1000.0), 10.0));
         assert_eq!(series[0].0.name, "ID");
         assert_eq!(series[0].0.colour, "#009e73");
+        assert_eq!(series[1].0.name, "ID; dotted: random");
         assert_eq!(series[0].1, [(100.0, 0.5, Some((0.4, 0.6)))]);
     }
 }
