@@ -142,7 +142,7 @@ fn of_results_over_seeds_that_of_the_most_runs_is_shown_and_one_that_lacks_some_
         &page(at, &["s"]),
         &[
             "NOT ALL SEEDS: ",
-            "lens-over-seeds.json of lens has 1 of 2 finished runs of model.iterations = 2",
+            "lens-over-seeds.json of lens has 1 of 2 finished runs of iterations = 2",
         ],
     );
     assert_eq!(conditions(), of_three);
