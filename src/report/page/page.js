@@ -361,12 +361,13 @@ function follow() {
 	const hash = location.hash.slice(1);
 	if (hash && !hash.includes("=")) {
 		elements.at.value = hash;
-		return change();
+		change();
+	} else {
+		for (const [name, value] of new URLSearchParams(hash)) {
+			Object.assign(elements.namedItem(name) || {}, { value });
+		}
+		render();
 	}
-	for (const [name, value] of new URLSearchParams(hash)) {
-		Object.assign(elements.namedItem(name) || {}, { value });
-	}
-	render();
 	// When the pictures above it have their heights.
 	setTimeout(() => find(given("at"))?.scrollIntoView(), 300);
 }
