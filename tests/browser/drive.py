@@ -54,8 +54,8 @@ def open_page(browser, width=1280, link="", **options):
 
 
 def near(picture):
-    # Pictures far from the screen are drawn when they come near.
-    picture.evaluate("p => p.closest('figure').scrollIntoView({ block: 'center', behavior: 'instant' })")
+    # The figure itself, which stays when its drawing is made anew. Pictures far from the screen are drawn when they come near.
+    picture.evaluate("p => p.scrollIntoView({ block: 'center', behavior: 'instant' })")
     picture.page.wait_for_timeout(300)
 
 
@@ -122,7 +122,7 @@ def queries(page):
     last = data["moments"][-1]["at"][0]["checkpoint"]
     view = next(v for v in data["queries"]["views"] if (v["query"], v["run"], v["checkpoint"]) == (index, 0, last))
     grid = page.locator('figure[data-of="query"][data-k="grid"][data-run="0"] svg[role=img]')
-    near(grid)
+    near(page.locator('figure[data-of="query"][data-k="grid"][data-run="0"]'))
     tokens = grid.evaluate("s => [...s.querySelectorAll('text.middle.strong')].map(t => t.textContent)")
     expected = [data["queries"]["vocab"][cell[0][0]] for row in view["lens"] for cell in row]
     check("the grid shows the top-1 tokens of the data", tokens == expected, str(tokens[:4]))
@@ -132,7 +132,7 @@ def queries(page):
     check("the iteration has its text", iteration.get_attribute("aria-valuetext").startswith("iteration 1 of"))
     layers = view["layers"]
     attention = page.locator('figure[data-of="query"][data-k="attention"][data-run="0"] svg[role=img]')
-    near(attention)
+    near(page.locator('figure[data-of="query"][data-k="attention"][data-run="0"]'))
     weights = attention.evaluate("s => [...s.querySelectorAll('text.value')].map(t => t.textContent)")
     expected = [fixed(w / 1000, 2) for matrix in view["attention"][:layers] for row in matrix for w in row if w is not None]
     if weights:
